@@ -1,0 +1,49 @@
+# `make run` and `make test` set up what they need: Python 3.11 or newer is all that has to be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test test-all lint lab setup lock notebooks example clean
+
+run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
+	$(BIN)/incident run
+
+test: setup  ## the tests, in under three minutes
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term --cov-fail-under=85
+
+test-all: setup  ## also the slow ones
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check --exclude notebooks
+	$(BIN)/mypy
+
+lab: setup  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Python 3.11 or newer is needed; name one with PYTHON=python3.x" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+lock: setup  ## pin all dependencies anew, for every Python from 3.11 on
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --group dev --upgrade -o requirements.lock pyproject.toml
+
+notebooks: setup  ## execute the notebooks on the demo, in place: their committed outputs
+	INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+example: setup  ## the demo's run record that 03_postmortem falls back to
+	runs=$$(mktemp -d) && $(BIN)/incident run --out $$runs && cp $$runs/demo/*/record.json data/demo/example/
+
+clean:  ## stop the embedded server and remove what setup made
+	-$(BIN)/incident demo stop
+	rm -rf $(VENV)

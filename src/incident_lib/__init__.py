@@ -1,0 +1,29 @@
+"""The analysis of one incident: prompt families that a stale unique index keeps from new threads."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from incident_lib import charts, tables
+    from incident_lib.notebook import Incident, begin, show, tell
+    from incident_lib.report import Postmortem, postmortem
+
+_HOMES = {
+    "Incident": "notebook",
+    "begin": "notebook",
+    "show": "notebook",
+    "tell": "notebook",
+    "Postmortem": "report",
+    "postmortem": "report",
+    "charts": None, "tables": None,
+}
+
+__all__ = ["Incident", "Postmortem", "begin", "charts", "postmortem", "show", "tables", "tell"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then: `import incident_lib` costs next to nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES[name]
+    return import_module(f"{__name__}.{name}") if home is None else getattr(import_module(f"{__name__}.{home}"), name)

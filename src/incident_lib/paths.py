@@ -1,0 +1,14 @@
+"""Where the project's files lie: found from the package, so that no caller's directory matters."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+DEMO_DATA = ROOT / "data" / "demo"
+EXAMPLE_RUN = DEMO_DATA / "example"
+
+
+def runs() -> Path:
+    """The folder of all runs: `data/runs`, or where INCIDENT_RUNS points."""
+    return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")

@@ -1,0 +1,41 @@
+"""The project's questions to PostgreSQL: one `.sql` file each, under `sql/`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
+
+from psycopg.rows import class_row, dict_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from incident_lib.environments import Connection
+
+
+T = TypeVar("T")
+
+
+@cache
+def text(name: str) -> LiteralString:
+    """The text of one query, as it is sent: what the report's appendix shows."""
+    return cast("LiteralString", files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8"))
+
+
+def rows(connection: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Ask one question; a dict for each row, in the order that the file's head promises."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(text(name), values).fetchall()
+
+
+def row(connection: Connection, name: str, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Ask one question that has exactly one row for an answer."""
+    (only,) = rows(connection, name, values)
+    return only
+
+
+def objects(connection: Connection, name: str, kind: type[T], values: Mapping[str, Any]) -> list[T]:
+    """Ask one question; an object of `kind` for each row, its fields by the columns' names."""
+    with connection.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(text(name), values).fetchall()

@@ -1,0 +1,18 @@
+-- Question: how far is a backend with its build, and who keeps it waiting?
+-- Parameters: pid.
+-- Columns: phase, done, total (blocks, else tuples, else lockers; NULL: no build), xid (its transaction),
+--          blockers (pid, application_name, state, seconds of each; never their query).
+-- Order: one row, none once the backend is gone.
+SELECT p.phase,
+       CASE WHEN p.blocks_total > 0 THEN p.blocks_done WHEN p.tuples_total > 0 THEN p.tuples_done
+            ELSE p.lockers_done END AS done,
+       CASE WHEN p.blocks_total > 0 THEN p.blocks_total WHEN p.tuples_total > 0 THEN p.tuples_total
+            ELSE p.lockers_total END AS total,
+       a.backend_xid::text AS xid, a.application_name, a.state,
+       extract(epoch FROM clock_timestamp() - a.query_start)::float AS seconds,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'pid', b.pid, 'application_name', b.application_name, 'state', b.state, 'prepared', b.pid IS NULL,
+                   'seconds', extract(epoch FROM clock_timestamp() - b.xact_start)::float)), '[]')
+        FROM unnest(pg_blocking_pids(a.pid)) AS k (pid) LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers
+FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p ON p.pid = a.pid
+WHERE a.pid = %(pid)s;

@@ -1,0 +1,6 @@
+-- Question: how many versions of thread rows were made, or ended, by transactions of ours?
+-- Parameters: xids (text[], the 32 bits that a row carries).
+-- Columns: versions. Reads the whole table once.
+-- Order: one row.
+SELECT count(*) AS versions FROM public.q_threads
+WHERE xmin::text = ANY (%(xids)s) OR (xmax::text = ANY (%(xids)s));

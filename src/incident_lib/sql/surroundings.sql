@@ -1,0 +1,18 @@
+-- Question: what else bears on a build or a drop of an index of the table?
+-- Parameters: schema, table.
+-- Columns: null_purposes (estimate 0 or not), triggers, functions (whose SQL infers the two-column key), builds (by others),
+--          replicas, lag_bytes (NULL: none, or not to be seen), table_bytes, guard_bytes, disk_hint.
+-- Order: one row.
+SELECT t.oid::bigint AS oid,
+       ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
+             AND tgenabled <> 'D' ORDER BY 1) AS triggers,
+       ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+             WHERE l.lanname IN ('sql', 'plpgsql')
+               AND p.prosrc ~* ('on\s+conflict\s*\(\s*"?(root_prompt_row_id"?\s*,\s*"?owner_id'
+                                || '|owner_id"?\s*,\s*"?root_prompt_row_id)"?\s*\)')
+               AND p.prosrc ~* 'q_threads' ORDER BY 1) AS functions,
+       (SELECT count(*) FROM pg_stat_progress_create_index WHERE relid = t.oid) AS builds,
+       (SELECT count(*) FROM pg_stat_replication) AS replicas,
+       (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS lag_bytes,
+       pg_relation_size(t.oid) AS table_bytes
+FROM (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t;

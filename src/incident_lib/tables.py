@@ -1,0 +1,114 @@
+"""Typed rows as DataFrames, at the edge where people look; each with its columns and dtypes, also when empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from incident_lib import words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from incident_lib.migrate import Done
+    from incident_lib.model import BlockedFamily, Catalog, Check, Counts, Plan
+    from incident_lib.pseudonyms import Pseudonyms
+
+
+def frame(rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    """A DataFrame of these rows with these columns and dtypes, whether or not there is a row."""
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+
+
+def guards(catalog: Catalog) -> pd.DataFrame:
+    """The guards in the catalog: index, kind, key, flags, in_force."""
+    columns = {"index": "str", "kind": "str", "key": "str", "flags": "str", "in_force": "bool"}
+    return frame(
+        (
+            (i.name, i.kind.value, ", ".join(c or "(expression)" for c in i.columns), i.flags(), i.in_force)
+            for i in catalog.guards
+        ),
+        columns,
+    ).set_index("index")
+
+
+def counts(**looks: Counts | None) -> pd.DataFrame:
+    """The counts by their words, a column for each look, and what each means; <NA> where unknown."""
+    by_look = {moment: words.counts_by_word(look) for moment, look in looks.items()}
+    rows = [(word, *(by_look[moment][word] for moment in looks), meaning) for word, meaning in words.MEANINGS.items()]
+    columns = {"count": "str", **dict.fromkeys(looks, "Int64"), "meaning": "str"}
+    return frame(rows, columns).set_index("count")
+
+
+def purposes(counts: Counts) -> pd.DataFrame:
+    """The active threads by purpose, whatever stands in the column."""
+    return frame(counts.active_by_purpose.items(), {"purpose": "str", "active_threads": "Int64"}).set_index("purpose")
+
+
+def blocked(families: Iterable[BlockedFamily], names: Pseudonyms | None) -> pd.DataFrame:
+    """Blocked families, ids named by pseudonyms or, where `names` is None, raw."""
+
+    def named(word: str, value: Any) -> str:
+        return str(value if names is None else names.name(word, value))
+
+    rows = [
+        (
+            named("root", f.root_prompt_row_id),
+            named("owner", f.owner_id),
+            f.blocked_for,
+            f.since,
+            named("thread", f.blocking_thread),
+            f.blocking_purpose,
+            f.blocking_provider,
+        )
+        for f in families
+    ]
+    columns = {
+        "root": "str",
+        "owner": "str",
+        "blocked_for": "str",
+        "since": "datetime64[us, UTC]",
+        "blocking_thread": "str",
+        "blocking_purpose": "str",
+        "blocking_provider": "str",
+    }
+    return frame(rows, columns)
+
+
+def checks(found: Iterable[Check]) -> pd.DataFrame:
+    """Checks: name, answer, what was seen, cure."""
+    return frame(
+        ((c.name, c.answer.value, c.seen, c.cure) for c in found),
+        dict.fromkeys(("check", "answer", "seen", "cure"), "str"),
+    ).set_index("check")
+
+
+def plan(way: Plan) -> pd.DataFrame:
+    """The steps of a plan: step, what is sent, the strongest lock, why."""
+    return frame(
+        ((s.name, ";\n".join(s.sql), s.lock, s.why) for s in way.steps),
+        dict.fromkeys(("step", "sql", "lock", "why"), "str"),
+    ).set_index("step")
+
+
+def steps(taken: Iterable[Done]) -> pd.DataFrame:
+    """The steps that were taken, and how each ended."""
+    return frame(((s.name, s.outcome) for s in taken), {"step": "str", "outcome": "str"}).set_index("step")
+
+
+def threads(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Threads of one family: pseudonymous thread, created_at, purpose, provider, is_active."""
+    columns = {
+        "thread": "str",
+        "created_at": "str",
+        "purpose": "str",
+        "provider": "str",
+        "is_active": "boolean",
+    }
+    return frame(([row[column] for column in columns] for row in rows), columns).set_index("thread")
+
+
+def family(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """The threads of one family as a run record carries them."""
+    return threads({"thread": name, **columns} for name, columns in rows)

@@ -1,0 +1,144 @@
+"""What the terminal shows: tables for people, CSV and JSON for programs, bars while people wait."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import json as json_module
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING
+
+from incident_lib import words
+from incident_lib.model import Answer, BlockedFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from rich.console import Console
+
+    from incident_lib.investigate import Investigation
+    from incident_lib.model import Check, Plan
+
+_MARKS = {Answer.OK: "green", Answer.NOTE: "cyan", Answer.WAIT: "yellow", Answer.STOP: "bold red"}
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    made = Console(stderr=stderr, highlight=False, markup=False)
+    if not made.is_terminal:
+        made.width = 160
+    return made
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        *columns,
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for row in rows:
+        cells = (str(cell) if cell is not None else "–" for cell in row)
+        table.add_row(*(Text(cell, style=_style(cell)) for cell in cells))
+    _console().print(table)
+
+
+def _style(cell: str) -> str:
+    return _MARKS[Answer(cell)] if cell in set(Answer) else ""
+
+
+def investigation(verdict: str, found: Investigation, families: Sequence[BlockedFamily]) -> None:
+    """Print the verdict first, then guards, counts and blocked families."""
+    _console().print(verdict, style="bold")
+    _table(
+        ("guard", "kind", "flags", "definition"),
+        [(i.name, i.kind.value, i.flags(), i.definition) for i in found.catalog.guards],
+        f"Guards: {found.catalog.state}",
+    )
+    _table(
+        ("count", "", "what it counts"),
+        [
+            (word.replace("_", " "), words.shown(number), words.MEANINGS[word])
+            for word, number in words.counts_by_word(found.counts).items()
+        ],
+        "Counts",
+    )
+    purposes = ", ".join(f"{purpose} {n:,}" for purpose, n in found.counts.active_by_purpose.items())
+    _console().print(f"Active threads by purpose: {purposes}\n")
+    _table(_COLUMNS, map(_cells, families), f"Blocked families, {len(families)} shown: raw ids, not to be shared")
+
+
+_COLUMNS = tuple(field.name for field in fields(BlockedFamily))
+
+
+def _cells(family: BlockedFamily) -> list[str]:
+    values = asdict(family) | {"since": f"{family.since:%Y-%m-%d %H:%M}" if family.since else "unknown"}
+    return [str(value) for value in values.values()]
+
+
+def csv(families: Iterable[BlockedFamily]) -> None:
+    """Print blocked families as CSV."""
+    out = csv_module.writer(sys.stdout)
+    out.writerow(_COLUMNS)
+    out.writerows(asdict(family).values() for family in families)
+
+
+def json(environment: str, found: Investigation, families: Iterable[BlockedFamily]) -> None:
+    """Print an investigation as JSON."""
+    guard = {"state": found.catalog.state.value, "definitions": found.catalog.definitions()}
+    told = {
+        "environment": environment,
+        "guard": guard,
+        "counts": found.counts.as_dict(),
+        "blocked": [asdict(family) for family in families],
+    }
+    json_module.dump(told, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def checks(found: Iterable[Check]) -> None:
+    """Print checks with their answers and cures."""
+    _table(("check", "answer", "seen", "cure"), [(c.name, c.answer.value, c.seen, c.cure) for c in found])
+
+
+def plan(way: Plan) -> None:
+    """Print a plan, step by step."""
+    if way.steps:
+        _table(
+            ("step", "SQL", "strongest lock", "why"),
+            [(s.name, ";\n".join(s.sql), s.lock, s.why) for s in way.steps],
+            "Steps",
+        )
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, float | None, str], None]]:
+    """Bars on standard error, one for each name that is told of; none where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda name, share, note: None  # noqa: ARG005 - nobody looks
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_console(stderr=True)) as progress:
+        tasks: dict[str, object] = {}
+
+        def show(name: str, share: float | None, note: str) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=None, note="")
+            progress.update(tasks[name], completed=share or 0, total=None if share is None else 1, note=note)  # type: ignore[arg-type]
+
+        yield show

@@ -1,0 +1,65 @@
+"""Is the fix in, by definition and flags; and does PostgreSQL act accordingly?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from incident_lib.model import Answer, Catalog, Check, GuardState, Kind
+
+if TYPE_CHECKING:
+    from incident_lib.probe import Probe
+
+
+def verify(catalog: Catalog, target: Kind = Kind.FIXED) -> tuple[Check, ...]:
+    """Check the catalog against a target.
+
+    Returns:
+        A check for each thing that must hold; the answer is yes where none of them is a STOP.
+    """
+    wanted = [index for index in catalog.of(target) if index.usable]
+    strangers = [index for index in catalog.guards if index.kind is not target]
+    invalid = [index for index in catalog.of(target) if not index.usable]
+    return (
+        _check(
+            "definition",
+            bool(wanted),
+            f"{', '.join(i.name for i in wanted)} is the {target} guard, by columns, predicate and uniqueness",
+            f"no index is the {target} guard, complete and in force",
+        ),
+        _check(
+            "alone",
+            not strangers,
+            "no other guard is there",
+            "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in strangers),
+        ),
+        _check(
+            "flags",
+            not invalid,
+            "valid, ready and live",
+            "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
+        ),
+    )
+
+
+def verify_probes(before: Probe | None, after: Probe) -> Check:
+    """Check that what was rejected before is admitted now."""
+    seen = f"{after}; before: {before}" if before else str(after)
+    if after.not_probed == after.attempts:
+        return Check("probe", Answer.NOTE, f"{seen}: nothing could be tried", "Try again when the table is less busy.")
+    return _check("probe", not after.rejected, seen, seen)
+
+
+def holds(checks: tuple[Check, ...]) -> bool:
+    """Whether none of the checks failed."""
+    return all(check.answer is not Answer.STOP for check in checks)
+
+
+def is_fixed(catalog: Catalog) -> bool:
+    """Whether the fixed guard alone is in force."""
+    return catalog.state is GuardState.FIXED and holds(verify(catalog))
+
+
+def _check(name: str, good: bool, seen: str, otherwise: str) -> Check:
+    if good:
+        return Check(name, Answer.OK, seen)
+    return Check(name, Answer.STOP, otherwise, "Run `incident plan`: it shows what is left to do.")

@@ -1,0 +1,100 @@
+"""What is said to people: the verdict that everybody reads first, and what each count means. No connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from incident_lib.model import GuardState
+
+if TYPE_CHECKING:
+    from incident_lib.model import Counts
+
+MEANINGS = {
+    "families": "pairs of root prompt and user with at least one active thread",
+    "active_threads": "threads that the guards see: active, with a root prompt",
+    "blocked_families": "families in which a chat or a run cannot be created",
+    "blocked for chat": "families in which no chat can be created: the incident's headline",
+    "blocked for run": "families in which no run can be created",
+    "affected_owners": "users with a blocked family",
+    "coexisting_families": "families with several active threads: what stands against a rollback",
+    "residual_conflicts": "active threads whose family uses several providers: blocked still, after the fix",
+    "unguarded_threads": "active threads without an owner: outside both guards",
+}
+
+_FIX = {
+    GuardState.ORIGINAL: "The fix is not in.",
+    GuardState.BUILDING: "The fix is not in: a build has not finished.",
+    GuardState.OVERLAPPING: "The fix is half in: the original guard still stands beside the fixed one.",
+    GuardState.RETIRING: "The fix is half in: what is left of the original guard has to go.",
+    GuardState.FIXED: "The fix is in.",
+    GuardState.MISSING: "The fix is not in, and no guard is in force: duplicates can get in at any moment.",
+    GuardState.UNKNOWN: "Whether the fix is in cannot be told.",
+}
+
+
+def verdict(environment: str, state: GuardState, counts: Counts, *, safe: bool | None) -> str:
+    """Say it in one line.
+
+    Args:
+        environment: its name, for the next command.
+        state: the guard state.
+        counts: of the same look.
+        safe: what the preflight says; None where it was not asked.
+    """
+    next_step = f"Next: incident apply --env {environment} --confirm {environment}"
+    if state is GuardState.FIXED:
+        apply, next_step = "Nothing is left to apply.", f"Next: incident verify --env {environment}"
+    elif safe is None:
+        apply, next_step = (
+            "Whether it is safe to apply was not asked.",
+            f"Next: incident plan --env {environment}",
+        )
+    elif safe:
+        apply = "It is safe to apply now."
+    else:
+        apply, next_step = "It is not safe to apply now.", f"Next: incident plan --env {environment}"
+    return f"{blocked(counts)} {_FIX[state]} {apply} {next_step}"
+
+
+def blocked(counts: Counts) -> str:
+    """Say how many families cannot start a chat, and how many users that are."""
+    families, owners = counts.blocked.chat, counts.blocked_owners.chat
+    if families is None:
+        return "How many families cannot start a chat is not known: a guard could not be read."
+    if families == 0:
+        return "No family is kept from starting a chat."
+    return f"{families:,} of {counts.families:,} families ({plural(owners or 0, 'user')}) cannot start a chat."
+
+
+def plural(number: int, word: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def counts_by_word(counts: Counts | None) -> dict[str, int | None]:
+    """The counts under the words of `MEANINGS`, None where unknown."""
+    if counts is None:
+        return dict.fromkeys(MEANINGS)
+    plain = {word: getattr(counts, word, None) for word in MEANINGS}
+    return plain | {"blocked for chat": counts.blocked.chat, "blocked for run": counts.blocked.run}
+
+
+def shown(number: int | None) -> str:
+    """A count as people read it: thousands apart, and `unknown` for None."""
+    return "unknown" if number is None else f"{number:,}"
+
+
+def unknowns(environment: str, counts: Counts, *, hides_rows: bool, since_known: bool) -> list[str]:
+    """What this look did not see, a sentence each."""
+    told = [
+        "Who tried: a blocked family could not create a chat; whether its user tried, only the server's log tells.",
+        f"Threads without an owner ({counts.unguarded_threads:,}) belong to no guard: nobody is blocked there, "
+        "and nothing stops duplicates.",
+        f"What the fix leaves: {plural(counts.residual_conflicts, 'active thread')} in families that use several "
+        "providers; the guards know nothing of providers.",
+    ]
+    if not since_known:
+        told.append(f"Since when: when the column `purpose` came to {environment} was not given (purpose_since).")
+    if hides_rows:
+        told.append("Row level security hides rows from this role: every count may be too low.")
+    return told
