@@ -4,21 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from incident_lib import charts, tables
-    from incident_lib.notebook import Incident, begin, show, tell
+    from incident_lib import charts
+    from incident_lib.incident import Incident
+    from incident_lib.notebook import begin, counts, say, show, tell
     from incident_lib.report import Postmortem, postmortem
 
 _HOMES = {
-    "Incident": "notebook",
+    "Incident": "incident",
     "begin": "notebook",
+    "counts": "notebook",
+    "say": "notebook",
     "show": "notebook",
     "tell": "notebook",
     "Postmortem": "report",
     "postmortem": "report",
-    "charts": None, "tables": None,
+    "charts": None,
+    "tables": None,
 }
 
-__all__ = ["Incident", "Postmortem", "begin", "charts", "postmortem", "show", "tables", "tell"]
+__all__ = ["Incident", "Postmortem", "begin", "charts", "counts", "postmortem", "say", "show", "tell"]
 
 
 def __getattr__(name: str) -> Any:

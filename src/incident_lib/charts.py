@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from incident_lib.words import plural, shown
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from incident_lib.model import Counts
 
@@ -58,11 +59,9 @@ class Chart:
 def before_after(before: Counts | None, after: Counts | None) -> Chart:
     """How many families were blocked for each purpose, and how many are; no after is drawn as if it were 0."""
     title = _conclusion(before, after)
+    moments = [(before, BEFORE, "before" if after else "now"), *([(after, AFTER, "after")] if after else [])]
     rows = [
-        (
-            f"blocked for {purpose}",
-            [(_of(before, purpose), BEFORE, "before"), (_of(after, purpose), AFTER, "after")],
-        )
+        (f"blocked for {purpose}", [(_of(look, purpose), colour, moment) for look, colour, moment in moments])
         for purpose in ("chat", "run")
     ]
     alt = f"{title}. " + " ".join(
@@ -98,7 +97,8 @@ def left_behind(counts: Counts) -> Chart:
 
 
 def _of(counts: Counts | None, purpose: str) -> int | None:
-    return None if counts is None else getattr(counts.blocked, purpose)
+    found: int | None = None if counts is None else getattr(counts.blocked, purpose)
+    return found
 
 
 def _conclusion(before: Counts | None, after: Counts | None) -> str:
@@ -133,7 +133,7 @@ def _bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit:
     ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
     ax.set_xlim(0, most * 1.18)
     ax.invert_yaxis()
-    ax.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, x=0, pad=12)
+    cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_xlabel(unit, loc="left", color=FAINT)
     ax.tick_params(length=0, colors=FAINT)
     ax.tick_params(axis="y", colors=INK)
@@ -144,7 +144,7 @@ def _bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit:
     return ax
 
 
-def _integers() -> object:
+def _integers() -> MaxNLocator:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(nbins=5, integer=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID, uuid5
 
 import psycopg
 from psycopg import sql
@@ -191,16 +191,23 @@ def failed_chat_families() -> list[clients.Family]:
 
 
 def retry_chats(address: str) -> Retries:
-    """Let the demo's chat clients try again, once for each family that had failed; this writes threads."""
+    """Let the demo's chat clients try again, once for each family that had failed; this writes threads.
+
+    The same families get the same row_ids each time.
+    """
     families = failed_chat_families()
-    rejected = 0
     with psycopg.connect(address, autocommit=True, application_name="chat client") as connection:
-        for family in families:
-            try:
-                chat = clients.NewThread(
-                    *family, openai_conversation_id=f"conv_{uuid4().hex}", created_at=datetime.now(UTC)
-                )
-                clients.create_chat(connection, chat)
-            except psycopg.errors.UniqueViolation:
-                rejected += 1
-    return Retries(len(families), len(families) - rejected, rejected)
+        admitted = sum(_admits(connection, family) for family in families)
+    return Retries(len(families), admitted, len(families) - admitted)
+
+
+def _admits(connection: psycopg.Connection[Any], family: clients.Family) -> bool:
+    row_id = uuid5(family.root, str(family.owner))
+    chat = clients.NewThread(
+        *family, row_id=row_id, openai_conversation_id=f"conv_{row_id.hex}", created_at=datetime.now(UTC)
+    )
+    try:
+        clients.create_chat(connection, chat)
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True

@@ -15,7 +15,8 @@ import psycopg
 from psycopg import conninfo, sql
 
 from incident_lib import demo
-from incident_lib.errors import Failed, UsageError
+from incident_lib.diagnosis import translated, unreachable
+from incident_lib.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +120,7 @@ def reading(environment: Environment, *, seconds: float = STATEMENT_SECONDS) -> 
     with connecting(environment, "investigate") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
-        with translated(environment), connection.transaction():
+        with translated(environment.name), connection.transaction():
             limits = (
                 ("statement_timeout", seconds),
                 ("lock_timeout", 2),
@@ -143,9 +144,26 @@ def connecting(environment: Environment, activity: str) -> Iterator[Connection]:
     try:
         connection = psycopg.connect(environment.address, autocommit=True, **options)
     except psycopg.Error as error:
-        raise _unreachable(environment, str(error)) from None
-    with connection, translated(environment):
+        raise unreachable(environment.name, environment.source, str(error)) from None
+    with connection, translated(environment.name):
         yield connection
+
+
+def is_transaction_pooled(environment: Environment) -> bool:
+    """Whether a pooler hands our sessions' backends to others between transactions.
+
+    A session setting would leak through such a pooler and an advisory lock be stranded in it. What tells:
+    another connection's transaction runs on our backend, or ours has moved (measured on PgBouncer 1.18).
+    """
+    with connecting(environment, "pooler check") as one, connecting(environment, "pooler check") as two:
+        mine = _backend(one)
+        with two.transaction():
+            return _backend(two) == mine or _backend(one) != mine
+
+
+def _backend(connection: Connection) -> int:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    return int(row[0]) if row else 0
 
 
 def set_local(connection: Connection, setting: str, value: str) -> None:
@@ -169,105 +187,3 @@ def engine(environment: Environment) -> Engine:
 
     made = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
     return made.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
-
-
-@contextmanager
-def translated(environment: Environment) -> Iterator[None]:
-    """Turn PostgreSQL's errors into one message that holds no address, no values and no user's id."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise _explained(environment, error) from None
-
-
-def _unreachable(environment: Environment, said: str) -> Failed:
-    """What stopped a connection, in our words: libpq's hold the host and the role."""
-    for sign, why, cure in _CONNECT_SIGNS:
-        if re.search(sign, said, flags=re.I):
-            break
-    else:
-        why, cure = "The server or the network turned the connection down.", ""
-    check = f"Check {environment.source}; `psql` with the same address tells what the server says."
-    return Failed(f"The environment {environment.name!r} cannot be reached.", why, f"{cure} {check}".strip())
-
-
-_CONNECT_SIGNS = (
-    (
-        r"password authentication failed|no password supplied",
-        "The server refused the role or its password.",
-        "Put the right password into .pgpass or the address.",
-    ),
-    (
-        r"timeout expired|timed out",
-        "Nothing answered in time.",
-        "Is the host right, and open to this network?",
-    ),
-    (
-        r"could not translate|resolve host|name or service not known|getaddrinfo",
-        "The host's name is not known here.",
-        "Correct the host.",
-    ),
-    (r"refused", "Nothing listens at that address.", "Is the server up, and the port right?"),
-    (r"no such file or directory", "There is no socket at that path.", "Is the server up?"),
-    (r'database ".*" does not exist', "The server has no database of that name.", "Correct the database."),
-    (r'role ".*" does not exist', "The server has no role of that name.", "Correct the role."),
-    (
-        r"SSL|TLS|encryption|certificate",
-        "The server and we do not agree on TLS.",
-        "Set sslmode in the address.",
-    ),
-    (
-        r"pg_hba",
-        "The server's pg_hba.conf lets nobody in this way.",
-        "Ask for an entry, or come from another host.",
-    ),
-    (
-        r"too many (clients|connections)|connection slots",
-        "The server has no connection left.",
-        "Try again later.",
-    ),
-    (
-        r"starting up|shutting down|recovery mode",
-        "The server is starting or stopping.",
-        "Try again in a moment.",
-    ),
-)
-
-
-def _explained(environment: Environment, error: psycopg.Error) -> Failed:
-    state = error.sqlstate or ""
-    where = f"in the environment {environment.name!r}"
-    for known, why, cure in _STATEMENT_STATES:
-        if state.startswith(known):
-            return Failed(f"A query failed {where} (SQLSTATE {state}).", why, cure)
-    if not state:
-        return Failed(
-            f"The connection was lost {where}.",
-            "The server or the network closed it.",
-            "Run the same command again: what was done is seen in the catalog.",
-        )
-    return Failed(
-        f"A query failed {where}.",
-        f"PostgreSQL answered SQLSTATE {state}.",
-        "Look the code up in PostgreSQL's appendix of error codes; the server's log has the statement.",
-    )
-
-
-_STATEMENT_STATES = (
-    ("42501", "The role may not do that.", "Ask for the right, or use the role that owns public.q_threads."),
-    (
-        "42P01",
-        "A table that we read is not there.",
-        "Is this the right database? It should hold public.q_threads.",
-    ),
-    ("42703", "A column that we read is not there.", "Has every migration of q_threads been applied there?"),
-    (
-        "57014",
-        "It took longer than the statement timeout, or somebody cancelled it.",
-        "Try again with a longer --timeout.",
-    ),
-    ("55P03", "A lock was not to be had in time.", "Try again; `incident plan` names who is in the way."),
-    ("57P", "The server ended our connection.", "Run the same command again."),
-    ("08", "The connection broke.", "Run the same command again."),
-    ("25006", "The server refuses writes here: it is read-only, or a standby.", "Use the primary's address."),
-)

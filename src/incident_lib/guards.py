@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from incident_lib import queries
+from incident_lib.catalog import OUR_NAMES, Catalog, Index
 from incident_lib.errors import Failed
-from incident_lib.model import COLUMNS, OUR_NAMES, SCHEMA, TABLE, Catalog, Index
+from incident_lib.model import COLUMNS, SCHEMA, TABLE
 
 if TYPE_CHECKING:
     from incident_lib.environments import Connection

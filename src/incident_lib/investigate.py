@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor, sql
 
 from incident_lib import guards, queries
-from incident_lib.model import BlockedFamily, Catalog, Counts, Kind, PerPurpose
+from incident_lib.catalog import Catalog, Kind
+from incident_lib.model import BlockedFamily, Counts, PerPurpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,9 +108,7 @@ def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_
             return
         values = {"purpose_since": purpose_since, "most": None}
         query = ClientCursor(connection).mogrify(queries.text("blocked").rstrip("; \n"), values)
-        with connection.cursor().copy(
-            sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(cast("LiteralString", query)))
-        ) as copy:
+        with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(query))) as copy:
             for chunk in copy:
                 out.write(chunk)
 

@@ -1,39 +1,21 @@
-"""What the notebooks call: one incident in one environment, looked at, changed and recorded cell by cell."""
+"""What a notebook calls: begin, and show what was found."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import (
-    clients,
-    demo,
-    environments,
-    guards,
-    investigate,
-    migrate,
-    moments,
-    preflight,
-    probe,
-    pseudonyms,
-    queries,
-    tables,
-    verify,
-    words,
-)
+from incident_lib import demo, environments, moments, pseudonyms, tables
 from incident_lib.environments import DEMO
-from incident_lib.errors import IncidentError, UsageError
-from incident_lib.record import Record, status_of
+from incident_lib.errors import UsageError
+from incident_lib.incident import Incident
+from incident_lib.record import Record
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from pandas.io.formats.style import Styler
 
     from incident_lib.charts import Chart
-    from incident_lib.environments import Environment
     from incident_lib.model import Counts
-    from incident_lib.pseudonyms import Pseudonyms
 
 
 def begin(
@@ -72,235 +54,8 @@ def begin(
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
     incident = Incident(notebook, found, confirm, record, names, since, alone=not run)
     incident.open()
+    _on_cell_error(incident.failed)
     return incident
-
-
-@dataclass
-class Look:
-    """One look at an environment: the verdict, the counts, the guards, as tables."""
-
-    found: investigate.Investigation
-    checks: preflight.Preflight
-    verdict: str
-
-    @property
-    def counts(self) -> Counts:
-        """The counts, as numbers."""
-        return self.found.counts
-
-    @property
-    def state(self) -> str:
-        """The guard state."""
-        return self.found.catalog.state.value
-
-    def guards(self) -> pd.DataFrame:
-        """The guards in the catalog, by definition and flags."""
-        return tables.guards(self.found.catalog)
-
-    def purposes(self) -> pd.DataFrame:
-        """The active threads by purpose, whatever stands there."""
-        return tables.purposes(self.found.counts)
-
-    def preflight(self) -> pd.DataFrame:
-        """Every preflight check with its answer and its cure."""
-        return tables.checks(self.checks.checks)
-
-    def plan(self) -> pd.DataFrame:
-        """The way to the fixed guard, step by step."""
-        return tables.plan(self.checks.plan)
-
-
-@dataclass
-class Incident:
-    """The incident in one environment, as one notebook sees it; all that it does goes into the run record."""
-
-    notebook: str
-    environment: Environment
-    confirm: str
-    record: Record
-    names: Pseudonyms | None
-    purpose_since: datetime | None
-    alone: bool  # no `incident run` around it: this notebook ends the run itself
-    last: Look | None = None
-    migration: migrate.Migration | None = None
-    probes: list[probe.Probe] = field(default_factory=list)
-    checksum: dict[str, Any] | None = None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether this notebook must not change the environment."""
-        return self.confirm != self.environment.name
-
-    def open(self) -> None:
-        """Say what this notebook may do, and see to it that no end of it goes unrecorded."""
-        if self.names is None:
-            print("NOT TO BE SHARED: redact is off, and the outputs below hold raw ids.")  # noqa: T201
-        self.record.note_notebook(self.notebook, "running")
-        self.record.start_heart()
-        _on_cell_error(self._failed)
-
-    def _failed(self, error: BaseException) -> None:
-        told = error if isinstance(error, IncidentError) else None
-        self.record.note_notebook(self.notebook, status_of(error), self._seconds())
-        if told:
-            self.record.set(error=pseudonyms.Pseudonyms("errors").scrub(told.as_dict()))
-        if self.alone:
-            self.record.finish(status_of(error), told)
-
-    def _seconds(self) -> float:
-        return (datetime.now(UTC) - self.started).total_seconds()
-
-    def look(self, moment: str = "before") -> Look:
-        """Look at the guards, count, and run the preflight; it becomes the record's `before` or `after`."""
-        with environments.reading(self.environment) as connection:
-            found = investigate.investigate(connection)
-            checks = preflight.preflight(connection, self.environment, found)
-            if moment == "before":
-                file = self.record.folder / "blocked.csv"
-                investigate.write_blocked(connection, found.catalog, file, self.purpose_since)
-        line = words.verdict(self.environment.name, found.catalog.state, found.counts, safe=checks.safe)
-        self.last = Look(found, checks, line)
-        self._record_look(moment, self.last)
-        return self.last
-
-    def _record_look(self, moment: str, look: Look) -> None:
-        found, checks = look.found, look.checks
-        guard = {"state": found.catalog.state.value, "definitions": found.catalog.definitions()}
-        self.record.set(
-            guard={moment: guard},
-            counts={moment: found.counts.as_dict()},
-            verdict=look.verdict,
-            seen_at={moment: found.at.isoformat(timespec="seconds")},
-            server_version=found.rights.server_version,
-            unknown=self.unknown(look),
-            plan_family={moment: self._plan_family().to_dict("index")},
-            preflight=[
-                {"name": c.name, "answer": c.answer.value, "seen": c.seen, "cure": c.cure} for c in checks.checks
-            ],
-        )
-
-    def blocked(self, limit: int = 10) -> pd.DataFrame:
-        """The families that have been blocked longest, and what blocks them; chat first."""
-        with environments.reading(self.environment) as connection:
-            found = investigate.blocked(
-                connection, guards.read(connection), purpose_since=self.purpose_since, limit=limit
-            )
-        return tables.blocked(found, self.names)
-
-    def plan_family(self) -> pd.DataFrame:
-        """The threads of the fix plan's own family, the oldest first; its ids are published."""
-        return self._plan_family()
-
-    def _plan_family(self) -> pd.DataFrame:
-        values = {"root": pseudonyms.PLAN_ROOT, "owner": pseudonyms.PLAN_OWNER}
-        with environments.reading(self.environment) as connection:
-            found = queries.rows(connection, "family", values)
-        names = self.names or pseudonyms.Pseudonyms(demo.KEY)
-        return tables.threads(
-            row
-            | {
-                "thread": names.name("thread", row["row_id"]),
-                "created_at": f"{row['created_at']:%Y-%m-%d %H:%M}" if row["created_at"] else "unknown",
-            }
-            for row in found
-        )
-
-    def probe(self) -> str:
-        """Let PostgreSQL answer what a chat client would ask for a few families; all of it is rolled back."""
-        if self.dry_run:
-            return "Not probed: this is a dry run, and a probe is a writer."
-        with environments.connecting(self.environment, "probe") as connection:
-            self.probes.append(probe.probe(connection, self._probed_families()))
-        self.record.set(probes=[str(answer) for answer in self.probes])
-        return str(self.probes[-1])
-
-    def _probed_families(self) -> list[clients.Family]:
-        """Those of blocked.csv's head: the same families before and after."""
-        if not hasattr(self, "_families"):
-            with environments.reading(self.environment) as connection:
-                found = investigate.blocked(connection, guards.read(connection), limit=probe.FAMILIES)
-            self._families = [
-                clients.Family(f.root_prompt_row_id, f.owner_id) for f in found if f.blocked_for == "chat"
-            ]
-        return self._families
-
-    def apply(self) -> pd.DataFrame:
-        """Apply the plan, if confirm says so; else change nothing, and say so.
-
-        Raises:
-            Refused: the preflight says stop.
-            Failed: a step failed; what was done stands in the record.
-        """
-        look = self.last or self.look()
-        if self.dry_run:
-            print(f"Dry run: nothing was changed. To apply it, set confirm to {self.environment.name!r}.")  # noqa: T201
-            return tables.steps([])
-        look.checks.require(self.environment.name)
-        if self.environment.name == DEMO:
-            self.checksum = self._checksum()
-        self.migration = migrate.apply(self.environment, confirm=self.confirm, done=self._record_steps)
-        self._record_steps(self.migration)
-        return tables.steps(self.migration.steps)
-
-    def _record_steps(self, migration: migrate.Migration) -> None:
-        ended = migration.ended_at.isoformat(timespec="milliseconds") if migration.ended_at else None
-        self.record.set(steps=[step.as_dict() for step in migration.steps], incident_ended_at=ended)
-
-    def verify(self) -> pd.DataFrame:
-        """Definition, flags, and the probe's answer; what fails is marked `stop`."""
-        with environments.reading(self.environment) as connection:
-            checks = verify.verify(guards.read(connection))
-        if len(self.probes) > 1:
-            checks += (verify.verify_probes(self.probes[0], self.probes[-1]),)
-        self.record.set(verified=verify.holds(checks))
-        return tables.checks(checks)
-
-    def unchanged(self) -> str:
-        """Whether the migration left every thread as it was.
-
-        On the demo the checksums over all rows are equal; elsewhere, where clients go on writing, no row
-        version carries a transaction of ours.
-        """
-        if self.migration is None:
-            return "Nothing was applied, so there is nothing to compare."
-        if self.checksum:
-            same = self.checksum == self._checksum()
-            return f"{self.checksum['threads']:,} threads, checksum {'equal' if same else 'CHANGED'} before and after."
-        with environments.reading(self.environment) as connection:
-            row = queries.row(connection, "own_versions", {"xids": sorted(self.migration.xids)})
-        return f"{row['versions']:,} row versions carry a transaction of ours."
-
-    def _checksum(self) -> dict[str, Any]:
-        with environments.reading(self.environment) as connection:
-            return queries.row(connection, "checksum")
-
-    def retry(self) -> str:
-        """Let the demo's clients try again what had failed; elsewhere nobody but the users themselves can."""
-        if self.environment.name != DEMO:
-            return "Only the demo's clients are ours to call; elsewhere users try again by themselves."
-        came = demo.retry_chats(self.environment.address)
-        said = (
-            f"{came.families:,} families had failed to get a chat; tried again, {came.succeeded:,} succeeded, "
-            f"{came.rejected:,} were rejected."
-        )
-        self.record.set(retries=said, plan_family={"after": self._plan_family().to_dict("index")})
-        return said
-
-    def unknown(self, look: Look) -> list[str]:
-        """What a look did not see, a sentence each."""
-        return words.unknowns(
-            self.environment.name,
-            look.counts,
-            hides_rows=look.found.rights.hides_rows,
-            since_known=self.purpose_since is not None,
-        )
-
-    def finish(self) -> None:
-        """Mark this notebook as done; its run too, where it is a run of its own."""
-        self.record.note_notebook(self.notebook, "done", self._seconds())
-        if self.alone:
-            self.record.finish("dry-run" if self.dry_run and self.notebook != "01_investigate" else "succeeded")
 
 
 def show(chart: Chart) -> None:
@@ -310,6 +65,18 @@ def show(chart: Chart) -> None:
     picture = Image(chart.png(), width=96 * 8, alt=chart.alt)
     display(picture, metadata={"image/png": {"alt": chart.alt}})
     display(Markdown(f"*{chart.caption}*"))
+
+
+def say(line: str) -> None:
+    """Display one line, the one to read first."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(f"**{line}**"))
+
+
+def counts(**looks: Counts | None) -> Styler:
+    """The counts of one look or of several beside each other, and what each means."""
+    return tables.shown(tables.counts(**looks))
 
 
 def tell(lines: list[str]) -> None:

@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from incident_lib.model import (
-    BUILD_NAME,
-    GUARD_NAME,
-    KEYS,
-    OUR_NAMES,
-    RETIRED_NAME,
-    SCHEMA,
-    TABLE,
-    Catalog,
-    Index,
-    Kind,
-    Plan,
-    Step,
-)
+from incident_lib.catalog import BUILD_NAME, GUARD_NAME, KEYS, OUR_NAMES, RETIRED_NAME, Catalog, Index, Kind
+from incident_lib.model import SCHEMA, TABLE, Plan, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,24 +76,26 @@ def _next(catalog: Catalog, target: Kind) -> Step | None:
         return _wait(builds[0])
     keep = min((index for index in wanted if index.usable), key=_preference, default=None)
     if keep is None:
-        if junk := [index for index in held.values() if _is_junk(index, held)]:
-            return _drop(junk[0], "left by a build or a drop that did not finish")
-        return _build(target, _free(held))
+        junk = [index for index in held.values() if _is_junk(index, held)]
+        return _drop(junk[0], "left by a build or a drop that did not finish") if junk else _build(target, _free(held))
     if extra := [index for index in wanted if index is not keep]:
         return _drop(extra[0], "the same guard stands complete beside it")
     if keep.name != GUARD_NAME:
-        spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
-        if spare or GUARD_NAME not in held:
-            return _swap(keep, held.get(GUARD_NAME), spare)
-        rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
-        return _drop(rival, "its name is needed, and complete guards stand beside it")
-    if others:
-        return _drop(others[0], _RETIRE[target])
-    return None
+        return _rename(keep, held)
+    return _drop(others[0], _RETIRE[target]) if others else None
+
+
+def _rename(keep: Index, held: dict[str, Index]) -> Step:
+    """Give the official name to the guard that stays; who has it now needs a free name of ours to go to."""
+    spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
+    if spare or GUARD_NAME not in held:
+        return _swap(keep, held.get(GUARD_NAME), spare)
+    rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
+    return _drop(rival, "its name is needed, and complete guards stand beside it")
 
 
 _RETIRE = {
-    Kind.FIXED: "it blocks one purpose by another; once its first wait is over it rejects nothing more: the incident ends",
+    Kind.FIXED: "it blocks one purpose by another: once its first wait is over it rejects nothing, and the incident ends",
     Kind.ORIGINAL: "the original guard stands complete, and is the stricter one",
 }
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
-from incident_lib import queries
-from incident_lib.environments import connecting
+from incident_lib import queries, words
+from incident_lib.catalog import Kind
+from incident_lib.environments import is_transaction_pooled
 from incident_lib.errors import Refused
-from incident_lib.model import PURPOSES, SCHEMA, TABLE, Answer, Check, Kind, Plan
+from incident_lib.model import PURPOSES, SCHEMA, TABLE, Answer, Check, Plan
 from incident_lib.plan import plan
 
 if TYPE_CHECKING:
@@ -147,23 +146,6 @@ def _rights(found: Investigation) -> Iterator[Check]:
         yield Check("row level security", OK, "no row is hidden from this role")
 
 
-def is_transaction_pooled(environment: Environment) -> bool:
-    """Whether a pooler hands our sessions' backends to others between transactions.
-
-    A session setting would leak through such a pooler and an advisory lock be stranded in it. What tells:
-    another connection's transaction runs on our backend, or ours has moved (measured on PgBouncer 1.18).
-    """
-    with connecting(environment, "pooler check") as one, connecting(environment, "pooler check") as two:
-        mine = _backend(one)
-        with two.transaction():
-            return _backend(two) == mine or _backend(one) != mine
-
-
-def _backend(connection: psycopg.Connection[Any]) -> int:
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return int(row[0]) if row else 0
-
-
 def _pooler(environment: Environment) -> Check:
     if is_transaction_pooled(environment):
         return Check(
@@ -224,18 +206,11 @@ def _waits(rows: list[dict[str, Any]], way: Plan) -> Iterator[Check]:
             yield Check(
                 f"who holds up the {what}",
                 WAIT,
-                "; ".join(map(described, held[:5])),
+                "; ".join(map(words.described, held[:5])),
                 "It waits for them, nobody waits for it; ask them to commit, or let it wait.",
             )
         else:
             yield Check(f"who holds up the {what}", OK, "nobody")
-
-
-def described(row: dict[str, Any]) -> str:
-    """A session that others wait for, without its query: pid, application, state, age."""
-    who = "a prepared transaction" if row["prepared"] else f"pid {row['pid']}"
-    age = f"{row['seconds']:.0f} s" if row["seconds"] is not None else "unknown"
-    return f"{who} ({row['application_name'] or 'no application_name'}, {row['state'] or 'state hidden'}, open {age})"
 
 
 def _around(around: dict[str, Any], target: Kind) -> Iterator[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 from psycopg.rows import class_row, dict_row
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 @cache
 def text(name: str) -> LiteralString:
     """The text of one query, as it is sent: what the report's appendix shows."""
-    return cast("LiteralString", files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8"))
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def rows(connection: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -81,14 +81,15 @@ class Record:
         """
         try:
             contents = json.loads(self.file.read_text("utf-8"))
-            if contents["schema_version"] != SCHEMA_VERSION:
-                raise ValueError
+            readable = contents["schema_version"] == SCHEMA_VERSION
         except (OSError, ValueError, KeyError, TypeError):
+            readable = False
+        if not readable:
             raise UsageError(
                 f"{self.folder} is not the folder of a run.",
                 f"It holds no {FILE} that this version can read.",
                 "Name a folder like data/runs/demo/20260101T120000Z.",
-            ) from None
+            )
         return dict(contents)
 
     def update(self, change: Callable[[Contents], Contents]) -> None:

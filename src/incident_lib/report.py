@@ -15,7 +15,7 @@ from incident_lib.record import Contents, Record, latest, status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pandas as pd
+    from pandas.io.formats.style import Styler
 
 _STATUS = {
     "succeeded": "The run succeeded.",
@@ -88,6 +88,18 @@ class Chapter:
             for word, meaning in words.MEANINGS.items()
         ]
 
+    def counts_table(self) -> Styler:
+        """The counts before and after, as a table for the notebook."""
+        from incident_lib import tables
+
+        return tables.shown(tables.counts(before=self.before, after=self.after))
+
+    def family_table(self) -> Styler:
+        """The threads of the fix plan's own family, as a table for the notebook."""
+        from incident_lib import tables
+
+        return tables.shown(tables.family(self.family))
+
     @property
     def family(self) -> list[tuple[str, Any]]:
         """The threads of the fix plan's own family, at the last look that saw them."""
@@ -122,9 +134,9 @@ class Postmortem:
         """The verdict line of each environment, its name first, and how its run ended."""
         return [f"{chapter.environment}: {chapter.verdict} {chapter.status}" for chapter in self.chapters]
 
-    def environments(self) -> pd.DataFrame:
+    def environments(self) -> Styler:
         """The environments compared: outcome, guard and blocked families before and after; <NA> where not seen."""
-        from incident_lib.tables import frame
+        from incident_lib.tables import frame, shown
 
         rows = [
             (
@@ -143,15 +155,17 @@ class Postmortem:
             "blocked_before": "Int64",
             "blocked_after": "Int64",
         }
-        return frame(rows, columns).set_index("environment")
+        return shown(frame(rows, columns))
 
     def html(self) -> str:
         """One HTML file that asks nobody for anything: charts and styles are in it."""
-        return _templates(autoescape=True).get_template("report.html.j2").render(post=self, picture=_inline)
+        template = _templates(autoescape=True).get_template("report.html.j2")
+        return str(template.render(post=self, picture=_inline))
 
     def markdown(self, pictures: str) -> str:
         """Markdown, for a pull request or a wiki; `pictures` is the folder of its charts beside it."""
-        return _templates(autoescape=False).get_template("report.md.j2").render(post=self, pictures=pictures)
+        template = _templates(autoescape=False).get_template("report.md.j2")
+        return str(template.render(post=self, pictures=pictures))
 
     def write(self, out: Path) -> list[Path]:
         """Write `out` (.html), the Markdown beside it, and the folder of the Markdown's charts."""

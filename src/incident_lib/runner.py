@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import environments, paths, record
-from incident_lib.errors import Failed, IncidentError, UsageError
+from incident_lib.errors import Failed, IncidentError, Refused, UsageError
 from incident_lib.record import Record
 
 if TYPE_CHECKING:
@@ -203,11 +203,8 @@ def _error_of(kept: Record, notebook: str, name: str) -> IncidentError:
     contents = kept.read()
     outcome = {entry["name"]: entry["outcome"] for entry in contents["notebooks"]}.get(notebook)
     if contents["error"]:
-        kind = next(
-            (kind for kind in (IncidentError, *IncidentError.__subclasses__()) if kind.__name__ == name),
-            Failed,
-        )
-        return kind(**contents["error"])
+        kinds: dict[str, type[IncidentError]] = {kind.__name__: kind for kind in (Refused, UsageError)}
+        return kinds.get(name, Failed)(**contents["error"])
     why = f"A cell raised {name}." if outcome else "Its kernel died before the first cell."
     return Failed(
         f"{notebook} failed.",

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from incident_lib import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from incident_lib.migrate import Done
-    from incident_lib.model import BlockedFamily, Catalog, Check, Counts, Plan
+    from pandas.io.formats.style_render import CSSDict
+
+    from incident_lib.catalog import Catalog
+    from incident_lib.model import BlockedFamily, Check, Counts, Plan
     from incident_lib.pseudonyms import Pseudonyms
+    from incident_lib.walk import Done
 
 
 def frame(rows: Iterable[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     """A DataFrame of these rows with these columns and dtypes, whether or not there is a row."""
     return pd.DataFrame(list(rows), columns=list(columns)).astype(dict(columns))
+
+
+def shown(table: pd.DataFrame) -> Styler:
+    """A DataFrame as people read it: texts whole and to the left, numbers with thousands apart, no row numbers."""
+    flat = table if isinstance(table.index, pd.RangeIndex) else table.reset_index()
+    made = Styler(flat, uuid="table", cell_ids=False, escape="html").hide(axis="index")
+    return made.set_table_styles(_RULES).format(_shown)
+
+
+_RULES: list[CSSDict] = [
+    {"selector": "th, td", "props": "text-align: left; vertical-align: top; white-space: pre-wrap;"},
+    {"selector": "th.col_heading", "props": "white-space: nowrap;"},
+]
+
+
+def _shown(value: object) -> str:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return "unknown"
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | np.integer) else escape(str(value))
 
 
 def guards(catalog: Catalog) -> pd.DataFrame:

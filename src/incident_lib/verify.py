@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.model import Answer, Catalog, Check, GuardState, Kind
+from incident_lib.catalog import Catalog, GuardState, Kind
+from incident_lib.model import Answer, Check
 
 if TYPE_CHECKING:
     from incident_lib.probe import Probe

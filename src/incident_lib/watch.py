@@ -12,7 +12,7 @@ import psycopg
 from incident_lib import guards, queries
 from incident_lib.environments import connecting
 from incident_lib.errors import IncidentError
-from incident_lib.preflight import described
+from incident_lib.words import described
 
 if TYPE_CHECKING:
     from collections.abc import Callable

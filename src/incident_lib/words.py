@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import GuardState
+from incident_lib.catalog import GuardState
 
 if TYPE_CHECKING:
     from incident_lib.model import Counts
@@ -98,3 +98,10 @@ def unknowns(environment: str, counts: Counts, *, hides_rows: bool, since_known:
     if hides_rows:
         told.append("Row level security hides rows from this role: every count may be too low.")
     return told
+
+
+def described(row: dict[str, Any]) -> str:
+    """A session that others wait for, without its query: pid, application, state, age."""
+    who = "a prepared transaction" if row["prepared"] else f"pid {row['pid']}"
+    age = f"{row['seconds']:.0f} s" if row["seconds"] is not None else "unknown"
+    return f"{who} ({row['application_name'] or 'no application_name'}, {row['state'] or 'state hidden'}, open {age})"

@@ -1,0 +1,82 @@
+"""The command line: it parses, calls, prints, and returns a code."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import click
+
+from incident_lib.cli import changing, embedded, looking, running
+from incident_lib.errors import IncidentError, UsageError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="incident-lib", prog_name="incident")
+def cli() -> None:
+    """Which prompt families does a stale unique index block, and the safe swap of that index.
+
+    Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not; 130 interrupted.
+    """
+
+
+LATER = {
+    "explain": "one family, thread by thread",
+    "rollback": "the way back",
+    "sql": "the migration as SQL files",
+    "failures": "failed attempts from server logs",
+    "watch": "recovery, live",
+    "claims": "the fix plan's claims, tested",
+    "rehearse": "a rehearsal on a copy",
+    "env": "which names resolve and how",
+}
+
+
+def _later(name: str, what: str) -> click.Command:
+    def told(words: tuple[str, ...]) -> NoReturn:  # noqa: ARG001 - any words will do
+        raise UsageError(
+            f"`incident {name}` does not exist yet.",
+            f"It will be {what}, in a later version.",
+            "See `incident --help` for what there is.",
+        )
+
+    return click.Command(
+        name,
+        callback=told,
+        help=f"Comes later: {what}.",
+        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
+        context_settings={"ignore_unknown_options": True},
+    )
+
+
+for _command in (
+    running.run,
+    running.report,
+    looking.investigate,
+    looking.plan,
+    looking.verify,
+    changing.apply,
+    embedded.demo,
+):
+    cli.add_command(_command)
+for _name, _what in LATER.items():
+    cli.add_command(_later(_name, _what))
+
+
+def main() -> None:
+    """Run the command line; each code but 0 comes with one message on standard error."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except IncidentError as error:
+        click.echo(f"incident: {error}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("incident: interrupted. Run the same command again: it goes on from the catalog.", err=True)
+        code = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        code = 0
+    sys.exit(code or 0)

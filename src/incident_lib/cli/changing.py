@@ -1,0 +1,55 @@
+"""Commands that change an environment, and take its name for it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from incident_lib.cli.looking import verified
+from incident_lib.cli.options import CONFIRM, ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from incident_lib.watch import Progress
+
+
+@click.command()
+@ENVIRONMENT
+@CONFIRM
+@click.option("--no-wait", is_flag=True, help="Refuse where somebody is at it already, instead of waiting.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0.1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long all of it may take, waiting for others included.",
+)
+def apply(name: str, confirm: str, no_wait: bool, budget: float) -> int:
+    """Apply the fix, step by step, with progress. Takes the environment's name as --confirm."""
+    from incident_lib import environments, migrate, preflight
+    from incident_lib import investigate as find
+
+    environment = environments.resolve(name)
+    migrate.require_confirm(name, confirm, "change it")
+    with environments.reading(environment) as connection:
+        preflight.preflight(connection, environment, find.investigate(connection)).require(name)
+    with _progress() as listener:
+        done = migrate.apply(environment, confirm=confirm, wait=not no_wait, budget=budget, listener=listener)
+    for step in done.steps:
+        click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
+    if done.ended_at:
+        click.echo(f"The incident ended at {done.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
+    return verified(name, done.after)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar of each step of a migration, on a terminal only."""
+    from incident_lib.terminal import bars
+
+    with bars() as show:
+        yield lambda p: show(p.step, p.share, " ".join((p.phase, *(f"waits for {who}" for who in p.blockers))))

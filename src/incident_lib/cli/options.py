@@ -1,0 +1,17 @@
+"""The options that several commands share."""
+
+import click
+
+ENVIRONMENT = click.option(
+    "--env", "name", required=True, metavar="NAME", help="The environment; `demo` needs nothing."
+)
+CONFIRM = click.option("--confirm", metavar="NAME", default="", help="The environment's name once more.")
+TIMEOUT = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a statement may take; 0: no limit.",
+)
+SINCE = click.option("--purpose-since", default="", metavar="TIME", help="When the column purpose came, ISO 8601.")

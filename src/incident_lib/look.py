@@ -1,0 +1,63 @@
+"""One look at an environment: the verdict, the counts, the guards, the way to the fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from incident_lib import investigate, preflight, tables, words
+from incident_lib.tables import shown
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+    from incident_lib.environments import Connection, Environment
+    from incident_lib.model import Counts
+
+
+@dataclass
+class Look:
+    """One look at an environment: the verdict, the counts, the guards, as tables."""
+
+    found: investigate.Investigation
+    checks: preflight.Preflight
+    verdict: str
+
+    @property
+    def counts(self) -> Counts:
+        """The counts, as numbers."""
+        return self.found.counts
+
+    @property
+    def state(self) -> str:
+        """The guard state."""
+        return self.found.catalog.state.value
+
+    def guards(self) -> Styler:
+        """The guards in the catalog, by definition and flags."""
+        return shown(tables.guards(self.found.catalog))
+
+    def purposes(self) -> Styler:
+        """The active threads by purpose, whatever stands there."""
+        return shown(tables.purposes(self.found.counts))
+
+    def preflight(self) -> Styler:
+        """Every preflight check with its answer and its cure."""
+        return shown(tables.checks(self.checks.checks))
+
+    def plan(self) -> Styler:
+        """The way to the fixed guard, step by step."""
+        return shown(tables.plan(self.checks.plan))
+
+
+def look(environment: Environment, connection: Connection) -> Look:
+    """Look at the guards, count, and run the preflight for the fix.
+
+    Args:
+        environment: which database.
+        connection: as `environments.reading` yields it for that environment.
+    """
+    found = investigate.investigate(connection)
+    checks = preflight.preflight(connection, environment, found)
+    line = words.verdict(environment.name, found.catalog.state, found.counts, safe=checks.safe)
+    return Look(found, checks, line)

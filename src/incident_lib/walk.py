@@ -1,0 +1,218 @@
+"""Take the steps of a plan one at a time, the catalog read anew between any two, and clean up after a failure."""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from incident_lib import guards
+from incident_lib.catalog import Catalog, Kind
+from incident_lib.environments import set_local
+from incident_lib.errors import Failed, Refused
+from incident_lib.lock import busy
+from incident_lib.model import SCHEMA, Step
+from incident_lib.plan import plan
+from incident_lib.watch import Progress, Watch, released_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from incident_lib.environments import Connection, Environment
+
+MOST_STEPS = 20
+RENAME_TIMEOUT = "200ms"
+
+
+@dataclass(frozen=True)
+class Done:
+    """One step that was taken: what was sent, how long it took, how it ended."""
+
+    name: str
+    sql: tuple[str, ...]
+    seconds: float
+    outcome: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The step as a run record carries it."""
+        return {
+            "name": self.name,
+            "sql": list(self.sql),
+            "seconds": round(self.seconds, 3),
+            "outcome": self.outcome,
+        }
+
+
+@dataclass
+class Migration:
+    """What applying a plan did, also where it failed midway.
+
+    Attributes:
+        steps: those that were taken, in order.
+        ended_at: when the last guard of the other kind stopped enforcing, by the server's clock; for a
+            migration to FIXED the moment at which the incident ended. None if it did not happen here.
+        xids: the transactions of ours that could have touched anything.
+    """
+
+    target: Kind
+    before: Catalog
+    after: Catalog
+    steps: list[Done] = field(default_factory=list)
+    ended_at: datetime | None = None
+    xids: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Walk:
+    environment: Environment
+    connection: Connection
+    migration: Migration
+    deadline: float
+    listener: Callable[[Progress], None]
+    done: Callable[[Migration], None]
+    wait: bool
+
+    def go(self) -> None:
+        for _ in range(MOST_STEPS):
+            way = plan(self.migration.after, self.migration.target)
+            if way.refusal:
+                raise Refused(
+                    "The catalog holds what we do not touch.",
+                    f"{way.refusal[0].upper()}{way.refusal[1:]}.",
+                    f"Then run it again; `incident plan --env {self.environment.name}` shows the way.",
+                )
+            if not way.steps:
+                return
+            self._take(way.steps[0])
+        raise Failed(
+            "The migration does not come to an end.",
+            f"After {MOST_STEPS} steps the catalog still changes.",
+            "Is somebody else changing these indexes? Look at `incident plan`.",
+        )
+
+    def _take(self, step: Step) -> None:
+        started, outcome = time.monotonic(), "failed"
+        self.listener(Progress(step.name, "begins"))
+        try:
+            with self._watched(step) as watch:
+                self._send(step, watch)
+            outcome = "done"
+        finally:
+            self.migration.steps.append(Done(step.name, step.sql, time.monotonic() - started, outcome))
+            self.done(self.migration)
+        self.migration.after = guards.read(self.connection)
+        self.done(self.migration)
+
+    @contextmanager
+    def _watched(self, step: Step) -> Iterator[Watch]:
+        """Watch a step; if it fails, clean up what it built, and say who was in the way."""
+        pid = self.connection.info.backend_pid
+        retiring = step.drops if self._frees(step) else None
+        watch = Watch(self.environment, pid, step.name, self.listener, self.deadline, retiring)
+        try:
+            with watch:
+                yield watch
+        except psycopg.Error as error:
+            raise self._failure(step, watch, error) from None
+        except KeyboardInterrupt:
+            self._clean(step)
+            raise
+        finally:
+            self.migration.xids |= watch.xids
+        if retiring:
+            self.migration.ended_at = watch.released_at or released_at(self.connection, retiring)
+
+    def _frees(self, step: Step) -> bool:
+        """Whether a drop takes the last guard in force of the other kind away."""
+        other = [
+            i.name
+            for i in self.migration.after.indexes
+            if i.in_force and i.kind not in (self.migration.target,) and i.kind in (Kind.ORIGINAL, Kind.FIXED)
+        ]
+        return other == [step.drops]
+
+    def _send(self, step: Step, watch: Watch) -> None:
+        if step.waits_for:
+            self._wait_for(step, watch)
+        elif step.transaction:
+            self._rename(step, watch)
+        else:
+            for statement in step.sql:
+                self.connection.execute(statement.encode())
+
+    def _rename(self, step: Step, watch: Watch) -> None:
+        """All statements in one transaction; short lock timeouts, and again after a moment of random length."""
+        while True:
+            try:
+                with self.connection.transaction():
+                    set_local(self.connection, "lock_timeout", RENAME_TIMEOUT)
+                    for statement in step.sql:
+                        self.connection.execute(statement.encode())
+                    row = self.connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
+                    watch.xids |= set(row or ())
+                return
+            except psycopg.errors.LockNotAvailable:
+                if time.monotonic() > self.deadline:
+                    raise
+                time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, no secret
+
+    def _wait_for(self, step: Step, watch: Watch) -> None:
+        if not self.wait:
+            raise busy(step.why)
+        while any(i.builder for i in guards.read(self.connection).indexes if i.name == step.waits_for):
+            if time.monotonic() > self.deadline:
+                raise Failed("We gave up waiting.", f"{step.why[0].upper()}{step.why[1:]}.", "Try again later.")
+            time.sleep(0.2)
+        watch.blockers = ()
+
+    def _failure(self, step: Step, watch: Watch, error: psycopg.Error) -> Failed:
+        """The message of a failed step, once what it left is cleaned up."""
+        left = "" if self.connection.broken else self._clean(step)
+        again = f"Run the same command again: it goes on from the catalog.{left}"
+        if watch.gave_up:
+            who = "; ".join(watch.blockers) or "nobody that we could see"
+            return Failed(
+                f"The step `{step.name}` took too long, and was given up.",
+                f"It waited for {who}.",
+                f"Ask them to end their transactions, or allow more --budget. {again}",
+            )
+        if isinstance(error, psycopg.errors.UniqueViolation):
+            return Failed(
+                f"The step `{step.name}` failed: the data breaks the {self.migration.target} guard.",
+                "At least two active threads share a key of it (SQLSTATE 23505).",
+                f"`incident plan --env {self.environment.name}` counts them and prints what would settle it.{left}",
+            )
+        why = f"PostgreSQL answered SQLSTATE {error.sqlstate}." if error.sqlstate else "The connection was lost."
+        return Failed(f"The step `{step.name}` failed.", why, again)
+
+    def _clean(self, step: Step) -> str:
+        """Drop what a failed build left, unless it enforces something that nothing else does."""
+        self.migration.after = catalog = guards.read(self.connection)
+        left = [i for i in catalog.indexes if step.builds and i.name == step.builds.name and not i.usable]
+        if not left:
+            return ""
+        safe = not left[0].in_force or any(i.usable for i in catalog.guards)
+        try:
+            if safe:
+                with Watch(
+                    self.environment,
+                    self.connection.info.backend_pid,
+                    "clean up",
+                    self.listener,
+                    time.monotonic() + 30,
+                ):
+                    self.connection.execute(_drop_statement(left[0].name))
+                self.migration.after = guards.read(self.connection)
+                return ""
+        except psycopg.Error:
+            pass
+        return f" The index {left[0].name} is left behind ({left[0].flags()}); the next run takes it away."
+
+
+def _drop_statement(name: str) -> psycopg.sql.Composed:
+    return psycopg.sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(psycopg.sql.Identifier(SCHEMA, name))
