@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-all lint lab setup lock notebooks example clean
+.PHONY: run test test-slow test-all lint lab setup lock notebooks example clean
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
 	$(BIN)/incident run
@@ -12,12 +12,14 @@ run: setup  ## the main job on the demo: three notebooks, then data/runs/postmor
 test: setup  ## the tests, in under three minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --cov --cov-report=term --cov-fail-under=85
 
-test-all: setup  ## also the slow ones
-	$(BIN)/pytest -n 2 --dist loadfile
+test-slow: setup  ## the slow tests alone
+	$(BIN)/pytest -n 2 --dist load -m slow tests
+
+test-all: test test-slow  ## all tests
 
 lint: setup
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check --exclude notebooks
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 lab: setup  ## JupyterLab on the notebooks
@@ -41,8 +43,9 @@ notebooks: setup  ## execute the notebooks on the demo, in place: their committe
 	INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-example: setup  ## the demo's run record that 03_postmortem falls back to
+example: setup  ## the demo's record, that 03_postmortem falls back to, and its report
 	runs=$$(mktemp -d) && $(BIN)/incident run --out $$runs && cp $$runs/demo/*/record.json data/demo/example/
+	$(BIN)/incident report data/demo/example --out data/demo/example/postmortem.html
 
 clean:  ## stop the embedded server and remove what setup made
 	-$(BIN)/incident demo stop

@@ -83,7 +83,8 @@ class Incident:
             if moment == "before":
                 file = self.record.folder / "blocked.csv"
                 investigate.write_blocked(connection, self.last.found.catalog, file, self.purpose_since)
-        self._record_look(moment, self.last)
+        if moment == "before" or not self.dry_run:
+            self._record_look(moment, self.last)
         return self.last
 
     def _record_look(self, moment: str, look: Look) -> None:

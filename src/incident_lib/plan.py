@@ -95,7 +95,7 @@ def _rename(keep: Index, held: dict[str, Index]) -> Step:
 
 
 _RETIRE = {
-    Kind.FIXED: "it blocks one purpose by another: once its first wait is over it rejects nothing, and the incident ends",
+    Kind.FIXED: "it blocks one purpose by another; once its first wait is over it rejects nothing: the incident ends",
     Kind.ORIGINAL: "the original guard stands complete, and is the stricter one",
 }
 

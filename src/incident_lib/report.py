@@ -212,7 +212,7 @@ def _templates(*, autoescape: bool) -> Any:
 
     made = Environment(
         loader=PackageLoader("incident_lib"),
-        autoescape=autoescape,
+        autoescape=autoescape,  # noqa: S701 - Markdown escapes its own way, cell by cell
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -45,7 +45,7 @@ def run(
     *,
     confirm: Sequence[str] = (),
     purpose_since: str = "",
-    listener: Callable[[Step], None] = lambda step: None,
+    listener: Callable[[Step], None] = lambda _: None,
 ) -> list[Ended]:
     """Run the notebooks over each environment, one after the other, and write the postmortem over all.
 

@@ -69,6 +69,8 @@ class Migration:
 
 @dataclass
 class Walk:
+    """One migration under way: where, until when, and who is told."""
+
     environment: Environment
     connection: Connection
     migration: Migration
@@ -78,6 +80,7 @@ class Walk:
     wait: bool
 
     def go(self) -> None:
+        """Take step after step until none is left; see `migrate.apply`."""
         for _ in range(MOST_STEPS):
             way = plan(self.migration.after, self.migration.target)
             if way.refusal:
@@ -155,11 +158,12 @@ class Walk:
                         self.connection.execute(statement.encode())
                     row = self.connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
                     watch.xids |= set(row or ())
-                return
             except psycopg.errors.LockNotAvailable:
                 if time.monotonic() > self.deadline:
                     raise
                 time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, no secret
+            else:
+                return
 
     def _wait_for(self, step: Step, watch: Watch) -> None:
         if not self.wait:
