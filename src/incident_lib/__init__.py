@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from incident_lib import charts
     from incident_lib.incident import Incident
-    from incident_lib.notebook import begin, counts, say, show, tell
-    from incident_lib.report import Postmortem, postmortem
+    from incident_lib.notebook import begin, counts, postmortem, say, show, tell
+    from incident_lib.report import Postmortem
 
 _HOMES = {
     "Incident": "incident",
@@ -17,7 +17,7 @@ _HOMES = {
     "show": "notebook",
     "tell": "notebook",
     "Postmortem": "report",
-    "postmortem": "report",
+    "postmortem": "notebook",
     "charts": None,
     "tables": None,
 }

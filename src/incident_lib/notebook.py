@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import demo, environments, moments, pseudonyms, tables
+from incident_lib import demo, environments, moments, pseudonyms, report, tables
 from incident_lib.environments import DEMO
 from incident_lib.errors import UsageError
 from incident_lib.incident import Incident
 from incident_lib.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pandas.io.formats.style import Styler
 
     from incident_lib.charts import Chart
     from incident_lib.model import Counts
+    from incident_lib.report import Postmortem
 
 
 def begin(
@@ -43,6 +48,7 @@ def begin(
         UsageError: a parameter has a wrong type or value, or the environment is not known.
         Failed: the run's folder cannot be written.
     """
+    _check_injected()
     _check_types(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since)
     if not isinstance(redact, bool):
         raise _wrong_type("redact", redact, "true or false")
@@ -56,6 +62,17 @@ def begin(
     incident.open()
     _on_cell_error(incident.failed)
     return incident
+
+
+def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
+    """The postmortem of a run, or of an environment's latest; see `report.postmortem`.
+
+    Raises:
+        UsageError: a parameter has a wrong type or value, or the folder holds no run record.
+    """
+    _check_injected()
+    _check_types(environment=environment, run=run)
+    return report.postmortem(environment, run)
 
 
 def show(chart: Chart) -> None:
@@ -86,25 +103,52 @@ def tell(lines: list[str]) -> None:
     display(Markdown("\n".join(f"- {line}" for line in lines)))
 
 
-def _on_cell_error(told: Any) -> None:
-    """Call back once for a cell that raised, where IPython runs us."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return
-    shell = get_ipython()
+def _shell() -> Any:
+    """The IPython shell that runs us; None outside of one."""
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    return get_ipython()
+
+
+def _on_cell_error(told: Callable[[BaseException], None]) -> None:
+    """Call back for each cell that raises; whoever was called back before is not any more."""
+    shell = _shell()
     if shell is None:
         return
-    for old in [c for c in shell.events.callbacks["post_run_cell"] if getattr(c, "incident", False)]:
+    for old in [call for call in shell.events.callbacks["post_run_cell"] if call.__name__ == "after_cell"]:
         shell.events.unregister("post_run_cell", old)
 
     def after_cell(result: Any) -> None:
-        error = result.error_before_exec or result.error_in_exec
-        if error:
+        if error := result.error_before_exec or result.error_in_exec:
             told(error)
 
-    after_cell.incident = True  # type: ignore[attr-defined]
     shell.events.register("post_run_cell", after_cell)
+
+
+def _check_injected() -> None:
+    """Refuse parameters that papermill injected and the notebook does not know: papermill only warns of them."""
+    cells = _shell().user_ns.get("In", []) if _shell() else []
+    known: set[str] = set()
+    for cell in cells:
+        if cell.startswith("# Parameters\n") and (unknown := sorted(_assigned(cell) - known)):
+            raise UsageError(
+                f"The notebook has no parameter {', '.join(unknown)}.",
+                f"Its parameters are {', '.join(sorted(known))}.",
+                "Correct the name that is given with -p.",
+            )
+        known |= _assigned(cell)
+
+
+def _assigned(cell: str) -> set[str]:
+    """The names that a cell assigns at its top level; none where it is not plain Python."""
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:
+        return set()
+    targets = [target for statement in statements if isinstance(statement, ast.Assign) for target in statement.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _check_types(**texts: object) -> None:
