@@ -70,15 +70,18 @@ def _locked() -> Iterator[Path]:
         ) from None
 
 
-def _server(home: Path, *, start: bool = True) -> Any:
+def _server(home: Path) -> Any:
+    """The server, running: the package hands out its old handle also after the server was stopped."""
     try:
-        return _library().get_server(home / f"pg{VERSION}", cleanup_mode=None, start=start, postgres_version=VERSION)
+        server = _library().get_server(home / f"pg{VERSION}", cleanup_mode=None, postgres_version=VERSION)
+        server.ensure_postgres_running()
     except Exception as error:  # noqa: BLE001 - whatever stops it, people get one message
         raise Failed(
             "The embedded server of `demo` did not start.",
             f"{type(error).__name__}; its own log is {home / f'pg{VERSION}' / 'log'}.",
             "Run `incident demo stop`, remove that folder, and try again.",
         ) from None
+    return server
 
 
 def url(database: str = "demo") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from incident_lib.catalog import Catalog, Kind
 from incident_lib.model import BlockedFamily, Counts, PerPurpose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -98,29 +97,38 @@ def blocked(
 
 
 def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_since: datetime | None) -> None:
-    """Write every blocked family to a CSV file that only its owner may read (mode 0600), as a stream.
+    """Write every blocked family to a CSV file, as a stream; its columns are those of `model.BlockedFamily`.
 
-    It holds raw ids: it is never part of what is shared. The columns are those of `model.BlockedFamily`.
+    It holds raw ids: its mode is 0600, and it is never part of what is shared.
     """
-    with _private(file) as out:
-        out.write((",".join(BlockedFamily.__dataclass_fields__) + "\n").encode())
-        if not catalog.blocks:
-            return
-        values = {"purpose_since": purpose_since, "most": None}
-        query = ClientCursor(connection).mogrify(queries.text("blocked").rstrip("; \n"), values)
-        with connection.cursor().copy(sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(sql.SQL(query))) as copy:
-            for chunk in copy:
-                out.write(chunk)
+    values = {"purpose_since": purpose_since, "most": None if catalog.blocks else 0}
+    _write_csv(connection, "blocked", values, file)
 
 
-@contextmanager
-def _private(file: Path) -> Iterator[Any]:
-    """Write a file that only its owner may read, whole or not at all."""
+def coexisting(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """The first families with several active threads; see `sql/coexisting.sql`."""
+    return queries.rows(connection, "coexisting", {"most": limit})
+
+
+def write_coexisting(connection: Connection, file: Path) -> None:
+    """Write every family with several active threads to a CSV file of mode 0600: what stands against rollback."""
+    _write_csv(connection, "coexisting", {"most": None}, file)
+
+
+def _write_csv(connection: Connection, query: str, values: Mapping[str, Any], file: Path) -> None:
+    """Stream a query's rows into a file that only its owner may read, written as a whole or not at all."""
+    asked = ClientCursor(connection).mogrify(queries.text(query).rstrip("; \n"), values)
     part = file.with_suffix(".part")
     part.touch(mode=0o600)
     try:
-        with part.open("wb") as out:
-            yield out
+        with (
+            part.open("wb") as out,
+            connection.cursor().copy(
+                sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
+            ) as copy,
+        ):
+            for chunk in copy:
+                out.write(chunk)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

@@ -9,6 +9,13 @@ DEMO_DATA = ROOT / "data" / "demo"
 EXAMPLE_RUN = DEMO_DATA / "example"
 
 
+def private(environment: str, name: str) -> Path:
+    """A file beside an environment's runs, for what is not to be shared."""
+    folder = runs() / environment
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
 def runs() -> Path:
     """The folder of all runs: `data/runs`, or where INCIDENT_RUNS points."""
     return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ from incident_lib.clients import Family, NewThread, deactivate_chats, insert_thr
 from incident_lib.environments import set_local
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from incident_lib.environments import Connection
 
 FAMILIES = 5  # a probe is a writer too: a client's first step waits behind an open one
 LOCK_TIMEOUT, STATEMENT_TIMEOUT = "50ms", "200ms"
+PROBE_NAME = "probe, rolled back"
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,53 @@ def probe(connection: Connection, families: Sequence[Family], purpose: str = "ch
     Raises:
         psycopg.Error: any answer but an insert, a 23505, or a timeout.
     """
-    answers = [_attempt(connection, family, purpose) for family in families[:FAMILIES]]
-    return Probe(purpose, *(answers.count(answer) for answer in ("admitted", "rejected", "not probed")))
+    return _tally(purpose, [_attempt(connection, family, purpose) for family in families[:FAMILIES]])
 
 
 def _attempt(connection: Connection, family: Family, purpose: str) -> str:
+    with _limited(connection) as answer:
+        if purpose == "chat":
+            deactivate_chats(connection, family)
+        insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))
+    return answer[-1]
+
+
+def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple[Probe, Probe, Probe]:
+    """Try what the fixed guard promises, in families with an active run and no chat; all of it is rolled back.
+
+    Returns:
+        A chat beside the run (to be admitted), a second chat, and a second run (both to be rejected).
+    """
+    tried = [_beside(connection, family) for family in families[:FAMILIES]]
+    purposes = ("chat beside a run", "second chat", "second run")
+    return tuple(_tally(purpose, [answers[place] for answers in tried]) for place, purpose in enumerate(purposes))  # type: ignore[return-value]
+
+
+def _beside(connection: Connection, family: Family) -> list[str]:
+    """The three answers for one family, of one transaction that is rolled back."""
+    answers = []
+    with _limited(connection) as whole:
+        for purpose in ("chat", "chat", "run"):
+            with _limited(connection, keep=True) as answer:
+                insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))
+            answers.append(answer[-1])
+    return answers if len(answers) == 3 else [whole[-1]] * 3
+
+
+@contextmanager
+def _limited(connection: Connection, *, keep: bool = False) -> Iterator[list[str]]:
+    """A transaction, or savepoint, within the probe's limits; the list that it yields ends with its answer."""
+    answer = ["admitted"]
     try:
-        with connection.transaction(force_rollback=True):
+        with connection.transaction(force_rollback=not keep):
             set_local(connection, "lock_timeout", LOCK_TIMEOUT)
             set_local(connection, "statement_timeout", STATEMENT_TIMEOUT)
-            if purpose == "chat":
-                deactivate_chats(connection, family)
-            insert_thread(connection, NewThread(*family, name="probe, rolled back", purpose=purpose))
+            yield answer
     except psycopg.errors.UniqueViolation:
-        return "rejected"
+        answer.append("rejected")
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-        return "not probed"
-    return "admitted"
+        answer.append("not probed")
+
+
+def _tally(purpose: str, answers: Sequence[str]) -> Probe:
+    return Probe(purpose, *(answers.count(answer) for answer in ("admitted", "rejected", "not probed")))

@@ -7,13 +7,15 @@ import json as json_module
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incident_lib import words
+from incident_lib.errors import Failed
 from incident_lib.model import Answer, BlockedFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -117,6 +119,26 @@ def plan(way: Plan) -> None:
             [(s.name, ";\n".join(s.sql), s.lock, s.why) for s in way.steps],
             "Steps",
         )
+
+
+def families(rows: Sequence[Mapping[str, object]]) -> None:
+    """Print rows about families, under their columns' names."""
+    _table(tuple(rows[0]), [tuple(row.values()) for row in rows], "Families, raw ids: not to be shared")
+
+
+def write_files(folder: str, files: Iterable[tuple[str, str]]) -> None:
+    """Write files into a folder, and print where.
+
+    Raises:
+        Failed: the folder cannot be written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name, text in files:
+            (Path(folder) / name).write_text(text, "utf-8")
+            _console().print(str(Path(folder) / name))
+    except OSError as error:
+        raise Failed(f"{folder} cannot be written.", f"{error.strerror}.", "Name another folder with --out.") from None
 
 
 @contextmanager

@@ -50,6 +50,17 @@ def verify_probes(before: Probe | None, after: Probe) -> Check:
     return _check("probe", not after.rejected, seen, seen)
 
 
+def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
+    """Check that chat and run coexist, and that a second chat and a second run do not."""
+    beside, *seconds = probes
+    if not beside.attempts:
+        return (Check("probe", Answer.NOTE, "no family has a run and no chat: nothing could be tried"),)
+    return (
+        _check(beside.purpose, not beside.rejected, str(beside), str(beside)),
+        *(_check(probe.purpose, not probe.admitted, str(probe), str(probe)) for probe in seconds),
+    )
+
+
 def holds(checks: tuple[Check, ...]) -> bool:
     """Whether none of the checks failed."""
     return all(check.answer is not Answer.STOP for check in checks)

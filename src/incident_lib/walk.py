@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import sql
 
 from incident_lib import guards
-from incident_lib.catalog import Catalog, Kind
+from incident_lib.catalog import KEYS, Catalog, Index, Kind
 from incident_lib.environments import set_local
 from incident_lib.errors import Failed, Refused
 from incident_lib.lock import busy
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 20
 RENAME_TIMEOUT = "200ms"
+CLEAN_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,11 @@ class Walk:
         self.listener(Progress(step.name, "begins"))
         try:
             with self._watched(step) as watch:
-                self._send(step, watch)
-            outcome = "done"
+                outcome = self._send(step, watch)
         finally:
             self.migration.steps.append(Done(step.name, step.sql, time.monotonic() - started, outcome))
             self.done(self.migration)
-        self.migration.after = guards.read(self.connection)
+        self._look()
         self.done(self.migration)
 
     @contextmanager
@@ -132,21 +133,26 @@ class Walk:
 
     def _frees(self, step: Step) -> bool:
         """Whether a drop takes the last guard in force of the other kind away."""
-        other = [
-            i.name
-            for i in self.migration.after.indexes
-            if i.in_force and i.kind not in (self.migration.target,) and i.kind in (Kind.ORIGINAL, Kind.FIXED)
-        ]
+        target, held = self.migration.target, self.migration.after.indexes
+        other = [index.name for index in held if index.in_force and index.kind in KEYS and index.kind is not target]
         return other == [step.drops]
 
-    def _send(self, step: Step, watch: Watch) -> None:
-        if step.waits_for:
-            self._wait_for(step, watch)
-        elif step.transaction:
-            self._rename(step, watch)
-        else:
-            for statement in step.sql:
-                self.connection.execute(statement.encode())
+    def _send(self, step: Step, watch: Watch) -> str:
+        """Do the step; its outcome. Where somebody else did it first, the catalog tells what is left."""
+        try:
+            if step.waits_for:
+                self._wait_for(step)
+            elif step.transaction:
+                self._rename(step, watch)
+            else:
+                self._execute(step)
+        except (psycopg.errors.UndefinedObject, psycopg.errors.DuplicateTable):
+            return "done by somebody else"
+        return "done"
+
+    def _execute(self, step: Step) -> None:
+        for statement in step.sql:
+            self.connection.execute(statement.encode())
 
     def _rename(self, step: Step, watch: Watch) -> None:
         """All statements in one transaction; short lock timeouts, and again after a moment of random length."""
@@ -154,8 +160,7 @@ class Walk:
             try:
                 with self.connection.transaction():
                     set_local(self.connection, "lock_timeout", RENAME_TIMEOUT)
-                    for statement in step.sql:
-                        self.connection.execute(statement.encode())
+                    self._execute(step)
                     row = self.connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
                     watch.xids |= set(row or ())
             except psycopg.errors.LockNotAvailable:
@@ -165,17 +170,16 @@ class Walk:
             else:
                 return
 
-    def _wait_for(self, step: Step, watch: Watch) -> None:
+    def _wait_for(self, step: Step) -> None:
         if not self.wait:
             raise busy(step.why)
         while any(i.builder for i in guards.read(self.connection).indexes if i.name == step.waits_for):
             if time.monotonic() > self.deadline:
                 raise Failed("We gave up waiting.", f"{step.why[0].upper()}{step.why[1:]}.", "Try again later.")
             time.sleep(0.2)
-        watch.blockers = ()
 
     def _failure(self, step: Step, watch: Watch, error: psycopg.Error) -> Failed:
-        """The message of a failed step, once what it left is cleaned up."""
+        """The message of a failed step, once what it left is cleaned up or named."""
         left = "" if self.connection.broken else self._clean(step)
         again = f"Run the same command again: it goes on from the catalog.{left}"
         if watch.gave_up:
@@ -195,28 +199,27 @@ class Walk:
         return Failed(f"The step `{step.name}` failed.", why, again)
 
     def _clean(self, step: Step) -> str:
-        """Drop what a failed build left, unless it enforces something that nothing else does."""
-        self.migration.after = catalog = guards.read(self.connection)
-        left = [i for i in catalog.indexes if step.builds and i.name == step.builds.name and not i.usable]
-        if not left:
-            return ""
-        safe = not left[0].in_force or any(i.usable for i in catalog.guards)
-        try:
-            if safe:
-                with Watch(
-                    self.environment,
-                    self.connection.info.backend_pid,
-                    "clean up",
-                    self.listener,
-                    time.monotonic() + 30,
-                ):
-                    self.connection.execute(_drop_statement(left[0].name))
-                self.migration.after = guards.read(self.connection)
-                return ""
-        except psycopg.Error:
-            pass
-        return f" The index {left[0].name} is left behind ({left[0].flags()}); the next run takes it away."
+        """Drop what a failed build left, unless it enforces what nothing else does; name what stays behind."""
+        name = step.builds.name if step.builds else step.drops
+        catalog = self._look()
+        left = [index for index in catalog.indexes if index.name == name and not index.usable]
+        if left and step.builds and _may_go(left[0], catalog):
+            catalog = self._drop(left[0])
+            left = [index for index in catalog.indexes if index.name == name]
+        return f" The index {name} is left behind: {left[0].flags()}." if left else ""
+
+    def _look(self) -> Catalog:
+        self.migration.after = guards.read(self.connection)
+        return self.migration.after
+
+    def _drop(self, index: Index) -> Catalog:
+        """Try to take a leftover away within half a minute; what the catalog holds then."""
+        statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(SCHEMA, index.name))
+        pid, until = self.connection.info.backend_pid, time.monotonic() + CLEAN_SECONDS
+        with suppress(psycopg.Error), Watch(self.environment, pid, "clean up", self.listener, until):
+            self.connection.execute(statement)
+        return self._look()
 
 
-def _drop_statement(name: str) -> psycopg.sql.Composed:
-    return psycopg.sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(psycopg.sql.Identifier(SCHEMA, name))
+def _may_go(index: Index, catalog: Catalog) -> bool:
+    return not index.in_force or any(other.usable for other in catalog.guards)

@@ -71,6 +71,14 @@ def plural(number: int, word: str) -> str:
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
+def size(number: int) -> str:
+    """Bytes as people read them: `70 kB`, `1.1 GB`."""
+    for unit, least in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if number >= least:
+            return f"{number / least:.1f} {unit}" if number < 10 * least else f"{number / least:.0f} {unit}"
+    return f"{number} bytes"
+
+
 def counts_by_word(counts: Counts | None) -> dict[str, int | None]:
     """The counts under the words of `MEANINGS`, None where unknown."""
     if counts is None:

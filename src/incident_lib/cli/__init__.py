@@ -22,8 +22,6 @@ def cli() -> None:
 
 LATER = {
     "explain": "one family, thread by thread",
-    "rollback": "the way back",
-    "sql": "the migration as SQL files",
     "failures": "failed attempts from server logs",
     "watch": "recovery, live",
     "claims": "the fix plan's claims, tested",
@@ -55,7 +53,9 @@ for _command in (
     looking.investigate,
     looking.plan,
     looking.verify,
+    looking.sql,
     changing.apply,
+    changing.rollback,
     embedded.demo,
 ):
     cli.add_command(_command)

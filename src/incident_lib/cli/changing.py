@@ -7,20 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from incident_lib.catalog import Kind
 from incident_lib.cli.looking import verified
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from incident_lib.environments import Connection
     from incident_lib.watch import Progress
 
 
-@click.command()
-@ENVIRONMENT
-@CONFIRM
-@click.option("--no-wait", is_flag=True, help="Refuse where somebody is at it already, instead of waiting.")
-@click.option(
+NO_WAIT = click.option("--no-wait", is_flag=True, help="Refuse where somebody is at it already, instead of waiting.")
+BUDGET = click.option(
     "--budget",
     type=click.FloatRange(min=0.1),
     default=3600.0,
@@ -28,22 +27,64 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long all of it may take, waiting for others included.",
 )
+
+
+@click.command()
+@ENVIRONMENT
+@CONFIRM
+@NO_WAIT
+@BUDGET
 def apply(name: str, confirm: str, no_wait: bool, budget: float) -> int:
     """Apply the fix, step by step, with progress. Takes the environment's name as --confirm."""
+    return _change(name, confirm, Kind.FIXED, wait=not no_wait, budget=budget)
+
+
+@click.command()
+@ENVIRONMENT
+@CONFIRM
+@NO_WAIT
+@BUDGET
+def rollback(name: str, confirm: str, no_wait: bool, budget: float) -> int:
+    """Go back to the original guard, where the data can keep it. Takes the environment's name as --confirm."""
+    return _change(name, confirm, Kind.ORIGINAL, wait=not no_wait, budget=budget)
+
+
+def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float) -> int:
     from incident_lib import environments, migrate, preflight
     from incident_lib import investigate as find
 
     environment = environments.resolve(name)
     migrate.require_confirm(name, confirm, "change it")
     with environments.reading(environment) as connection:
-        preflight.preflight(connection, environment, find.investigate(connection)).require(name)
+        checks = preflight.preflight(connection, environment, find.investigate(connection), target)
+        if target is Kind.ORIGINAL and checks.plan.steps:
+            _look_at_data(connection, name)
+    checks.require(name)
     with _progress() as listener:
-        done = migrate.apply(environment, confirm=confirm, wait=not no_wait, budget=budget, listener=listener)
+        done = migrate.apply(environment, confirm=confirm, target=target, wait=wait, budget=budget, listener=listener)
     for step in done.steps:
         click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
-    if done.ended_at:
+    if done.ended_at and target is Kind.FIXED:
         click.echo(f"The incident ended at {done.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
-    return verified(name, done.after)
+    return verified(name, done.after, target=target)
+
+
+def _look_at_data(connection: Connection, name: str) -> None:
+    """Say what a rollback does; refuse it, with the families that stand in its way, where it cannot be kept."""
+    from incident_lib import emit, paths, terminal
+    from incident_lib import investigate as find
+
+    sample = find.coexisting(connection, limit=5)
+    if not sample:
+        click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
+        return
+    file = paths.private(name, "coexisting.csv")
+    find.write_coexisting(connection, file)
+    terminal.families(sample)
+    click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
+    click.echo(
+        f"This would make room. It ends threads that users see: nothing here runs it.\n\n{emit.settle(Kind.ORIGINAL)}"
+    )
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incident_lib.cli.options import ENVIRONMENT, SINCE, TIMEOUT
+from incident_lib.catalog import Kind
+from incident_lib.cli.options import CONFIRM, ENVIRONMENT, SINCE, TIMEOUT
 
 if TYPE_CHECKING:
     from incident_lib.catalog import Catalog
+    from incident_lib.environments import Environment
     from incident_lib.model import Check
 
 
@@ -52,39 +54,80 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
 
 @click.command()
 @ENVIRONMENT
+@click.option("--rollback", is_flag=True, help="The way back to the original guard.")
 @TIMEOUT
-def plan(name: str, timeout: float) -> int:
+def plan(name: str, rollback: bool, timeout: float) -> int:
     """Preflight, and every step with its SQL, its lock and why; changes nothing."""
-    from incident_lib import environments, preflight, terminal
+    from incident_lib import emit, environments, preflight, terminal
     from incident_lib import investigate as find
 
-    environment = environments.resolve(name)
+    environment, target = environments.resolve(name), Kind.ORIGINAL if rollback else Kind.FIXED
     with environments.reading(environment, seconds=timeout) as connection:
-        checks = preflight.preflight(connection, environment, find.investigate(connection))
+        found = find.investigate(connection)
+        checks = preflight.preflight(connection, environment, found, target)
     terminal.checks(checks.checks)
     terminal.plan(checks.plan)
+    if found.counts.duplicate_keys[target] and checks.plan.steps:
+        click.echo(f"This would make room for the {target} guard. It changes threads: nothing here runs it.\n")
+        click.echo(f"{emit.settle(target)}\n")
     click.echo(checks.sentence(name))
     return 0 if checks.safe else 1
 
 
 @click.command()
-@ENVIRONMENT
-def verify(name: str) -> int:
-    """Is the fixed guard alone in force, by definition and flags? Exit code 0 only then."""
-    from incident_lib import environments, guards
+@click.option("--rollback", is_flag=True, help="The way back to the original guard.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Write numbered files with one statement each, for a migrations folder.",
+)
+def sql(rollback: bool, out: str | None) -> int:
+    """The migration as idempotent SQL for psql, or for a migrations folder."""
+    from incident_lib import emit, terminal
 
-    with environments.reading(environments.resolve(name)) as connection:
+    target = Kind.ORIGINAL if rollback else Kind.FIXED
+    if out is None:
+        click.echo(emit.script(target), nl=False)
+    else:
+        terminal.write_files(out, emit.files(target))
+    return 0
+
+
+@click.command()
+@ENVIRONMENT
+@click.option("--probe", "probed", is_flag=True, help="Also try it as a client, rolled back. Takes --confirm.")
+@CONFIRM
+def verify(name: str, probed: bool, confirm: str) -> int:
+    """Is the fixed guard alone in force, by definition and flags? Exit code 0 only then."""
+    from incident_lib import environments, guards, migrate
+
+    environment = environments.resolve(name)
+    if probed:
+        migrate.require_confirm(name, confirm, "try it as a client")
+    with environments.reading(environment) as connection:
         guards.rights(connection)
         catalog = guards.read(connection)
-    return verified(name, catalog)
+    return verified(name, catalog, _probed(environment) if probed else ())
 
 
-def verified(name: str, catalog: Catalog) -> int:
-    """Print whether the fix is in; the exit code says it, too."""
+def _probed(environment: Environment) -> tuple[Check, ...]:
+    from incident_lib import environments, probe, queries
+    from incident_lib.clients import Family
+    from incident_lib.verify import verify_semantics
+
+    with environments.connecting(environment, "probe") as connection:
+        rows = queries.rows(connection, "probed", {"most": probe.FAMILIES})
+        return verify_semantics(probe.probe_semantics(connection, [Family(**row) for row in rows]))
+
+
+def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target: Kind = Kind.FIXED) -> int:
+    """Print whether the target's guard alone is in force; the exit code says it, too."""
     from incident_lib import terminal
-    from incident_lib.verify import is_fixed, verify
+    from incident_lib.verify import holds
+    from incident_lib.verify import verify as check
 
-    checks: tuple[Check, ...] = verify(catalog)
+    checks = (*check(catalog, target), *probes)
     terminal.checks(checks)
-    click.echo(f"{name}: the fixed guard {'alone is' if is_fixed(catalog) else 'is not alone'} in force.")
-    return 0 if is_fixed(catalog) else 1
+    click.echo(f"{name}: the {target} guard {'alone is' if holds(checks) else 'is not alone'} in force.")
+    return 0 if holds(checks) else 1

@@ -1,0 +1,42 @@
+"""Threads by the million, made by the server itself: the incident's table, four threads to a family, one active."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+
+from incident_lib import demo
+
+if TYPE_CHECKING:
+    from typing import Any
+
+PER_FAMILY = 4
+
+# Widths as the demo's: names of 10 to 60 characters, conversation ids of 37.
+_FILL = """
+INSERT INTO public.q_threads (root_prompt_row_id, owner_id, openai_conversation_id, last_response_id, name, provider,
+                              purpose, is_active, message_count, last_message_at, created_at)
+SELECT md5('root' || n / {per})::uuid, md5('owner' || n / {per} %% 50000)::uuid, 'conv_' || md5(n::text),
+       CASE WHEN n %% 3 = 0 THEN 'resp_' || md5((n + 1)::text) END, 'Thread ' || repeat(md5(n::text), 1 + n %% 2),
+       CASE WHEN n / {per} %% 20 = 0 AND n %% {per} = 1 THEN 'manus' ELSE 'openai' END,
+       CASE WHEN n / {per} %% 8 = 0 THEN 'chat' ELSE 'run' END, n %% {per} = 0, n %% 90,
+       timestamptz '2025-09-01' + n * interval '1 s', timestamptz '2025-09-01' + n * interval '1 s'
+FROM generate_series(0, %s - 1) AS n
+"""
+
+
+def fill(connection: psycopg.Connection[Any], threads: int) -> None:
+    """Make the table, fill it with so many threads, and leave it vacuumed and analyzed.
+
+    Args:
+        connection: autocommit, of a superuser: foreign keys are not looked at while it fills.
+        threads: a multiple of `PER_FAMILY`.
+    """
+    demo.load(connection, threads=False)
+    connection.execute("SET session_replication_role = replica")
+    connection.execute(sql.SQL(_FILL).format(per=sql.Literal(PER_FAMILY)).as_string().encode(), [threads])
+    connection.execute("RESET session_replication_role")
+    connection.execute("VACUUM (FREEZE, ANALYZE) public.q_threads")
+    connection.execute("CHECKPOINT")

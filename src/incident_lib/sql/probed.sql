@@ -1,0 +1,11 @@
+-- Question: in which families would a chat stand beside a run?
+-- Parameters: most (int).
+-- Columns: root, owner. Families with an active run and no active chat.
+-- Order: the ones whose run was created last first.
+SELECT r.root_prompt_row_id AS root, r.owner_id AS owner FROM public.q_threads r
+WHERE r.is_active = true AND r.root_prompt_row_id IS NOT NULL AND r.owner_id IS NOT NULL AND r.purpose = 'run'
+  AND NOT EXISTS (SELECT FROM public.q_threads c
+                  WHERE c.root_prompt_row_id = r.root_prompt_row_id AND c.owner_id = r.owner_id
+                    AND c.is_active = true AND c.purpose = 'chat')
+ORDER BY r.created_at DESC NULLS LAST, r.row_id
+LIMIT %(most)s;
