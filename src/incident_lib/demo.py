@@ -123,7 +123,6 @@ def stop() -> bool:
     with _locked() as home:
         server = _server(home)
         server.stop()
-        type(server)._instances.pop(server.pgdata, None)
     return True
 
 

@@ -26,6 +26,8 @@ from incident_lib.look import Look, look
 from incident_lib.record import status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from pandas.io.formats.style import Styler
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from incident_lib.pseudonyms import Pseudonyms
     from incident_lib.record import Record
     from incident_lib.walk import Migration
+    from incident_lib.watch import Progress
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Incident:
     names: Pseudonyms | None
     purpose_since: datetime | None
     alone: bool  # no `incident run` around it: this notebook ends the run itself
+    listener: Callable[[Progress], None] = lambda _: None
     last: Look | None = None
     migration: Migration | None = None
     probes: list[probe.Probe] = field(default_factory=list)
@@ -162,7 +166,9 @@ class Incident:
         look.checks.require(self.environment.name)
         if self.environment.name == DEMO:
             self.checksum = self._checksum()
-        self.migration = migrate.apply(self.environment, confirm=self.confirm, done=self._record_steps)
+        self.migration = migrate.apply(
+            self.environment, confirm=self.confirm, listener=self.listener, done=self._record_steps
+        )
         self._record_steps(self.migration)
         return tables.shown(tables.steps(self.migration.steps))
 

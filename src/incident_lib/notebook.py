@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
+import time
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from incident_lib.charts import Chart
     from incident_lib.model import Counts
     from incident_lib.report import Postmortem
+    from incident_lib.watch import Progress
+
+
+BAR_SECONDS = 2.0
 
 
 def begin(
@@ -58,7 +64,7 @@ def begin(
         demo.reset(f"demo_{notebook}")
     record = Record(Path(run)) if run else Record.create(environment, started_by=notebook)
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
-    incident = Incident(notebook, found, confirm, record, names, since, alone=not run)
+    incident = Incident(notebook, found, confirm, record, names, since, alone=not run, listener=_bar())
     incident.open()
     _on_cell_error(incident.failed)
     return incident
@@ -110,6 +116,27 @@ def _shell() -> Any:
     from IPython import get_ipython
 
     return get_ipython()
+
+
+def _bar() -> Callable[[Progress], None]:
+    """A bar under the cell that applies a step, once that has taken a moment; each step has its own."""
+    bars: dict[str, Any] = {}
+    begun: dict[str, float] = {}
+
+    def listen(progress: Progress) -> None:
+        from IPython.display import HTML, display
+
+        if time.monotonic() - begun.setdefault(progress.step, time.monotonic()) < BAR_SECONDS:
+            return
+        share = "" if progress.share is None else f' value="{progress.share:.3f}"'
+        waits = "".join(f"; waits for {who}" for who in progress.blockers)
+        bar = HTML(f"<progress{share}></progress> {escape(f'{progress.step}: {progress.phase}{waits}')}")
+        if progress.step in bars:
+            bars[progress.step].update(bar)
+        else:
+            bars[progress.step] = display(bar, display_id=True)
+
+    return listen
 
 
 def _on_cell_error(told: Callable[[BaseException], None]) -> None:
