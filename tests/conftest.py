@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 
+import clusters
 from incident_lib import demo
 from incident_lib.clients import NewThread, insert_thread
 from incident_lib.environments import Environment
@@ -38,26 +39,31 @@ def pytest_sessionfinish() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that says `EVERY_VERSION = True` on each version of PostgreSQL."""
+    if getattr(metafunc.module, "EVERY_VERSION", False) and "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", clusters.VERSIONS, indirect=True, scope="session", ids=lambda v: f"pg{v}")
+
+
 @pytest.fixture(scope="session")
-def server() -> str:
-    """The address of the server's maintenance database; it holds the demo's template and an empty one."""
-    address = demo.url("demo").replace("/demo?", "/postgres?")
-    with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE empty_template")
-    with psycopg.connect(address.replace("/postgres?", "/empty_template?")) as connection:
-        demo.load(connection, threads=False)
-    return address
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server's maintenance database: PostgreSQL 18, or the version that the test asks for."""
+    version = getattr(request, "param", 18)
+    folder = _HOME / f"server{version}"
+    _HOME.mkdir(exist_ok=True)
+    cluster = clusters.start(folder, version)
+    address = str(cluster.get_uri())
+    clusters.load_templates(address)
+    yield address
+    clusters.remove(cluster)
 
 
 def _copied(server: str, template: str) -> Iterator[Environment]:
     name = f"test_{uuid4().hex[:12]}"
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        yield Environment("staging", "INCIDENT_STAGING_URL", server.replace("/postgres?", f"/{name}?"))
+        connection.execute(made)
+        yield Environment("staging", "INCIDENT_STAGING_URL", clusters.at(server, name))
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 

