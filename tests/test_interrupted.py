@@ -73,8 +73,7 @@ def interrupt(environment, how, step):
         assert child.until(f"begin {step}")
         wait_until_waiting(environment)
         child.kill(how, environment.address)
-        ended = child.finish()
-    return ended
+        return child.finish()
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])

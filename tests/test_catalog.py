@@ -1,0 +1,251 @@
+"""What an index is by its definition and flags, and the state that the guards are in together."""
+
+import pytest
+
+from incident_lib.catalog import (
+    BUILD_NAME,
+    GUARD_NAME,
+    KEYS,
+    RETIRED_NAME,
+    Catalog,
+    GuardState,
+    Index,
+    Kind,
+    is_active_predicate,
+)
+
+PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
+USABLE = {"valid": True, "ready": True, "live": True}
+SCAN_FAILED = {"valid": False, "ready": False, "live": True}
+STILL_ENFORCING = {"valid": False, "ready": True, "live": True}
+DEAD = {"valid": False, "ready": False, "live": False}
+
+
+def index(columns, name=GUARD_NAME, **changed):
+    """An index of these key columns: unique, of the guards' predicate and usable unless told otherwise."""
+    usual = {"predicate": PREDICATE, "unique": True, "nulls_not_distinct": False, **USABLE}
+    return Index(name, f"the definition of {name}", tuple(columns), **(usual | changed))
+
+
+def original(name=GUARD_NAME, **changed):
+    """An original guard."""
+    return index(KEYS[Kind.ORIGINAL], name, **changed)
+
+
+def fixed(name=GUARD_NAME, **changed):
+    """A fixed guard."""
+    return index(KEYS[Kind.FIXED], name, **changed)
+
+
+def unreadable(name="uq_root", **changed):
+    """A unique index of which we cannot say whom it blocks."""
+    return index(["root_prompt_row_id"], name, **changed)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        "((is_active = true) AND (root_prompt_row_id IS NOT NULL))",
+        "(is_active AND (root_prompt_row_id IS NOT NULL))",
+        "((root_prompt_row_id IS NOT NULL) AND is_active)",
+        "((root_prompt_row_id IS NOT NULL) AND (is_active = true))",
+        "((is_active IS TRUE) AND (root_prompt_row_id IS NOT NULL))",
+        "(is_active AND (is_active = true) AND (root_prompt_row_id IS NOT NULL))",
+        "is_active = true AND root_prompt_row_id IS NOT NULL",
+        "((is_active = true)\n AND (root_prompt_row_id IS NOT NULL))",
+    ],
+)
+def test_predicate_recognized(predicate):
+    """Every spelling of the guards' predicate that PostgreSQL prints is recognized."""
+    assert is_active_predicate(predicate)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        None,
+        "",
+        "is_active",
+        "(root_prompt_row_id IS NOT NULL)",
+        "((is_active = true) OR (root_prompt_row_id IS NOT NULL))",
+        "((is_active = false) AND (root_prompt_row_id IS NOT NULL))",
+        "((NOT is_active) AND (root_prompt_row_id IS NOT NULL))",
+        "(NOT (is_active AND (root_prompt_row_id IS NOT NULL)))",
+        "((is_active IS NOT TRUE) AND (root_prompt_row_id IS NOT NULL))",
+        "((is_active IS NOT NULL) AND (root_prompt_row_id IS NOT NULL))",
+        "((is_active = true) AND (root_prompt_row_id IS NULL))",
+        "((is_active = true) AND (owner_id IS NOT NULL))",
+        "((is_active = true) AND (root_prompt_row_id IS NOT NULL) AND (owner_id IS NOT NULL))",
+        "((is_active = true) AND (root_prompt_row_id IS NOT NULL) AND (purpose = 'run'::text))",
+        "(((is_active = true) AND (root_prompt_row_id IS NOT NULL)) OR (purpose = 'run'::text))",
+        "((is_active = true) AND ((root_prompt_row_id IS NOT NULL) OR (purpose = 'run'::text)))",
+        '(("Is_Active" = true) AND (root_prompt_row_id IS NOT NULL))',
+    ],
+)
+def test_predicate_near_miss(predicate):
+    """A predicate that says anything more, less or else is not taken for the guards' predicate."""
+    assert not is_active_predicate(predicate)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (["root_prompt_row_id", "owner_id"], Kind.ORIGINAL),
+        (["owner_id", "root_prompt_row_id"], Kind.ORIGINAL),
+        (["root_prompt_row_id", "owner_id", "purpose"], Kind.FIXED),
+        (["purpose", "root_prompt_row_id", "owner_id"], Kind.FIXED),
+        (["row_id"], Kind.HARMLESS),
+        (["openai_conversation_id"], Kind.HARMLESS),
+        (["root_prompt_row_id", "owner_id", "external_session_id"], Kind.HARMLESS),
+        (["root_prompt_row_id", "owner_id", "provider", "purpose"], Kind.HARMLESS),
+        (["purpose"], Kind.HARMLESS),
+        (["root_prompt_row_id"], Kind.UNREADABLE),
+        (["owner_id"], Kind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "provider"], Kind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "is_active"], Kind.UNREADABLE),
+        (["root_prompt_row_id", None], Kind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "purpose", None], Kind.UNREADABLE),
+        (["openai_conversation_id", None], Kind.UNREADABLE),
+    ],
+)
+def test_kind_by_columns(columns, expected):
+    """What an index is follows from its key columns, in whatever order."""
+    assert index(columns).kind is expected
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"predicate": None},
+        {"predicate": "((is_active = true) OR (root_prompt_row_id IS NOT NULL))"},
+        {"nulls_not_distinct": True},
+        {"unique": False},
+    ],
+)
+def test_original_key_otherwise_is_unreadable(changed):
+    """The original key under another predicate, treatment of NULLs or constraint is unreadable."""
+    assert original(**changed).kind is Kind.UNREADABLE
+
+
+@pytest.mark.parametrize("changed", [{"predicate": None}, {"nulls_not_distinct": True}])
+def test_fixed_key_otherwise_is_harmless(changed):
+    """The fixed key otherwise is no guard of ours, and cannot make one purpose block another."""
+    assert fixed(**changed).kind is Kind.HARMLESS
+
+
+def test_exclusion_is_unreadable():
+    """An exclusion constraint is unreadable whatever its columns: its operators may compare anything."""
+    assert fixed(unique=False).kind is Kind.UNREADABLE
+
+
+def test_kind_is_not_by_name():
+    """An original guard under the name of the build is an original guard."""
+    assert original(BUILD_NAME).kind is Kind.ORIGINAL
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(USABLE, True), (STILL_ENFORCING, True), (SCAN_FAILED, False), (DEAD, False)],
+)
+def test_in_force(flags, expected):
+    """An index is in force where it is ready, valid or not."""
+    assert original(**flags).in_force is expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(USABLE, True), (STILL_ENFORCING, False), (SCAN_FAILED, False), (DEAD, False)],
+)
+def test_usable(flags, expected):
+    """An index is usable where it is valid, ready and live."""
+    assert original(**flags).usable is expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (USABLE, "valid"),
+        (STILL_ENFORCING, "invalid, still enforcing"),
+        (SCAN_FAILED, "invalid, not enforcing"),
+        (DEAD, "invalid, not enforcing, being dropped"),
+    ],
+)
+def test_flags_in_words(flags, expected):
+    """Each combination of flags has its words."""
+    assert original(**flags).flags() == expected
+
+
+@pytest.mark.parametrize(
+    ("indexes", "expected"),
+    [
+        ([original()], GuardState.ORIGINAL),
+        ([original(), index(["row_id"], "q_threads_pkey")], GuardState.ORIGINAL),
+        ([fixed()], GuardState.FIXED),
+        ([fixed("another_name")], GuardState.FIXED),
+        ([original(), fixed(BUILD_NAME, **SCAN_FAILED)], GuardState.BUILDING),
+        ([original(), fixed(BUILD_NAME, **STILL_ENFORCING)], GuardState.BUILDING),
+        ([original(), fixed(BUILD_NAME, builder=4711, **SCAN_FAILED)], GuardState.BUILDING),
+        ([original(), fixed(BUILD_NAME)], GuardState.OVERLAPPING),
+        ([fixed(), original(RETIRED_NAME)], GuardState.OVERLAPPING),
+        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], GuardState.RETIRING),
+        ([fixed(), original(RETIRED_NAME, **DEAD)], GuardState.RETIRING),
+        ([], GuardState.MISSING),
+        ([index(["row_id"], "q_threads_pkey")], GuardState.MISSING),
+        ([original(**DEAD)], GuardState.MISSING),
+        ([fixed(BUILD_NAME, **SCAN_FAILED)], GuardState.MISSING),
+        ([unreadable()], GuardState.UNKNOWN),
+        ([fixed(), unreadable()], GuardState.UNKNOWN),
+        ([original(), unreadable(**STILL_ENFORCING)], GuardState.UNKNOWN),
+        ([original(), unreadable(**DEAD)], GuardState.ORIGINAL),
+    ],
+)
+def test_state(indexes, expected):
+    """The guard state follows from definitions and flags."""
+    assert Catalog(tuple(indexes)).state is expected
+
+
+def test_every_state_is_reached():
+    """The examples of `test_state` reach each of the seven states."""
+    (mark,) = test_state.pytestmark
+    assert {state for _, state in mark.args[1]} == set(GuardState)
+
+
+@pytest.mark.parametrize(
+    ("indexes", "expected"),
+    [
+        ([original()], True),
+        ([original("another_name")], True),
+        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], True),
+        ([fixed(BUILD_NAME), original()], True),
+        ([fixed(), original(RETIRED_NAME, **DEAD)], False),
+        ([fixed()], False),
+        ([original(**SCAN_FAILED)], False),
+        ([], False),
+        ([unreadable()], None),
+        ([original(), unreadable()], None),
+        ([fixed(), unreadable(**STILL_ENFORCING)], None),
+        ([fixed(), unreadable(**SCAN_FAILED)], False),
+    ],
+)
+def test_blocks(indexes, expected):
+    """One purpose blocks another where an original guard is in force; None where something cannot be read."""
+    assert Catalog(tuple(indexes)).blocks is expected
+
+
+def test_guards_are_without_the_harmless():
+    """The guards are all indexes but the harmless."""
+    kept = (original(), fixed(BUILD_NAME), unreadable())
+    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).guards == kept
+
+
+def test_definitions():
+    """Name, kind, definition and flags of each guard are given, and nothing of the harmless."""
+    catalog = Catalog((original(**STILL_ENFORCING), index(["row_id"], "q_threads_pkey")))
+    assert catalog.definitions() == [
+        {
+            "name": GUARD_NAME,
+            "kind": "original",
+            "definition": f"the definition of {GUARD_NAME}",
+            "flags": "invalid, still enforcing",
+        }
+    ]

@@ -1,0 +1,227 @@
+"""The committed notebooks: their form, their outputs, and that they say nothing that must not be shared."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from html import unescape
+from typing import Any
+from uuid import UUID
+
+import nbformat
+import pytest
+
+from incident_lib import paths, words
+from incident_lib.model import Counts
+from incident_lib.pseudonyms import PUBLISHED
+from incident_lib.runner import NOTEBOOKS
+
+Cells = list[Any]
+BOOKS: dict[str, Cells] = {
+    name: nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells for name in NOTEBOOKS
+}
+RAW = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@pytest.fixture(params=NOTEBOOKS)
+def cells(request: pytest.FixtureRequest) -> Cells:
+    """The cells of each notebook."""
+    return BOOKS[request.param]
+
+
+def code(cells: Cells) -> Cells:
+    """The code cells."""
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def headings(cells: Cells) -> list[str]:
+    """All headings, in order."""
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(r"^#+ .*$", text, re.MULTILINE)
+
+
+def outputs(cells: Cells) -> Cells:
+    """All outputs, in order."""
+    return [output for cell in code(cells) for output in cell.outputs]
+
+
+def is_parameters(cell: Any) -> bool:
+    """Whether this is the cell that papermill's parameters come after."""
+    return "parameters" in cell.metadata.get("tags", ())
+
+
+def statements(cell: Any) -> list[ast.stmt]:
+    """The statements of a code cell."""
+    return ast.parse(cell.source).body
+
+
+def test_it_is_there(cells: Cells) -> None:
+    """The notebook has cells of both kinds."""
+    assert {cell.cell_type for cell in cells} == {"code", "markdown"}
+
+
+def test_it_begins_with_its_title(cells: Cells) -> None:
+    """The first cell begins with the title, and there is one title only."""
+    assert cells[0].source.startswith("# ")
+    assert [heading for heading in headings(cells) if heading.startswith("# ")] == headings(cells)[:1]
+
+
+def test_it_ends_with_what_we_do_not_know(cells: Cells) -> None:
+    """The last section says what we do not know."""
+    assert headings(cells)[-1] == "## What we do not know"
+
+
+def test_parameters_come_first(cells: Cells) -> None:
+    """Exactly one cell is tagged `parameters`, and it is the first code cell."""
+    assert [is_parameters(cell) for cell in code(cells)] == [True] + [False] * (len(code(cells)) - 1)
+
+
+def test_parameters_are_plain_assignments(cells: Cells) -> None:
+    """Parameters are texts or flags, each assigned by itself, so that papermill can replace them."""
+    kinds = [
+        (type(statement), type(getattr(statement, "value", None)), type(getattr(statement.value, "value", None)))
+        if isinstance(statement, ast.Assign)
+        else type(statement)
+        for statement in statements(code(cells)[0])
+    ]
+
+    assert set(kinds) <= {(ast.Assign, ast.Constant, str), (ast.Assign, ast.Constant, bool)}
+
+
+def test_each_parameter_is_explained(cells: Cells) -> None:
+    """Each parameter has a comment beside it."""
+    assert [line for line in code(cells)[0].source.splitlines() if "  # " not in line] == []
+
+
+def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
+    """The defaults look at the demo, confirm the demo alone, redact, and begin a run of their own."""
+    defaults = {s.targets[0].id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
+    allowed = {"environment": "demo", "confirm": "demo", "redact": True, "run": "", "purpose_since": ""}
+
+    assert {name: allowed[name] for name in defaults} == defaults
+
+
+def test_imports_stand_in_one_cell(cells: Cells) -> None:
+    """The second code cell imports, and no other does."""
+    importing = [
+        place
+        for place, cell in enumerate(code(cells))
+        if any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(ast.parse(cell.source)))
+    ]
+
+    assert importing == [1]
+    assert code(cells)[1].source == "import incident_lib as il"
+
+
+def test_code_cells_are_short(cells: Cells) -> None:
+    """No code cell is longer than eight lines."""
+    assert [cell.source for cell in code(cells) if len(cell.source.splitlines()) > 8] == []
+
+
+FORBIDDEN = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.For | ast.While | ast.ListComp
+
+
+def test_code_cells_only_call(cells: Cells) -> None:
+    """No code cell defines a function or loops: that belongs in the library."""
+    nodes = [node for cell in code(cells) for node in ast.walk(ast.parse(cell.source))]
+
+    assert [ast.unparse(node) for node in nodes if isinstance(node, FORBIDDEN)] == []
+
+
+def test_code_cells_hold_no_sql(cells: Cells) -> None:
+    """No code cell holds SQL."""
+    keywords = r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WHERE|FROM \w+\.\w+)\b"
+
+    assert [cell.source for cell in code(cells) if re.search(keywords, cell.source)] == []
+
+
+def test_code_cells_style_no_chart(cells: Cells) -> None:
+    """No code cell styles a chart or reaches for the libraries beneath."""
+    styling = r"\b(plt|matplotlib|figsize|color|colour|set_\w+|rcParams|pandas|pd|psycopg|sqlalchemy)\b"
+
+    assert [cell.source for cell in code(cells)[1:] if re.search(styling, cell.source)] == []
+
+
+def test_words_come_before_evidence(cells: Cells) -> None:
+    """Below the headline no more than three cells of evidence stand without a word between them."""
+    kinds = "".join(cell.cell_type[0] for cell in cells)
+
+    assert kinds.startswith("mccc")
+    assert re.findall(r"c{4,}", kinds[1:]) == []
+
+
+def test_every_heading_has_evidence(cells: Cells) -> None:
+    """Each section below the title is followed by a cell that shows something."""
+    shown = [bool(cell.cell_type == "code" and cell.outputs) for cell in cells]
+    places = [place for place, cell in enumerate(cells) if cell.cell_type == "markdown" and "## " in cell.source]
+
+    assert [cells[place].source for place in places if not any(shown[place + 1 : place + 3])] == []
+
+
+def test_it_is_committed_as_it_ran(cells: Cells) -> None:
+    """Every code cell was run once, from the first to the last."""
+    assert [cell.execution_count for cell in code(cells)] == list(range(1, len(code(cells)) + 1))
+
+
+def test_it_is_committed_with_its_outputs(cells: Cells) -> None:
+    """Every cell that shows something is committed with what it showed."""
+    showing = [
+        cell
+        for cell in code(cells)
+        if isinstance(statements(cell)[-1], ast.Expr) and cell.source != "incident.finish()"
+    ]
+
+    assert [cell.source for cell in showing if not cell.outputs] == []
+
+
+def test_no_output_is_an_error(cells: Cells) -> None:
+    """No output is an error or a warning."""
+    assert [output for output in outputs(cells) if output.output_type == "error"] == []
+    assert [output for output in outputs(cells) if output.get("name") == "stderr"] == []
+
+
+def test_every_picture_has_a_text(cells: Cells) -> None:
+    """Each picture has a text in its place, with its numbers."""
+    pictures = [output for output in outputs(cells) if "image/png" in output.get("data", {})]
+    texts = [output.metadata["image/png"]["alt"] for output in pictures]
+
+    assert pictures
+    assert [text for text in texts if not re.search(r"\d", text)] == []
+
+
+def test_every_picture_has_a_caption(cells: Cells) -> None:
+    """Each picture is followed by a caption that says how to read it."""
+    shown = outputs(cells)
+    after = [shown[n + 1] for n, output in enumerate(shown) if "image/png" in output.get("data", {})]
+
+    assert [output for output in after if not output.data["text/markdown"].startswith("*")] == []
+
+
+def test_no_raw_id_is_committed(cells: Cells) -> None:
+    """No id but the published ones stands anywhere in the notebook."""
+    assert {UUID(raw) for raw in RAW.findall(json.dumps(cells))} <= PUBLISHED
+
+
+def test_no_path_is_committed(cells: Cells) -> None:
+    """No path of the machine on which it ran stands in an output."""
+    shown = [text for output in outputs(cells) for text in (output.get("text", ""), *output.get("data", {}).values())]
+
+    assert [text for text in shown if re.search(r"/(home|root|tmp|work|Users|mnt)/", str(text))] == []
+
+
+def test_the_example_record_has_the_figures_of_the_notebook() -> None:
+    """The counts that are committed in the second notebook are those of the committed example run."""
+    record = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
+    looks = [words.counts_by_word(Counts.from_dict(record["counts"][moment])) for moment in ("before", "after")]
+    (table,) = (
+        output.data["text/html"]
+        for cell in code(BOOKS["02_migrate"])
+        for output in cell.outputs
+        if cell.source.startswith("il.counts(before=")
+    )
+    found = [unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", table)]
+
+    assert [tuple(found[n : n + 3]) for n in range(0, len(found), 4)] == [
+        (word, *(words.shown(look[word]) for look in looks)) for word in words.MEANINGS
+    ]

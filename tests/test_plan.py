@@ -1,0 +1,306 @@
+"""The planner: from whatever the catalog holds to one guard of the target's kind, or a refusal."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from incident_lib.catalog import BUILD_NAME, GUARD_NAME, KEYS, OUR_NAMES, RETIRED_NAME, Catalog, Index, Kind
+from incident_lib.plan import after, plan
+
+PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
+USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
+SCAN_FAILED, DEAD = (False, False, True), (False, False, False)
+FOREIGN_NAMES = ("a_guard", "uq_threads", "zz_guard")
+
+BUILD_FIXED = (
+    'CREATE UNIQUE INDEX CONCURRENTLY "idx_q_threads_family_unique_build" ON "public"."q_threads"'
+    ' ("root_prompt_row_id", "owner_id", "purpose") WHERE is_active = true AND root_prompt_row_id IS NOT NULL'
+)
+BUILD_ORIGINAL = BUILD_FIXED.replace(', "purpose"', "")
+RETIRE_CURRENT = 'ALTER INDEX "public"."idx_q_threads_family_unique" RENAME TO "idx_q_threads_family_unique_retired"'
+PROMOTE_BUILD = 'ALTER INDEX "public"."idx_q_threads_family_unique_build" RENAME TO "idx_q_threads_family_unique"'
+DROP_BUILD = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_build"'
+DROP_RETIRED = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_retired"'
+
+
+def guard(kind, name=GUARD_NAME, flags=USABLE, **more):
+    """A guard of a kind, usable unless told otherwise."""
+    valid, ready, live = flags
+    return Index(
+        name, f"the definition of {name}", KEYS[kind], PREDICATE, True, False, valid, ready, live, **more
+    )  # fmt: skip
+
+
+def original(name=GUARD_NAME, flags=USABLE, **more):
+    """An original guard."""
+    return guard(Kind.ORIGINAL, name, flags, **more)
+
+
+def fixed(name=GUARD_NAME, flags=USABLE, **more):
+    """A fixed guard."""
+    return guard(Kind.FIXED, name, flags, **more)
+
+
+def stranger(name, columns, **more):
+    """A usable unique index of other columns."""
+    return Index(name, f"the definition of {name}", columns, PREDICATE, True, False, True, True, True, **more)
+
+
+def steps(*indexes, target=Kind.FIXED):
+    """The names of the steps that are planned from these indexes."""
+    return [step.name for step in plan(Catalog(indexes), target).steps]
+
+
+def statements(*indexes, target=Kind.FIXED):
+    """Everything that a plan from these indexes sends, in order."""
+    return [statement for step in plan(Catalog(indexes), target).steps for statement in step.sql]
+
+
+def is_done(catalog, target):
+    """Whether exactly one guard is there: of the target's kind, usable, under the official name."""
+    guards = [index for index in catalog.indexes if index.kind in KEYS]
+    return len(guards) == 1 and guards[0].kind is target and guards[0].usable and guards[0].name == GUARD_NAME
+
+
+def walked(catalog, target):
+    """The catalogs that are passed through, the start and the end included."""
+    passed = [catalog]
+    for step in plan(catalog, target).steps:
+        passed.append(after(step, passed[-1]))
+    return passed
+
+
+FLAGS = st.sampled_from([USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD])
+NAMES = st.lists(st.sampled_from(OUR_NAMES + FOREIGN_NAMES), unique=True, max_size=6)
+TARGETS = st.sampled_from([Kind.ORIGINAL, Kind.FIXED])
+
+
+@st.composite
+def catalogs(draw, names=NAMES):
+    """Any catalog of guards, with the flags that PostgreSQL can leave, some of them being built now."""
+    indexes = []
+    for name in draw(names):
+        flags = draw(FLAGS)
+        is_built = flags in (SCAN_FAILED, STILL_ENFORCING) and draw(st.booleans())
+        comment = draw(st.sampled_from([None, "one active thread"]))
+        indexes.append(guard(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment))
+    return Catalog(tuple(indexes))
+
+
+def test_from_original():
+    """From the original guard the way is: build the fixed one beside it, swap the names, drop the original."""
+    assert statements(original()) == [BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
+
+
+def test_step_names_from_original():
+    """The steps from the original guard are named build, swap and drop."""
+    assert steps(original()) == ["build", "swap", "drop"]
+
+
+def test_from_fixed():
+    """From the fixed guard nothing is to do."""
+    assert steps(fixed()) == []
+
+
+def test_rollback_from_fixed():
+    """From the fixed guard the way back is the same way, with the original guard built."""
+    expected = [BUILD_ORIGINAL, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
+    assert statements(fixed(), target=Kind.ORIGINAL) == expected
+
+
+def test_rollback_from_original():
+    """From the original guard no rollback is to do."""
+    assert steps(original(), target=Kind.ORIGINAL) == []
+
+
+@pytest.mark.parametrize("flags", [STILL_ENFORCING, SCAN_FAILED, DEAD])
+def test_leftover_of_a_build(flags):
+    """What a killed build left is dropped first, whether it enforces or not, since the original guard stands."""
+    expected = [DROP_BUILD, BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
+    assert statements(original(), fixed(BUILD_NAME, flags)) == expected
+
+
+@pytest.mark.parametrize("flags", [STILL_ENFORCING, SCAN_FAILED, DEAD])
+def test_leftover_of_a_drop(flags):
+    """What a killed drop left is dropped again, whether it enforces or not."""
+    assert statements(fixed(), original(RETIRED_NAME, flags)) == [DROP_RETIRED]
+
+
+@pytest.mark.parametrize("flags", [SCAN_FAILED, DEAD])
+def test_leftover_that_enforces_nothing_alone(flags):
+    """A leftover that enforces nothing is dropped before the build, where no guard is in force at all."""
+    assert statements(fixed(BUILD_NAME, flags)) == [DROP_BUILD, BUILD_FIXED, PROMOTE_BUILD]
+
+
+def test_leftover_that_enforces_alone():
+    """An invalid original guard that is the only one in force stays until the fixed one is complete."""
+    expected = [BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
+    assert statements(original(flags=STILL_ENFORCING)) == expected
+
+
+def test_built_not_swapped():
+    """A build that is complete is swapped in, and the original dropped."""
+    assert statements(original(), fixed(BUILD_NAME)) == [RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
+
+
+def test_swapped_not_dropped():
+    """After the swap only the drop of the original is left."""
+    assert statements(fixed(), original(RETIRED_NAME)) == [DROP_RETIRED]
+
+
+def test_missing():
+    """Without any guard the fixed one is built and gets the official name."""
+    assert statements() == [BUILD_FIXED, PROMOTE_BUILD]
+
+
+def test_fixed_under_another_name():
+    """A complete fixed guard under somebody's name is renamed, not built again."""
+    assert statements(fixed("uq_threads")) == [
+        'ALTER INDEX "public"."uq_threads" RENAME TO "idx_q_threads_family_unique"'
+    ]
+
+
+def test_original_under_another_name():
+    """An original guard under somebody's name is dropped by that name, once the fixed one stands."""
+    expected = [BUILD_FIXED, PROMOTE_BUILD, 'DROP INDEX CONCURRENTLY "public"."uq_threads"']
+    assert statements(original("uq_threads")) == expected
+
+
+def test_odd_name_is_quoted():
+    """A name with a quote in it is quoted as an identifier."""
+    assert statements(fixed(), original('a"b'))[-1] == 'DROP INDEX CONCURRENTLY "public"."a""b"'
+
+
+def test_the_same_guard_twice():
+    """Of two complete fixed guards the one under the official name stays."""
+    assert statements(fixed("a_guard"), fixed()) == ['DROP INDEX CONCURRENTLY "public"."a_guard"']
+
+
+def test_builder_is_waited_for():
+    """What another session still builds is waited for first."""
+    building = fixed(BUILD_NAME, SCAN_FAILED, builder=4711)
+    assert steps(original(), building) == ["wait", "swap", "drop"]
+
+
+def test_wait_says_why():
+    """The step that waits names the index that is being built, and sends nothing."""
+    step = plan(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED, builder=4711)))).steps[0]
+    expected = ((), f"the server is still building {BUILD_NAME}, for another session")
+    assert (step.sql, step.why) == expected
+
+
+def test_comment_is_copied_in_the_swap():
+    """The official index's comment goes to the guard that takes its name, in the swap's transaction."""
+    way = plan(Catalog((original(comment="one active thread's guard"),)))
+    assert way.steps[1].sql[-1] == (
+        "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s guard'"
+    )
+
+
+def test_swap_is_one_transaction():
+    """Both renames and the comment go into one transaction."""
+    assert [step.transaction for step in plan(Catalog((original(comment="c"),))).steps] == [False, True, False]
+
+
+def test_harmless_is_left_alone():
+    """A harmless unique index is never touched."""
+    assert steps(fixed(), stranger("q_threads_pkey", ("row_id",))) == []
+
+
+def test_unreadable_is_refused():
+    """Where something unreadable enforces, there is no plan."""
+    way = plan(Catalog((original(), stranger("uq_root", ("root_prompt_row_id",)))))
+    assert way.refusal == (
+        "uq_root enforces something that we cannot read; look at its definition, and drop it or ask us less"
+    )
+
+
+def test_refusal_has_no_steps():
+    """A refusal comes without a step."""
+    assert steps(original(), stranger("uq_root", ("root_prompt_row_id",))) == []
+
+
+def test_name_taken_by_another_relation():
+    """Where a relation that is no guard holds one of our names, there is no plan."""
+    way = plan(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
+    assert way.refusal == (
+        "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what holds it"
+    )
+
+
+def test_name_taken_by_a_harmless_index():
+    """Where a harmless index of the table holds one of our names, there is no plan."""
+    way = plan(Catalog((original(), stranger(RETIRED_NAME, ("row_id",)))))
+    assert way.refusal == (
+        "a name that we need is taken (idx_q_threads_family_unique_retired is "
+        "the definition of idx_q_threads_family_unique_retired); rename what holds it"
+    )
+
+
+def test_two_names_taken():
+    """Every name that is taken is named, in order."""
+    way = plan(Catalog((original(),), {RETIRED_NAME: "a relation of kind v", BUILD_NAME: "a relation of kind r"}))
+    assert way.refusal == (
+        "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r; "
+        "idx_q_threads_family_unique_retired is a relation of kind v); rename what holds it"
+    )
+
+
+def test_three_names_held_by_incomplete_guards():
+    """Where guards that enforce and are incomplete hold all our names, there is no plan."""
+    way = plan(Catalog(tuple(original(name, STILL_ENFORCING) for name in OUR_NAMES)))
+    assert way.refusal == (
+        "our three names are taken by guards none of which is complete; drop one that enforces nothing"
+    )
+
+
+def test_three_names_held_by_complete_guards():
+    """Where complete original guards hold all our names, there is a plan or a refusal, and no crash."""
+    way = plan(Catalog(tuple(original(name) for name in OUR_NAMES)))
+    assert way.steps or way.refusal
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_any_plan_arrives(catalog, target):
+    """From any catalog there is a refusal, or a walk to one usable guard of the target's kind and name."""
+    assert plan(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_any_plan_is_short(catalog, target):
+    """From any catalog the walk takes fewer than fifteen steps."""
+    assert len(plan(catalog, target).steps) < 15
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_no_step_leaves_the_table_unguarded(catalog, target):
+    """If any guard was in force at the start, one is in force after each step."""
+    enforced = [any(i.in_force for i in passed.indexes) for passed in walked(catalog, target)]
+    assert all(enforced) or not enforced[0]
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_no_step_loses_the_last_complete_guard(catalog, target):
+    """If any guard was usable at the start, one is usable after each step."""
+    usable = [any(i.usable for i in passed.indexes) for passed in walked(catalog, target)]
+    assert all(usable) or not usable[0]
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
+    """Planned anew after each step, the plan is what was left of the one before."""
+    whole = plan(catalog, target).steps
+    passed = walked(catalog, target)
+    assert [plan(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
+
+
+@settings(max_examples=500)
+@given(catalogs(), TARGETS)
+def test_names_stay_unique(catalog, target):
+    """No step gives an index a name that another index has."""
+    assert all(len({i.name for i in c.indexes}) == len(c.indexes) for c in walked(catalog, target))

@@ -1,0 +1,95 @@
+"""PgBouncer between us and the server: refused in transaction mode, with the cure; used in session mode."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from incident_lib import environments, investigate, migrate, preflight
+from incident_lib.environments import Environment
+from incident_lib.errors import Refused
+from incident_lib.model import Answer
+from incident_lib.plan import plan
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("pgbouncer") is None, reason="PgBouncer is not installed: no command `pgbouncer`"
+)
+
+CONFIGURATION = """\
+[databases]
+* = host={socket} port=5432 user=postgres
+[pgbouncer]
+listen_addr =
+unix_socket_dir = {folder}
+listen_port = 6543
+auth_type = any
+pool_mode = {mode}
+logfile = {folder}/log
+pidfile = {folder}/pid
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@pytest.fixture
+def pooled(incident, request):
+    """The environment of `incident` behind a PgBouncer in the mode that the test asks for."""
+    folder = Path(tempfile.mkdtemp(prefix="bouncer-"))
+    folder.chmod(0o777)
+    socket = re.search(r"host=([^&]+)", incident.address)[1]
+    (folder / "ini").write_text(CONFIGURATION.format(socket=socket, folder=folder, mode=request.param))
+    bouncer = subprocess.Popen(["pgbouncer", "-q", "-u", "pgserver", str(folder / "ini")])
+    address = re.sub(r"host=[^&]+", f"host={folder}&port=6543", incident.address)
+    for _ in range(100):
+        if (folder / ".s.PGSQL.6543").exists():
+            break
+        time.sleep(0.05)
+    yield Environment("staging", "INCIDENT_STAGING_URL", address)
+    bouncer.terminate()
+    bouncer.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
+def test_a_transaction_pooler_is_refused_with_the_cure(pooled):
+    """Behind a pooler in transaction mode nothing is begun."""
+    with pytest.raises(Refused) as refused:
+        migrate.apply(pooled, confirm="staging")
+    assert str(refused.value) == (
+        "A pooler in transaction mode stands between us and the server.\n"
+        "  why:  Settings would leak to other clients through it, and our lock be stranded.\n"
+        "  next: Use its session port, or the server's own address."
+    )
+
+
+@pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
+def test_an_investigation_works_through_a_transaction_pooler(pooled):
+    """Looking works through any pooler, and the preflight says why applying would not."""
+    with environments.reading(pooled) as connection:
+        found = investigate.investigate(connection)
+        checks = preflight.preflight(connection, pooled, found)
+    assert found.counts.blocked.chat > 0
+    assert [check.name for check in checks.checks if check.answer is Answer.STOP] == ["pooler"]
+
+
+@pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
+def test_an_idle_transaction_pool_is_recognised_every_time(pooled):
+    """However the pool hands its backends out, transaction mode is seen."""
+    assert [environments.is_transaction_pooled(pooled) for _ in range(10)] == [True] * 10
+
+
+@pytest.mark.parametrize("pooled", ["session"], indirect=True)
+def test_a_session_pooler_is_used(pooled):
+    """In session mode the fix is applied through the pooler."""
+    done = migrate.apply(pooled, confirm="staging")
+    assert plan(done.after).steps == ()
+
+
+def test_a_direct_connection_is_no_pooler(incident):
+    """Without a pooler none is seen."""
+    assert environments.is_transaction_pooled(incident) is False
