@@ -336,8 +336,10 @@ def test_plan_says_no(staging: Environment, connection: psycopg.Connection) -> N
     ran = shell("plan", "--env", "staging")
 
     assert ran.returncode == 1
-    assert ran.stdout.endswith(
-        "Not safe to apply now: ON CONFLICT. Next: settle that, then incident plan --env staging\n"
+    assert ran.stderr == (
+        "incident: It is not safe to apply the fix to 'staging' now.\n"
+        "  why:  ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().\n"
+        "  next: Let them say ON CONFLICT DO NOTHING without a key, which works before and after.\n"
     )
 
 
@@ -413,7 +415,12 @@ def test_the_story_is_told_by_exit_codes(story: dict[str, Ran], ran: str, code: 
 
 def test_verify_says_no_before(story: dict[str, Ran]) -> None:
     """Before the fix verify says that the fixed guard is not alone in force."""
-    assert story["verify before"].stdout.endswith("story: the fixed guard is not alone in force.\n")
+    assert story["verify before"].stderr == (
+        "incident: The fixed guard is not alone in force in 'story'.\n"
+        "  why:  definition: no index is the fixed guard, complete and in force; "
+        "alone: idx_q_threads_family_unique (original: valid).\n"
+        "  next: Look at `incident plan --env story`: it shows what is left to do.\n"
+    )
 
 
 def test_apply_tells_each_step(story: dict[str, Ran]) -> None:

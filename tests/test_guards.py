@@ -13,6 +13,7 @@ from incident_lib import guards
 from incident_lib.catalog import BUILD_NAME, GUARD_NAME, GuardState, Kind
 from incident_lib.errors import Failed
 
+EVERY_VERSION = True
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 FAMILY = "root_prompt_row_id, owner_id"
 

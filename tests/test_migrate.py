@@ -26,6 +26,7 @@ from incident_lib.preflight import Estimate, Preflight, preflight
 from incident_lib.probe import FAMILIES, Probe, probe
 from incident_lib.verify import holds, is_fixed, verify, verify_probes
 
+EVERY_VERSION = True
 COMMENT = "one active thread per prompt family and user"
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 FIXED_KEY = f"ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"

@@ -96,6 +96,10 @@ def left_behind(counts: Counts) -> Chart:
     return Chart(title, caption, alt, lambda ax: _bars(ax, title, rows, "active threads"), height=1.9)
 
 
+def _families(number: int) -> str:
+    return plural(number, "family").replace("familys", "families")
+
+
 def _of(counts: Counts | None, purpose: str) -> int | None:
     found: int | None = None if counts is None else getattr(counts.blocked, purpose)
     return found
@@ -104,16 +108,12 @@ def _of(counts: Counts | None, purpose: str) -> int | None:
 def _conclusion(before: Counts | None, after: Counts | None) -> str:
     was, now = _of(before, "chat"), _of(after, "chat")
     if after is None:
-        return (
-            f"{shown(was)} families cannot start a chat; nothing has been applied"
-            if was
-            else "Nothing has been applied"
-        )
+        return f"{_families(was)} cannot start a chat; nothing has been applied" if was else "Nothing has been applied"
     if was is None or now is None:
         return f"Blocked for chat: {shown(was)} before, {shown(now)} after"
     if now:
-        return f"{now:,} families still cannot start a chat; {was:,} could not before"
-    return f"{was:,} families could not start a chat; now none is blocked" if was else "No family is kept from a chat"
+        return f"{_families(now)} still cannot start a chat; {was:,} could not before"
+    return f"{_families(was)} could not start a chat; now none is blocked" if was else "No family is kept from a chat"
 
 
 Bar = tuple["int | None", str, str]

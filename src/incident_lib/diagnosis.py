@@ -43,7 +43,8 @@ _CONNECT_SIGNS = (
         "Is the host right, and open to this network?",
     ),
     (
-        r"could not translate|resolve host|name or service not known|getaddrinfo",
+        r"could not translate|resolve host|name or service not known|getaddrinfo"
+        r"|codec can't encode|label (empty|too long)|idna",
         "The host's name is not known here.",
         "Correct the host.",
     ),

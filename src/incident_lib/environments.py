@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from configparser import ConfigParser
@@ -127,7 +128,7 @@ def reading(environment: Environment, *, seconds: float = STATEMENT_SECONDS) -> 
                 ("idle_in_transaction_session_timeout", max(60, seconds)),
             )
             for name, limit in limits:
-                set_local(connection, name, f"{int(limit * 1000)}ms")
+                set_local(connection, name, f"{math.ceil(limit * 1000)}ms")
             yield connection
 
 
@@ -138,15 +139,19 @@ def connecting(environment: Environment, activity: str) -> Iterator[Connection]:
     Raises:
         Failed: not to be reached, or a statement failed; the message carries no address and no values.
     """
+    connection = _connected(environment, activity, autocommit=True)
+    with connection, translated(environment.name):
+        yield connection
+
+
+def _connected(environment: Environment, activity: str, *, autocommit: bool) -> Connection:
     options: dict[str, Any] = {"application_name": f"incident_lib {activity}", "prepare_threshold": None}
     if "connect_timeout" not in conninfo.conninfo_to_dict(environment.address):
         options["connect_timeout"] = CONNECT_SECONDS
     try:
-        connection = psycopg.connect(environment.address, autocommit=True, **options)
-    except psycopg.Error as error:
+        return psycopg.connect(environment.address, autocommit=autocommit, **options)
+    except (psycopg.Error, UnicodeError) as error:  # an impossible host name is no error of libpq's
         raise unreachable(environment.name, environment.source, str(error)) from None
-    with connection, translated(environment.name):
-        yield connection
 
 
 def is_transaction_pooled(environment: Environment) -> bool:
@@ -178,12 +183,7 @@ def engine(environment: Environment) -> Engine:
     from sqlalchemy.pool import NullPool
 
     def connect() -> Connection:
-        return psycopg.connect(
-            environment.address,
-            application_name="incident_lib notebook",
-            prepare_threshold=None,
-            connect_timeout=CONNECT_SECONDS,
-        )
+        return _connected(environment, "notebook", autocommit=False)
 
     made = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
     return made.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")

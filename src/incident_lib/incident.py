@@ -73,7 +73,7 @@ class Incident:
         told = error if isinstance(error, IncidentError) else None
         self.record.note_notebook(self.notebook, status_of(error), self._seconds())
         if told:
-            self.record.set(error=pseudonyms.Pseudonyms("errors").scrub(told.as_dict()))
+            self._note(error=told.as_dict())
         if self.alone:
             self.record.finish(status_of(error), told)
 
@@ -94,14 +94,14 @@ class Incident:
     def _record_look(self, moment: str, look: Look) -> None:
         found, checks = look.found, look.checks
         guard = {"state": found.catalog.state.value, "definitions": found.catalog.definitions()}
-        self.record.set(
+        self._note(
             guard={moment: guard},
             counts={moment: found.counts.as_dict()},
             verdict=look.verdict,
             seen_at={moment: found.at.isoformat(timespec="seconds")},
             server_version=found.rights.server_version,
             unknown=self.unknown(look),
-            plan_family={moment: self._plan_family().to_dict("index")},
+            plan_family={moment: self._plan_family()},
             preflight=[
                 {"name": c.name, "answer": c.answer.value, "seen": c.seen, "cure": c.cure} for c in checks.checks
             ],
@@ -117,21 +117,24 @@ class Incident:
 
     def plan_family(self) -> Styler:
         """The threads of the fix plan's own family, the oldest first; its ids are published."""
-        return tables.shown(self._plan_family())
+        return tables.shown(tables.family(self._plan_family().items()))
 
-    def _plan_family(self) -> pd.DataFrame:
+    def _plan_family(self) -> dict[str, dict[str, Any]]:
         values = {"root": pseudonyms.PLAN_ROOT, "owner": pseudonyms.PLAN_OWNER}
         with environments.reading(self.environment) as connection:
             found = queries.rows(connection, "family", values)
-        names = self.names or pseudonyms.Pseudonyms(demo.KEY)
-        return tables.threads(
-            row
-            | {
-                "thread": names.name("thread", row["row_id"]),
-                "created_at": f"{row['created_at']:%Y-%m-%d %H:%M}" if row["created_at"] else "unknown",
-            }
-            for row in found
-        )
+        for row in found:
+            row["created_at"] = f"{row['created_at']:%Y-%m-%d %H:%M}" if row["created_at"] else None
+        return {str(self._shared_names.name("thread", row.pop("row_id"))): row for row in found}
+
+    @property
+    def _shared_names(self) -> Pseudonyms:
+        """For what is shared whatever `redact` says: the record."""
+        return self.names or pseudonyms.for_environment(self.environment.name, demo.KEY)
+
+    def _note(self, **values: Any) -> None:
+        """Set keys of the record; whatever looks like an id in them is named first."""
+        self.record.set(**self._shared_names.scrub(values))
 
     def probe(self) -> str:
         """Let PostgreSQL answer what a chat client would ask for a few families; all of it is rolled back."""
@@ -139,7 +142,7 @@ class Incident:
             return "Not probed: this is a dry run, and a probe is a writer."
         with environments.connecting(self.environment, "probe") as connection:
             self.probes.append(probe.probe(connection, self._probed_families()))
-        self.record.set(probes=[str(answer) for answer in self.probes])
+        self._note(probes=[str(answer) for answer in self.probes])
         return str(self.probes[-1])
 
     def _probed_families(self) -> list[clients.Family]:
@@ -174,7 +177,7 @@ class Incident:
 
     def _record_steps(self, migration: Migration) -> None:
         ended = migration.ended_at.isoformat(timespec="milliseconds") if migration.ended_at else None
-        self.record.set(steps=[step.as_dict() for step in migration.steps], incident_ended_at=ended)
+        self._note(steps=[step.as_dict() for step in migration.steps], incident_ended_at=ended)
 
     def verify(self) -> Styler:
         """Definition, flags, and the probe's answer; what fails is marked `stop`."""
@@ -182,7 +185,7 @@ class Incident:
             checks = verify.verify(guards.read(connection))
         if len(self.probes) > 1:
             checks += (verify.verify_probes(self.probes[0], self.probes[-1]),)
-        self.record.set(verified=verify.holds(checks))
+        self._note(verified=verify.holds(checks))
         return tables.shown(tables.checks(checks))
 
     def unchanged(self) -> str:
@@ -213,8 +216,16 @@ class Incident:
             f"{came.families:,} families had failed to get a chat; tried again, {came.succeeded:,} succeeded, "
             f"{came.rejected:,} were rejected."
         )
-        self.record.set(retries=said, plan_family={"after": self._plan_family().to_dict("index")})
+        self._note(retries=said, plan_family={"after": self._plan_family()})
         return said
+
+    def ask(self, question: str, **values: Any) -> pd.DataFrame:
+        """Ask a question of one's own, read-only: SQL with `:name` for each value. Its answer may hold raw ids."""
+        import pandas as pd
+        from sqlalchemy import text
+
+        with environments.engine(self.environment).connect() as connection:
+            return pd.read_sql(text(question), connection, params=values)
 
     def unknown(self, look: Look) -> list[str]:
         """What a look did not see, a sentence each."""

@@ -119,7 +119,8 @@ def _write_csv(connection: Connection, query: str, values: Mapping[str, Any], fi
     """Stream a query's rows into a file that only its owner may read, written as a whole or not at all."""
     asked = ClientCursor(connection).mogrify(queries.text(query).rstrip("; \n"), values)
     part = file.with_suffix(".part")
-    part.touch(mode=0o600)
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600, exist_ok=False)
     try:
         with (
             part.open("wb") as out,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import sys
 import time
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import demo, environments, moments, pseudonyms, report, tables
 from incident_lib.environments import DEMO
-from incident_lib.errors import UsageError
+from incident_lib.errors import IncidentError, Refused, UsageError
 from incident_lib.incident import Incident
 from incident_lib.record import Record
 
@@ -54,6 +55,14 @@ def begin(
         UsageError: a parameter has a wrong type or value, or the environment is not known.
         Failed: the run's folder cannot be written.
     """
+    try:
+        return _begun(notebook, environment, confirm, run, purpose_since, redact)
+    except IncidentError as error:
+        _record_refusal(notebook, run, error)
+        raise
+
+
+def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_since: str, redact: bool) -> Incident:
     _check_injected()
     _check_types(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since)
     if not isinstance(redact, bool):
@@ -70,6 +79,14 @@ def begin(
     return incident
 
 
+def _record_refusal(notebook: str, run: str, error: IncidentError) -> None:
+    """Put what kept a notebook from beginning into the record of the run that it belongs to, if there is one."""
+    with suppress(IncidentError, TypeError):
+        record = Record(Path(run))
+        record.note_notebook(notebook, "refused" if isinstance(error, Refused) else "failed")
+        record.set(error=error.as_dict())
+
+
 def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
     """The postmortem of a run, or of an environment's latest; see `report.postmortem`.
 
@@ -81,10 +98,13 @@ def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
     return report.postmortem(environment, run)
 
 
-def show(chart: Chart) -> None:
+def show(chart: Chart | None) -> None:
     """Display a chart with its text in place of the picture, and its caption under it."""
     from IPython.display import Image, Markdown, display
 
+    if chart is None:
+        say("There is nothing to draw: the run ended before its first look.")
+        return
     picture = Image(chart.png(), width=96 * 8, alt=chart.alt)
     display(picture, metadata={"image/png": {"alt": chart.alt}})
     display(Markdown(f"*{chart.caption}*"))

@@ -1,7 +1,11 @@
 """Where the project's files lie: found from the package, so that no caller's directory matters."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from incident_lib.errors import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -12,10 +16,24 @@ EXAMPLE_RUN = DEMO_DATA / "example"
 def private(environment: str, name: str) -> Path:
     """A file beside an environment's runs, for what is not to be shared."""
     folder = runs() / environment
-    folder.mkdir(parents=True, exist_ok=True)
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
 def runs() -> Path:
     """The folder of all runs: `data/runs`, or where INCIDENT_RUNS points."""
     return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turn what keeps a folder from being written into one message."""
+    try:
+        yield
+    except OSError as error:
+        raise Failed(
+            f"{os.path.relpath(folder)} cannot be written.",
+            f"{error.strerror or error}.",
+            "Make it writable, or name another folder with --out.",
+        ) from None

@@ -77,7 +77,7 @@ def _next(catalog: Catalog, target: Kind) -> Step | None:
     keep = min((index for index in wanted if index.usable), key=_preference, default=None)
     if keep is None:
         junk = [index for index in held.values() if _is_junk(index, held)]
-        return _drop(junk[0], "left by a build or a drop that did not finish") if junk else _build(target, _free(held))
+        return _drop(junk[0], "left by a build or a drop that did not finish") if junk else _make(target, held)
     if extra := [index for index in wanted if index is not keep]:
         return _drop(extra[0], "the same guard stands complete beside it")
     if keep.name != GUARD_NAME:
@@ -91,9 +91,10 @@ def _rename(keep: Index, held: dict[str, Index]) -> Step:
     if spare or GUARD_NAME not in held:
         return _swap(keep, held.get(GUARD_NAME), spare)
     rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
-    return _drop(rival, "its name is needed, and complete guards stand beside it")
+    return _drop(rival, _NAME_NEEDED)
 
 
+_NAME_NEEDED = "its name is needed, and complete guards stand beside it"
 _RETIRE = {
     Kind.FIXED: "it blocks one purpose by another; once its first wait is over it rejects nothing: the incident ends",
     Kind.ORIGINAL: "the original guard stands complete, and is the stricter one",
@@ -105,8 +106,10 @@ def _is_junk(index: Index, held: dict[str, Index]) -> bool:
     return not index.usable and (not index.in_force or any(other.usable for other in held.values()))
 
 
-def _free(held: dict[str, Index]) -> str:
-    return next(name for name in (BUILD_NAME, RETIRED_NAME, GUARD_NAME) if name not in held)
+def _make(target: Kind, held: dict[str, Index]) -> Step:
+    """Build the target's guard under a free name of ours; make one free where complete guards hold all three."""
+    free = [name for name in (BUILD_NAME, RETIRED_NAME, GUARD_NAME) if name not in held]
+    return _build(target, free[0]) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
 
 
 def _preference(index: Index) -> tuple[int, str]:

@@ -83,7 +83,11 @@ class Preflight:
             )
         if not self.plan.steps:
             return f"Nothing is left to do. Next: incident verify --env {environment}"
-        held = f"Held up by: {'; '.join(check.seen for check in self.waits)}." if self.waits else "Nobody holds it up."
+        held = (
+            f"Held up by: {'; '.join(dict.fromkeys(check.seen for check in self.waits))}."
+            if self.waits
+            else "Nobody holds it up."
+        )
         return (
             f"Safe to {act} now; {self.estimate}. {held} "
             f"Next: incident {command} --env {environment} --confirm {environment}"

@@ -38,7 +38,7 @@ class Pseudonyms:
         if isinstance(thing, str):
             return _UUID.sub(lambda found: str(self.name("id", UUID(found[0]))), thing)
         if isinstance(thing, dict):
-            return {key: self.scrub(value) for key, value in thing.items()}
+            return {self.scrub(key): self.scrub(value) for key, value in thing.items()}
         if isinstance(thing, list | tuple):
             return [self.scrub(value) for value in thing]
         return thing

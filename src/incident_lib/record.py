@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import threading
@@ -48,29 +47,8 @@ class Record:
             Failed: the folder cannot be written.
         """
         record = cls(_new_folder(environment))
-        record.update(
-            lambda _: {
-                "schema_version": SCHEMA_VERSION,
-                "environment": environment,
-                "status": "running",
-                "started_by": started_by,
-                "started_at": now(),
-                "heartbeat_at": now(),
-                "finished_at": None,
-                "versions": {
-                    "python": platform.python_version(),
-                    **{name: version(name) for name in PACKAGES},
-                },
-                "git_commit": git_commit(),
-                "server_version": None,
-                "guard": {"before": None, "after": None},
-                "counts": {"before": None, "after": None},
-                "preflight": None,
-                "steps": [],
-                "notebooks": [],
-                "error": None,
-            }
-        )
+        with paths.writable(record.folder):
+            record._write(_begun(environment, started_by))
         return record
 
     def read(self) -> Contents:
@@ -96,12 +74,15 @@ class Record:
         """Replace the record by what `change` makes of it, in one step that no reader can catch halfway."""
         from fasteners import InterProcessLock
 
-        with _writable(self.folder), InterProcessLock(self.folder / ".lock"):
-            contents = change(self.read() if self.file.exists() else {})
-            contents["heartbeat_at"] = now()
-            part = self.file.with_suffix(".part")
-            part.write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", "utf-8")
-            part.replace(self.file)
+        self.read()  # what is no run's folder gets no lock file, either
+        with paths.writable(self.folder), InterProcessLock(self.folder / ".lock"):
+            self._write(change(self.read()))
+
+    def _write(self, contents: Contents) -> None:
+        contents["heartbeat_at"] = now()
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(contents, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        part.replace(self.file)
 
     def set(self, **values: Any) -> None:
         """Set keys; a dict is merged into the dict that stands there."""
@@ -161,6 +142,28 @@ class Record:
         return done
 
 
+def _begun(environment: str, started_by: str) -> Contents:
+    """What a record holds when its run begins."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "environment": environment,
+        "status": "running",
+        "started_by": started_by,
+        "started_at": now(),
+        "heartbeat_at": now(),
+        "finished_at": None,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git_commit": git_commit(),
+        "server_version": None,
+        "guard": {"before": None, "after": None},
+        "counts": {"before": None, "after": None},
+        "preflight": None,
+        "steps": [],
+        "notebooks": [],
+        "error": None,
+    }
+
+
 def status(contents: Contents, at: datetime | None = None) -> str:
     """The status as it is to be shown: `running` without a heartbeat for a minute is `killed`."""
     silent = (at or datetime.now(UTC)) - datetime.fromisoformat(contents["heartbeat_at"])
@@ -197,24 +200,12 @@ def git_commit() -> str | None:
 def _new_folder(environment: str) -> Path:
     parent = paths.runs() / environment
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    with _writable(parent):
+    with paths.writable(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        for name in (stamp, *(f"{stamp}-{n}" for n in range(2, 1000))):
+        for name in (stamp, *(f"{stamp}-{n:03d}" for n in range(2, 1000))):
             try:
                 (parent / name).mkdir()
             except FileExistsError:
                 continue
             return parent / name
     raise Failed("No folder for this run could be made.", f"{parent} holds too many of this second.", "Try again.")
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise Failed(
-            f"{os.path.relpath(folder)} cannot be written.",
-            f"{error.strerror or error}.",
-            "Make it writable, or name another folder with --out.",
-        ) from None

@@ -3,120 +3,22 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import charts, paths, words
-from incident_lib.model import Counts
-from incident_lib.record import Contents, Record, latest, status
+from incident_lib import paths
+from incident_lib.chapter import Chapter
+from incident_lib.errors import UsageError
+from incident_lib.record import Record, latest, status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pandas.io.formats.style import Styler
 
-_STATUS = {
-    "succeeded": "The run succeeded.",
-    "dry-run": "This was a dry run: it changed nothing.",
-    "refused": "The run was refused: it changed nothing that it had not said.",
-    "failed": "The run FAILED. What it saw before that stands below.",
-    "killed": "The run was KILLED: it stopped without a word. What it saw before that stands below.",
-    "running": "The run has not ended yet.",
-}
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """One environment's part of the postmortem: its latest run, in the report's words."""
-
-    record: Contents
-    folder: str
-
-    @property
-    def environment(self) -> str:
-        """The environment's name."""
-        return str(self.record["environment"])
-
-    @property
-    def status(self) -> str:
-        """How the run ended, in a sentence."""
-        return _STATUS[status(self.record)]
-
-    @property
-    def failed(self) -> bool:
-        """Whether the numbers must not be read as those of a finished run."""
-        return status(self.record) not in ("succeeded", "dry-run")
-
-    @property
-    def verdict(self) -> str:
-        """The verdict line of the last look."""
-        return str(self.record.get("verdict") or "Nothing was seen: the run ended before its first look.")
-
-    @cached_property
-    def before(self) -> Counts | None:
-        """The counts before."""
-        return self._counts("before")
-
-    @cached_property
-    def after(self) -> Counts | None:
-        """The counts after; None where nothing was applied."""
-        return self._counts("after")
-
-    def _counts(self, moment: str) -> Counts | None:
-        found = self.record["counts"][moment]
-        return Counts.from_dict(found) if found else None
-
-    @property
-    def chart(self) -> charts.Chart:
-        """Before and after, per purpose."""
-        return charts.before_after(self.before, self.after)
-
-    @property
-    def left(self) -> charts.Chart | None:
-        """What the fix leaves."""
-        last = self.after or self.before
-        return charts.left_behind(last) if last else None
-
-    @property
-    def counts(self) -> list[tuple[str, str, str, str]]:
-        """Every count: its word, before, after, and what it means."""
-        before, after = words.counts_by_word(self.before), words.counts_by_word(self.after)
-        return [
-            (word, _shown(before[word], self.before), _shown(after[word], self.after), meaning)
-            for word, meaning in words.MEANINGS.items()
-        ]
-
-    def counts_table(self) -> Styler:
-        """The counts before and after, as a table for the notebook."""
-        from incident_lib import tables
-
-        return tables.shown(tables.counts(before=self.before, after=self.after))
-
-    def family_table(self) -> Styler:
-        """The threads of the fix plan's own family, as a table for the notebook."""
-        from incident_lib import tables
-
-        return tables.shown(tables.family(self.family))
-
-    @property
-    def family(self) -> list[tuple[str, Any]]:
-        """The threads of the fix plan's own family, at the last look that saw them."""
-        seen = self.record.get("plan_family", {})
-        return list((seen.get("after") or seen.get("before") or {}).items())
-
-    def guard(self, moment: str) -> str:
-        """The guard state before or after, and the definitions that were in the catalog."""
-        found = self.record["guard"][moment]
-        if not found:
-            return "not seen"
-        definitions = "; ".join(f"{d['definition']} ({d['flags']})" for d in found["definitions"])
-        return f"{found['state']}: {definitions}" if definitions else str(found["state"])
-
-
-def _shown(number: int | None, look: Counts | None) -> str:
-    return "–" if look is None else words.shown(number)
+    from incident_lib.charts import Chart
 
 
 @dataclass(frozen=True)
@@ -170,12 +72,21 @@ class Postmortem:
     def write(self, out: Path) -> list[Path]:
         """Write `out` (.html), the Markdown beside it, and the folder of the Markdown's charts."""
         markdown, pictures = out.with_suffix(".md"), out.with_suffix("")
-        pictures.mkdir(parents=True, exist_ok=True)
-        for chapter in self.chapters:
-            (pictures / f"{chapter.environment}.svg").write_text(chapter.chart.svg(), "utf-8")
-        out.write_text(self.html(), "utf-8")
-        markdown.write_text(self.markdown(pictures.name), "utf-8")
+        with paths.writable(out.parent):
+            pictures.mkdir(parents=True, exist_ok=True)
+            for slug, chapter in self.slugs():
+                (pictures / f"{slug}.svg").write_text(chapter.chart.svg(), "utf-8")
+            out.write_text(self.html(), "utf-8")
+            markdown.write_text(self.markdown(pictures.name), "utf-8")
         return [out, markdown, pictures]
+
+    def slugs(self) -> list[tuple[str, Chapter]]:
+        """Each chapter and a name for its files and anchors: safe in any folder, and no chapter's but its own."""
+        plain = [re.sub(r"[^A-Za-z0-9_-]", "_", chapter.environment) for chapter in self.chapters]
+        return [
+            (f"{slug}-{place + 1}" if plain.count(slug) > 1 else slug, chapter)
+            for place, (slug, chapter) in enumerate(zip(plain, self.chapters, strict=True))
+        ]
 
 
 def _state(chapter: Chapter, moment: str) -> str:
@@ -189,13 +100,16 @@ def postmortem(environment: str = "", run: str = "") -> Postmortem:
     On the demo, without a run, it is that of the committed example run: the same figures for everybody.
 
     Raises:
-        UsageError: the folder holds no run record.
+        UsageError: the folder holds no run record, or there is no run.
     """
     if run:
         return read([Path(run)])
     if environment == "demo":
         return read([paths.EXAMPLE_RUN])
-    return read(latest(environment or None))
+    if not (found := latest(environment or None)):
+        where = f"the environment {environment!r}" if environment else "any environment"
+        raise UsageError(f"There is no run of {where} yet.", f"{paths.runs()} holds none.", "Begin one: incident run")
+    return read(found)
 
 
 def read(folders: Sequence[Path]) -> Postmortem:
@@ -203,7 +117,7 @@ def read(folders: Sequence[Path]) -> Postmortem:
     return Postmortem(tuple(Chapter(Record(folder).read(), folder.name) for folder in folders))
 
 
-def _inline(chart: charts.Chart) -> str:
+def _inline(chart: Chart) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(chart.svg().encode()).decode()
 
 

@@ -41,7 +41,7 @@ _RULES: list[CSSDict] = [
 
 
 def _shown(value: object) -> str:
-    if value is None or value is pd.NA or value is pd.NaT:
+    if pd.isna(value):  # type: ignore[call-overload]  # any scalar will do
         return "unknown"
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d %H:%M}"
@@ -81,6 +81,9 @@ def blocked(families: Iterable[BlockedFamily], names: Pseudonyms | None) -> pd.D
     def named(word: str, value: Any) -> str:
         return str(value if names is None else names.name(word, value))
 
+    def coded(code: str | None) -> str | None:
+        return code if names is None or code is None else str(names.scrub(code))
+
     rows = [
         (
             named("root", f.root_prompt_row_id),
@@ -88,8 +91,8 @@ def blocked(families: Iterable[BlockedFamily], names: Pseudonyms | None) -> pd.D
             f.blocked_for,
             f.since,
             named("thread", f.blocking_thread),
-            f.blocking_purpose,
-            f.blocking_provider,
+            coded(f.blocking_purpose),
+            coded(f.blocking_provider),
         )
         for f in families
     ]

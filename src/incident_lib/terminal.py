@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from incident_lib.investigate import Investigation
     from incident_lib.model import Check, Plan
 
+WIDE = 2000  # columns of what is no terminal: nothing is cut or folded there
 _MARKS = {Answer.OK: "green", Answer.NOTE: "cyan", Answer.WAIT: "yellow", Answer.STOP: "bold red"}
 
 
@@ -30,7 +31,7 @@ def _console(*, stderr: bool = False) -> Console:
 
     made = Console(stderr=stderr, highlight=False, markup=False)
     if not made.is_terminal:
-        made.width = 160
+        made.width = WIDE
     return made
 
 
@@ -48,9 +49,14 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str 
         pad_edge=False,
     )
     for row in rows:
-        cells = (str(cell) if cell is not None else "–" for cell in row)
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in cells))
+        cells = (plain(cell) if cell is not None else "–" for cell in row)
+        table.add_row(*(Text(cell, style=_style(cell), overflow="fold") for cell in cells))
     _console().print(table)
+
+
+def plain(text: object) -> str:
+    """Text that cannot steer a terminal: control characters are shown as escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
 
 
 def _style(cell: str) -> str:
@@ -73,7 +79,7 @@ def investigation(verdict: str, found: Investigation, families: Sequence[Blocked
         ],
         "Counts",
     )
-    purposes = ", ".join(f"{purpose} {n:,}" for purpose, n in found.counts.active_by_purpose.items())
+    purposes = ", ".join(f"{plain(purpose)} {n:,}" for purpose, n in found.counts.active_by_purpose.items())
     _console().print(f"Active threads by purpose: {purposes}\n")
     _table(_COLUMNS, map(_cells, families), f"Blocked families, {len(families)} shown: raw ids, not to be shared")
 
@@ -81,9 +87,9 @@ def investigation(verdict: str, found: Investigation, families: Sequence[Blocked
 _COLUMNS = tuple(field.name for field in fields(BlockedFamily))
 
 
-def _cells(family: BlockedFamily) -> list[str]:
+def _cells(family: BlockedFamily) -> list[object]:
     values = asdict(family) | {"since": f"{family.since:%Y-%m-%d %H:%M}" if family.since else "unknown"}
-    return [str(value) for value in values.values()]
+    return list(values.values())
 
 
 def csv(families: Iterable[BlockedFamily]) -> None:

@@ -146,7 +146,7 @@ class Walk:
                 self._rename(step, watch)
             else:
                 self._execute(step)
-        except (psycopg.errors.UndefinedObject, psycopg.errors.DuplicateTable):
+        except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.DuplicateTable):
             return "done by somebody else"
         return "done"
 

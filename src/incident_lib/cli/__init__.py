@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import NoReturn
 
@@ -65,6 +66,7 @@ for _name, _what in LATER.items():
 
 def main() -> None:
     """Run the command line; each code but 0 comes with one message on standard error."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
     try:
         code = cli.main(standalone_mode=False)
     except IncidentError as error:

@@ -8,6 +8,8 @@ import click
 
 from incident_lib.catalog import Kind
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT, SINCE, TIMEOUT
+from incident_lib.errors import Refused
+from incident_lib.model import Answer
 
 if TYPE_CHECKING:
     from incident_lib.catalog import Catalog
@@ -70,8 +72,14 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
     if found.counts.duplicate_keys[target] and checks.plan.steps:
         click.echo(f"This would make room for the {target} guard. It changes threads: nothing here runs it.\n")
         click.echo(f"{emit.settle(target)}\n")
+    if not checks.safe:
+        raise Refused(
+            f"It is not safe to {'roll back' if rollback else 'apply the fix to'} {name!r} now.",
+            "; ".join(f"{check.name}: {check.seen}" for check in checks.stops) + ".",
+            " ".join(check.cure for check in checks.stops),
+        )
     click.echo(checks.sentence(name))
-    return 0 if checks.safe else 1
+    return 0
 
 
 @click.command()
@@ -129,5 +137,11 @@ def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target
 
     checks = (*check(catalog, target), *probes)
     terminal.checks(checks)
-    click.echo(f"{name}: the {target} guard {'alone is' if holds(checks) else 'is not alone'} in force.")
-    return 0 if holds(checks) else 1
+    if not holds(checks):
+        raise Refused(
+            f"The {target} guard is not alone in force in {name!r}.",
+            "; ".join(f"{check.name}: {check.seen}" for check in checks if check.answer is Answer.STOP) + ".",
+            f"Look at `incident plan --env {name}`: it shows what is left to do.",
+        )
+    click.echo(f"{name}: the {target} guard alone is in force.")
+    return 0

@@ -1,10 +1,9 @@
 -- Question: what else bears on a build or a drop of an index of the table?
 -- Parameters: schema, table.
--- Columns: null_purposes (estimate 0 or not), triggers, functions (whose SQL infers the two-column key), builds (by others),
---          replicas, lag_bytes (NULL: none, or not to be seen), table_bytes, guard_bytes, disk_hint.
+-- Columns: triggers, functions (whose SQL infers the two-column key), builds (running on the table), replicas,
+--          lag_bytes (the worst; NULL: none, or not to be seen), table_bytes.
 -- Order: one row.
-SELECT t.oid::bigint AS oid,
-       ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
+SELECT ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
              WHERE l.lanname IN ('sql', 'plpgsql')

