@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test test-slow test-all lint lab setup lock notebooks example clean
+.PHONY: run test test-slow test-all lint lab bench setup lock notebooks example clean
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
 	$(BIN)/incident run
@@ -50,3 +50,6 @@ example: setup  ## the demo's record, that 03_postmortem falls back to, and its 
 clean:  ## stop the embedded server and remove what setup made
 	-$(BIN)/incident demo stop
 	rm -rf $(VENV)
+
+bench: setup  ## the benchmarks, each a ratio against a peer of the same run; about a quarter of an hour
+	$(BIN)/python benchmarks/swap.py

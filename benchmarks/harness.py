@@ -7,8 +7,9 @@ import platform
 import tempfile
 from pathlib import Path
 
-import data
 import psycopg
+
+import data
 
 HOME = Path(os.environ.get("INCIDENT_BENCH_DIR") or Path(tempfile.gettempdir()) / "incident-bench")
 os.environ["INCIDENT_DEMO_DIR"] = str(HOME)

@@ -26,24 +26,27 @@ from incident_lib.catalog import BUILD_NAME, GUARD_NAME, RETIRED_NAME
 from incident_lib.demo import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from incident_lib.environments import Environment
 
 CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
 READER_SECONDS = 6.0
-AROUND = 1.0  # seconds of writing before and after
+BEFORE, AFTER = 1.0, 2.0  # seconds of writing around the swap; pgbench keeps the last one in a buffer
 HERE = Path(__file__).parent
 
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 ORIGINAL = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id) {ACTIVE}"
 FIXED = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
+# A run client's insert, under the guard, and a change of a thread that is there.
 WRITER = """\
-\\set family random(1, 1000000000)
+\\set prompt random(1, 1000000000)
+INSERT INTO public.q_prompts VALUES (md5(:prompt::text)::uuid) ON CONFLICT DO NOTHING;
 INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, is_active, created_at)
-VALUES (NULL, md5(:family::text)::uuid, 'written', true, now());
+VALUES (md5(:prompt::text)::uuid, gen_random_uuid(), 'written', true, now());
 UPDATE public.q_threads SET message_count = 1
-WHERE row_id = (SELECT row_id FROM public.q_threads WHERE root_prompt_row_id = md5('root' || :family % 250000)::uuid LIMIT 1);
+WHERE row_id = (SELECT row_id FROM public.q_threads
+                WHERE root_prompt_row_id = md5('root' || :prompt % 250000)::uuid LIMIT 1);
 """
 
 
@@ -55,7 +58,7 @@ class Stall(NamedTuple):
     waiting: int  # times that a writer was seen waiting for a lock of ours
 
 
-def nothing(environment: Environment) -> None:
+def nothing(_: Environment) -> None:
     """(a) No migration: what the machine itself does to writes."""
     time.sleep(1)
 
@@ -141,12 +144,12 @@ def measure(environment: Environment, way: Callable[[Environment], None], *, rea
                 "-l",
                 "--log-prefix",
                 f"{folder}/log",
-                environment.address.replace("postgresql://", "postgresql://"),
+                environment.address,
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        time.sleep(AROUND)
+        time.sleep(BEFORE)
         with Waiting(environment) as waiting:
             reading = threading.Thread(target=read, args=[environment]) if reader else None
             if reading:
@@ -157,13 +160,19 @@ def measure(environment: Environment, way: Callable[[Environment], None], *, rea
             total = time.monotonic() - began
             if reading:
                 reading.join()
-        time.sleep(AROUND)
+        time.sleep(AFTER)
         writers.terminate()
         writers.wait()
-        longest = max(
-            int(line.split()[2]) for log in Path(folder).glob("log*") for line in log.read_text().splitlines()
-        )
+        longest = max(latencies(Path(folder)))
     return Stall(longest / 1e6, total, waiting.seen)
+
+
+def latencies(folder: Path) -> Iterator[int]:
+    """Microseconds that each write took; a line that the end cut off is no measurement."""
+    for log in folder.glob("log*"):
+        for fields in map(str.split, log.read_text().splitlines()):
+            if len(fields) == 7:
+                yield int(fields[2])
 
 
 def pgbench() -> Path:
@@ -216,7 +225,8 @@ def report(results: Results, rounds: int, head: str) -> list[str]:
     lines = [
         "# Longest stall of a writer while the guard is swapped",
         "",
-        f"{head}. {CLIENTS} pgbench writers at {RATE} transactions a second; medians of {rounds} rounds, worst in brackets.",
+        f"{head}. {CLIENTS} pgbench writers at {RATE} transactions a second;",
+        f"medians of {rounds} rounds, worst in brackets.",
         "Measured with `python benchmarks/swap.py`; the ratios are the point.",
         "",
         "![Longest stall, by way of swapping](swap.svg)",

@@ -105,14 +105,14 @@ def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_
     _write_csv(connection, "blocked", values, file)
 
 
-def coexisting(connection: Connection, limit: int) -> list[dict[str, Any]]:
-    """The first families with several active threads; see `sql/coexisting.sql`."""
-    return queries.rows(connection, "coexisting", {"most": limit})
+def duplicates(connection: Connection, kind: Kind, limit: int) -> list[dict[str, Any]]:
+    """The first keys of a guard that several active threads hold; see `sql/duplicates.sql`."""
+    return queries.rows(connection, "duplicates", {"by_purpose": kind is Kind.FIXED, "most": limit})
 
 
-def write_coexisting(connection: Connection, file: Path) -> None:
-    """Write every family with several active threads to a CSV file of mode 0600: what stands against rollback."""
-    _write_csv(connection, "coexisting", {"most": None}, file)
+def write_duplicates(connection: Connection, kind: Kind, file: Path) -> None:
+    """Write every such key to a CSV file of mode 0600: what stands against a guard of that kind."""
+    _write_csv(connection, "duplicates", {"by_purpose": kind is Kind.FIXED, "most": None}, file)
 
 
 def _write_csv(connection: Connection, query: str, values: Mapping[str, Any], file: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Look:
     """One look at an environment: the verdict, the counts, the guards, as tables."""
 
+    environment: str
     found: investigate.Investigation
     checks: preflight.Preflight
     verdict: str
@@ -45,6 +46,11 @@ class Look:
         """Every preflight check with its answer and its cure."""
         return shown(tables.checks(self.checks.checks))
 
+    @property
+    def sentence(self) -> str:
+        """Safe to apply now or not, how long it takes, who would hold it up, the next command."""
+        return self.checks.sentence(self.environment)
+
     def plan(self) -> Styler:
         """The way to the fixed guard, step by step."""
         return shown(tables.plan(self.checks.plan))
@@ -60,4 +66,4 @@ def look(environment: Environment, connection: Connection) -> Look:
     found = investigate.investigate(connection)
     checks = preflight.preflight(connection, environment, found)
     line = words.verdict(environment.name, found.catalog.state, found.counts, safe=checks.safe)
-    return Look(found, checks, line)
+    return Look(environment.name, found, checks, line)

@@ -121,6 +121,7 @@ def preflight(
     way = plan(found.catalog, target)
     around = queries.row(connection, "surroundings", _WHICH)
     waits = queries.rows(connection, "waits", _WHICH)
+    estimate = Estimate(found.counts.active_threads, around["table_bytes"])
     found_checks = (
         *checks.server(found.rights),
         *checks.role(found.rights),
@@ -130,4 +131,4 @@ def preflight(
         *checks.waits(waits, way),
         *checks.around(around, way),
     )
-    return Preflight(way, found_checks, Estimate(found.counts.active_threads, around["table_bytes"]))
+    return Preflight(way, (*found_checks, Check("estimate", Answer.OK, str(estimate))), estimate)

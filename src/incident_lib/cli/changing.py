@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from incident_lib.catalog import Kind
-from incident_lib.cli.looking import verified
+from incident_lib.cli.looking import show_duplicates, verified
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from incident_lib.environments import Connection
     from incident_lib.watch import Progress
 
 
@@ -57,8 +56,10 @@ def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float)
     migrate.require_confirm(name, confirm, "change it")
     with environments.reading(environment) as connection:
         checks = preflight.preflight(connection, environment, find.investigate(connection), target)
-        if target is Kind.ORIGINAL and checks.plan.steps:
-            _look_at_data(connection, name)
+        if checks.plan.steps:
+            show_duplicates(connection, name, target)
+    if target is Kind.ORIGINAL and checks.plan.steps and checks.safe:
+        click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
     checks.require(name)
     with _progress() as listener:
         done = migrate.apply(environment, confirm=confirm, target=target, wait=wait, budget=budget, listener=listener)
@@ -67,24 +68,6 @@ def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float)
     if done.ended_at and target is Kind.FIXED:
         click.echo(f"The incident ended at {done.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
     return verified(name, done.after, target=target)
-
-
-def _look_at_data(connection: Connection, name: str) -> None:
-    """Say what a rollback does; refuse it, with the families that stand in its way, where it cannot be kept."""
-    from incident_lib import emit, paths, terminal
-    from incident_lib import investigate as find
-
-    sample = find.coexisting(connection, limit=5)
-    if not sample:
-        click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
-        return
-    file = paths.private(name, "coexisting.csv")
-    find.write_coexisting(connection, file)
-    terminal.families(sample)
-    click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
-    click.echo(
-        f"This would make room. It ends threads that users see: nothing here runs it.\n\n{emit.settle(Kind.ORIGINAL)}"
-    )
 
 
 @contextmanager

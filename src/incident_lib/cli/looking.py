@@ -13,7 +13,7 @@ from incident_lib.model import Answer
 
 if TYPE_CHECKING:
     from incident_lib.catalog import Catalog
-    from incident_lib.environments import Environment
+    from incident_lib.environments import Connection, Environment
     from incident_lib.model import Check
 
 
@@ -60,18 +60,17 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
 @TIMEOUT
 def plan(name: str, rollback: bool, timeout: float) -> int:
     """Preflight, and every step with its SQL, its lock and why; changes nothing."""
-    from incident_lib import emit, environments, preflight, terminal
+    from incident_lib import environments, preflight, terminal
     from incident_lib import investigate as find
 
     environment, target = environments.resolve(name), Kind.ORIGINAL if rollback else Kind.FIXED
     with environments.reading(environment, seconds=timeout) as connection:
         found = find.investigate(connection)
         checks = preflight.preflight(connection, environment, found, target)
-    terminal.checks(checks.checks)
-    terminal.plan(checks.plan)
-    if found.counts.duplicate_keys[target] and checks.plan.steps:
-        click.echo(f"This would make room for the {target} guard. It changes threads: nothing here runs it.\n")
-        click.echo(f"{emit.settle(target)}\n")
+        terminal.checks(checks.checks)
+        terminal.plan(checks.plan)
+        if checks.plan.steps:
+            show_duplicates(connection, name, target)
     if not checks.safe:
         raise Refused(
             f"It is not safe to {'roll back' if rollback else 'apply the fix to'} {name!r} now.",
@@ -80,6 +79,21 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
         )
     click.echo(checks.sentence(name))
     return 0
+
+
+def show_duplicates(connection: Connection, name: str, target: Kind) -> None:
+    """Show what stands against a guard: a sample, a file of all, and SQL that would make room, which is not run."""
+    from incident_lib import emit, paths, terminal
+    from incident_lib import investigate as find
+
+    if not (sample := find.duplicates(connection, target, limit=5)):
+        return
+    file = paths.private(name, f"duplicates-{target}.csv")
+    find.write_duplicates(connection, target, file)
+    terminal.families(sample)
+    click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
+    click.echo("This would make room. It ends threads that users see: nothing here runs it.\n")
+    click.echo(f"{emit.settle(target)}\n")
 
 
 @click.command()

@@ -1,0 +1,355 @@
+"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and guards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from psycopg import sql
+
+from incident_lib import clients, guards, migrate
+from incident_lib.catalog import GUARD_NAME, KEYS, GuardState, Kind
+from incident_lib.clients import Family, NewThread
+from incident_lib.environments import reading
+from incident_lib.errors import Failed, Refused
+from incident_lib.investigate import investigate
+from incident_lib.plan import PREDICATE, after, plan
+from incident_lib.preflight import preflight
+
+CONFIRM = "staging"
+COMMENT = "one active thread per prompt family and user"
+FAMILIES = [
+    Family(UUID(int=1), UUID(int=11)),
+    Family(UUID(int=1), UUID(int=12)),
+    Family(UUID(int=2), UUID(int=11)),
+    Family(UUID(int=1), None),
+]
+ANY_FAMILY = st.sampled_from(FAMILIES)
+ANY_KIND = st.sampled_from([Kind.FIXED, Kind.ORIGINAL])
+OPPOSITE = {Kind.FIXED: Kind.ORIGINAL, Kind.ORIGINAL: Kind.FIXED}
+
+INDEXES = """
+SELECT c.relname, array_length(string_to_array(i.indkey::text, ' '), 1), i.indisvalid, i.indisready, i.indislive
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = 'public.q_threads'::regclass AND i.indisunique AND NOT i.indisprimary
+"""
+DUPLICATES = """
+SELECT root_prompt_row_id FROM public.q_threads
+WHERE is_active AND root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL
+GROUP BY root_prompt_row_id, owner_id, purpose HAVING count(*) > 1
+"""
+ROWS = "SELECT row_id, root_prompt_row_id, owner_id, provider, purpose, is_active FROM public.q_threads"
+VERSIONS = "SELECT row_id, ctid::text, xmin::text, xmax::text FROM public.q_threads ORDER BY row_id"
+
+
+class Stopped(Exception):
+    """A migration is stopped between two steps."""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A row of the model."""
+
+    family: Family
+    provider: str
+    purpose: str
+    active: bool = True
+
+
+@dataclass(frozen=True)
+class Guard:
+    """An index of the model."""
+
+    kind: Kind
+    valid: bool = True
+    ready: bool = True
+    live: bool = True
+
+
+class Incident(RuleBasedStateMachine):
+    """The table, its guards and everybody who uses them; what is expected of them beside it."""
+
+    def __init__(self, environment, mine):
+        super().__init__()
+        self.environment, self.mine = environment, mine
+        self.rows: dict[UUID, Thread] = {}
+        self.guards: dict[str, Guard] = {GUARD_NAME: Guard(Kind.ORIGINAL)}
+
+    @initialize()
+    def reset(self):
+        """Begin as the incident left it, without a thread."""
+        for name, *_ in self.mine.execute(INDEXES).fetchall():
+            self.mine.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
+        self.mine.execute("TRUNCATE public.q_threads")
+        key = ", ".join(KEYS[Kind.ORIGINAL])
+        self.mine.execute(f"CREATE UNIQUE INDEX {GUARD_NAME} ON public.q_threads ({key}) WHERE {PREDICATE}")
+        self.mine.execute(f"COMMENT ON INDEX public.{GUARD_NAME} IS '{COMMENT}'")
+
+    # The model
+
+    def admits(self, family, purpose):
+        """Whether the guards in force admit an active thread of that family and purpose."""
+        active = {t.purpose for t in self.rows.values() if t.family == family and t.active}
+        in_force = {guard.kind for guard in self.guards.values() if guard.ready}
+        if family.owner is None:
+            return True
+        return not (active if Kind.ORIGINAL in in_force else active & {purpose})
+
+    def coexist(self):
+        """Whether a family holds several active threads."""
+        active = [t.family for t in self.rows.values() if t.active and t.family.owner]
+        return len(active) != len(set(active))
+
+    def steps(self, target):
+        """The steps from here, and what stands in the catalog after each of them."""
+        catalog = guards.read(self.mine)
+        for step in plan(catalog, target).steps:
+            catalog = after(step, catalog)
+            yield step, {i.name: Guard(i.kind, i.valid, i.ready, i.live) for i in catalog.guards}
+
+    def stand_alone(self, kind):
+        """A guard of that kind alone, complete, under the official name."""
+        self.guards = {GUARD_NAME: Guard(kind)}
+
+    # The clients
+
+    @rule(family=ANY_FAMILY)
+    def chat(self, family):
+        """The chat client ends the family's chats, and then gets a new one where the guards let it."""
+        if family.owner:
+            for row_id, thread in self.rows.items():
+                if (thread.family, thread.purpose) == (family, "chat"):
+                    self.rows[row_id] = replace(thread, active=False)
+        if not self.admits(family, "chat"):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                clients.create_chat(self.mine, NewThread(*family))
+        else:
+            row_id = clients.create_chat(self.mine, NewThread(*family))
+            self.rows[row_id] = Thread(family, "openai", "chat")
+
+    @rule(family=ANY_FAMILY, provider=st.sampled_from(["openai", "manus"]))
+    def run(self, family, provider):
+        """The run client finds its thread, or gets a new one where the guards let it."""
+        wanted = Thread(family, provider, "run")
+        new = NewThread(*family, provider=provider)
+        found = [row_id for row_id, thread in self.rows.items() if thread == wanted and family.owner]
+        if found:
+            assert [clients.get_or_create_run(self.mine, new)] == found
+        elif not self.admits(family, "run"):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                clients.get_or_create_run(self.mine, new)
+        else:
+            self.rows[clients.get_or_create_run(self.mine, new)] = wanted
+
+    @precondition(lambda self: any(thread.active for thread in self.rows.values()))
+    @rule(number=st.integers(0, 99))
+    def delete(self, number):
+        """Somebody deletes one of the active threads."""
+        active = [row_id for row_id, thread in self.rows.items() if thread.active]
+        row_id = active[number % len(active)]
+        clients.delete_thread(self.mine, row_id)
+        self.rows[row_id] = replace(self.rows[row_id], active=False)
+
+    # Migrations that end
+
+    @rule()
+    def migrate(self):
+        """The migration ends in the fixed guard alone."""
+        with self.no_row_touched():
+            migrate.apply(self.environment, confirm=CONFIRM)
+        self.stand_alone(Kind.FIXED)
+
+    @rule()
+    def roll_back(self):
+        """The rollback is refused where families coexist, and ends in the original guard alone elsewhere."""
+        with reading(self.environment) as connection:
+            found = preflight(connection, self.environment, investigate(connection), Kind.ORIGINAL)
+        if self.coexist():
+            with pytest.raises(Refused):
+                found.require(CONFIRM)
+            return
+        found.require(CONFIRM)
+        with self.no_row_touched():
+            migrate.apply(self.environment, confirm=CONFIRM, target=Kind.ORIGINAL)
+        self.stand_alone(Kind.ORIGINAL)
+
+    @precondition(lambda self: self.coexist())
+    @rule()
+    def roll_back_too_late(self):
+        """A rollback that nobody checked fails at its build, and leaves none of it behind."""
+        for step, stands in self.steps(Kind.ORIGINAL):
+            if step.name == "build":
+                break
+            self.guards = stands
+        with self.no_row_touched(), pytest.raises(Failed) as failed:
+            migrate.apply(self.environment, confirm=CONFIRM, target=Kind.ORIGINAL)
+        assert failed.value.what == "The step `build` failed: the data breaks the original guard."
+
+    # Migrations that do not end
+
+    @rule(kind=ANY_KIND, number=st.integers(1, 3))
+    def stop_between_steps(self, kind, number):
+        """A migration or rollback is stopped after some steps; the catalog is as its plan says."""
+        if kind is Kind.ORIGINAL and self.coexist():
+            return
+        way = [stands for _, stands in self.steps(kind)][:number]
+
+        def done(migration):
+            if len(migration.steps) == number:
+                raise Stopped
+
+        with self.no_row_touched():
+            if len(way) < number:
+                migrate.apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+            else:
+                with pytest.raises(Stopped):
+                    migrate.apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+        if way:
+            self.guards = way[-1]
+
+    @rule(kind=ANY_KIND, late=st.booleans())
+    def kill_a_build(self, kind, late):
+        """A build is killed before its first scan, or when all is indexed: not enforcing, or enforcing."""
+        step = next((step for step, _ in self.steps(kind)), None)
+        if step is None or step.name != "build" or (late and kind is Kind.ORIGINAL and self.coexist()):
+            return
+        with psycopg.connect(self.environment.address) as other, self.no_row_touched():
+            if late:
+                other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                other.execute("SELECT 1")
+            else:
+                other.execute("LOCK TABLE public.q_threads IN ROW EXCLUSIVE MODE")
+            with self.killed(step.sql[0]) as pid:
+                self.until_blocked(pid, other)
+        self.guards[step.builds.name] = Guard(kind, valid=False, ready=late)
+
+    @rule(kind=ANY_KIND, late=st.booleans())
+    def kill_a_drop(self, kind, late):
+        """A drop is killed in its first wait, or in its second: invalid and enforcing as before, or dead."""
+        step = next((step for step, _ in self.steps(kind)), None)
+        if step is None or step.name != "drop":
+            return
+        before = self.guards[step.drops]
+        with (
+            psycopg.connect(self.environment.address) as first,
+            psycopg.connect(self.environment.address) as second,
+            self.no_row_touched(),
+        ):
+            first.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+            with self.killed(step.sql[0]) as pid:
+                self.until_blocked(pid, first)
+                if late:
+                    second.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+                    first.rollback()
+                    self.until_blocked(pid, second)
+        self.guards[step.drops] = (
+            replace(before, valid=False, ready=False, live=False) if late else replace(before, valid=False)
+        )
+
+    @contextmanager
+    def killed(self, statement):
+        """A statement in a session of its own, by its pid; cancelled at the end."""
+        with psycopg.connect(self.environment.address, autocommit=True) as worker:
+            told = []
+            thread = threading.Thread(target=execute, args=[worker, statement, told])
+            thread.start()
+            yield worker.info.backend_pid
+            self.mine.execute("SELECT pg_cancel_backend(%s)", [worker.info.backend_pid])
+            thread.join()
+        assert told == ["57014"]
+
+    def until_blocked(self, pid, blocker):
+        """Wait until a session waits for another one alone."""
+        deadline = time.monotonic() + 10
+        while self.mine.execute("SELECT pg_blocking_pids(%s)", [pid]).fetchone() != ([blocker.info.backend_pid],):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+
+    @contextmanager
+    def no_row_touched(self):
+        """No version of a row is made or ended in between."""
+        before = self.mine.execute(VERSIONS).fetchall()
+        yield
+        assert self.mine.execute(VERSIONS).fetchall() == before
+
+    # What always holds
+
+    @invariant()
+    def guards_are_those_of_the_model(self):
+        """The catalog holds what the model holds, flags included, and some guard is in force."""
+        kinds = {len(columns): kind for kind, columns in KEYS.items()}
+        found = {name: Guard(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()}
+        assert found == self.guards
+        assert any(guard.ready for guard in found.values())
+
+    @invariant()
+    def the_state_is_one_that_is_possible(self):
+        """The guard state is never `missing` or `unknown`, and blocks where an original guard enforces."""
+        catalog = guards.read(self.mine)
+        assert catalog.state not in {GuardState.MISSING, GuardState.UNKNOWN}
+        assert catalog.blocks is any(g.ready for g in self.guards.values() if g.kind is Kind.ORIGINAL)
+
+    @invariant()
+    def the_official_guard_keeps_its_comment(self):
+        """Whatever guard has the official name has the comment, once no swap is pending."""
+        (comment,) = self.mine.execute(
+            "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"public.{GUARD_NAME}"]
+        ).fetchone()
+        assert comment == COMMENT
+
+    @invariant()
+    def no_key_twice(self):
+        """At most one active thread of each root, owner and purpose, where there is an owner."""
+        assert self.mine.execute(DUPLICATES).fetchall() == []
+
+    @invariant()
+    def rows_are_those_of_the_model(self):
+        """The table holds the model's rows and no others."""
+        found = {
+            row_id: Thread(Family(root, owner), provider, purpose, active)
+            for row_id, root, owner, provider, purpose, active in self.mine.execute(ROWS).fetchall()
+        }
+        assert found == self.rows
+
+
+def execute(connection, statement, told):
+    """Execute a statement that somebody is going to cancel, and note its SQLSTATE."""
+    try:
+        connection.execute(statement)
+    except psycopg.Error as error:
+        told.append(error.sqlstate)
+    else:
+        told.append("00000")
+
+
+@pytest.mark.slow
+def test_in_any_order(environment, connection):
+    """Whatever comes in whatever order, no key is held twice, a guard is in force, and rows are as clients left them."""
+    connection.execute("INSERT INTO public.q_prompts VALUES (%s), (%s)", [UUID(int=1), UUID(int=2)])
+    run_state_machine_as_test(
+        lambda: Incident(environment, connection),
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
