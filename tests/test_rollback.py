@@ -244,7 +244,7 @@ def test_a_sample_of_the_families(coexisting):
 def test_the_file_of_all_families(coexisting, runs):
     """A refused rollback writes all of the families into a file below the folder of runs."""
     rollback()
-    with (runs / "staging" / "coexisting.csv").open(newline="") as file:
+    with (runs / "staging" / "duplicates-original.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows == [
         ["root_prompt_row_id", "owner_id", "active_threads", "purposes"],
@@ -255,21 +255,21 @@ def test_the_file_of_all_families(coexisting, runs):
 def test_the_file_is_private(coexisting, runs):
     """The file of all families may be read by its owner alone, whatever stood there before."""
     (runs / "staging").mkdir()
-    for name in ("coexisting.csv", "coexisting.part"):
+    for name in ("duplicates-original.csv", "duplicates-original.part"):
         (runs / "staging" / name).touch(mode=0o644)
     rollback()
-    assert stat.S_IMODE((runs / "staging" / "coexisting.csv").stat().st_mode) == 0o600
+    assert stat.S_IMODE((runs / "staging" / "duplicates-original.csv").stat().st_mode) == 0o600
 
 
 def test_where_the_file_is(coexisting, runs):
     """A refused rollback tells where the file is, and that it is not to be shared."""
-    line = f"All of them: {runs / 'staging' / 'coexisting.csv'} (raw ids, not to be shared)"
+    line = f"All of them: {runs / 'staging' / 'duplicates-original.csv'} (raw ids, not to be shared)"
     assert line in rollback().out.splitlines()
 
 
 def test_the_sql_is_printed(coexisting):
     """A refused rollback prints the SQL that would make room, last, and says that nothing runs it."""
-    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{emit.settle(Kind.ORIGINAL)}\n")
+    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{emit.settle(Kind.ORIGINAL)}\n\n")
 
 
 def test_the_sql_is_not_run(coexisting, connection):
@@ -402,12 +402,13 @@ def test_the_plan_of_a_rollback_that_is_done(fixed):
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
     """Where families coexist the plan prints the SQL that would make room, says what stops it, and ends with 1."""
     ran = incident("plan", "--rollback")
-    assert (ran.code, ran.err) == (1, "")
-    assert ran.out.endswith(
-        "This would make room for the original guard. It changes threads: nothing here runs it.\n\n"
-        f"{emit.settle(Kind.ORIGINAL)}\n\n"
-        "Not safe to roll back now: duplicates."
-        " Next: settle that, then incident plan --env staging --rollback\n"
+    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{emit.settle(Kind.ORIGINAL)}\n\n")
+    assert (ran.code, ran.err, ran.message) == (
+        1,
+        "",
+        "It is not safe to roll back 'staging' now.\n"
+        "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
+        "  next: Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
 
 
