@@ -160,15 +160,41 @@ def test_no_setting_is_left(fixed, connection):
 # Beside others
 
 
-@pytest.mark.parametrize("statement", [LOCK_PROMPTS, LOCK_TABLE])
-def test_a_lock_that_is_not_to_be_had(fixed, connection, statement):
-    """Where another session holds a lock that every insert needs, nothing is probed."""
-    with open_transaction(fixed, statement):
+def test_a_locked_table(fixed, connection):
+    """Where another session has the table locked, nothing is probed."""
+    with open_transaction(fixed, LOCK_TABLE):
         assert probe_semantics(connection, [FAMILY]) == (
             Probe("chat beside a run", not_probed=1),
             Probe("second chat", not_probed=1),
             Probe("second run", not_probed=1),
         )
+
+
+def test_a_locked_prompt(fixed, connection):
+    """Where another session has the prompt's row, no chat is probed; the guard answers before for the second run."""
+    with open_transaction(fixed, LOCK_PROMPTS):
+        assert probe_semantics(connection, [FAMILY]) == (
+            Probe("chat beside a run", not_probed=1),
+            Probe("second chat", not_probed=1),
+            Probe("second run", rejected=1),
+        )
+
+
+def test_a_second_chat_without_a_first_is_not_probed(fixed, connection):
+    """Where only the first chat met a lock, the next one is no second chat, and is not said to be admitted as one."""
+    connection.execute("CREATE SEQUENCE public.attempts")
+    connection.execute(
+        "CREATE FUNCTION public.locked() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('public.attempts') = 1 THEN RAISE EXCEPTION USING ERRCODE = '55P03'; END IF; RETURN NEW; END $$"
+    )
+    connection.execute(
+        "CREATE TRIGGER locked BEFORE INSERT ON public.q_threads FOR EACH ROW EXECUTE FUNCTION public.locked()"
+    )
+    assert probe_semantics(connection, [FAMILY]) == (
+        Probe("chat beside a run", not_probed=1),
+        Probe("second chat", not_probed=1),
+        Probe("second run", rejected=1),
+    )
 
 
 def test_a_run_that_somebody_ends_just_now(fixed, connection):
@@ -356,10 +382,18 @@ def test_verify_without_a_probe_writes_nothing(fixed, connection):
     assert connection.execute(written).fetchone() == before
 
 
-@pytest.mark.parametrize("inactive", [True, False])
-def test_which_families_are_probed(fixed, connection, inactive):
-    """A family is probed beside its active run, unless it has an active chat or its run has ended."""
-    add(connection, FAMILY.root, UUID(int=8), is_active=not inactive)
-    add(connection, FAMILY.root, UUID(int=8), purpose="chat", is_active=inactive)
+@pytest.mark.parametrize(
+    ("run", "chat", "owner", "probed_too"),
+    [
+        (True, False, UUID(int=8), True),
+        (True, True, UUID(int=8), False),
+        (False, False, UUID(int=8), False),
+        (True, False, None, False),
+    ],
+)
+def test_which_families_are_probed(fixed, connection, run, chat, owner, probed_too):
+    """A family of an owner is probed where its run is active and no chat is."""
+    add(connection, FAMILY.root, owner, is_active=run)
+    add(connection, FAMILY.root, owner, purpose="chat", is_active=chat)
     rows = queries.rows(connection, "probed", {"most": FAMILIES})
-    assert [Family(**row) for row in rows] == [FAMILY]
+    assert {Family(**row) for row in rows} == {FAMILY, *([Family(FAMILY.root, owner)] if probed_too else [])}

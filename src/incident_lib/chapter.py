@@ -117,6 +117,11 @@ class Chapter:
         seen = self.record.get("plan_family", {})
         return list((seen.get("after") or seen.get("before") or {}).items())
 
+    def blocked(self, moment: str) -> str:
+        """How many families were blocked for chat, before or after; a dash where there was no look."""
+        look = self._counts(moment)
+        return _shown(look.blocked.chat, look) if look else "–"
+
     def guard(self, moment: str) -> str:
         """The guard state before or after, and the definitions that were in the catalog."""
         found = self.record["guard"][moment]

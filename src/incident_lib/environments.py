@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DEMO = "demo"
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 60.0
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -50,12 +51,7 @@ def resolve(name: str, *, database: str = DEMO) -> Environment:
     Raises:
         UsageError: the name is malformed, resolves to nothing, or to something that is no connection string.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise UsageError(
-            f"{name!r} cannot be the name of an environment.",
-            "A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.",
-            "Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
-        )
+    checked_name(name)
     if name == DEMO:
         return Environment(name, "the embedded server", demo.url(database))
     variable = variable_of(name)
@@ -70,9 +66,32 @@ def resolve(name: str, *, database: str = DEMO) -> Environment:
     )
 
 
+def checked_name(name: str) -> str:
+    """The name, if it can be one of an environment.
+
+    Raises:
+        UsageError: it cannot: a name is part of a variable's and of a folder's.
+    """
+    if not re.fullmatch(_NAME, name):
+        raise UsageError(
+            f"{name!r} cannot be the name of an environment.",
+            "A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.",
+            "Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
+        )
+    return name
+
+
 def variable_of(name: str) -> str:
     """The variable that holds an environment's URL."""
     return f"INCIDENT_{name.upper().replace('-', '_')}_URL"
+
+
+def known() -> list[tuple[str, str]]:
+    """The names that resolve here, and how: demo, the variables INCIDENT_<NAME>_URL, the libpq services."""
+    found = [match[1].lower() for name in os.environ if (match := re.fullmatch(r"INCIDENT_([A-Z0-9_]+)_URL", name))]
+    named = {name: f"libpq service {name}" for name in services() if re.fullmatch(_NAME, name)}
+    named |= {name: variable_of(name) for name in found}
+    return [(DEMO, "the embedded server"), *sorted((name, how) for name, how in named.items() if name != DEMO)]
 
 
 def services() -> set[str]:

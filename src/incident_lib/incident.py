@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from incident_lib import (
     clients,
     demo,
     environments,
+    explain,
     guards,
     investigate,
     migrate,
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from incident_lib.record import Record
     from incident_lib.walk import Migration
     from incident_lib.watch import Progress
+
+
+MIGRATION = "02_migrate"  # the one notebook that may change an environment
 
 
 @dataclass
@@ -65,8 +70,16 @@ class Incident:
         """Say what this notebook may do, and see to it that no end of it goes unrecorded."""
         if self.names is None:
             print("NOT TO BE SHARED: redact is off, and the outputs below hold raw ids.")  # noqa: T201
+        if self.notebook == MIGRATION:
+            print(self._intent())  # noqa: T201
         self.record.note_notebook(self.notebook, "running")
         self.record.start_heart()
+
+    def _intent(self) -> str:
+        name = self.environment.name
+        if self.dry_run:
+            return f"DRY RUN: nothing will be changed in {name!r}, since confirm is {self.confirm!r} and not its name."
+        return f"This notebook may change {name!r}: confirm says so."
 
     def failed(self, error: BaseException) -> None:
         """Record that a cell raised."""
@@ -135,6 +148,11 @@ class Incident:
     def _note(self, **values: Any) -> None:
         """Set keys of the record; whatever looks like an id in them is named first."""
         self.record.set(**self._shared_names.scrub(values))
+
+    def explain(self, root: str, owner: str) -> Styler:
+        """One family, thread by thread: what blocks what now, and what would under the fixed guard."""
+        with environments.reading(self.environment) as connection:
+            return tables.shown(tables.explained(explain.explain(connection, UUID(root), UUID(owner)), self.names))
 
     def probe(self) -> str:
         """Let PostgreSQL answer what a chat client would ask for a few families; all of it is rolled back."""
@@ -240,4 +258,4 @@ class Incident:
         """Mark this notebook as done; its run too, where it is a run of its own."""
         self.record.note_notebook(self.notebook, "done", self._seconds())
         if self.alone:
-            self.record.finish("dry-run" if self.dry_run and self.notebook != "01_investigate" else "succeeded")
+            self.record.finish("dry-run" if self.dry_run and self.notebook == MIGRATION else "succeeded")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import demo, environments, moments, pseudonyms, report, tables
 from incident_lib.environments import DEMO
-from incident_lib.errors import IncidentError, Refused, UsageError
+from incident_lib.errors import IncidentError, UsageError
 from incident_lib.incident import Incident
-from incident_lib.record import Record
+from incident_lib.record import Record, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ def begin(
     try:
         return _begun(notebook, environment, confirm, run, purpose_since, redact)
     except IncidentError as error:
-        _record_refusal(notebook, run, error)
+        _record_refusal(notebook, environment, run, error)
         raise
 
 
@@ -79,12 +79,14 @@ def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_sinc
     return incident
 
 
-def _record_refusal(notebook: str, run: str, error: IncidentError) -> None:
-    """Put what kept a notebook from beginning into the record of the run that it belongs to, if there is one."""
+def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError) -> None:
+    """Put what kept a notebook from beginning into the record of its run; into one of its own, if it has no run."""
     with suppress(IncidentError, TypeError):
-        record = Record(Path(run))
-        record.note_notebook(notebook, "refused" if isinstance(error, Refused) else "failed")
+        record = Record(Path(run)) if run else Record.create(environments.checked_name(environment), notebook)
+        record.note_notebook(notebook, status_of(error))
         record.set(error=error.as_dict())
+        if not run:
+            record.finish(status_of(error))
 
 
 def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:

@@ -1,4 +1,4 @@
-"""The main job: the three notebooks through papermill for each environment, then the postmortem over all."""
+"""The notebooks of one environment through papermill, and an account of how they ended that does not lie."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ import logging
 import time
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import environments, paths, record
+from incident_lib import demo, paths, pseudonyms, record
 from incident_lib.errors import Failed, IncidentError, Refused, UsageError
 from incident_lib.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
 NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 
 
 @dataclass(frozen=True)
-class Step:
-    """How far a run is: `done` of `total` cells of one notebook."""
+class Job:
+    """One environment to run: all that a worker is told. Addresses and passwords are not in it."""
 
     environment: str
-    notebook: str
-    done: int
-    total: int
+    confirmed: bool
+    purpose_since: str
+    folder: str  # of the run, with its record
+    timeout: float  # seconds for all of its notebooks
 
 
 @dataclass(frozen=True)
@@ -34,57 +35,44 @@ class Ended:
     """How the run of one environment ended."""
 
     environment: str
-    folder: Path
+    folder: str
     status: str
     seconds: float
     error: IncidentError | None = None
 
 
-def run(
-    names: Sequence[str],
-    *,
-    confirm: Sequence[str] = (),
-    purpose_since: str = "",
-    listener: Callable[[Step], None] = lambda _: None,
-) -> list[Ended]:
-    """Run the notebooks over each environment, one after the other, and write the postmortem over all.
+def run(job: Job) -> Ended:
+    """Run the notebooks of one environment, one after the other, until one of them does not end well."""
+    started, kept = time.monotonic(), Record(Path(job.folder))
+    pseudonyms.for_environment(job.environment, demo.KEY)  # the kernels share its key
+    with kept.beating():
+        try:
+            error = _run_notebooks(job, kept, deadline=started + job.timeout)
+        except KeyboardInterrupt:
+            kept.finish("failed", _interrupted(job.environment))
+            raise
+        status = record.status_of(error) if error else "succeeded" if job.confirmed else "dry-run"
+        kept.finish(status, error)
+    return Ended(job.environment, job.folder, status, time.monotonic() - started, error)
 
-    Args:
-        names: of the environments.
-        confirm: the names of those that may be changed; the others are a dry run.
-        purpose_since: when the column `purpose` came, ISO 8601.
-        listener: is told of each cell that has ended.
 
-    Returns:
-        How each ended, in the order of the names. One that failed does not keep the next from running.
-
-    Raises:
-        UsageError: a name is unknown, named twice, or confirmed but not run; nothing was begun.
-        Failed: the folder of runs cannot be written; nothing was begun.
-    """
-    _check_names(names, confirm)
-    for name in names:
-        environments.resolve(name)
+def _run_notebooks(job: Job, kept: Record, deadline: float) -> IncidentError | None:
+    """What kept a notebook from its end, if anything did; those behind it are not begun."""
     for notebook in NOTEBOOKS:
-        parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
-    ended = [_run_one(name, name in confirm, purpose_since, listener) for name in names]
-    write_postmortem()
-    return ended
+        began = time.monotonic()
+        error = _execute(notebook, job, kept, deadline)
+        kept.note_notebook(notebook, "done" if error is None else record.status_of(error), time.monotonic() - began)
+        if error:
+            return error
+    return None
 
 
-def _check_names(names: Sequence[str], confirm: Sequence[str]) -> None:
-    if twice := sorted({name for name in names if list(names).count(name) > 1}):
-        raise UsageError(
-            f"{', '.join(twice)} is named twice.",
-            "One run looks at each environment once.",
-            "Name each --env once.",
-        )
-    if stray := [name for name in confirm if name not in names]:
-        raise UsageError(
-            f"--confirm {stray[0]} confirms nothing.",
-            f"{stray[0]!r} is not among the environments to run.",
-            f"Add --env {stray[0]}, or leave --confirm out.",
-        )
+def _interrupted(environment: str) -> Failed:
+    return Failed(
+        f"The run of {environment!r} was interrupted.",
+        "Somebody pressed Ctrl-C, or sent SIGTERM.",
+        "Run it again: it goes on from the catalog.",
+    )
 
 
 def parameters_of(notebook: Path) -> set[str]:
@@ -113,33 +101,15 @@ def parameters_of(notebook: Path) -> set[str]:
     return set(inspect_notebook(str(notebook)))
 
 
-def _run_one(name: str, confirmed: bool, purpose_since: str, listener: Callable[[Step], None]) -> Ended:
-    started = time.monotonic()
-    kept = Record.create(name, started_by="incident run")
-    given = {
-        "environment": name,
-        "confirm": name if confirmed else "",
-        "run": str(kept.folder.resolve()),
-        "purpose_since": purpose_since,
-    }
-    error: IncidentError | None = None
-    with kept.beating():
-        for notebook in NOTEBOOKS:
-            began = time.monotonic()
-            error = _execute(notebook, given, kept, listener)
-            kept.note_notebook(notebook, "done" if error is None else record.status_of(error), time.monotonic() - began)
-            if error:
-                break
-        status = record.status_of(error) if error else "succeeded" if confirmed else "dry-run"
-        kept.finish(status, error)
-    return Ended(name, kept.folder, status, time.monotonic() - started, error)
-
-
-def _execute(
-    notebook: str, given: dict[str, str], kept: Record, listener: Callable[[Step], None]
-) -> IncidentError | None:
+def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> IncidentError | None:
     """Execute one notebook into the run's folder; what stopped it, if anything did."""
     source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", kept.folder / f"{notebook}.ipynb"
+    given = {
+        "environment": job.environment,
+        "confirm": job.environment if job.confirmed else "",
+        "run": str(kept.folder.resolve()),
+        "purpose_since": job.purpose_since,
+    }
     known = parameters_of(source)
     execute, ran_into = _papermill()
     try:
@@ -149,10 +119,11 @@ def _execute(
             parameters={key: value for key, value in given.items() if key in known},
             kernel_name="python3",
             progress_bar=False,
-            on_cell_complete=_counting(source, given["environment"], notebook, listener),
+            execution_timeout=max(1, round(deadline - time.monotonic())),
+            on_cell_complete=_counting(source, notebook, kept),
         )
     except ran_into as raised:
-        return _error_of(kept, notebook, getattr(raised, "ename", type(raised).__name__))
+        return _error_of(kept, notebook, raised, job)
     if not _ended(contents):
         return Failed(
             f"{notebook} did not run to its end.",
@@ -186,42 +157,33 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     )
 
 
-def _counting(source: Path, environment: str, notebook: str, listener: Callable[[Step], None]) -> Callable[..., None]:
+def _counting(source: Path, notebook: str, kept: Record) -> Callable[..., None]:
+    """Put into the record how many cells of a notebook have ended, for whoever watches the run."""
     import nbformat
 
     total = len(nbformat.read(source, as_version=4).cells) + 1  # papermill injects one
-    listener(Step(environment, notebook, 0, total))
 
     def told(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient names them
-        listener(Step(environment, notebook, min(cell_index + 1, total), total))
+        kept.set(progress={"notebook": notebook, "done": min(cell_index + 1, total), "total": total})
 
     return told
 
 
-def _error_of(kept: Record, notebook: str, name: str) -> IncidentError:
-    """The error that the notebook itself put into the record; else that of a cell which raised another."""
-    contents = kept.read()
-    outcome = {entry["name"]: entry["outcome"] for entry in contents["notebooks"]}.get(notebook)
+def _error_of(kept: Record, notebook: str, raised: Exception, job: Job) -> IncidentError:
+    """The error that the notebook itself put into the record; else what papermill ran into."""
+    contents, name = kept.read(), getattr(raised, "ename", type(raised).__name__)
     if contents["error"]:
         kinds: dict[str, type[IncidentError]] = {kind.__name__: kind for kind in (Refused, UsageError)}
         return kinds.get(name, Failed)(**contents["error"])
-    why = f"A cell raised {name}." if outcome else "Its kernel died before the first cell."
-    return Failed(
-        f"{notebook} failed.",
-        why,
-        f"Open {notebook}.ipynb in {kept.folder.name}: its last output tells more.",
-    )
+    again = f"Open {notebook}.ipynb in {kept.folder.name}: its last output tells more."
+    if name == "CellTimeoutError":
+        slow = f"It took longer than the {job.timeout:g} s that a run may take."
+        return Failed(f"{notebook} was stopped.", slow, f"Allow more with --env-timeout. {again}")
+    begun = any(entry["name"] == notebook for entry in contents["notebooks"])
+    why = f"A cell raised {name}." if begun and name != "DeadKernelError" else "Its kernel died."
+    return Failed(f"{notebook} failed.", why, again)
 
 
 def _ended(contents: Any) -> bool:
     """Whether every code cell ran: a cell that left the kernel early leaves the rest without a count."""
     return all(cell.execution_count for cell in contents.cells if cell.cell_type == "code" and cell.source.strip())
-
-
-def write_postmortem() -> Path:
-    """Write the postmortem over the latest run of each environment; returns the HTML file."""
-    from incident_lib.report import read
-
-    out = paths.runs() / "postmortem.html"
-    read(record.latest()).write(out)
-    return out

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style_render import CSSDict
 
     from incident_lib.catalog import Catalog
+    from incident_lib.explain import Thread
     from incident_lib.model import BlockedFamily, Check, Counts, Plan
     from incident_lib.pseudonyms import Pseudonyms
     from incident_lib.walk import Done
@@ -127,6 +128,25 @@ def plan(way: Plan) -> pd.DataFrame:
 def steps(taken: Iterable[Done]) -> pd.DataFrame:
     """The steps that were taken, and how each ended."""
     return frame(((s.name, s.outcome) for s in taken), {"step": "str", "outcome": "str"}).set_index("step")
+
+
+def explained(found: Iterable[Thread], names: Pseudonyms | None) -> pd.DataFrame:
+    """The threads of a family, and the purposes that each blocks now and would under the fixed guard."""
+    columns = dict.fromkeys(("thread", "created_at", "purpose", "provider", "is_active"), "str")
+    columns |= {"is_active": "boolean", "blocks": "str", "under_the_fixed_guard": "str"}
+    rows = (
+        (
+            str(t.row_id) if names is None else names.name("thread", t.row_id),
+            t.created_at and f"{t.created_at:%Y-%m-%d %H:%M}",
+            t.purpose,
+            t.provider,
+            t.is_active,
+            None if t.blocks is None else ", ".join(t.blocks) or "nothing",
+            ", ".join(t.would_block) or "nothing",
+        )
+        for t in found
+    )
+    return frame(rows, columns)
 
 
 def threads(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

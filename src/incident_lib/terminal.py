@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from incident_lib.explain import Thread
     from incident_lib.investigate import Investigation
     from incident_lib.model import Check, Plan
+    from incident_lib.runner import Ended
 
 WIDE = 2000  # columns of what is no terminal: nothing is cut or folded there
 _MARKS = {Answer.OK: "green", Answer.NOTE: "cyan", Answer.WAIT: "yellow", Answer.STOP: "bold red"}
@@ -125,6 +127,46 @@ def plan(way: Plan) -> None:
             [(s.name, ";\n".join(s.sql), s.lock, s.why) for s in way.steps],
             "Steps",
         )
+
+
+def runs(ended: Sequence[Ended]) -> None:
+    """Print how the run of each environment ended, and its verdict."""
+    from incident_lib.report import read
+
+    post = read([Path(one.folder) for one in ended])
+    rows = [
+        (c.environment, *(c.blocked(moment) for moment in ("before", "after")), one.status, f"{one.seconds:.1f}")
+        for c, one in zip(post.chapters, ended, strict=True)
+    ]
+    for line in post.verdicts():
+        _console().print(plain(line))
+    _table(("environment", "blocked for chat before", "after", "outcome", "seconds"), rows)
+
+
+def names(known: Iterable[tuple[str, str]]) -> None:
+    """Print names of environments, and how each resolves."""
+    _table(("environment", "resolves by"), known)
+
+
+def threads(found: Sequence[Thread]) -> None:
+    """Print the threads of a family, and what each blocks."""
+    if not found:
+        _console().print("This family has no thread.")
+        return
+    rows = [
+        (
+            t.row_id,
+            t.created_at and f"{t.created_at:%Y-%m-%d %H:%M}",
+            t.purpose,
+            t.provider,
+            "yes" if t.is_active else "no",
+            "unknown" if t.blocks is None else ", ".join(t.blocks) or "nothing",
+            ", ".join(t.would_block) or "nothing",
+        )
+        for t in found
+    ]
+    columns = ("thread", "created (UTC)", "purpose", "provider", "active", "blocks a new", "under the fixed guard")
+    _table(columns, rows)
 
 
 def families(rows: Sequence[Mapping[str, object]]) -> None:

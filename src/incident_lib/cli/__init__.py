@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from typing import NoReturn
 
 import click
 
-from incident_lib.cli import changing, embedded, looking, running
+from incident_lib.cli import changing, embedded, environment, looking, running
 from incident_lib.errors import IncidentError, UsageError
 
 
@@ -22,12 +23,10 @@ def cli() -> None:
 
 
 LATER = {
-    "explain": "one family, thread by thread",
     "failures": "failed attempts from server logs",
     "watch": "recovery, live",
     "claims": "the fix plan's claims, tested",
     "rehearse": "a rehearsal on a copy",
-    "env": "which names resolve and how",
 }
 
 
@@ -58,6 +57,8 @@ for _command in (
     changing.apply,
     changing.rollback,
     embedded.demo,
+    environment.env,
+    environment.explain,
 ):
     cli.add_command(_command)
 for _name, _what in LATER.items():
@@ -67,6 +68,7 @@ for _name, _what in LATER.items():
 def main() -> None:
     """Run the command line; each code but 0 comes with one message on standard error."""
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same end as Ctrl-C
     try:
         code = cli.main(standalone_mode=False)
     except IncidentError as error:

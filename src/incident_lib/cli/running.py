@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -12,8 +12,9 @@ from incident_lib.cli.options import SINCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
 
-    from incident_lib.runner import Step
+    from incident_lib.fleet import Seen
 
 
 @click.command()
@@ -25,35 +26,70 @@ if TYPE_CHECKING:
     help="An environment that may be changed; may repeat. Others are a dry run. [demo confirms itself]",
 )
 @click.option("--out", metavar="DIR", type=click.Path(file_okay=False), help="The folder of runs. [default: data/runs]")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="How many at a time.")
+@click.option("--resume", is_flag=True, help="Only what is not done: leave alone what succeeded before.")
+@click.option(
+    "--env-timeout",
+    type=click.FloatRange(min=1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the run of one environment may take.",
+)
+@click.option("--dask", metavar="ADDRESS", help="Run on a distributed cluster instead (the extra `fleet`).")
 @SINCE
-def run(names: tuple[str, ...], confirm: tuple[str, ...], out: str | None, purpose_since: str) -> int:
+def run(
+    names: tuple[str, ...],
+    confirm: tuple[str, ...],
+    out: str | None,
+    jobs: int,
+    resume: bool,
+    env_timeout: float,
+    dask: str | None,
+    purpose_since: str,
+) -> int:
     """The main job: the notebooks for each environment, then the postmortem over all of them."""
-    from incident_lib import demo, paths, runner
+    from incident_lib import demo, fleet, paths, terminal
 
     if out:
         os.environ["INCIDENT_RUNS"] = os.path.abspath(out)  # noqa: PTH100 - the kernels read it
     was_running = demo.is_running()
     chosen = names or ("demo",)
     confirmed = tuple(dict.fromkeys((*confirm, *(("demo",) if "demo" in chosen else ()))))
-    with _cells() as listener:
-        ended = runner.run(chosen, confirm=confirmed, purpose_since=purpose_since, listener=listener)
+    with _lines() as listener:
+        ended = fleet.run(
+            chosen,
+            confirm=confirmed,
+            purpose_since=purpose_since,
+            resume=resume,
+            timeout=env_timeout,
+            executor=_cluster(dask) if dask else fleet.LocalProcesses(jobs),
+            listener=listener,
+        )
     if not was_running:
         demo.stop()
+    terminal.runs(ended)
     for one in ended:
-        click.echo(f"{one.environment}: {one.status} in {one.seconds:.1f} s, {os.path.relpath(one.folder)}")
         if one.error:
             click.echo(f"incident: {one.error}", err=True)
-    _print_verdicts()
     click.echo(f"Report: {os.path.relpath(paths.runs() / 'postmortem.html')}")
-    codes = [one.error.exit_code if one.error else 0 for one in ended]
-    return max(codes)
+    return max(one.error.exit_code if one.error else 0 for one in ended)
 
 
-def _print_verdicts() -> None:
-    from incident_lib import record, report
+def _cluster(address: str) -> Executor:
+    """The executor of a distributed cluster."""
+    from incident_lib.errors import Failed, UsageError
 
-    for line in report.read(record.latest()).verdicts():
-        click.echo(line)
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(
+            "--dask needs the extra `fleet`.", "The package distributed is not installed.", "pip install -e '.[fleet]'"
+        ) from None
+    try:
+        return cast("Executor", Client(address, timeout=10).get_executor(pure=False))
+    except (OSError, TimeoutError, ValueError):
+        raise Failed("The cluster cannot be reached.", f"No scheduler answers at {address}.", "Is it up?") from None
 
 
 @click.command()
@@ -78,9 +114,9 @@ def report(runs: tuple[str, ...], out: str) -> int:
 
 
 @contextmanager
-def _cells() -> Iterator[Callable[[Step], None]]:
-    """A bar of the cells of each notebook, on a terminal only."""
+def _lines() -> Iterator[Callable[[Seen], None]]:
+    """A progress line for each environment, on a terminal only."""
     from incident_lib.terminal import bars
 
     with bars() as show:
-        yield lambda step: show(f"{step.environment}/{step.notebook}", step.done / step.total, "")
+        yield lambda seen: show(seen.environment, seen.share, seen.notebook)

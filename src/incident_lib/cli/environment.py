@@ -1,0 +1,48 @@
+"""Commands about environments themselves: env list, env check; and about one family: explain."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import click
+
+from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
+
+
+@click.group()
+def env() -> None:
+    """Which names resolve, and how; what the role there may do."""
+
+
+@env.command("list")
+def list_() -> int:
+    """The names that resolve here, and how. Addresses are not shown."""
+    from incident_lib import environments, terminal
+
+    terminal.names(environments.known())
+    return 0
+
+
+@env.command()
+@click.argument("name")
+def check(name: str) -> int:
+    """Connect, and report server, role, rights, pooler, and what each missing right would stop."""
+    from incident_lib import environments, survey, terminal
+
+    terminal.checks(survey.survey(environments.resolve(name)))
+    return 0
+
+
+@click.command()
+@ENVIRONMENT
+@click.argument("root", type=click.UUID)
+@click.argument("owner", type=click.UUID)
+@TIMEOUT
+def explain(name: str, root: UUID, owner: UUID, timeout: float) -> int:
+    """One family, thread by thread: what blocks what (with raw ids: not to be shared)."""
+    from incident_lib import environments, terminal
+    from incident_lib import explain as look
+
+    with environments.reading(environments.resolve(name), seconds=timeout) as connection:
+        terminal.threads(look.explain(connection, root, owner))
+    return 0

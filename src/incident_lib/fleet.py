@@ -1,0 +1,179 @@
+"""Many environments side by side: each in a process of its own, none of which can touch another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from incident_lib import environments, moments, paths, record, runner
+from incident_lib.errors import Failed, IncidentError, UsageError
+from incident_lib.record import Record
+from incident_lib.runner import Ended, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ENV_TIMEOUT = 3600.0  # seconds that the run of one environment may take
+LOOK_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How far one environment's run is, as its record tells."""
+
+    environment: str
+    notebook: str
+    share: float
+
+
+def run(
+    names: Sequence[str],
+    *,
+    confirm: Sequence[str] = (),
+    purpose_since: str = "",
+    resume: bool = False,
+    timeout: float = ENV_TIMEOUT,
+    executor: Executor | None = None,
+    listener: Callable[[Seen], None] = lambda _: None,
+) -> list[Ended]:
+    """Run the notebooks over each environment, and write the postmortem over all.
+
+    Args:
+        names: of the environments.
+        confirm: the names of those that may be changed; the others are a dry run.
+        purpose_since: when the column `purpose` came, ISO 8601.
+        resume: leave those alone whose latest run did what this one would.
+        timeout: seconds that the run of one environment may take.
+        executor: anything with the interface of `concurrent.futures.Executor`; one local process at a time
+            where none is given. Its workers need the package, and the variables of their environments.
+        listener: is told how far each environment is, several times a second.
+
+    Returns:
+        How each ended, in the order of the names. None that failed, hung or was killed keeps others from it.
+
+    Raises:
+        UsageError: a name is unknown, named twice, or confirmed but not run; nothing was begun.
+        Failed: the folder of runs cannot be written; nothing was begun.
+    """
+    _check(names, confirm, purpose_since)
+    done = {name: _done_before(name, name in confirm) for name in names} if resume else {}
+    jobs = [_job(name, name in confirm, purpose_since, timeout) for name in names if not done.get(name)]
+    with executor or LocalProcesses(1) as workers:
+        futures = {workers.submit(runner.run, job): job for job in jobs}
+        _follow(futures, listener)
+    ended = {job.environment: _outcome(future, job) for future, job in futures.items()}
+    write_postmortem()
+    return [ended.get(name) or done[name] for name in names]  # type: ignore[misc]
+
+
+class LocalProcesses(Executor):
+    """Runs each call in a process of its own, so many at a time: one that dies takes no other with it."""
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs)
+
+    def submit(self, call: Callable[..., Any], /, *words: Any, **options: Any) -> Future[Any]:
+        """Begin a call as soon as there is room for it."""
+        return self._threads.submit(self._apart, call, words, options)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the calls that were begun."""
+        self._threads.shutdown(wait, cancel_futures=cancel_futures)
+
+    @staticmethod
+    def _apart(call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
+            return one.submit(call, *words, **options).result()
+
+
+def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> None:
+    """Look at the whole call before anything is begun."""
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise UsageError(
+            f"{', '.join(twice)} is named twice.",
+            "One run looks at each environment once.",
+            "Name each --env once.",
+        )
+    if stray := [name for name in confirm if name not in names]:
+        raise UsageError(
+            f"--confirm {stray[0]} confirms nothing.",
+            f"{stray[0]!r} is not among the environments to run.",
+            f"Add --env {stray[0]}, or leave --confirm out.",
+        )
+    variables = [environments.variable_of(name) for name in names]
+    if shared := next((name for name in names if variables.count(environments.variable_of(name)) > 1), None):
+        variable = environments.variable_of(shared)
+        both = " and ".join(name for name in names if environments.variable_of(name) == variable)
+        raise UsageError(
+            f"{both} are the same environment.",
+            f"Both names lead to the variable {variable}.",
+            "Name only one of them.",
+        )
+    moments.parse(purpose_since)
+    for name in names:
+        environments.resolve(name)
+    for notebook in runner.NOTEBOOKS:
+        runner.parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
+
+
+def _job(name: str, confirmed: bool, purpose_since: str, timeout: float) -> Job:
+    kept = Record.create(name, started_by="incident run")
+    return Job(name, confirmed, purpose_since, str(kept.folder.resolve()), timeout)
+
+
+def _done_before(name: str, confirmed: bool) -> Ended | None:
+    """The latest run of an environment, if it did what is wanted now."""
+    for folder in record.latest(name):
+        contents = Record(folder).read()
+        if contents["status"] == "succeeded" or (contents["status"] == "dry-run" and not confirmed):
+            return Ended(name, str(folder.resolve()), f"{contents['status']} before", 0.0)
+    return None
+
+
+def _follow(futures: dict[Future[Ended], Job], listener: Callable[[Seen], None]) -> None:
+    """Tell of every run's progress until the last has ended."""
+    left = set(futures)
+    while left:
+        left = wait(left, timeout=LOOK_SECONDS).not_done
+        for future, job in futures.items():
+            listener(_seen(job, ended=future not in left))
+
+
+def _seen(job: Job, *, ended: bool) -> Seen:
+    progress = Record(Path(job.folder)).read().get("progress") or {"notebook": "01_investigate", "done": 0, "total": 1}
+    before = runner.NOTEBOOKS.index(progress["notebook"])
+    share = 1.0 if ended else (before + progress["done"] / progress["total"]) / len(runner.NOTEBOOKS)
+    return Seen(job.environment, progress["notebook"], share)
+
+
+def _outcome(future: Future[Ended], job: Job) -> Ended:
+    """How a job ended, also where its worker did not live to tell."""
+    started = time.monotonic()
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        error: IncidentError = _lost(job, "Its process was killed.")
+    except IncidentError as raised:
+        error = raised
+    except Exception as raised:  # noqa: BLE001 - an executor of somebody else's raises what it likes
+        error = _lost(job, f"Its worker raised {type(raised).__name__}.")
+    Record(Path(job.folder)).finish("failed", error)
+    return Ended(job.environment, job.folder, "failed", time.monotonic() - started, error)
+
+
+def _lost(job: Job, why: str) -> Failed:
+    return Failed(f"The run of {job.environment!r} was lost.", why, f"Run it again: --resume --env {job.environment}")
+
+
+def write_postmortem() -> Path:
+    """Write the postmortem over the latest run of each environment; returns the HTML file."""
+    from incident_lib.report import read
+
+    out = paths.runs() / "postmortem.html"
+    read(record.latest()).write(out)
+    return out
