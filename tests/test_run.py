@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib import paths, record, runner
+from incident_lib import fleet, paths, record, runner
 from incident_lib.errors import UsageError
 from incident_lib.pseudonyms import PUBLISHED
 
@@ -100,12 +101,12 @@ def test_only_the_failure_goes_to_standard_error(ran: Ran) -> None:
 
 def test_each_environment_is_told(ran: Ran) -> None:
     """Standard output tells how each environment ended, in the order in which they were named."""
-    told = re.findall(r"^(\w+): ([\w-]+) in \d+\.\d s, (.*)$", ran.stdout, re.MULTILINE)
+    rows = re.findall(r"^ (demo|away|staging) +([\d,–]+) +([\d,–]+) +([\w-]+) +\d+\.\d *$", ran.stdout, re.MULTILINE)
 
-    assert told == [
-        ("demo", "succeeded", os.path.relpath(ran.folder("demo"))),
-        ("away", "failed", os.path.relpath(ran.folder("away"))),
-        ("staging", "dry-run", os.path.relpath(ran.folder("staging"))),
+    assert rows == [
+        ("demo", "1,088", "0", "succeeded"),
+        ("away", "–", "–", "failed"),
+        ("staging", "1,088", "–", "dry-run"),
     ]
 
 
@@ -355,7 +356,7 @@ def test_a_notebook_without_parameters(notebooks: Path) -> None:
     """A notebook without its parameters cell is bad usage, and nothing is begun."""
     change(notebooks / "02_migrate.ipynb", lambda cells: [cell.metadata.pop("tags", None) for cell in cells])
     with pytest.raises(UsageError) as raised:
-        runner.run(["demo"], confirm=["demo"])
+        fleet.run(["demo"], confirm=["demo"])
 
     assert raised.value.exit_code == 2
     assert str(raised.value) == (
@@ -373,7 +374,7 @@ def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -
     if text:
         (notebooks / "01_investigate.ipynb").write_text(text)
     with pytest.raises(UsageError) as raised:
-        runner.run(["demo"])
+        fleet.run(["demo"])
 
     assert str(raised.value) == (
         "01_investigate.ipynb cannot be read as a notebook.\n"
@@ -385,7 +386,7 @@ def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -
 def test_a_name_that_is_confirmed_but_not_run() -> None:
     """A confirmation of an environment that is not run is bad usage."""
     with pytest.raises(UsageError) as raised:
-        runner.run(["demo"], confirm=["prod"])
+        fleet.run(["demo"], confirm=["prod"])
 
     assert str(raised.value) == (
         "--confirm prod confirms nothing.\n"
@@ -397,7 +398,7 @@ def test_a_name_that_is_confirmed_but_not_run() -> None:
 def test_a_name_that_is_named_twice() -> None:
     """An environment that is named twice is bad usage."""
     with pytest.raises(UsageError) as raised:
-        runner.run(["demo", "prod", "demo"])
+        fleet.run(["demo", "prod", "demo"])
 
     assert str(raised.value) == (
         "demo is named twice.\n  why:  One run looks at each environment once.\n  next: Name each --env once."
@@ -406,7 +407,7 @@ def test_a_name_that_is_named_twice() -> None:
 
 def ended(notebook: str) -> tuple[runner.Ended, dict[str, Any]]:
     """How the only run of the demo ended, and its record."""
-    (end,) = runner.run(["demo"])
+    (end,) = fleet.run(["demo"], executor=ThreadPoolExecutor(1))  # where the copied notebooks are known
     contents = record.Record(end.folder).read()
     assert [entry["name"] for entry in contents["notebooks"]] == [notebook]
     return end, contents
@@ -445,11 +446,11 @@ def test_a_notebook_that_leaves_early(notebooks: Path) -> None:
 
 
 def test_a_moment_that_is_none_is_bad_usage(notebooks: Path) -> None:
-    """A parameter that the notebook refuses ends the run with the notebook's own message, as bad usage."""
-    (end,) = runner.run(["demo"], purpose_since="last week")
+    """A parameter that no notebook would take is refused before anything is begun."""
+    with pytest.raises(UsageError) as refused:
+        fleet.run(["demo"], purpose_since="last week")
 
-    assert end.error is not None
-    assert (end.error.exit_code, str(end.error)) == (
+    assert (refused.value.exit_code, str(refused.value)) == (
         2,
         "purpose_since must be a time in ISO 8601.\n"
         "  why:  It is 'last week'.\n"

@@ -123,7 +123,7 @@ def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> 
 
 def _job(name: str, confirmed: bool, purpose_since: str, timeout: float) -> Job:
     kept = Record.create(name, started_by="incident run")
-    return Job(name, confirmed, purpose_since, str(kept.folder.resolve()), timeout)
+    return Job(name, confirmed, purpose_since, kept.folder.resolve(), timeout)
 
 
 def _done_before(name: str, confirmed: bool) -> Ended | None:
@@ -131,7 +131,7 @@ def _done_before(name: str, confirmed: bool) -> Ended | None:
     for folder in record.latest(name):
         contents = Record(folder).read()
         if contents["status"] == "succeeded" or (contents["status"] == "dry-run" and not confirmed):
-            return Ended(name, str(folder.resolve()), f"{contents['status']} before", 0.0)
+            return Ended(name, folder.resolve(), f"{contents['status']} before", 0.0)
     return None
 
 
@@ -145,7 +145,7 @@ def _follow(futures: dict[Future[Ended], Job], listener: Callable[[Seen], None])
 
 
 def _seen(job: Job, *, ended: bool) -> Seen:
-    progress = Record(Path(job.folder)).read().get("progress") or {"notebook": "01_investigate", "done": 0, "total": 1}
+    progress = Record(job.folder).read().get("progress") or {"notebook": "01_investigate", "done": 0, "total": 1}
     before = runner.NOTEBOOKS.index(progress["notebook"])
     share = 1.0 if ended else (before + progress["done"] / progress["total"]) / len(runner.NOTEBOOKS)
     return Seen(job.environment, progress["notebook"], share)
@@ -162,7 +162,7 @@ def _outcome(future: Future[Ended], job: Job) -> Ended:
         error = raised
     except Exception as raised:  # noqa: BLE001 - an executor of somebody else's raises what it likes
         error = _lost(job, f"Its worker raised {type(raised).__name__}.")
-    Record(Path(job.folder)).finish("failed", error)
+    Record(job.folder).finish("failed", error)
     return Ended(job.environment, job.folder, "failed", time.monotonic() - started, error)
 
 

@@ -101,24 +101,9 @@ class Incident:
                 file = self.record.folder / "blocked.csv"
                 investigate.write_blocked(connection, self.last.found.catalog, file, self.purpose_since)
         if moment == "before" or not self.dry_run:
-            self._record_look(moment, self.last)
+            unknown, family = self.unknown(self.last), self._plan_family()
+            self._note(**self.last.as_record(moment), unknown=unknown, plan_family={moment: family})
         return self.last
-
-    def _record_look(self, moment: str, look: Look) -> None:
-        found, checks = look.found, look.checks
-        guard = {"state": found.catalog.state.value, "definitions": found.catalog.definitions()}
-        self._note(
-            guard={moment: guard},
-            counts={moment: found.counts.as_dict()},
-            verdict=look.verdict,
-            seen_at={moment: found.at.isoformat(timespec="seconds")},
-            server_version=found.rights.server_version,
-            unknown=self.unknown(look),
-            plan_family={moment: self._plan_family()},
-            preflight=[
-                {"name": c.name, "answer": c.answer.value, "seen": c.seen, "cure": c.cure} for c in checks.checks
-            ],
-        )
 
     def blocked(self, limit: int = 10) -> Styler:
         """The families that have been blocked longest, and what blocks them; chat first."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from incident_lib import investigate, preflight, tables, words
 from incident_lib.tables import shown
@@ -33,6 +33,19 @@ class Look:
     def state(self) -> str:
         """The guard state."""
         return self.found.catalog.state.value
+
+    def as_record(self, moment: str) -> dict[str, Any]:
+        """What a run record carries of it, `before` or `after`; the preflight is that of before."""
+        found = self.found
+        told = {
+            "guard": {moment: {"state": self.state, "definitions": found.catalog.definitions()}},
+            "counts": {moment: found.counts.as_dict()},
+            "verdict": self.verdict,
+            "seen_at": {moment: found.at.isoformat(timespec="seconds")},
+            "server_version": found.rights.server_version,
+        }
+        checks = [asdict(check) | {"answer": check.answer.value} for check in self.checks.checks]
+        return told | {"preflight": checks} if moment == "before" else told
 
     def guards(self) -> Styler:
         """The guards in the catalog, by definition and flags."""

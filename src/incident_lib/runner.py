@@ -26,7 +26,7 @@ class Job:
     environment: str
     confirmed: bool
     purpose_since: str
-    folder: str  # of the run, with its record
+    folder: Path  # of the run, with its record
     timeout: float  # seconds for all of its notebooks
 
 
@@ -35,7 +35,7 @@ class Ended:
     """How the run of one environment ended."""
 
     environment: str
-    folder: str
+    folder: Path
     status: str
     seconds: float
     error: IncidentError | None = None
@@ -43,7 +43,7 @@ class Ended:
 
 def run(job: Job) -> Ended:
     """Run the notebooks of one environment, one after the other, until one of them does not end well."""
-    started, kept = time.monotonic(), Record(Path(job.folder))
+    started, kept = time.monotonic(), Record(job.folder)
     pseudonyms.for_environment(job.environment, demo.KEY)  # the kernels share its key
     with kept.beating():
         try:

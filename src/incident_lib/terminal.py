@@ -133,7 +133,7 @@ def runs(ended: Sequence[Ended]) -> None:
     """Print how the run of each environment ended, and its verdict."""
     from incident_lib.report import read
 
-    post = read([Path(one.folder) for one in ended])
+    post = read([one.folder for one in ended])
     rows = [
         (c.environment, *(c.blocked(moment) for moment in ("before", "after")), one.status, f"{one.seconds:.1f}")
         for c, one in zip(post.chapters, ended, strict=True)
