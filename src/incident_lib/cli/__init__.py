@@ -15,11 +15,21 @@ from incident_lib.errors import IncidentError, UsageError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="incident-lib", prog_name="incident")
-def cli() -> None:
+@click.option(
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+    metavar="FILE",
+    help="Read variables from a .env file, beside those that are set. None is read unless named.",
+)
+def cli(env_file: str | None) -> None:
     """Which prompt families does a stale unique index block, and the safe swap of that index.
 
     Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not; 130 interrupted.
     """
+    if env_file:
+        from dotenv import load_dotenv
+
+        load_dotenv(env_file, override=False)
 
 
 LATER = {
