@@ -447,7 +447,7 @@ def test_apply_twice_is_apply_once(story: dict[str, Ran]) -> None:
 
 def test_plan_after_has_nothing_left(story: dict[str, Ran]) -> None:
     """After the fix the plan has no step left."""
-    assert story["plan after"].stdout.endswith("Nothing is left to do. Next: incident verify --env story\n")
+    assert story["plan after"].stdout.endswith("The fixed guard alone is in force. Next: incident verify --env story\n")
 
 
 def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:

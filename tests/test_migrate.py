@@ -559,7 +559,7 @@ def test_duplicates(environment, connection):
     assert str(error.value) == (
         "The step `build` failed: the data breaks the fixed guard.\n"
         "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
-        "  next: `incident plan --env staging` counts them and prints what would settle it."
+        "  next: `incident plan --env staging` shows them, and prints what would settle it."
     )
 
 
@@ -858,7 +858,7 @@ STOPS = Check("table owner", Answer.STOP, "seen", "The cure.")
             (WAITS, STOPS, Check("pooler", Answer.STOP, "seen")),
             "Not safe to apply now: table owner, pooler. Next: settle that, then incident plan --env eu",
         ),
-        ((), (), "Nothing is left to do. Next: incident verify --env eu"),
+        ((), (), "The fixed guard alone is in force. Next: incident verify --env eu"),
     ],
 )
 def test_sentence(steps, checks, expected):

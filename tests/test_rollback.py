@@ -216,7 +216,7 @@ def test_coexisting_families_refuse(coexisting):
         "",
         "Nothing was changed in 'staging'.\n"
         "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
-        "  next: Settle them first: `incident plan` prints SQL that would, and never runs it.",
+        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
     )
 
 
@@ -291,7 +291,7 @@ def test_once_settled(coexisting, connection):
 DATA_BREAKS_IT = (
     "The step `build` failed: the data breaks the original guard.\n"
     "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
-    "  next: `incident plan --env staging` counts them and prints what would settle it."
+    "  next: `incident plan --env staging --rollback` shows them, and prints what would settle it."
 )
 
 
@@ -396,7 +396,7 @@ def test_the_plan_of_a_rollback_that_is_done(fixed):
     ran = incident("plan", "--rollback")
     assert (ran.code, ran.err) == (0, "")
     assert "build " not in ran.out.partition("Steps")[2]
-    assert plan_line(ran).startswith("Nothing is left to do. ")
+    assert plan_line(ran).startswith("The original guard alone is in force. ")
 
 
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
@@ -408,7 +408,7 @@ def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
         "",
         "It is not safe to roll back 'staging' now.\n"
         "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
-        "  next: Settle them first: `incident plan` prints SQL that would, and never runs it.",
+        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib.catalog import OUR_NAMES, Kind
 from incident_lib.model import PURPOSES, Answer, Check, Plan
-from incident_lib.words import described, plural, size
+from incident_lib.words import described, plan_command, plural, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def data(counts: Counts, way: Plan) -> Iterator[Check]:
     broken = (
         Answer.STOP,
         f"{plural(duplicates, 'key')} of the {way.target} guard held by more than one active thread",
-        "Settle them first: `incident plan` prints SQL that would, and never runs it.",
+        f"Settle them first: `{plan_command(way.target)}` prints SQL that would, and never runs it.",
     )
     good = f"no two active threads share a key of the {way.target} guard"
     yield _check("duplicates", good, broken if duplicates and way.steps else None)

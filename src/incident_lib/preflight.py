@@ -11,7 +11,7 @@ from incident_lib.environments import is_transaction_pooled
 from incident_lib.errors import Refused
 from incident_lib.model import SCHEMA, TABLE, Answer, Check, Plan
 from incident_lib.plan import plan
-from incident_lib.words import size
+from incident_lib.words import plan_command, size
 
 if TYPE_CHECKING:
     from incident_lib.environments import Connection, Environment
@@ -75,14 +75,15 @@ class Preflight:
     def sentence(self, environment: str) -> str:
         """The last line of a preflight: safe now or not, how long, who would hold it up, the next command."""
         back = self.plan.target is Kind.ORIGINAL
-        act, option, command = ("roll back", " --rollback", "rollback") if back else ("apply", "", "apply")
+        act, command = ("roll back", "rollback") if back else ("apply", "apply")
         if self.stops:
             return (
                 f"Not safe to {act} now: {', '.join(check.name for check in self.stops)}. "
-                f"Next: settle that, then incident plan --env {environment}{option}"
+                f"Next: settle that, then {plan_command(self.plan.target, environment)}"
             )
         if not self.plan.steps:
-            return f"Nothing is left to do. Next: incident verify --env {environment}"
+            look = "plan" if back else "verify"
+            return f"The {self.plan.target} guard alone is in force. Next: incident {look} --env {environment}"
         held = (
             f"Held up by: {'; '.join(dict.fromkeys(check.seen for check in self.waits))}."
             if self.waits

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FAMILIES = 5  # a probe is a writer too: a client's first step waits behind an open one
 LOCK_TIMEOUT, STATEMENT_TIMEOUT = "50ms", "200ms"
 PROBE_NAME = "probe, rolled back"
+NOT_PROBED = "not probed"
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,12 @@ def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple
 
 def _beside(connection: Connection, family: Family) -> list[str]:
     """The three answers for one family, of one transaction that is rolled back."""
-    answers = []
+    answers: list[str] = []
     with _limited(connection) as whole:
         for purpose in ("chat", "chat", "run"):
+            if purpose == "chat" and answers == [NOT_PROBED]:
+                answers.append(NOT_PROBED)  # without a first chat there is no second one to try
+                continue
             with _limited(connection, keep=True) as answer:
                 insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))
             answers.append(answer[-1])
@@ -99,8 +103,8 @@ def _limited(connection: Connection, *, keep: bool = False) -> Iterator[list[str
     except psycopg.errors.UniqueViolation:
         answer.append("rejected")
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-        answer.append("not probed")
+        answer.append(NOT_PROBED)
 
 
 def _tally(purpose: str, answers: Sequence[str]) -> Probe:
-    return Probe(purpose, *(answers.count(answer) for answer in ("admitted", "rejected", "not probed")))
+    return Probe(purpose, *(answers.count(answer) for answer in ("admitted", "rejected", NOT_PROBED)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from incident_lib.catalog import Catalog, GuardState, Kind
@@ -9,6 +10,8 @@ from incident_lib.model import Answer, Check
 
 if TYPE_CHECKING:
     from incident_lib.probe import Probe
+
+TRY_AGAIN = "Try again when the table is less busy."
 
 
 def verify(catalog: Catalog, target: Kind = Kind.FIXED) -> tuple[Check, ...]:
@@ -44,10 +47,8 @@ def verify(catalog: Catalog, target: Kind = Kind.FIXED) -> tuple[Check, ...]:
 
 def verify_probes(before: Probe | None, after: Probe) -> Check:
     """Check that what was rejected before is admitted now."""
-    seen = f"{after}; before: {before}" if before else str(after)
-    if after.not_probed == after.attempts:
-        return Check("probe", Answer.NOTE, f"{seen}: nothing could be tried", "Try again when the table is less busy.")
-    return _check("probe", not after.rejected, seen, seen)
+    more = f"; before: {before}" if before else ""
+    return replace(_probed(after, wrong=after.rejected, more=more), name="probe")
 
 
 def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
@@ -55,10 +56,14 @@ def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
     beside, *seconds = probes
     if not beside.attempts:
         return (Check("probe", Answer.NOTE, "no family has a run and no chat: nothing could be tried"),)
-    return (
-        _check(beside.purpose, not beside.rejected, str(beside), str(beside)),
-        *(_check(probe.purpose, not probe.admitted, str(probe), str(probe)) for probe in seconds),
-    )
+    return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
+
+
+def _probed(probe: Probe, *, wrong: int, more: str = "") -> Check:
+    """One probe's check: STOP where an answer was wrong, NOTE where there was none."""
+    if probe.not_probed == probe.attempts:
+        return Check(probe.purpose, Answer.NOTE, f"{probe}{more}: nothing could be tried", TRY_AGAIN)
+    return _check(probe.purpose, not wrong, f"{probe}{more}", f"{probe}{more}")
 
 
 def holds(checks: tuple[Check, ...]) -> bool:

@@ -19,6 +19,7 @@ from incident_lib.lock import busy
 from incident_lib.model import SCHEMA, Step
 from incident_lib.plan import plan
 from incident_lib.watch import Progress, Watch, released_at
+from incident_lib.words import plan_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,7 @@ class Walk:
                 raise Refused(
                     "The catalog holds what we do not touch.",
                     f"{way.refusal[0].upper()}{way.refusal[1:]}.",
-                    f"Then run it again; `incident plan --env {self.environment.name}` shows the way.",
+                    f"Then run it again; `{self._plan_command()}` shows the way.",
                 )
             if not way.steps:
                 return
@@ -193,10 +194,13 @@ class Walk:
             return Failed(
                 f"The step `{step.name}` failed: the data breaks the {self.migration.target} guard.",
                 "At least two active threads share a key of it (SQLSTATE 23505).",
-                f"`incident plan --env {self.environment.name}` counts them and prints what would settle it.{left}",
+                f"`{self._plan_command()}` shows them, and prints what would settle it.{left}",
             )
         why = f"PostgreSQL answered SQLSTATE {error.sqlstate}." if error.sqlstate else "The connection was lost."
         return Failed(f"The step `{step.name}` failed.", why, again)
+
+    def _plan_command(self) -> str:
+        return plan_command(self.migration.target, self.environment.name)
 
     def _clean(self, step: Step) -> str:
         """Drop what a failed build left, unless it enforces what nothing else does; name what stays behind."""

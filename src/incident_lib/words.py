@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.catalog import GuardState
+from incident_lib.catalog import GuardState, Kind
 
 if TYPE_CHECKING:
     from incident_lib.model import Counts
@@ -69,6 +69,12 @@ def blocked(counts: Counts) -> str:
 def plural(number: int, word: str) -> str:
     """`1 user`, `2 users`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def plan_command(target: Kind, environment: str = "") -> str:
+    """The command that shows the way to a guard."""
+    named = f" --env {environment}" if environment else ""
+    return f"incident plan{named}{' --rollback' if target is Kind.ORIGINAL else ''}"
 
 
 def size(number: int) -> str:

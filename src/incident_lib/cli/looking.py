@@ -145,7 +145,7 @@ def _probed(environment: Environment) -> tuple[Check, ...]:
 
 def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target: Kind = Kind.FIXED) -> int:
     """Print whether the target's guard alone is in force; the exit code says it, too."""
-    from incident_lib import terminal
+    from incident_lib import terminal, words
     from incident_lib.verify import holds
     from incident_lib.verify import verify as check
 
@@ -155,7 +155,7 @@ def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target
         raise Refused(
             f"The {target} guard is not alone in force in {name!r}.",
             "; ".join(f"{check.name}: {check.seen}" for check in checks if check.answer is Answer.STOP) + ".",
-            f"Look at `incident plan --env {name}`: it shows what is left to do.",
+            f"Look at `{words.plan_command(target, name)}`: it shows what is left to do.",
         )
     click.echo(f"{name}: the {target} guard alone is in force.")
     return 0

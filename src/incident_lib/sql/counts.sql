@@ -13,7 +13,7 @@ WITH held AS MATERIALIZED (
 ), owners AS (
     SELECT bool_or(no_chat) AS no_chat, bool_or(no_run) AS no_run FROM family GROUP BY owner
 ), mixed AS (
-    SELECT root_prompt_row_id, owner_id FROM public.q_threads
+    SELECT root_prompt_row_id AS root, owner_id AS owner FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
     HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1)
 SELECT count(*) AS families, coalesce(sum(threads), 0)::bigint AS active_threads,
@@ -24,7 +24,7 @@ SELECT count(*) AS families, coalesce(sum(threads), 0)::bigint AS active_threads
        (SELECT ARRAY[count(*) FILTER (WHERE no_chat OR no_run), count(*) FILTER (WHERE no_chat),
                      count(*) FILTER (WHERE no_run)] FROM owners) AS owners,
        count(*) FILTER (WHERE owner IS NOT NULL AND threads > 1) AS coexisting_families,
-       coalesce(sum(threads) FILTER (WHERE (root, owner) IN (TABLE mixed)), 0)::bigint AS residual_conflicts,
+       (SELECT coalesce(sum(threads), 0)::bigint FROM family JOIN mixed USING (root, owner)) AS residual_conflicts,
        coalesce(sum(threads) FILTER (WHERE owner IS NULL), 0)::bigint AS unguarded_threads,
        (SELECT count(*) FROM held WHERE owner IS NOT NULL AND threads > 1) AS duplicates_fixed
 FROM family;

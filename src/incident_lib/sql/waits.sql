@@ -19,5 +19,7 @@ WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend
   AND (h.pid IS NOT NULL OR (a.backend_xmin IS NOT NULL AND a.xact_start < clock_timestamp() - interval '1 s'))
 UNION ALL
 SELECT NULL, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float, true, true, true, false
-FROM pg_prepared_xacts WHERE database = current_database()
+FROM pg_prepared_xacts p WHERE p.database = current_database()
+  AND EXISTS (SELECT FROM pg_locks l WHERE l.virtualtransaction = '-1/' || p.transaction::text AND l.locktype = 'relation'
+              AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))
 ORDER BY seconds DESC NULLS LAST;
