@@ -190,6 +190,16 @@ def write_files(folder: str, files: Iterable[tuple[str, str]]) -> None:
 
 
 @contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say on standard error what one waits for, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with _console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
 def bars() -> Iterator[Callable[[str, float | None, str], None]]:
     """Bars on standard error, one for each name that is told of; none where that is no terminal."""
     if not sys.stderr.isatty():

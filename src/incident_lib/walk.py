@@ -108,6 +108,7 @@ class Walk:
             with self._watched(step) as watch:
                 outcome = self._send(step, watch)
         finally:
+            self.listener(Progress(step.name, outcome, 1.0 if outcome != "failed" else None))
             self.migration.steps.append(Done(step.name, step.sql, time.monotonic() - started, outcome))
             self.done(self.migration)
         self._look()

@@ -49,14 +49,16 @@ def rollback(name: str, confirm: str, no_wait: bool, budget: float) -> int:
 
 
 def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float) -> int:
-    from incident_lib import environments, migrate, preflight
+    from incident_lib import environments, migrate, preflight, terminal
     from incident_lib import investigate as find
 
     environment = environments.resolve(name)
     migrate.require_confirm(name, confirm, "change it")
     with environments.reading(environment) as connection:
-        checks = preflight.preflight(connection, environment, find.investigate(connection), target)
-        if checks.plan.steps:
+        with terminal.waiting(f"looking at {name} …"):
+            found = find.investigate(connection)
+            checks = preflight.preflight(connection, environment, found, target)
+        if checks.plan.steps and found.counts.duplicate_keys[target]:
             show_duplicates(connection, name, target)
     if target is Kind.ORIGINAL and checks.plan.steps and checks.safe:
         click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
@@ -76,4 +78,4 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     from incident_lib.terminal import bars
 
     with bars() as show:
-        yield lambda p: show(p.step, p.share, " ".join((p.phase, *(f"waits for {who}" for who in p.blockers))))
+        yield lambda p: show(p.step, p.share, "; ".join((p.phase, *(f"waits for {who}" for who in p.blockers))))

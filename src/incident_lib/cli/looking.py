@@ -38,7 +38,7 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
 
     since = parse(purpose_since or (demo.PURPOSE_SINCE if name == "demo" else ""))
     environment = environments.resolve(name)
-    with environments.reading(environment, seconds=timeout) as connection:
+    with environments.reading(environment, seconds=timeout) as connection, terminal.waiting(f"looking at {name} …"):
         found = find.investigate(connection)
         checks = preflight.preflight(connection, environment, found)
         families = find.blocked(connection, found.catalog, purpose_since=since, limit=limit or None)
@@ -65,11 +65,12 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
 
     environment, target = environments.resolve(name), Kind.ORIGINAL if rollback else Kind.FIXED
     with environments.reading(environment, seconds=timeout) as connection:
-        found = find.investigate(connection)
-        checks = preflight.preflight(connection, environment, found, target)
+        with terminal.waiting(f"looking at {name} …"):
+            found = find.investigate(connection)
+            checks = preflight.preflight(connection, environment, found, target)
         terminal.checks(checks.checks)
         terminal.plan(checks.plan)
-        if checks.plan.steps:
+        if checks.plan.steps and found.counts.duplicate_keys[target]:
             show_duplicates(connection, name, target)
     if not checks.safe:
         raise Refused(
@@ -86,11 +87,9 @@ def show_duplicates(connection: Connection, name: str, target: Kind) -> None:
     from incident_lib import emit, paths, terminal
     from incident_lib import investigate as find
 
-    if not (sample := find.duplicates(connection, target, limit=5)):
-        return
     file = paths.private(name, f"duplicates-{target}.csv")
     find.write_duplicates(connection, target, file)
-    terminal.families(sample)
+    terminal.families(find.duplicates(connection, target, limit=5))
     click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
     click.echo("This would make room. It ends threads that users see: nothing here runs it.\n")
     click.echo(f"{emit.settle(target)}\n")
