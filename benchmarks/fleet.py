@@ -1,0 +1,96 @@
+"""How long does a run take for each environment, with one, two and four jobs, and how much of that is ours?
+
+python benchmarks/fleet.py [--environments 8]
+
+It writes benchmarks/fleet.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import harness
+import psycopg
+
+from incident_lib import demo, fleet, paths, runner
+
+HERE = Path(__file__).parent
+JOBS = (1, 2, 4)
+
+
+def environments(count: int) -> list[str]:
+    """Names of so many environments: copies of the demo's threads under the original guard, made anew."""
+    demo.reset()
+    maintenance = demo.url().replace("/demo?", "/postgres?")
+    names = [f"fleet{number}" for number in range(count)]
+    with psycopg.connect(maintenance, autocommit=True) as connection:
+        for name in names:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {demo.TEMPLATE}")
+            os.environ[f"INCIDENT_{name.upper()}_URL"] = maintenance.replace("/postgres?", f"/{name}?")
+    return names
+
+
+def ours(count: int, jobs: int) -> float:
+    """Seconds that a fleet of so many took, confirmed."""
+    names = environments(count)
+    began = time.monotonic()
+    ended = fleet.run(names, confirm=names, executor=fleet.LocalProcesses(jobs))
+    assert {one.status for one in ended} == {"succeeded"}
+    return time.monotonic() - began
+
+
+def bare(count: int) -> float:
+    """Seconds that papermill's own API took for the same notebooks, one after the other in one process."""
+    names = environments(count)
+    execute, _ = runner._papermill()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            for notebook in runner.NOTEBOOKS[:2]:
+                given = {"environment": name, **({"confirm": name} if notebook == "02_migrate" else {})}
+                source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", Path(folder) / f"{notebook}.ipynb"
+                execute(source, out, parameters=given, kernel_name="python3", progress_bar=False)
+            source, out = paths.NOTEBOOKS / "03_postmortem.ipynb", Path(folder) / "03_postmortem.ipynb"
+            execute(source, out, parameters={"environment": name}, kernel_name="python3", progress_bar=False)
+    return time.monotonic() - began
+
+
+def main() -> None:
+    """Measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--environments", type=int, default=8)
+    parser.add_argument("--out", type=Path, default=HERE)
+    options = parser.parse_args()
+    count = options.environments
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["INCIDENT_RUNS"] = folder
+        ours(1, 1)  # so that nobody pays for a cold cache
+        plain = bare(count)
+        took = {jobs: ours(count, jobs) for jobs in JOBS}
+    speedup, overhead = took[1] / took[2], took[1] / plain - 1
+    head = harness.machine(fleet.environments.resolve("demo"))
+    lines = [
+        "# Seconds for each environment of a fleet",
+        "",
+        f"{head}, {datetime.now(UTC):%Y-%m-%d}; {count} copies of the demo, confirmed. `python benchmarks/fleet.py`",
+        "",
+        "| what | seconds | for each environment |",
+        "|---|---:|---:|",
+        f"| papermill alone, one after the other | {plain:.1f} | {plain / count:.2f} |",
+        *(f"| ours, {jobs} jobs | {took[jobs]:.1f} | {took[jobs] / count:.2f} |" for jobs in JOBS),
+        "",
+        "- " + harness.passed(f"two jobs are {speedup:.2f} × as fast as one, at least 1.8 ×", good=speedup >= 1.8),
+        "- " + harness.passed(f"our own share over papermill alone: {overhead:.0%}, under 10 %", good=overhead < 0.1),
+    ]
+    (options.out / "fleet.md").write_text("\n".join(lines) + "\n", "utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

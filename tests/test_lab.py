@@ -1,0 +1,124 @@
+"""The notebooks in JupyterLab, in a real browser, as a person uses them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from incident_lib import paths
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`"),
+]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab over a copy of the notebooks; its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    for notebook in paths.NOTEBOOKS.glob("*.ipynb"):
+        shutil.copy(notebook, folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        f"--port={port}",
+        "--no-browser",
+        "--allow-root",
+        "--IdentityProvider.token=",
+        f"--notebook-dir={folder}",
+    ]
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config"), "HOME": str(folder)}
+    command = [sys.executable, "-m", "jupyterlab", *options]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(150):
+        try:
+            urllib.request.urlopen(f"{address}/api", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield address
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def page(lab):
+    """A page of a headless Chromium."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        browser.close()
+
+
+def opened(page, lab, notebook):
+    """Open a notebook, and clear what is committed of its outputs."""
+    page.goto(f"{lab}/lab/tree/{notebook}.ipynb?reset")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=PATIENCE)
+    chosen(page, "Edit", "Clear Outputs of All Cells")
+    expect(page.locator(".jp-OutputArea-output")).to_have_count(0, timeout=PATIENCE)
+
+
+def chosen(page, menu, entry):
+    """Choose an entry of a menu."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{menu}$")).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
+
+
+def test_run_all_cells_shows_headline_and_chart(page, lab):
+    """All cells of 01 run: the headline appears, and a chart with its text in place of the picture."""
+    opened(page, lab, "01_investigate")
+    chosen(page, "Run", "Run All Cells")
+    headline = page.locator(".jp-RenderedMarkdown strong", has_text="families (237 users) cannot start a chat")
+    expect(headline.first).to_be_visible(timeout=PATIENCE)
+    chart = page.locator(".jp-RenderedImage img").first
+    expect(chart).to_be_visible(timeout=PATIENCE)
+    assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+
+
+def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, monkeypatch):
+    """With the environment changed in the first cell, and nothing else, 02 says that it is a dry run."""
+    opened(page, lab, "02_migrate")
+    service = Path(os.environ["INCIDENT_RUNS"]).parent / "pg_service.conf"
+    database, host = re.search(r"/(test_\w+)\?host=(.+)", incident.address).groups()
+    service.write_text(f"[labtest]\nhost={host}\ndbname={database}\nuser=postgres\n")
+    first = page.locator(".jp-CodeCell .cm-content").first
+    first.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(
+        f'import os\nos.environ["PGSERVICEFILE"] = "{service}"\n'
+        'environment = "labtest"\nconfirm = "demo"\nredact = True\nrun = ""\n'
+    )
+    chosen(page, "Run", "Run All Cells")
+    said = page.get_by_text("DRY RUN: nothing will be changed in 'labtest', since confirm is 'demo' and not its name.")
+    expect(said.first).to_be_visible(timeout=PATIENCE)
+    applied = page.get_by_text("Dry run: nothing was changed. To apply it, set confirm to 'labtest'.")
+    expect(applied.first).to_be_visible(timeout=PATIENCE)
+    with psycopg.connect(incident.address) as connection:
+        query = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
+        (definition,) = connection.execute(query).fetchone()
+    assert "purpose" not in definition
