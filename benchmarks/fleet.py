@@ -41,7 +41,7 @@ def ours(count: int, jobs: int) -> float:
     names = environments(count)
     began = time.monotonic()
     ended = fleet.run(names, confirm=names, executor=fleet.LocalProcesses(jobs))
-    assert {one.status for one in ended} == {"succeeded"}
+    assert {one.status for one in ended} == {"succeeded"}, [str(one.error) for one in ended]
     return time.monotonic() - began
 
 

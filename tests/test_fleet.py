@@ -75,7 +75,7 @@ def records(runs: Path) -> dict[str, dict[str, Any]]:
 
 def table(stdout: str) -> list[tuple[str, ...]]:
     """The rows of the table at the end of a run: environment, before, after, outcome; the seconds are numbers."""
-    rows = stdout.partition("─\n")[2].partition("Report: ")[0].splitlines()
+    rows = re.split(r"─\s*\n", stdout)[-1].partition("Report: ")[0].splitlines()
     cells = [tuple(re.split(r"\s{2,}", row.strip())) for row in rows if row.strip()]
     assert [row for row in cells if not re.fullmatch(r"\d+\.\d", row[4])] == []
     return [row[:4] for row in cells]
@@ -89,12 +89,15 @@ def test_it_is_an_executor() -> None:
     assert isinstance(LocalProcesses(1), Executor)
 
 
-def test_each_call_has_its_own_process() -> None:
-    """Two calls run in two processes, neither of which is ours."""
-    with LocalProcesses(1) as workers:
-        pids = {future.result() for future in [workers.submit(os.getpid) for _ in range(2)]}
+def test_calls_run_in_other_processes() -> None:
+    """Calls that run side by side run in as many processes, none of which is ours."""
+    code = "import os, time; time.sleep(0.5) or os._exit(os.getpid() % 100 + 1)"
+    with LocalProcesses(2) as workers:
+        pids = {future.result() for future in [workers.submit(os.getpid) for _ in range(4)]}
+        lost = [workers.submit(exec, code) for _ in range(2)]
 
-    assert len(pids - {os.getpid()}) == 2
+    assert os.getpid() not in pids
+    assert [type(future.exception()) for future in lost] == [BrokenProcessPool] * 2
 
 
 def test_one_that_dies_takes_no_other_with_it() -> None:
@@ -219,6 +222,7 @@ def test_a_name_is_confirmed_to_the_letter(runs: Path) -> None:
     assert ran.stderr.startswith("incident: --confirm STAGING confirms nothing.\n")
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there(runs: Path) -> None:
     """A cluster whose scheduler does not answer is one message: exit code 3; nothing is begun."""
     address = f"tcp://127.0.0.1:{tcp.free_port()}"
@@ -252,7 +256,7 @@ def with_cell(notebooks: Path, source: str, name: str = "01_investigate", place:
 def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[runner.Ended, dict[str, Any]]:
     """Run the notebooks on the demo in this process; how that ended, and the record."""
     kept = Record.create("demo", started_by="incident run")
-    ended = runner.run(Job("demo", confirmed, "", str(kept.folder), timeout))
+    ended = runner.run(Job("demo", confirmed, "", kept.folder, timeout))
     return ended, kept.read()
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import environments, moments, paths, record, runner
@@ -72,23 +73,38 @@ def run(
 
 
 class LocalProcesses(Executor):
-    """Runs each call in a process of its own, so many at a time: one that dies takes no other with it."""
+    """So many processes side by side, each for itself: one that dies takes its own call with it, and no other."""
 
     def __init__(self, jobs: int) -> None:
         self._threads = ThreadPoolExecutor(jobs)
+        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+        for _ in range(jobs):
+            self._free.put(_process())
 
     def submit(self, call: Callable[..., Any], /, *words: Any, **options: Any) -> Future[Any]:
-        """Begin a call as soon as there is room for it."""
+        """Begin a call as soon as a process is free for it."""
         return self._threads.submit(self._apart, call, words, options)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the calls that were begun."""
+        """Wait for the calls that were begun, and end the processes."""
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
+        while not self._free.empty():
+            self._free.get().shutdown(wait)
 
-    @staticmethod
-    def _apart(call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as one:
-            return one.submit(call, *words, **options).result()
+    def _apart(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        process = self._free.get()
+        try:
+            return process.submit(call, *words, **options).result()
+        except BrokenProcessPool:
+            process.shutdown()
+            process = _process()
+            raise
+        finally:
+            self._free.put(process)
+
+
+def _process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> None:

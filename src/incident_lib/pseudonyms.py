@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 VARIABLE = "INCIDENT_PSEUDONYM_KEY"
+_PASSING = "INCIDENT_PASSING_KEY"  # made here, for this process and those it starts
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 # The fix plan's own thread: its ids are published there, and stay as they are.
@@ -49,6 +50,8 @@ def for_environment(environment: str, demo_key: str) -> Pseudonyms:
 
     Elsewhere an unset key means a random one: names then hold within this process and those it starts.
     """
-    if VARIABLE not in os.environ and environment == "demo":
+    if VARIABLE in os.environ:
+        return Pseudonyms(os.environ[VARIABLE])
+    if environment == "demo":
         return Pseudonyms(demo_key)
-    return Pseudonyms(os.environ.setdefault(VARIABLE, secrets.token_hex(32)))
+    return Pseudonyms(os.environ.setdefault(_PASSING, secrets.token_hex(32)))
