@@ -33,6 +33,7 @@ def rights(**seen):
         "standby": False,
         "partitioned": False,
         "owned": True,
+        "may_create": True,
         "writable": True,
         "hides_rows": False,
     }
@@ -152,9 +153,10 @@ def test_a_partitioned_table_stops():
 
 
 def test_the_owner_who_sees_all():
-    """The table's owner from whom no row is hidden is fine in both checks."""
+    """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
     assert tuple(checks.role(rights())) == (
         Check("table owner", Answer.OK, "this role owns the table"),
+        Check("schema", Answer.OK, "this role may create an index there"),
         Check("row level security", Answer.OK, "no row is hidden from this role"),
     )
 

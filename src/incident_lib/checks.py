@@ -52,6 +52,12 @@ def role(rights: Rights) -> Iterator[Check]:
         "Use the owner's role for this environment.",
     )
     yield _check("table owner", "this role owns the table", None if rights.owned else stranger)
+    powerless = (
+        Answer.STOP,
+        "this role may create nothing in the table's schema (SQLSTATE 42501)",
+        "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
+    )
+    yield _check("schema", "this role may create an index there", None if rights.may_create else powerless)
     hidden = (
         Answer.STOP,
         "policies hide rows from this role: every count here may be too low",

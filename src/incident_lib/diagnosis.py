@@ -32,6 +32,7 @@ def unreachable(environment: str, source: str, said: str) -> Failed:
 
 
 _CONNECT_SIGNS = (
+    (r"definition of service", "libpq finds no service of that name.", "Correct the service, or pg_service.conf."),
     (
         r"password authentication failed|no password supplied",
         "The server refused the role or its password.",

@@ -88,10 +88,12 @@ def variable_of(name: str) -> str:
 
 def known() -> list[tuple[str, str]]:
     """The names that resolve here, and how: demo, the variables INCIDENT_<NAME>_URL, the libpq services."""
-    found = [match[1].lower() for name in os.environ if (match := re.fullmatch(r"INCIDENT_([A-Z0-9_]+)_URL", name))]
-    named = {name: f"libpq service {name}" for name in services() if re.fullmatch(_NAME, name)}
-    named |= {name: variable_of(name) for name in found}
-    return [(DEMO, "the embedded server"), *sorted((name, how) for name, how in named.items() if name != DEMO)]
+    found = {name: f"libpq service {name}" for name in services() if re.fullmatch(_NAME, name)}
+    for variable, address in os.environ.items():
+        match = re.fullmatch(r"INCIDENT_([A-Z0-9][A-Z0-9_]*)_URL", variable)
+        if match and is_address(address):
+            found[match[1].lower()] = variable
+    return [(DEMO, "the embedded server"), *sorted((name, how) for name, how in found.items() if name != DEMO)]
 
 
 def services() -> set[str]:
@@ -109,12 +111,16 @@ def services() -> set[str]:
     return set(parser.sections())
 
 
-def _checked(address: str, variable: str) -> str:
+def is_address(text: str) -> bool:
+    """Whether libpq can read a text as a connection string that says anything."""
     try:
-        known = conninfo.conninfo_to_dict(address)
+        return bool(conninfo.conninfo_to_dict(text))
     except psycopg.ProgrammingError:
-        known = {}
-    if not known:
+        return False
+
+
+def _checked(address: str, variable: str) -> str:
+    if not is_address(address):
         raise UsageError(
             f"{variable} is set, but libpq cannot read it.",
             "It is no connection string; its text is not repeated here, since it may hold a password.",
@@ -141,6 +147,7 @@ def reading(environment: Environment, *, seconds: float = STATEMENT_SECONDS) -> 
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         with translated(environment.name), connection.transaction():
+            set_local(connection, "timezone", "UTC")
             limits = (
                 ("statement_timeout", seconds),
                 ("lock_timeout", 2),

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import time
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from incident_lib import environments, moments, paths, record, runner
 from incident_lib.errors import Failed, IncidentError, UsageError
 from incident_lib.record import Record
 from incident_lib.runner import Ended, Job
+from incident_lib.workers import LocalProcesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,45 +66,14 @@ def run(
     jobs = [_job(name, name in confirm, purpose_since, timeout) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(runner.run, job): job for job in jobs}
-        _follow(futures, listener)
+        try:
+            _follow(futures, listener)
+        except KeyboardInterrupt:
+            workers.shutdown(wait=False, cancel_futures=True)
+            raise
     ended = {job.environment: _outcome(future, job) for future, job in futures.items()}
     write_postmortem()
     return [ended.get(name) or done[name] for name in names]  # type: ignore[misc]
-
-
-class LocalProcesses(Executor):
-    """So many processes side by side, each for itself: one that dies takes its own call with it, and no other."""
-
-    def __init__(self, jobs: int) -> None:
-        self._threads = ThreadPoolExecutor(jobs)
-        self._free: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
-        for _ in range(jobs):
-            self._free.put(_process())
-
-    def submit(self, call: Callable[..., Any], /, *words: Any, **options: Any) -> Future[Any]:
-        """Begin a call as soon as a process is free for it."""
-        return self._threads.submit(self._apart, call, words, options)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the calls that were begun, and end the processes."""
-        self._threads.shutdown(wait, cancel_futures=cancel_futures)
-        while not self._free.empty():
-            self._free.get().shutdown(wait)
-
-    def _apart(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        process = self._free.get()
-        try:
-            return process.submit(call, *words, **options).result()
-        except BrokenProcessPool:
-            process.shutdown()
-            process = _process()
-            raise
-        finally:
-            self._free.put(process)
-
-
-def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> None:
@@ -122,8 +91,7 @@ def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> 
             f"Add --env {stray[0]}, or leave --confirm out.",
         )
     variables = [environments.variable_of(name) for name in names]
-    if shared := next((name for name in names if variables.count(environments.variable_of(name)) > 1), None):
-        variable = environments.variable_of(shared)
+    if variable := next((v for v in variables if variables.count(v) > 1 and v in os.environ), None):
         both = " and ".join(name for name in names if environments.variable_of(name) == variable)
         raise UsageError(
             f"{both} are the same environment.",
@@ -157,7 +125,8 @@ def _follow(futures: dict[Future[Ended], Job], listener: Callable[[Seen], None])
     while left:
         left = wait(left, timeout=LOOK_SECONDS).not_done
         for future, job in futures.items():
-            listener(_seen(job, ended=future not in left))
+            with suppress(IncidentError):  # whose folder went away is told of at its end
+                listener(_seen(job, ended=future not in left))
 
 
 def _seen(job: Job, *, ended: bool) -> Seen:
@@ -172,13 +141,14 @@ def _outcome(future: Future[Ended], job: Job) -> Ended:
     started = time.monotonic()
     try:
         return future.result()
-    except BrokenProcessPool:
+    except BrokenExecutor:
         error: IncidentError = _lost(job, "Its process was killed.")
     except IncidentError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - an executor of somebody else's raises what it likes
         error = _lost(job, f"Its worker raised {type(raised).__name__}.")
-    Record(job.folder).finish("failed", error)
+    with suppress(IncidentError):
+        Record(job.folder).finish("failed", error)
     return Ended(job.environment, job.folder, "failed", time.monotonic() - started, error)
 
 

@@ -25,6 +25,7 @@ class Rights:
     standby: bool
     partitioned: bool
     owned: bool
+    may_create: bool  # an index, in the table's schema
     writable: bool
     hides_rows: bool
 
@@ -74,11 +75,5 @@ def rights(connection: Connection) -> Rights:
             "It has no SELECT right on it.",
             f"Ask the owner: GRANT SELECT ON {SCHEMA}.{TABLE} TO the role of this environment.",
         )
-    return Rights(
-        row["server_version"],
-        row["standby"],
-        row["relkind"] == "p",
-        row["owned"],
-        row["writable"],
-        row["hides_rows"],
-    )
+    told = {name: row[name] for name in ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")}
+    return Rights(partitioned=row["relkind"] == "p", **told)

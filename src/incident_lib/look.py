@@ -78,5 +78,7 @@ def look(environment: Environment, connection: Connection) -> Look:
     """
     found = investigate.investigate(connection)
     checks = preflight.preflight(connection, environment, found)
-    line = words.verdict(environment.name, found.catalog.state, found.counts, safe=checks.safe)
+    line = words.verdict(
+        environment.name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.rights.hides_rows
+    )
     return Look(environment.name, found, checks, line)

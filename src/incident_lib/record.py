@@ -180,8 +180,16 @@ def status_of(error: BaseException) -> str:
 def latest(environment: str | None = None) -> list[Path]:
     """The folder of the latest run of an environment, or of each."""
     folders = [paths.runs() / environment] if environment else sorted(paths.runs().glob("*"))
-    found = (max(folder.glob(f"*/{FILE}"), default=None) for folder in folders)
-    return [file.parent for file in found if file]
+    found = (max(filter(_is_readable, folder.glob("*")), default=None) for folder in folders)
+    return [folder for folder in found if folder]
+
+
+def _is_readable(folder: Path) -> bool:
+    try:
+        Record(folder).read()
+    except UsageError:
+        return False
+    return True
 
 
 def git_commit() -> str | None:

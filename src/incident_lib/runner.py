@@ -119,7 +119,7 @@ def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> Incident
             parameters={key: value for key, value in given.items() if key in known},
             kernel_name="python3",
             progress_bar=False,
-            execution_timeout=max(1, round(deadline - time.monotonic())),
+            timeout_func=lambda _: max(1, round(deadline - time.monotonic())),  # what is left, for any cell
             on_cell_complete=_counting(source, notebook, kept),
         )
     except ran_into as raised:

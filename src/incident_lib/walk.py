@@ -197,6 +197,12 @@ class Walk:
                 "At least two active threads share a key of it (SQLSTATE 23505).",
                 f"`{self._plan_command()}` shows them, and prints what would settle it.{left}",
             )
+        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+            return Failed(
+                f"The step `{step.name}` failed: this role may not do that (SQLSTATE 42501).",
+                "An index is built and dropped by the table's owner, who may create in its schema.",
+                f"Use that role.{left}",
+            )
         why = f"PostgreSQL answered SQLSTATE {error.sqlstate}." if error.sqlstate else "The connection was lost."
         return Failed(f"The step `{step.name}` failed.", why, again)
 

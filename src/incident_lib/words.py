@@ -21,6 +21,8 @@ MEANINGS = {
     "unguarded_threads": "active threads without an owner: outside both guards",
 }
 
+HIDDEN = "Row level security hides rows from this role: every count may be too low."
+
 _FIX = {
     GuardState.ORIGINAL: "The fix is not in.",
     GuardState.BUILDING: "The fix is not in: a build has not finished.",
@@ -32,7 +34,7 @@ _FIX = {
 }
 
 
-def verdict(environment: str, state: GuardState, counts: Counts, *, safe: bool | None) -> str:
+def verdict(environment: str, state: GuardState, counts: Counts, *, safe: bool | None, hides_rows: bool = False) -> str:
     """Say it in one line.
 
     Args:
@@ -40,6 +42,7 @@ def verdict(environment: str, state: GuardState, counts: Counts, *, safe: bool |
         state: the guard state.
         counts: of the same look.
         safe: what the preflight says; None where it was not asked.
+        hides_rows: whether policies hide rows from the role that looked.
     """
     next_step = f"Next: incident apply --env {environment} --confirm {environment}"
     if state is GuardState.FIXED:
@@ -53,7 +56,8 @@ def verdict(environment: str, state: GuardState, counts: Counts, *, safe: bool |
         apply = "It is safe to apply now."
     else:
         apply, next_step = "It is not safe to apply now.", f"Next: incident plan --env {environment}"
-    return f"{blocked(counts)} {_FIX[state]} {apply} {next_step}"
+    seen = f"{HIDDEN} {blocked(counts)}" if hides_rows else blocked(counts)
+    return f"{seen} {_FIX[state]} {apply} {next_step}"
 
 
 def blocked(counts: Counts) -> str:
@@ -110,7 +114,7 @@ def unknowns(environment: str, counts: Counts, *, hides_rows: bool, since_known:
     if not since_known:
         told.append(f"Since when: when the column `purpose` came to {environment} was not given (purpose_since).")
     if hides_rows:
-        told.append("Row level security hides rows from this role: every count may be too low.")
+        told.append(HIDDEN)
     return told
 
 

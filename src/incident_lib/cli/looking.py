@@ -42,7 +42,7 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
         found = find.investigate(connection)
         checks = preflight.preflight(connection, environment, found)
         families = find.blocked(connection, found.catalog, purpose_since=since, limit=limit or None)
-    line = words.verdict(name, found.catalog.state, found.counts, safe=checks.safe)
+    line = words.verdict(name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.rights.hides_rows)
     if shape == "table":
         terminal.investigation(line, found, families)
         return 0

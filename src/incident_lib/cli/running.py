@@ -49,7 +49,7 @@ def run(
     purpose_since: str,
 ) -> int:
     """The main job: the notebooks for each environment, then the postmortem over all of them."""
-    from incident_lib import demo, fleet, paths, terminal
+    from incident_lib import demo, fleet, paths, terminal, workers
 
     if out:
         os.environ["INCIDENT_RUNS"] = os.path.abspath(out)  # noqa: PTH100 - the kernels read it
@@ -63,7 +63,7 @@ def run(
             purpose_since=purpose_since,
             resume=resume,
             timeout=env_timeout,
-            executor=_cluster(dask) if dask else fleet.LocalProcesses(jobs),
+            executor=_cluster(dask) if dask else workers.LocalProcesses(jobs),
             listener=listener,
         )
     if not was_running:
@@ -73,7 +73,7 @@ def run(
         if one.error:
             click.echo(f"incident: {one.error}", err=True)
     click.echo(f"Report: {os.path.relpath(paths.runs() / 'postmortem.html')}")
-    return max(one.error.exit_code if one.error else 0 for one in ended)
+    return max({"failed": 3, "refused": 1}.get(one.status, 0) for one in ended)
 
 
 def _cluster(address: str) -> Executor:

@@ -8,7 +8,7 @@ SELECT c.oid IS NOT NULL AS found, c.relkind::text AS relkind,
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
        has_table_privilege(c.oid, 'SELECT') AS readable,
        has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE') AS writable,
-       pg_has_role(c.relowner, 'USAGE') AS owned,
+       pg_has_role(c.relowner, 'USAGE') AS owned, has_schema_privilege(c.relnamespace, 'CREATE') AS may_create,
        row_security_active(c.oid) AS hides_rows,
        current_setting('server_version_num')::int AS server_version, pg_is_in_recovery() AS standby
 FROM (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t

@@ -1,0 +1,111 @@
+"""Local processes as an executor: each for itself, so that one that dies or hangs touches no other."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class LocalProcesses(Executor):
+    """So many processes side by side. One that dies takes its own call with it, and is made anew.
+
+    Unlike `ProcessPoolExecutor`, whose every call fails with one process, and which leaves those that run to
+    themselves when its owner is interrupted.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._threads = ThreadPoolExecutor(jobs)
+        self._workers = [_Worker() for _ in range(jobs)]
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def submit(self, call: Callable[..., Any], /, *words: Any, **options: Any) -> Future[Any]:
+        """Begin a call as soon as a process is free for it; BrokenExecutor if that process dies."""
+        return self._threads.submit(self._apart, call, words, options)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes: once their calls have ended or, without `wait`, by an interrupt, now."""
+        if not wait:
+            for worker in self._workers:
+                worker.interrupt()
+        self._threads.shutdown(wait=True, cancel_futures=cancel_futures)
+        for worker in self._workers:
+            worker.close()
+
+    def _apart(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        worker = self._free.get()
+        try:
+            return worker.call(call, words, options)
+        finally:
+            self._free.put(worker)
+
+
+class _Worker:
+    """One process that answers one call after the other; begun with the first, and anew where it has died."""
+
+    def __init__(self) -> None:
+        self._process: Any = None
+        self._line: Connection | None = None
+
+    def call(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if self._process is None or not self._process.is_alive():
+            self._begin()
+        assert self._line is not None  # noqa: S101 - `_begin` made it
+        try:
+            self._line.send((call, words, options))
+            result, error = self._line.recv()
+        except (EOFError, OSError):
+            raise BrokenExecutor("the process died") from None
+        if error is not None:
+            raise error
+        return result
+
+    def _begin(self) -> None:
+        self._line, far = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(far,))
+        self._process.start()
+        far.close()
+
+    def interrupt(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.terminate()
+
+    def close(self) -> None:
+        if self._line is not None:
+            with suppress(OSError):
+                self._line.close()
+            self._process.join()
+
+
+def _serve(line: Connection) -> None:
+    """A worker's life: it ends with its parent's end of the line, or by SIGTERM, which interrupts its call.
+
+    Ctrl-C reaches every process of a terminal: the parent alone answers it. What kernels say on standard
+    error, when they are ended, is for nobody.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            call, words, options = line.recv()
+            line.send(_answer(call, words, options))
+
+
+def _answer(call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Exception | None]:
+    try:
+        return call(*words, **options), None
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
+        return None, error
