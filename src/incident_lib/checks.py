@@ -57,7 +57,8 @@ def role(rights: Rights) -> Iterator[Check]:
         "this role may create nothing in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
-    yield _check("schema", "this role may create an index there", None if rights.may_create else powerless)
+    mere_owner = rights.owned and not rights.may_create
+    yield _check("schema", "an index may be created there", powerless if mere_owner else None)
     hidden = (
         Answer.STOP,
         "policies hide rows from this role: every count here may be too low",
