@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -97,7 +96,7 @@ def test_calls_run_in_other_processes() -> None:
         lost = [workers.submit(exec, code) for _ in range(2)]
 
     assert os.getpid() not in pids
-    assert [type(future.exception()) for future in lost] == [BrokenProcessPool] * 2
+    assert [type(future.exception()) for future in lost] == [BrokenExecutor] * 2
 
 
 def test_one_that_dies_takes_no_other_with_it() -> None:
@@ -105,7 +104,7 @@ def test_one_that_dies_takes_no_other_with_it() -> None:
     with LocalProcesses(2) as workers:
         dying, *others = [workers.submit(os._exit, 1), *(workers.submit(abs, -n) for n in range(3))]
 
-    assert isinstance(dying.exception(), BrokenProcessPool)
+    assert isinstance(dying.exception(), BrokenExecutor)
     assert [other.result() for other in others] == [0, 1, 2]
 
 

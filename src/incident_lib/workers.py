@@ -60,23 +60,23 @@ class _Worker:
         self._line: Connection | None = None
 
     def call(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        if self._process is None or not self._process.is_alive():
-            self._begin()
-        assert self._line is not None  # noqa: S101 - `_begin` made it
+        line = self._line or self._begin()
         try:
-            self._line.send((call, words, options))
-            result, error = self._line.recv()
+            line.send((call, words, options))
+            result, error = line.recv()
         except (EOFError, OSError):
+            self.close()
             raise BrokenExecutor("the process died") from None
         if error is not None:
             raise error
         return result
 
-    def _begin(self) -> None:
+    def _begin(self) -> Connection:
         self._line, far = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(far,))
         self._process.start()
         far.close()
+        return self._line
 
     def interrupt(self) -> None:
         if self._process is not None and self._process.is_alive():
@@ -84,9 +84,9 @@ class _Worker:
 
     def close(self) -> None:
         if self._line is not None:
-            with suppress(OSError):
-                self._line.close()
+            self._line.close()
             self._process.join()
+            self._line = None
 
 
 def _serve(line: Connection) -> None:
