@@ -10,7 +10,10 @@ import pytest
 from conftest import add
 from test_cli import shell, streams
 
-from incident_lib import environments, explain
+import incident_lib
+from incident_lib import environments
+from incident_lib import family as family_of
+from incident_lib.errors import UsageError
 from incident_lib.pseudonyms import PLAN_ROOT
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from incident_lib.environments import Environment
-    from incident_lib.explain import Thread
+    from incident_lib.family import Thread
 
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 DROP = "DROP INDEX public.idx_q_threads_family_unique"
@@ -42,7 +45,7 @@ def family() -> tuple[UUID, UUID]:
 def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Thread]:
     """The threads of a family, as `explain` tells them."""
     with environments.reading(environment) as connection:
-        return explain.explain(connection, *family)
+        return family_of.explain(connection, *family)
 
 
 @pytest.mark.parametrize("purpose", ["chat", "run", "eval"])
@@ -236,3 +239,24 @@ def test_what_is_no_id_is_bad_usage(words: list[str], said: str) -> None:
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.endswith(said)
+
+
+# In a notebook
+
+
+def test_a_notebook_explains_a_family_by_its_pseudonyms(staging: Environment, connection: psycopg.Connection) -> None:
+    """`il.explain` shows the threads of a family, and no raw id of a thread."""
+    root, owner = uuid4(), uuid4()
+    thread = add(connection, root, owner)
+    shown = incident_lib.explain("staging", str(root), str(owner)).to_html()
+
+    assert "chat, run" in shown
+    assert str(thread) not in shown
+
+
+def test_a_notebook_refuses_what_is_no_uuid() -> None:
+    """`il.explain` names a family by two UUIDs."""
+    with pytest.raises(UsageError) as refused:
+        incident_lib.explain("demo", "0d69b830", "1da78055")
+
+    assert refused.value.what == "A family is named by two UUIDs."

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from incident_lib import charts
     from incident_lib.incident import Incident
-    from incident_lib.notebook import begin, counts, postmortem, say, show, tell
+    from incident_lib.notebook import begin, counts, explain, postmortem, say, show, tell
     from incident_lib.report import Postmortem
 
 _HOMES = {
     "Incident": "incident",
     "begin": "notebook",
     "counts": "notebook",
+    "explain": "notebook",
     "say": "notebook",
     "show": "notebook",
     "tell": "notebook",
@@ -22,7 +23,7 @@ _HOMES = {
     "tables": None,
 }
 
-__all__ = ["Incident", "Postmortem", "begin", "charts", "counts", "postmortem", "say", "show", "tell"]
+__all__ = ["Incident", "Postmortem", "begin", "charts", "counts", "explain", "postmortem", "say", "show", "tell"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from incident_lib import (
     clients,
     demo,
     environments,
-    explain,
+    family,
     guards,
     investigate,
     migrate,
@@ -101,8 +101,8 @@ class Incident:
                 file = self.record.folder / "blocked.csv"
                 investigate.write_blocked(connection, self.last.found.catalog, file, self.purpose_since)
         if moment == "before" or not self.dry_run:
-            unknown, family = self.unknown(self.last), self._plan_family()
-            self._note(**self.last.as_record(moment), unknown=unknown, plan_family={moment: family})
+            unknown, own = self.unknown(self.last), self._plan_family()
+            self._note(**self.last.as_record(moment), unknown=unknown, plan_family={moment: own})
         return self.last
 
     def blocked(self, limit: int = 10) -> Styler:
@@ -137,7 +137,8 @@ class Incident:
     def explain(self, root: str, owner: str) -> Styler:
         """One family, thread by thread: what blocks what now, and what would under the fixed guard."""
         with environments.reading(self.environment) as connection:
-            return tables.shown(tables.explained(explain.explain(connection, UUID(root), UUID(owner)), self.names))
+            found = family.explain(connection, UUID(root), UUID(owner))
+        return tables.shown(tables.explained(found, self.names))
 
     def probe(self) -> str:
         """Let PostgreSQL answer what a chat client would ask for a few families; all of it is rolled back."""

@@ -9,8 +9,9 @@ from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from incident_lib import demo, environments, moments, pseudonyms, report, tables
+from incident_lib import demo, environments, family, moments, pseudonyms, report, tables
 from incident_lib.environments import DEMO
 from incident_lib.errors import IncidentError, UsageError
 from incident_lib.incident import Incident
@@ -98,6 +99,31 @@ def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
     _check_injected()
     _check_types(environment=environment, run=run)
     return report.postmortem(environment, run)
+
+
+def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> Styler:
+    """One family, thread by thread: what blocks what under the guards in force, and under the fixed guard.
+
+    Args:
+        environment: which database, by name.
+        root: the family's root prompt, a UUID.
+        owner: its user, a UUID.
+        redact: pseudonyms in place of ids.
+
+    Raises:
+        UsageError: the environment is not known, or an id is no UUID.
+        Failed: the environment is not to be reached, or not to be read.
+    """
+    try:
+        ids = UUID(root), UUID(owner)
+    except (ValueError, AttributeError, TypeError):
+        raise UsageError(
+            "A family is named by two UUIDs.", "One of them is none.", "Copy them from blocked.csv."
+        ) from None
+    with environments.reading(environments.resolve(environment)) as connection:
+        found = family.explain(connection, *ids)
+    names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
+    return tables.shown(tables.explained(found, names))
 
 
 def show(chart: Chart | None) -> None:

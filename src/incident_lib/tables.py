@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style_render import CSSDict
 
     from incident_lib.catalog import Catalog
-    from incident_lib.explain import Thread
+    from incident_lib.family import Thread
     from incident_lib.model import BlockedFamily, Check, Counts, Plan
     from incident_lib.pseudonyms import Pseudonyms
     from incident_lib.walk import Done

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from incident_lib.explain import Thread
+    from incident_lib.family import Thread
     from incident_lib.investigate import Investigation
     from incident_lib.model import Check, Plan
     from incident_lib.runner import Ended

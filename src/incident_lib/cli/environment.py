@@ -40,9 +40,8 @@ def check(name: str) -> int:
 @TIMEOUT
 def explain(name: str, root: UUID, owner: UUID, timeout: float) -> int:
     """One family, thread by thread: what blocks what (with raw ids: not to be shared)."""
-    from incident_lib import environments, terminal
-    from incident_lib import explain as look
+    from incident_lib import environments, family, terminal
 
     with environments.reading(environments.resolve(name), seconds=timeout) as connection:
-        terminal.threads(look.explain(connection, root, owner))
+        terminal.threads(family.explain(connection, root, owner))
     return 0
