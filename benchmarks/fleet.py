@@ -83,7 +83,10 @@ def main() -> None:
         "| what | seconds | for each environment |",
         "|---|---:|---:|",
         f"| papermill alone, one after the other | {plain:.1f} | {plain / count:.2f} |",
-        *(f"| ours, {jobs} jobs | {took[jobs]:.1f} | {took[jobs] / count:.2f} |" for jobs in JOBS),
+        *(
+            f"| ours, {jobs} {'job' if jobs == 1 else 'jobs'} | {took[jobs]:.1f} | {took[jobs] / count:.2f} |"
+            for jobs in JOBS
+        ),
         "",
         "- " + harness.passed(f"two jobs are {speedup:.2f} × as fast as one, at least 1.8 ×", good=speedup >= 1.8),
         "- " + harness.passed(f"our own share over papermill alone: {overhead:.0%}, under 10 %", good=overhead < 0.1),
