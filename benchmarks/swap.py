@@ -275,7 +275,7 @@ def draw(results: Results) -> Any:
 
     cells = list(dict.fromkeys((threads, reader) for threads, reader, _ in results))
     figure = Figure(figsize=(9, 1.1 + 1.6 * len(cells)), layout="constrained")
-    figure.suptitle("Only one way of swapping leaves writers alone", x=0.01, ha="left", fontweight="bold")
+    figure.suptitle("With a reader in the way, only ours leaves writers alone", x=0.01, ha="left", fontweight="bold")
     for ax, (threads, reader) in zip(figure.subplots(len(cells), sharex=True, squeeze=False).flat, cells, strict=True):
         medians = [statistics.median(s.longest for s in results[threads, reader, way]) for way in WAYS]
         ax.barh(list(WAYS), medians, color=["#767676", "#D55E00", "#D55E00", "#D55E00", "#56B4E9"])
