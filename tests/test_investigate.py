@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 import pytest
 from conftest import add
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from incident_lib import guards, paths
+from incident_lib import guards, paths, queries
 from incident_lib.catalog import GUARD_NAME, GuardState, Kind
 from incident_lib.environments import reading
 from incident_lib.errors import Failed
@@ -531,3 +532,15 @@ def test_lock_timeout(environment, connection):
         "  why:  A lock was not to be had in time.\n"
         "  next: Try again; `incident plan` names who is in the way."
     )
+
+
+def test_the_counts_search_nothing_row_by_row(incident):
+    """The counts read the lookup indexes once each: no scan of the table's rows, and nothing looked up for each row."""
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE) public.q_threads")
+        connection.execute("SET enable_seqscan = off")  # the demo is small: PostgreSQL would not mind a scan
+        connection.execute("SET enable_bitmapscan = off")
+        plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + queries.text("counts")))
+    assert "SubPlan" not in plan
+    assert "Seq Scan on q_threads" not in plan
+    assert plan.count("Index Only Scan using") == 2
