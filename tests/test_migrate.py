@@ -685,9 +685,9 @@ def test_not_the_owner(environment, connection, role):
     with pytest.raises(Failed) as error:
         apply(as_role(environment, role), confirm="staging")
     assert str(error.value) == (
-        "The step `build` failed.\n"
-        "  why:  PostgreSQL answered SQLSTATE 42501.\n"
-        "  next: Run the same command again: it goes on from the catalog."
+        "The step `build` failed: this role may not do that (SQLSTATE 42501).\n"
+        "  why:  An index is built and dropped by the table's owner, who may create in its schema.\n"
+        "  next: Use that role."
     )
 
 
