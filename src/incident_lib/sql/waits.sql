@@ -20,6 +20,8 @@ WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.backend
 UNION ALL
 SELECT NULL, gid, 'prepared', extract(epoch FROM clock_timestamp() - prepared)::float, true, true, true, false
 FROM pg_prepared_xacts p WHERE p.database = current_database()
-  AND EXISTS (SELECT FROM pg_locks l WHERE l.virtualtransaction = '-1/' || p.transaction::text AND l.locktype = 'relation'
-              AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))
+  -- Its locks have no pid; those of one transaction share what the lock on its own id shows.
+  AND EXISTS (SELECT FROM pg_locks own JOIN pg_locks l USING (virtualtransaction)
+              WHERE own.transactionid = p.transaction AND own.pid IS NULL AND l.pid IS NULL
+                AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))
 ORDER BY seconds DESC NULLS LAST;
