@@ -1,5 +1,7 @@
 """The planner: from whatever the catalog holds to one guard of the target's kind, or a refusal."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -304,3 +306,20 @@ def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
 def test_names_stay_unique(catalog, target):
     """No step gives an index a name that another index has."""
     assert all(len({i.name for i in c.indexes}) == len(c.indexes) for c in walked(catalog, target))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [Kind.ORIGINAL, Kind.FIXED])
+def test_every_catalog_of_four_names(target):
+    """From each of the 6,561 catalogs over our names and another, the plan is refused, or arrives, always guarded."""
+    of_a_name = [None, *product((Kind.ORIGINAL, Kind.FIXED), (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
+    for held in product(of_a_name, repeat=4):
+        named = zip((*OUR_NAMES, "a_guard"), held, strict=True)
+        start = Catalog(tuple(guard(found[0], name, found[1]) for name, found in named if found))
+        if plan(start, target).refusal:
+            continue
+        passed = walked(start, target)
+        assert is_done(passed[-1], target)
+        for holds in ("usable", "in_force"):
+            kept = [any(getattr(index, holds) for index in catalog.guards) for catalog in passed]
+            assert all(kept) or not kept[0]
