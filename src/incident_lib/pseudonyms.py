@@ -45,6 +45,11 @@ class Pseudonyms:
         return thing
 
 
+def hide(text: str) -> str:
+    """The same text without any raw id but the published ones: the last look at what is shared."""
+    return _UUID.sub(lambda found: found[0] if UUID(found[0]) in PUBLISHED else "(an id, hidden)", text)
+
+
 def for_environment(environment: str, demo_key: str) -> Pseudonyms:
     """The key of INCIDENT_PSEUDONYM_KEY; on the demo, where it is unset, the committed one.
 

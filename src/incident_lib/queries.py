@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 from psycopg.rows import class_row, dict_row
+
+from incident_lib import paths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +20,8 @@ T = TypeVar("T")
 
 @cache
 def text(name: str) -> LiteralString:
-    """The text of one query, as it is sent: what the report's appendix shows."""
-    return files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    """The text of one query, as it is sent."""
+    return paths.query(name)
 
 
 def rows(connection: Connection, name: str, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

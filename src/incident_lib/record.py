@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import paths
+from incident_lib import moments, paths
 from incident_lib.errors import Failed, IncidentError, Refused, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Contents = dict[str, Any]
 
 def now() -> str:
     """The time now in UTC, as records carry it."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moments.spelled(datetime.now(UTC), "seconds")
 
 
 class Record:

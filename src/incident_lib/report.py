@@ -1,97 +1,105 @@
-"""The postmortem, from run records alone: in HTML, in Markdown, and in the notebook. Knows no connection."""
+"""The postmortem, from run records and people's notes alone. Knows no connection."""
 
 from __future__ import annotations
 
-import base64
-import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from incident_lib import paths
+from incident_lib import forms, moments, notes, paths
 from incident_lib.chapter import Chapter
+from incident_lib.compare import headline
 from incident_lib.errors import UsageError
-from incident_lib.record import Record, latest, status
+from incident_lib.notes import Notes
+from incident_lib.record import Record, latest
+from incident_lib.sections import Sections
+from incident_lib.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pandas.io.formats.style import Styler
-
-    from incident_lib.charts import Chart
+    from incident_lib.document import Section
 
 
 @dataclass(frozen=True)
 class Postmortem:
-    """The postmortem over one or many runs, a chapter for each environment."""
+    """The postmortem over one or many runs."""
 
     chapters: tuple[Chapter, ...]
+    notes: Notes
 
     @property
     def title(self) -> str:
-        """The finding of the first chapter that has one, as a title."""
-        return self.chapters[0].chart.title if self.chapters else "No run has been recorded"
+        """The finding, as a title."""
+        return headline(self.chapters) if self.chapters else "No run has been recorded"
 
+    @property
     def verdicts(self) -> list[str]:
         """The verdict line of each environment, its name first, and how its run ended."""
         return [f"{chapter.environment}: {chapter.verdict} {chapter.status}" for chapter in self.chapters]
 
-    def environments(self) -> Styler:
-        """The environments compared: outcome, guard and blocked families before and after; <NA> where not seen."""
-        from incident_lib.tables import frame, shown
-
-        rows = [
-            (
-                c.environment,
-                status(c.record),
-                *(_state(c, m) for m in ("before", "after")),
-                *(look.blocked.chat if look else None for look in (c.before, c.after)),
-            )
-            for c in self.chapters
-        ]
-        columns = {
-            "environment": "str",
-            "run": "str",
-            "guard_before": "str",
-            "guard_after": "str",
-            "blocked_before": "Int64",
-            "blocked_after": "Int64",
-        }
-        return shown(frame(rows, columns))
-
-    def html(self) -> str:
-        """One HTML file that asks nobody for anything: charts and styles are in it."""
-        template = _templates(autoescape=True).get_template("report.html.j2")
-        return str(template.render(post=self, picture=_inline))
-
-    def markdown(self, pictures: str) -> str:
-        """Markdown, for a pull request or a wiki; `pictures` is the folder of its charts beside it."""
-        template = _templates(autoescape=False).get_template("report.md.j2")
-        return str(template.render(post=self, pictures=pictures))
-
-    def write(self, out: Path) -> list[Path]:
-        """Write `out` (.html), the Markdown beside it, and the folder of the Markdown's charts."""
-        markdown, pictures = out.with_suffix(".md"), out.with_suffix("")
-        with paths.writable(out.parent):
-            pictures.mkdir(parents=True, exist_ok=True)
-            for slug, chapter in self.slugs():
-                (pictures / f"{slug}.svg").write_text(chapter.chart.svg(), "utf-8")
-            out.write_text(self.html(), "utf-8")
-            markdown.write_text(self.markdown(pictures.name), "utf-8")
-        return [out, markdown, pictures]
-
-    def slugs(self) -> list[tuple[str, Chapter]]:
-        """Each chapter and a name for its files and anchors: safe in any folder, and no chapter's but its own."""
-        plain = [re.sub(r"[^A-Za-z0-9_-]", "_", chapter.environment) for chapter in self.chapters]
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The head of the report: what it is about, and what it was made from."""
+        fixed = sum(chapter.is_fixed for chapter in self.chapters)
+        commits = sorted({str(chapter.record["git_commit"] or "unknown")[:12] for chapter in self.chapters})
+        versions = sorted({chapter.record["versions"]["incident-lib"] for chapter in self.chapters})
         return [
-            (f"{slug}-{place + 1}" if plain.count(slug) > 1 else slug, chapter)
-            for place, (slug, chapter) in enumerate(zip(plain, self.chapters, strict=True))
+            ("Incident", self.notes.incident or "To be written"),
+            (
+                "Status",
+                f"the fix is in, and no chat is blocked, in {fixed} of {plural(len(self.chapters), 'environment')}",
+            ),
+            ("Environments", ", ".join(chapter.environment for chapter in self.chapters) or "none"),
+            ("When (UTC)", self._when),
+            ("Made from", f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}"),
         ]
 
+    @property
+    def _when(self) -> str:
+        begun = [line.points[0][0] for chapter in self.chapters if (line := chapter.line)]
+        ended = [at for chapter in self.chapters if (at := chapter.moment("incident_ended_at"))]
+        first = moments.shown(min(begun)) if begun else "unknown"
+        if not ended or not all(chapter.is_fixed for chapter in self.chapters):
+            return f"since {first}; not ended everywhere"
+        return f"{first} to {moments.shown(max(ended))}"
 
-def _state(chapter: Chapter, moment: str) -> str:
-    found = chapter.record["guard"][moment]
-    return found["state"] if found else "not seen"
+    @property
+    def unfinished(self) -> list[str]:
+        """What people still have to do to the report, counted."""
+        left = self.notes.unwritten + ([] if self.notes.incident else ["the incident's id"])
+        lacking = [action for action in self.notes.actions if action.lacks and not action.done]
+        told = [f"{plural(len(left), 'part')} to be written: {', '.join(left)}."] if left else []
+        if lacking:
+            told.append(f"{plural(len(lacking), 'action item')} without an owner or a date.")
+        return told
+
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """Every section, in the order in which it is read."""
+        return Sections(self.chapters, self.notes).all()
+
+    def section(self, name: str) -> Section:
+        """One section, by its name.
+
+        Raises:
+            UsageError: no section is called so.
+        """
+        for section in self.sections:
+            if section.name == name:
+                return section
+        known = ", ".join(section.name for section in self.sections)
+        raise UsageError(f"The report has no section {name!r}.", f"Its sections are {known}.", "Correct the name.")
+
+    def write(self, out: Path, *, pdf: bool = False) -> list[Path]:
+        """Write `out` (.html), the Markdown beside it, the folder of the Markdown's charts; if wanted, a PDF.
+
+        Raises:
+            Failed: it cannot be written.
+            UsageError: the extra `pdf` is not installed.
+        """
+        return forms.write(self, out, pdf=pdf)
 
 
 def postmortem(environment: str = "", run: str = "") -> Postmortem:
@@ -100,7 +108,7 @@ def postmortem(environment: str = "", run: str = "") -> Postmortem:
     On the demo, without a run, it is that of the committed example run: the same figures for everybody.
 
     Raises:
-        UsageError: the folder holds no run record, or there is no run.
+        UsageError: the folder holds no run record, or there is no run; or the notes cannot be read.
     """
     if run:
         return read([Path(run)])
@@ -112,32 +120,15 @@ def postmortem(environment: str = "", run: str = "") -> Postmortem:
     return read(found)
 
 
-def read(folders: Sequence[Path]) -> Postmortem:
-    """The postmortem over these run folders, in their order."""
-    return Postmortem(tuple(Chapter(Record(folder).read(), folder.name) for folder in folders))
+def read(folders: Sequence[Path], notes_file: Path | None = None) -> Postmortem:
+    """The postmortem over these run folders, in their order.
 
+    Args:
+        folders: of runs.
+        notes_file: what people wrote; see `notes.read`.
 
-def _inline(chart: Chart) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(chart.svg().encode()).decode()
-
-
-def _templates(*, autoescape: bool) -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    made = Environment(
-        loader=PackageLoader("incident_lib"),
-        autoescape=autoescape,  # noqa: S701 - Markdown escapes its own way, cell by cell
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["cell"] = _cell
-    return made
-
-
-_MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|"})
-
-
-def _cell(text: object) -> str:
-    """Text as a cell of a Markdown table: its markup is taken literally, and it stays on one line."""
-    return " ".join(str(text).split()).translate(_MARKUP)
+    Raises:
+        UsageError: a folder holds no run record, or the notes cannot be read.
+    """
+    chapters = tuple(Chapter(Record(folder).read(), folder.name) for folder in folders)
+    return Postmortem(chapters, notes.read(notes_file))

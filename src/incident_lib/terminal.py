@@ -135,10 +135,10 @@ def runs(ended: Sequence[Ended]) -> None:
 
     post = read([one.folder for one in ended])
     rows = [
-        (c.environment, *(c.blocked(moment) for moment in ("before", "after")), one.status, f"{one.seconds:.1f}")
+        (c.environment, *(c.number(moment, "chat") for moment in ("before", "after")), one.status, f"{one.seconds:.1f}")
         for c, one in zip(post.chapters, ended, strict=True)
     ]
-    for line in post.verdicts():
+    for line in post.verdicts:
         _console().print(plain(line))
     _table(("environment", "blocked for chat before", "after", "outcome", "seconds"), rows)
 

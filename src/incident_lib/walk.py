@@ -6,12 +6,13 @@ import random
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
-from incident_lib import guards
+from incident_lib import guards, moments
 from incident_lib.catalog import KEYS, Catalog, Index, Kind
 from incident_lib.environments import set_local
 from incident_lib.errors import Failed, Refused
@@ -23,7 +24,6 @@ from incident_lib.words import plan_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from incident_lib.environments import Connection, Environment
 
@@ -34,12 +34,13 @@ CLEAN_SECONDS = 3.0  # who was in the way of the build is in the way of this, to
 
 @dataclass(frozen=True)
 class Done:
-    """One step that was taken: what was sent, how long it took, how it ended."""
+    """One step that was taken: what was sent, when by the clock here, how long it took, how it ended."""
 
     name: str
     sql: tuple[str, ...]
     seconds: float
     outcome: str
+    started_at: datetime
 
     def as_dict(self) -> dict[str, Any]:
         """The step as a run record carries it."""
@@ -48,6 +49,7 @@ class Done:
             "sql": list(self.sql),
             "seconds": round(self.seconds, 3),
             "outcome": self.outcome,
+            "started_at": moments.spelled(self.started_at),
         }
 
 
@@ -102,14 +104,14 @@ class Walk:
         )
 
     def _take(self, step: Step) -> None:
-        started, outcome = time.monotonic(), "failed"
+        at, started, outcome = datetime.now(UTC), time.monotonic(), "failed"
         self.listener(Progress(step.name, "begins"))
         try:
             with self._watched(step) as watch:
                 outcome = self._send(step, watch)
         finally:
             self.listener(Progress(step.name, outcome, 1.0 if outcome != "failed" else None))
-            self.migration.steps.append(Done(step.name, step.sql, time.monotonic() - started, outcome))
+            self.migration.steps.append(Done(step.name, step.sql, time.monotonic() - started, outcome, at))
             self.done(self.migration)
         self._look()
         self.done(self.migration)

@@ -70,9 +70,23 @@ def blocked(counts: Counts) -> str:
     return f"{families:,} of {counts.families:,} families ({plural(owners or 0, 'user')}) cannot start a chat."
 
 
+def was_and_is(before: Counts, after: Counts | None) -> str:
+    """Say how many families were kept from a chat, and how many are; what was not seen is not said."""
+    if after is None or before.blocked.chat is None:
+        return blocked(before)
+    was = f"{before.blocked.chat:,} of {before.families:,} families ({plural(before.blocked_owners.chat or 0, 'user')})"
+    left = "unknown" if after.blocked.chat is None else f"{after.blocked.chat:,}" if after.blocked.chat else "none"
+    return f"{was} could not start a chat. Blocked after the fix: {left}."
+
+
 def plural(number: int, word: str) -> str:
     """`1 user`, `2 users`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def families(number: int) -> str:
+    """`1 family`, `2 families`."""
+    return f"{number:,} {'family' if number == 1 else 'families'}"
 
 
 def plan_command(target: Kind, environment: str = "") -> str:

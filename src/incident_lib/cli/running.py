@@ -102,14 +102,24 @@ def _cluster(address: str) -> Executor:
     metavar="FILE",
     help="The HTML file; Markdown and its charts go beside it.",
 )
-def report(runs: tuple[str, ...], out: str) -> int:
+@click.option(
+    "--notes",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="What people wrote; made from a template where it is missing, never changed. [default: data/postmortem.md]",
+)
+@click.option("--pdf", is_flag=True, help="As a PDF, too (the extra `pdf`).")
+def report(runs: tuple[str, ...], out: str, notes: str | None, pdf: bool) -> int:
     """The postmortem from the folders of runs alone; no database needed."""
     from pathlib import Path
 
     from incident_lib.report import read
 
-    for file in read([Path(folder) for folder in runs]).write(Path(out)):
+    post = read([Path(folder) for folder in runs], Path(notes) if notes else None)
+    for file in post.write(Path(out), pdf=pdf):
         click.echo(file)
+    for line in post.unfinished:
+        click.echo(line, err=True)
     return 0
 
 

@@ -1,0 +1,88 @@
+"""The environments of a report beside each other: the finding over all, and a row of each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from incident_lib import charts, words
+from incident_lib.document import table
+from incident_lib.model import PURPOSES
+
+if TYPE_CHECKING:
+    from incident_lib.chapter import Chapter
+    from incident_lib.document import Table
+
+MOMENTS = ("before", "after")
+
+
+def headline(chapters: tuple[Chapter, ...]) -> str:
+    """The finding over all environments, as a title."""
+    if len(chapters) == 1:
+        return charts.before_after(chapters[0].before, chapters[0].after).title
+    seen = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
+    known = [number for number in seen if number is not None]
+    if not known:
+        return "Nothing was seen in any environment" if chapters else "No run has been recorded"
+    fixed = sum(chapter.is_fixed for chapter in chapters)
+    return (
+        f"{words.families(sum(known))} in {words.plural(len(known), 'environment')} could not start a chat; "
+        f"the fix is in, and none is blocked, in {fixed} of {len(chapters)}"
+    )
+
+
+def blocked(chapters: tuple[Chapter, ...]) -> Table:
+    """The families blocked in each environment, before and after."""
+    rows: list[tuple[object, ...]] = [
+        (c.environment, *(c.number(moment, purpose) for purpose in PURPOSES for moment in MOMENTS)) for c in chapters
+    ]
+    numbers = "chat before|chat after|run before|run after"
+    return table(f"environment|{numbers}", rows, numbers=numbers)
+
+
+def comparison(chapters: tuple[Chapter, ...]) -> Table:
+    """The environments beside each other: outcome, guard, families blocked for chat, and how large they are."""
+    rows: list[tuple[object, ...]] = [
+        (
+            c.environment,
+            c.ended or "succeeded",
+            *(c.state(moment) for moment in MOMENTS),
+            *(c.number(moment, "chat") for moment in MOMENTS),
+            *(f"{getattr(c.last, word):,}" if c.last else "–" for word in ("families", "active_threads")),
+        )
+        for c in chapters
+    ]
+    numbers = "blocked before|after|families|active threads"
+    return table(f"environment|outcome|guard before|guard after|{numbers}", rows, numbers=numbers)
+
+
+def runs(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
+    """The runs that the report was made from, a row each; and what each was made with."""
+    ran: list[tuple[object, ...]] = [
+        (
+            c.environment,
+            c.folder,
+            c.record["started_at"],
+            c.record["finished_at"] or "–",
+            c.ended or "succeeded",
+            _server(c),
+        )
+        for c in chapters
+    ]
+    made: list[tuple[object, ...]] = [
+        (
+            c.environment,
+            ", ".join(f"{n['name']} {n['outcome']}" for n in c.record["notebooks"]) or "none",
+            c.record["git_commit"] or "unknown",
+            ", ".join(f"{name} {number}" for name, number in c.record["versions"].items()),
+        )
+        for c in chapters
+    ]
+    return (
+        table("environment|run|started (UTC)|finished (UTC)|outcome|server", ran),
+        table("environment|notebooks|commit|versions", made),
+    )
+
+
+def _server(chapter: Chapter) -> str:
+    number = chapter.record["server_version"]
+    return f"PostgreSQL {number // 10000}.{number % 10000}" if number else "not seen"

@@ -1,0 +1,199 @@
+"""People's words: a Markdown file of theirs, read by section, which no run ever overwrites."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from incident_lib import paths
+from incident_lib.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# What only people can tell, then what they may add to.
+WANTED = (
+    "Summary",
+    "Detection",
+    "Contributing factors",
+    "What went well",
+    "What went badly",
+    "Where we were lucky",
+    "Action items",
+)
+WELCOME = ("Impact", "Timeline", "Root cause", "Resolution", "What is left")
+_HEADING = re.compile(r"(#{1,2})\s+(.*?)\s*#*\s*$")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_DATED = re.compile(r"[-*] +(\d{4}-\d\d-\d\d.*)$")
+_EVENT = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?:Z| UTC)[:,]? +(.*?)(?: +\(([^()]*)\))?$")
+_ACTION = re.compile(r"[-*] +\[([ xX])\] +(.*?)(?: +\(([^()]*)\))?$")
+
+
+@dataclass(frozen=True)
+class Event:
+    """A moment that people know of."""
+
+    at: datetime
+    what: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that is to be done."""
+
+    what: str
+    owner: str
+    due: str
+    done: bool
+
+    @property
+    def lacks(self) -> str:
+        """What it still needs before anybody can be held to it; empty: nothing."""
+        missing = [name for name, value in (("owner", self.owner), ("due date", self.due)) if not value]
+        return f"no {' and no '.join(missing)}" if missing else ""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What people wrote, by section."""
+
+    incident: str = ""  # its id, as people's tracker knows it
+    sections: dict[str, str] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+    def text(self, section: str) -> str:
+        """What was written for a section; empty: nothing yet."""
+        return self.sections.get(section, "")
+
+    @property
+    def unwritten(self) -> list[str]:
+        """The sections that only people can tell, and have not yet."""
+        written = {**self.sections, "Action items": self.text("Action items") or self.actions}
+        return [section for section in WANTED if not written.get(section)]
+
+
+def read(file: Path | None = None) -> Notes:
+    """What people wrote into a file of notes; where there is no such file, one is made from the template.
+
+    Args:
+        file: the notes; `data/postmortem.md` if None.
+
+    Raises:
+        UsageError: a heading is unknown or doubled, text stands outside of any section, or a date cannot be read;
+            the message names the line.
+        Failed: the file cannot be read, or not be made.
+    """
+    file = file or paths.NOTES
+    with paths.writable(file.parent):
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(template(), "utf-8")
+        text = file.read_text("utf-8", errors="replace")
+    return _Reader(os.path.relpath(file), text).notes()
+
+
+def template() -> str:
+    """A file of notes in which nothing is written yet."""
+    return files(__package__).joinpath("templates", "notes.md").read_text("utf-8")
+
+
+@dataclass
+class _Reader:
+    file: str
+    text: str
+
+    def notes(self) -> Notes:
+        incident, bodies = "", {}
+        for line, heading, body in self._parts():
+            if line and heading.startswith("# "):
+                incident = heading[2:]
+            elif line and (title := self._title(line, heading[3:])) in bodies:
+                raise self._wrong(line, f"the section {title!r} is there twice", "Merge the two.")
+            elif line:
+                bodies[title] = (line, body)
+            self._check_loose(line, heading, body)
+        events, timeline = self._events(*bodies.get("Timeline", (0, "")))
+        actions, loose = self._actions(*bodies.get("Action items", (0, "")))
+        texts = {title: body.strip() for title, (_, body) in bodies.items()}
+        own = {"Timeline": timeline, "Action items": loose}
+        return Notes(incident, {**texts, **{k: v for k, v in own.items() if k in texts}}, events, actions)
+
+    def _parts(self) -> Iterator[tuple[int, str, str]]:
+        """Each heading with its line, and what stands below it; first, as of line 0, what stands above all."""
+        # A comment keeps its lines, so that the numbers in messages are those of the file.
+        plain = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), self.text)
+        line, heading, fenced, body = 0, "", False, list[str]()
+        for number, text in enumerate(plain.splitlines(), start=1):
+            fenced ^= text.lstrip().startswith(("```", "~~~"))
+            if not fenced and (found := _HEADING.match(text)):
+                yield line, heading, "\n".join(body)
+                line, heading, body = number, f"{found[1]} {found[2]}", []
+            else:
+                body.append(text)
+        yield line, heading, "\n".join(body)
+
+    def _title(self, line: int, written: str) -> str:
+        for title in (*WANTED, *WELCOME):
+            if title.lower() == written.lower():
+                return title
+        raise self._wrong(line, f"no section is called {written!r}", f"Use one of: {', '.join((*WANTED, *WELCOME))}.")
+
+    def _check_loose(self, line: int, heading: str, body: str) -> None:
+        if body.strip() and not heading.startswith("## "):
+            first = line + 1 + next(n for n, text in enumerate(body.splitlines()) if text.strip())
+            raise self._wrong(first, "this text is in no section", "Put it under a heading like `## Summary`.")
+
+    def _events(self, line: int, body: str) -> tuple[tuple[Event, ...], str]:
+        """The lines of the timeline that begin with a moment, and what else stands there."""
+        events, rest = [], []
+        for number, text in enumerate(body.splitlines(), start=line + 1):
+            if not (dated := _DATED.match(text)):
+                rest.append(text)
+            elif event := _event(dated[1]):
+                events.append(event)
+            else:
+                cure = "Write it like `- 2025-10-13 08:18 UTC: what (source)`."
+                raise self._wrong(number, "the moment cannot be read", cure)
+        return tuple(events), "\n".join(rest).strip()
+
+    def _actions(self, line: int, body: str) -> tuple[tuple[Action, ...], str]:
+        """The lines that are tasks, and what else stands there."""
+        actions, rest = [], []
+        for number, text in enumerate(body.splitlines(), start=line + 1):
+            if not (task := _ACTION.match(text)):
+                rest.append(text)
+                continue
+            said = dict(re.findall(r"(owner|due): *([^,]+)", task[3] or ""))
+            due = said.get("due", "").strip()
+            if due and not _is_date(due):
+                raise self._wrong(number, f"{due!r} is no date", "Write it like `due: 2026-01-31`.")
+            what = task[2] if said or not task[3] else f"{task[2]} ({task[3]})"
+            actions.append(Action(what, said.get("owner", "").strip(), due, task[1] in "xX"))
+        return tuple(actions), "\n".join(rest).strip()
+
+    def _wrong(self, line: int, why: str, cure: str) -> UsageError:
+        return UsageError(f"{self.file} cannot be read as notes.", f"Line {line}: {why}.", cure)
+
+
+def _event(text: str) -> Event | None:
+    """What a dated line tells; None where its moment cannot be read."""
+    try:
+        at, what, source = _EVENT.fullmatch(text).groups()  # type: ignore[union-attr]
+        return Event(datetime.fromisoformat(f"{at}+00:00"), what, source or "people")
+    except (AttributeError, ValueError):
+        return None
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return len(text) == len("2026-01-31")

@@ -1,0 +1,226 @@
+"""The sections of the postmortem, one function each: what the records say, and what people wrote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from incident_lib import charts, history, paths, words
+from incident_lib.compare import blocked, comparison, headline, runs
+from incident_lib.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
+from incident_lib.timeline import timeline
+
+if TYPE_CHECKING:
+    from incident_lib.chapter import Chapter
+    from incident_lib.document import Block
+    from incident_lib.model import Counts
+    from incident_lib.notes import Notes
+
+QUERIES = ("counts", "blocked", "blockers", "family", "guards", "checksum", "own_versions")
+_CAUSE = (
+    "A partial unique index allows one active thread per root prompt and user. It was made before threads had a "
+    "purpose: so an active run thread holds the key that a new chat thread of its family would need, and PostgreSQL "
+    "answers SQLSTATE 23505; the application, 500. The fix puts purpose into the key."
+)
+_HIDDEN = (
+    "Ids of threads, users and prompts are replaced by stable names; thread names, which users wrote, are left out."
+)
+_PROVIDERS = (
+    "Clients look their thread up by provider, too, and no guard knows of providers: a family that has used two of "
+    "them is still blocked. It is the same incident one column further."
+)
+
+
+@dataclass(frozen=True)
+class Sections:
+    """All that the sections are made of."""
+
+    chapters: tuple[Chapter, ...]
+    notes: Notes
+
+    def all(self) -> tuple[Section, ...]:
+        """Every section, in the order in which it is read."""
+        return (
+            Section("summary", "Summary", (*self._verdicts(), *self._people("Summary", "What happened, in short."))),
+            Section("impact", "Impact", self._impact()),
+            Section("timeline", "Timeline", (*timeline(self.chapters, self.notes), *self._added("Timeline"))),
+            Section("detection", "Detection", self._people("Detection", "Who noticed, how, and after how long.")),
+            Section("root-cause", "Root cause", self._root_cause()),
+            Section("resolution", "Resolution and verification", self._resolution()),
+            Section("environments", "Environments compared", (comparison(self.chapters),)),
+            Section("left", "What is left", self._left()),
+            *(Section(_name(title), title, self._people(title, "")) for title in _HUMAN),
+            Section("action-items", "Action items", self._actions()),
+            Section("unknown", "What is hidden or unknown", self._unknown()),
+            Section("appendix", "Appendix: runs and queries", self._appendix()),
+        )
+
+    def _people(self, title: str, hint: str) -> tuple[Block, ...]:
+        text = self.notes.text(title)
+        return (Prose(text),) if text else (Unwritten(hint),)
+
+    def _added(self, title: str) -> tuple[Block, ...]:
+        """What people added to a section that the records fill; nothing where they did not."""
+        return (Prose(self.notes.text(title)),) if self.notes.text(title) else ()
+
+    def _verdicts(self) -> list[Block]:
+        several = len(self.chapters) > 1
+        return [
+            Paragraph(
+                f"{chapter.environment}: {_seen(chapter)} {chapter.status}"
+                if several
+                else f"{_seen(chapter)} {chapter.status}",
+                "failed" if chapter.failed else "plain",
+            )
+            for chapter in self.chapters
+        ]
+
+    def _impact(self) -> tuple[Block, ...]:
+        figures = (self._before_after(), self._over_time(), self._blockers())
+        several = self.chapters if len(self.chapters) > 1 else ()
+        counts = [Part(f"Every count: {chapter.environment}", (chapter.counts,), folded=True) for chapter in several]
+        return (*(figure for figure in figures if figure), *counts, *self._added("Impact"))
+
+    def _before_after(self) -> Block:
+        if len(self.chapters) == 1:
+            (only,) = self.chapters
+            return Figure("before-after", charts.before_after(only.before, only.after), only.counts)
+        chart = charts.compared([chapter.compared for chapter in self.chapters], headline(self.chapters))
+        return Figure("before-after", chart, blocked(self.chapters))
+
+    def _over_time(self) -> Block | None:
+        lines = [chapter.line for chapter in self.chapters if chapter.line]
+        if not lines:
+            return Paragraph("Since when families are blocked is not known: see what is hidden or unknown.", "note")
+        came = sorted({chapter.moment("purpose_since") for chapter in self.chapters} - {None})  # type: ignore[type-var]
+        ended = [(line.until, "fixed") for line in lines[: history.MOST_LINES] if line.after is not None]
+        events = [*((at, "purpose came") for at in came if at), *ended]
+        rows: list[tuple[object, ...]] = [
+            (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}") for line in lines for at, count in line.points
+        ]
+        behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
+        return Figure("over-time", history.over_time(lines, events), behind)
+
+    def _blockers(self) -> Block | None:
+        families: Counter[tuple[str, ...]] = Counter()
+        for chapter in self.chapters:
+            for kind in chapter.record.get("blocked_by") or []:
+                key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
+                families[key] += kind["families"]
+        if not families:
+            return None
+        names = ("blocked_for", "purpose", "provider")
+        kinds: list[dict[str, Any]] = [
+            {**dict(zip(names, key, strict=True)), "families": count} for key, count in families.most_common()
+        ]
+        rows: list[tuple[object, ...]] = [(*key, f"{count:,}") for key, count in families.most_common()]
+        behind = table("blocked for|by a thread of purpose|and provider|families", rows, numbers="families")
+        return Figure("blockers", charts.blockers(kinds), behind)
+
+    def _root_cause(self) -> tuple[Block, ...]:
+        guards = [row for chapter in self.chapters for row in chapter.guards]
+        seen: Block = Paragraph("No look got to the catalog.", "note")
+        if guards:
+            seen = table("environment|moment|guard state|definition|flags", guards, code="definition")
+        worked = next(((c, c.example) for c in self.chapters if c.example), None)
+        blocks: list[Block] = [Paragraph(_CAUSE), Part("The guard, before and after", (seen,))]
+        if worked and worked[1]:
+            chapter, threads = worked
+            whose = f"Root {chapter.record['example']['root']}, user {chapter.record['example']['owner']}."
+            blocks.append(
+                Part(f"One family, thread by thread: {chapter.environment}", (Paragraph(whose, "note"), threads))
+            )
+        return (*blocks, *self._added("Root cause"))
+
+    def _resolution(self) -> tuple[Block, ...]:
+        several = len(self.chapters) > 1
+        parts = (Part(chapter.environment, tuple(_done(chapter)), folded=several) for chapter in self.chapters)
+        return (*parts, *self._added("Resolution"))
+
+    def _left(self) -> tuple[Block, ...]:
+        looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.chapters if chapter.last}
+        if not looks:
+            return (Paragraph("What is left was not seen.", "note"), *self._added("What is left"))
+        rows: list[tuple[object, ...]] = [
+            (
+                name,
+                *(
+                    f"{n:,}"
+                    for n in (c.residual_conflicts, c.unguarded_threads, c.coexisting_families, c.active_threads)
+                ),
+            )
+            for name, c in looks.items()
+        ]
+        numbers = "residual conflicts|unguarded threads|coexisting families|active threads"
+        behind = table(f"environment|{numbers}", rows, numbers=numbers)
+        rollback = (
+            "A rollback needs every family to have one active thread at most: each coexisting family stands in its "
+            "way, from the first user on who has both a chat and a run."
+        )
+        figure = Figure("left", charts.left_behind(*looks.values()), behind)
+        return (Paragraph(_PROVIDERS), figure, Paragraph(rollback), *self._added("What is left"))
+
+    def _actions(self) -> tuple[Block, ...]:
+        rows: list[tuple[object, ...]] = [
+            (a.what, a.owner or "none named", a.due or "none named", "done" if a.done else a.lacks or "open")
+            for a in self.notes.actions
+        ]
+        rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
+        written: tuple[Block, ...] = () if self.notes.actions else self._people("Action items", "What is to be done.")
+        return (*written, *((table("action|owner|due|state", rows),) if rows else ()))
+
+    def _proposals(self) -> list[str]:
+        """What the data asks for, and nobody has decided."""
+        looks = [chapter.last for chapter in self.chapters if chapter.last]
+        conflicts, unguarded = (sum(getattr(c, w) for c in looks) for w in ("residual_conflicts", "unguarded_threads"))
+        waiting = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
+        asked = [
+            (waiting, f"Apply the fix where it is not in: {', '.join(waiting)}"),
+            (
+                conflicts,
+                f"Decide whether provider belongs into the guard: {words.plural(conflicts, 'residual conflict')}",
+            ),
+            (unguarded, f"Give {words.plural(unguarded, 'unguarded thread')} an owner, or the column a NOT NULL"),
+        ]
+        return [what for needed, what in asked if needed]
+
+    def _unknown(self) -> tuple[Block, ...]:
+        told: dict[str, list[str]] = {}
+        for chapter in self.chapters:
+            for line in chapter.unknown:
+                told.setdefault(line, []).append(chapter.environment)
+        several = len(self.chapters) > 1
+        return (Bullets((_HIDDEN, *(f"{', '.join(who)}: {line}" if several else line for line, who in told.items()))),)
+
+    def _appendix(self) -> tuple[Block, ...]:
+        queries = tuple(Code(f"{name}.sql", paths.query(name)) for name in QUERIES)
+        return (*runs(self.chapters), Part("The queries behind the figures", queries))
+
+
+_HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
+
+
+def _name(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _seen(chapter: Chapter) -> str:
+    """What was blocked before, and what is now, in words."""
+    if not chapter.before:
+        return "Nothing was seen: the run ended before its first look."
+    return words.was_and_is(chapter.before, chapter.after)
+
+
+def _done(chapter: Chapter) -> list[Block]:
+    """What was done in one environment, and how it was verified."""
+    blocks: list[Block] = [Paragraph(chapter.status, "failed" if chapter.failed else "plain")]
+    steps = chapter.steps
+    blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was taken."))
+    if ended := chapter.record.get("incident_ended_at"):
+        blocks.append(Paragraph(f"The incident ended at {ended}: from then on the original guard rejected nothing."))
+    for title, key in (("Verification", "verification"), ("Preflight", "preflight")):
+        if checks := chapter.checks(key):
+            told = (Bullets(tuple(chapter.told)),) if key == "verification" and chapter.told else ()
+            blocks.append(Part(title, (checks, *told), folded=key == "preflight"))
+    return blocks

@@ -1,0 +1,23 @@
+-- Question: what blocks the families under the original guard, and since when, summed up?
+-- Parameters: purpose_since (timestamptz, NULL: unknown).
+-- Columns: blocked_for; purpose and provider of the blocking threads, and how many families they block; or, where
+--          of_time is true, the last moment of an hour at which families came to be blocked, and how many those are.
+-- Order: what blocks before since when; most families first, then by name; the earliest hour first.
+WITH blocked AS (
+    SELECT wanted.purpose AS blocked_for, b.purpose, b.provider,
+           CASE WHEN b.created_at IS NOT NULL AND %(purpose_since)s::timestamptz IS NOT NULL
+                THEN greatest(b.created_at, %(purpose_since)s::timestamptz) END AS since
+    FROM (VALUES ('chat'), ('run')) AS wanted (purpose)
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id) t.purpose, t.provider, t.created_at
+        FROM public.q_threads t
+        WHERE t.is_active = true AND t.root_prompt_row_id IS NOT NULL AND t.owner_id IS NOT NULL
+          AND t.purpose IS DISTINCT FROM wanted.purpose
+        ORDER BY t.root_prompt_row_id, t.owner_id, t.created_at NULLS FIRST, t.row_id
+    ) AS b
+)
+SELECT blocked_for, purpose, provider, max(since) AS since, count(*) AS families, GROUPING(purpose) = 1 AS of_time
+FROM blocked
+GROUP BY GROUPING SETS ((blocked_for, purpose, provider), (blocked_for, date_trunc('hour', since)))
+HAVING GROUPING(purpose) = 0 OR max(since) IS NOT NULL
+ORDER BY of_time, blocked_for, CASE WHEN GROUPING(purpose) = 0 THEN -count(*) END, purpose, provider, since;
