@@ -83,6 +83,7 @@ def _dumbbells(ax: Axes, title: str, rows: Sequence[Compared]) -> Axes:
     ax.set_yticks(range(len(rows)), [row.environment for row in rows], fontsize=11)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, most * 1.45)
+    ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
     return finished(ax, title, "families")
 
 

@@ -26,7 +26,7 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     fixed = sum(chapter.is_fixed for chapter in chapters)
     return (
         f"{words.families(sum(known))} in {words.plural(len(known), 'environment')} could not start a chat; "
-        f"the fix is in, and none is blocked, in {fixed} of {len(chapters)}"
+        f"fixed in {fixed} of {len(chapters)}"
     )
 
 

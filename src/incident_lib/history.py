@@ -83,11 +83,13 @@ def _draw(ax: Axes, title: str, lines: Sequence[Line], events: Sequence[tuple[da
     times = sorted(float(date2num(at)) for at in [a for line in lines for a, _ in line.steps] + [a for a, _ in events])
     place, cut = _without_gap(times)
     most = max(line.most for line in lines)
+    height = most * 2.0
     for line, (colour, dashes) in zip(lines, STYLES, strict=False):
         x = [place(float(date2num(at))) for at, _ in line.steps]
         ax.step(x, [n for _, n in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
         label = f"{line.most:,}" if len(lines) == 1 else f"{line.environment} {line.most:,}"
-        ax.annotate(label, (x[-2], line.most), (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
+        height = min(line.most, height - most * 0.09)  # no label lies on another
+        ax.annotate(label, (x[-2], height), (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
         _end(ax, line, x[-1], colour)
     for at, what in events:
         x_at = place(float(date2num(at)))
@@ -144,7 +146,7 @@ def _axis(ax: Axes, times: Sequence[float], place: Callable[[float], float], cut
         ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
         told = f"{cut[1] - cut[0]:,.0f} days left out"
         where = ax.get_xaxis_transform()
-        ax.text((left + right) / 2, 0.4, told, transform=where, ha="center", va="center", rotation=90, color=FAINT)
+        ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
     ax.set_xticks([place(t) for t in ticks], labels)
     ax.set_xlim(begin - margin, place(times[-1]) + margin * 2)
 

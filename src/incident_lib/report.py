@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incident_lib import forms, moments, notes, paths
+from incident_lib import forms, moments, notes, paths, words
 from incident_lib.chapter import Chapter
 from incident_lib.compare import headline
 from incident_lib.errors import UsageError
@@ -51,7 +51,7 @@ class Postmortem:
                 "Status",
                 f"the fix is in, and no chat is blocked, in {fixed} of {plural(len(self.chapters), 'environment')}",
             ),
-            ("Environments", ", ".join(chapter.environment for chapter in self.chapters) or "none"),
+            ("Environments", words.some([chapter.environment for chapter in self.chapters]) or "none"),
             ("When (UTC)", self._when),
             ("Made from", f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}"),
         ]

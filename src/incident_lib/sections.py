@@ -65,22 +65,19 @@ class Sections:
         return (Prose(self.notes.text(title)),) if self.notes.text(title) else ()
 
     def _verdicts(self) -> list[Block]:
-        several = len(self.chapters) > 1
-        return [
-            Paragraph(
-                f"{chapter.environment}: {_seen(chapter)} {chapter.status}"
-                if several
-                else f"{_seen(chapter)} {chapter.status}",
-                "failed" if chapter.failed else "plain",
-            )
-            for chapter in self.chapters
-        ]
+        """What came of each environment; of many environments, of those that did not end well."""
+        if len(self.chapters) == 1:
+            return [_verdict(self.chapters[0], "")]
+        if len(self.chapters) <= MOST_TOLD:
+            return [_verdict(chapter, f"{chapter.environment}: ") for chapter in self.chapters]
+        failed = [chapter for chapter in self.chapters if chapter.failed]
+        return [Paragraph(f"{headline(self.chapters)}."), *(_verdict(c, f"{c.environment}: ") for c in failed)]
 
     def _impact(self) -> tuple[Block, ...]:
         figures = (self._before_after(), self._over_time(), self._blockers())
-        several = self.chapters if len(self.chapters) > 1 else ()
-        counts = [Part(f"Every count: {chapter.environment}", (chapter.counts,), folded=True) for chapter in several]
-        return (*(figure for figure in figures if figure), *counts, *self._added("Impact"))
+        counts = tuple(Part(chapter.environment, (chapter.counts,), folded=True) for chapter in self.chapters)
+        every = (Part("Every count of each environment", counts, folded=True),) if len(counts) > 1 else ()
+        return (*(figure for figure in figures if figure), *every, *self._added("Impact"))
 
     def _before_after(self) -> Block:
         if len(self.chapters) == 1:
@@ -198,11 +195,17 @@ class Sections:
         return (*runs(self.chapters), Part("The queries behind the figures", queries))
 
 
+MOST_TOLD = 6  # environments that the summary tells of one by one
 _HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
 
 
 def _name(title: str) -> str:
     return title.lower().replace(" ", "-")
+
+
+def _verdict(chapter: Chapter, whose: str) -> Block:
+    """What one environment's run saw and how it ended, in a sentence."""
+    return Paragraph(f"{whose}{_seen(chapter)} {chapter.status}", "failed" if chapter.failed else "plain")
 
 
 def _seen(chapter: Chapter) -> str:

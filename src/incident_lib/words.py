@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.catalog import GuardState, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from incident_lib.model import Counts
 
 MEANINGS = {
@@ -82,6 +84,12 @@ def was_and_is(before: Counts, after: Counts | None) -> str:
 def plural(number: int, word: str) -> str:
     """`1 user`, `2 users`."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Names one after the other; of many only the first, and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def families(number: int) -> str:
