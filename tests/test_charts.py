@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from incident_lib import charts
 from incident_lib.model import Counts, PerPurpose
+from incident_lib.report import charts
 
 
 def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguarded: int = 159) -> Counts:

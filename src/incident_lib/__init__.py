@@ -4,11 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from incident_lib import charts
     from incident_lib.display import counts, present, say, show, tell
     from incident_lib.incident import Incident
     from incident_lib.notebook import begin, explain, postmortem
-    from incident_lib.report import Postmortem
+    from incident_lib.report import Postmortem, charts
 
 _HOMES = {
     "Incident": "incident",
@@ -21,7 +20,7 @@ _HOMES = {
     "tell": "display",
     "Postmortem": "report",
     "postmortem": "notebook",
-    "charts": None,
+    "charts": "report",
     "tables": None,
 }
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import document, forms, pseudonyms, tables
-from incident_lib.chart import WIDTH
+from incident_lib import pseudonyms, tables
+from incident_lib.report import document, forms
+from incident_lib.report.chart import WIDTH
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-    from incident_lib.chart import Chart
-    from incident_lib.document import Block, Table
     from incident_lib.model import Counts
     from incident_lib.report import Postmortem
+    from incident_lib.report.chart import Chart
+    from incident_lib.report.document import Block, Table
 
 
 def show(chart: Chart) -> None:

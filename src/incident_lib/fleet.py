@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incident_lib import environments, moments, notes, paths, record, runner
+from incident_lib import environments, moments, paths, record, runner
 from incident_lib.errors import Failed, IncidentError, UsageError
 from incident_lib.record import Record
+from incident_lib.report import notes
 from incident_lib.runner import Ended, Job
 from incident_lib.workers import LocalProcesses
 

@@ -19,6 +19,7 @@ from incident_lib import (
     migrate,
     moments,
     probe,
+    recovery,
     tables,
     unchanged,
     verify,
@@ -178,6 +179,15 @@ class Incident(Session):
         self.note(retries=said)
         self._note_example("after")
         return said
+
+    def recovery(self) -> str:
+        """How many of the families that were blocked for chat have got one since the fix, as the table tells."""
+        if self.migration is None or self.migration.ended_at is None:
+            return "Nothing was applied, so nobody can have recovered from it."
+        with environments.reading(self.environment) as connection:
+            found = recovery.recovery(connection, self.record.folder, self.migration.ended_at)
+        self.note(recovery=found.as_record())
+        return str(found)
 
     def ask(self, question: str, **values: Any) -> pd.DataFrame:
         """Ask a question of one's own, read-only: SQL with `:name` for each value. Its answer may hold raw ids."""

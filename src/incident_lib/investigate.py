@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import ClientCursor, sql
 
-from incident_lib import guards, queries
+from incident_lib import guards, paths, queries
 from incident_lib.catalog import Catalog, Kind
 from incident_lib.model import BlockedFamily, Counts, PerPurpose
 
@@ -118,18 +118,7 @@ def write_duplicates(connection: Connection, kind: Kind, file: Path) -> None:
 def _write_csv(connection: Connection, query: str, values: Mapping[str, Any], file: Path) -> None:
     """Stream a query's rows into a file that only its owner may read, written as a whole or not at all."""
     asked = ClientCursor(connection).mogrify(queries.text(query).rstrip("; \n"), values)
-    part = file.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600, exist_ok=False)
-    try:
-        with (
-            part.open("wb") as out,
-            connection.cursor().copy(
-                sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
-            ) as copy,
-        ):
-            for chunk in copy:
-                out.write(chunk)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    rows = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
+    with paths.private_file(file) as out, connection.cursor().copy(rows) as copy:
+        for chunk in copy:
+            out.write(chunk)

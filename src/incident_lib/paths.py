@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 from incident_lib.errors import Failed
 
@@ -31,6 +32,21 @@ def query(name: str) -> str:
 def runs() -> Path:
     """The folder of all runs: `data/runs`, or where INCIDENT_RUNS points."""
     return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")
+
+
+@contextmanager
+def private_file(file: Path) -> Iterator[IO[bytes]]:
+    """A file that only its owner may read, for raw ids: written as a whole, or not at all."""
+    part = file.with_suffix(".part")
+    with writable(file.parent):
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600, exist_ok=False)
+        try:
+            with part.open("wb") as out:
+                yield out
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from incident_lib import moments
-from incident_lib.chart import AFTER, BEFORE, FAINT, INK, Chart, finished, integers
+from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, finished, integers
 from incident_lib.words import families, shown
 
 if TYPE_CHECKING:

@@ -6,16 +6,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import charts, history, paths, words
-from incident_lib.compare import blocked, comparison, headline, runs
-from incident_lib.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
-from incident_lib.timeline import timeline
+from incident_lib import paths, words
+from incident_lib.report import charts, history
+from incident_lib.report.compare import blocked, comparison, headline, runs
+from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
+from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
-    from incident_lib.chapter import Chapter
-    from incident_lib.document import Block
     from incident_lib.model import Counts
-    from incident_lib.notes import Notes
+    from incident_lib.report.chapter import Chapter
+    from incident_lib.report.document import Block
+    from incident_lib.report.notes import Notes
 
 QUERIES = ("counts", "blocked", "blockers", "family", "guards", "checksum", "own_versions")
 _CAUSE = (

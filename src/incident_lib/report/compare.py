@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib import charts, words
-from incident_lib.document import table
+from incident_lib import words
 from incident_lib.model import PURPOSES
+from incident_lib.report import charts
+from incident_lib.report.document import table
 
 if TYPE_CHECKING:
-    from incident_lib.chapter import Chapter
-    from incident_lib.document import Table
+    from incident_lib.report.chapter import Chapter
+    from incident_lib.report.document import Table
 
 MOMENTS = ("before", "after")
 

@@ -7,16 +7,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, pseudonyms
-from incident_lib.document import Figure, Part
 from incident_lib.errors import UsageError
+from incident_lib.report.document import Figure, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from incident_lib.chart import Chart
-    from incident_lib.document import Block
     from incident_lib.report import Postmortem
+    from incident_lib.report.chart import Chart
+    from incident_lib.report.document import Block
 
 
 def html(post: Postmortem, *, themed: bool = True) -> str:

@@ -101,7 +101,7 @@ def read(file: Path | None = None) -> Notes:
 
 def template() -> str:
     """A file of notes in which nothing is written yet."""
-    return files(__package__).joinpath("templates", "notes.md").read_text("utf-8")
+    return files("incident_lib").joinpath("templates", "notes.md").read_text("utf-8")
 
 
 @dataclass

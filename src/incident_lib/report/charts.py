@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finished
+from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finished
 from incident_lib.words import families, plural, shown
 
 if TYPE_CHECKING:

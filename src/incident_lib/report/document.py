@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from incident_lib.chart import Chart
+    from incident_lib.report.chart import Chart
 
 
 @dataclass(frozen=True)

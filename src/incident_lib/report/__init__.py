@@ -7,19 +7,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incident_lib import forms, moments, notes, paths, words
-from incident_lib.chapter import Chapter
-from incident_lib.compare import headline
+from incident_lib import moments, paths, words
 from incident_lib.errors import UsageError
-from incident_lib.notes import Notes
 from incident_lib.record import Record, latest
-from incident_lib.sections import Sections
+from incident_lib.report import forms, notes
+from incident_lib.report.chapter import Chapter
+from incident_lib.report.compare import headline
+from incident_lib.report.notes import Notes
+from incident_lib.report.sections import Sections
 from incident_lib.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.document import Section
+    from incident_lib.report.document import Section
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from incident_lib import moments
-from incident_lib.document import Bullets, Paragraph, table
-from incident_lib.notes import Event
 from incident_lib.record import status
+from incident_lib.report.document import Bullets, Paragraph, table
+from incident_lib.report.notes import Event
 from incident_lib.words import families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from incident_lib.chapter import Chapter
-    from incident_lib.document import Block
-    from incident_lib.notes import Notes
+    from incident_lib.report.chapter import Chapter
+    from incident_lib.report.document import Block
+    from incident_lib.report.notes import Notes
 
 SERVER, HERE = "the server's clock", "the clock where it ran"
 MOST_IN_FULL = 3  # environments whose every step is a row

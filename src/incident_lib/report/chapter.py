@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import charts, moments, words
-from incident_lib.document import table
-from incident_lib.history import Line
+from incident_lib import moments, words
 from incident_lib.model import Counts
 from incident_lib.record import Contents, status
+from incident_lib.report import charts
+from incident_lib.report.document import table
+from incident_lib.report.history import Line
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from incident_lib.document import Table
+    from incident_lib.report.document import Table
 
 _STATUS = {
     "succeeded": "The run succeeded.",
@@ -194,6 +195,9 @@ class Chapter:
         said = [f"Probe, rolled back: {probe}." for probe in self.record.get("probes", [])]
         if self.record.get("retries"):
             said.append(f"The demo's clients: {self.record['retries']}")
+        if recovery := self.record.get("recovery"):
+            at = moments.shown(moments.read(recovery["at"]))
+            said.append(f"Recovered: {recovery['recovered']:,} of {recovery['blocked']:,} families had a chat by {at}.")
         if self.record.get("unchanged"):
             said.append(f"Threads left as they were: {self.record['unchanged']}")
         return said
