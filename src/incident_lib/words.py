@@ -92,6 +92,11 @@ def some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
+def server(version: int | None) -> str:
+    """`PostgreSQL 18.4`, of a server_version_num."""
+    return f"PostgreSQL {version // 10000}.{version % 10000}" if version else "not seen"
+
+
 def families(number: int) -> str:
     """`1 family`, `2 families`."""
     return f"{number:,} {'family' if number == 1 else 'families'}"
@@ -101,6 +106,11 @@ def plan_command(target: Kind, environment: str = "") -> str:
     """The command that shows the way to a guard."""
     named = f" --env {environment}" if environment else ""
     return f"incident plan{named}{' --rollback' if target is Kind.ORIGINAL else ''}"
+
+
+def span(seconds: float) -> str:
+    """A short time as people read it: `11 ms`, `1.5 s`."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"
 
 
 def size(number: int) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from incident_lib import moments, paths, words
 from incident_lib.errors import UsageError
@@ -29,6 +31,7 @@ class Postmortem:
 
     chapters: tuple[Chapter, ...]
     notes: Notes
+    claims: dict[str, Any] | None = None  # of the fix plan, as `incident claims` tested them
 
     @property
     def title(self) -> str:
@@ -79,7 +82,7 @@ class Postmortem:
     @cached_property
     def sections(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
-        return Sections(self.chapters, self.notes).all()
+        return Sections(self.chapters, self.notes, self.claims).all()
 
     def section(self, name: str) -> Section:
         """One section, by its name.
@@ -122,7 +125,7 @@ def postmortem(environment: str = "", run: str = "") -> Postmortem:
 
 
 def read(folders: Sequence[Path], notes_file: Path | None = None) -> Postmortem:
-    """The postmortem over these run folders, in their order.
+    """The postmortem over these run folders, in their order, with the evidence that lies beside them.
 
     Args:
         folders: of runs.
@@ -131,5 +134,21 @@ def read(folders: Sequence[Path], notes_file: Path | None = None) -> Postmortem:
     Raises:
         UsageError: a folder holds no run record, or the notes cannot be read.
     """
-    chapters = tuple(Chapter(Record(folder).read(), folder.name) for folder in folders)
-    return Postmortem(chapters, notes.read(notes_file))
+    chapters = tuple(
+        Chapter(Record(folder).read(), folder.name, _beside(folder, "rehearsal.json", above=1)) for folder in folders
+    )
+    claims = next(filter(None, (_beside(folder, "claims.json", above=2) for folder in folders)), None)
+    return Postmortem(chapters, notes.read(notes_file), claims)
+
+
+def _beside(folder: Path, name: str, *, above: int) -> dict[str, Any] | None:
+    """What a file of evidence tells: that of the run's own folder, or of one of the folders above it."""
+    for place in (folder.absolute(), *folder.absolute().parents[:above]):
+        if (file := place / name).exists():
+            try:
+                return dict(json.loads(file.read_text("utf-8")))
+            except (OSError, ValueError, TypeError):
+                raise UsageError(
+                    f"{os.path.relpath(file)} cannot be read.", "It is no JSON.", "Make it anew, or remove it."
+                ) from None
+    return None

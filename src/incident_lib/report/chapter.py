@@ -36,6 +36,7 @@ class Chapter:
 
     record: Contents
     folder: str
+    rehearsal: Contents | None = None  # what had been told of it beforehand
 
     @property
     def environment(self) -> str:

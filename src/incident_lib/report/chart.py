@@ -91,7 +91,8 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
 
 def finished(ax: Axes, title: str, unit: str) -> Axes:
     """The look that all charts share: the conclusion to the left, the unit under the axis, no frame."""
-    cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    if title:
+        cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_xlabel(unit, loc="left", color=FAINT)
     ax.tick_params(length=0, colors=FAINT)
     ax.tick_params(axis="y", labelcolor=INK)

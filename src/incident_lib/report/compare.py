@@ -65,7 +65,7 @@ def runs(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
             c.record["started_at"],
             c.record["finished_at"] or "–",
             c.ended or "succeeded",
-            _server(c),
+            words.server(c.record["server_version"]),
         )
         for c in chapters
     ]
@@ -82,8 +82,3 @@ def runs(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
         table("environment|run|started (UTC)|finished (UTC)|outcome|server", ran),
         table("environment|notebooks|commit|versions", made),
     )
-
-
-def _server(chapter: Chapter) -> str:
-    number = chapter.record["server_version"]
-    return f"PostgreSQL {number // 10000}.{number % 10000}" if number else "not seen"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, cast
 
 from incident_lib import moments
 from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, finished, integers
+from incident_lib.report.timescale import TimeScale
 from incident_lib.words import families, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+DAY = timedelta(days=1)
 MOST_LINES = 4
 # Told apart by colour, and in grey by their dashes.
 STYLES = ((BEFORE, "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
@@ -53,11 +57,20 @@ class Line:
         return f"{self.environment}: {count:,} at {moments.shown(first)}, {self.most:,} at last{unknown}; {ended}."
 
 
-def over_time(lines: Sequence[Line], events: Sequence[tuple[datetime, str]]) -> Chart:
-    """The families blocked for chat over time, by environment, with the events that matter marked."""
+def over_time(
+    lines: Sequence[Line], events: Sequence[tuple[datetime, str]], attempts: Sequence[tuple[datetime, int]] = ()
+) -> Chart:
+    """The families blocked for chat over time, by environment, with the events that matter marked.
+
+    Args:
+        lines: of the environments.
+        events: what happened when.
+        attempts: how many failed attempts the servers' logs have, by hour or day; they are drawn below.
+    """
     drawn = sorted(lines, key=lambda line: -line.most)[:MOST_LINES]
     title = _title(drawn[0], alone=len(lines) == 1)
-    alt = f"{title}. " + " ".join(line.told for line in drawn)
+    tried = f" Failed attempts in the servers' logs: {sum(count for _, count in attempts):,}." if attempts else ""
+    alt = f"{title}. " + " ".join(line.told for line in drawn) + tried
     caption = (
         "Of the families that were blocked when they were looked at: how many had been blocked by each moment. "
         "Those that had freed themselves before are in no record."
@@ -66,7 +79,17 @@ def over_time(lines: Sequence[Line], events: Sequence[tuple[datetime, str]]) -> 
         caption += f" Since when is unknown of {unknown:,} more."
     if len(lines) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
-    return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn, events), height=3.4)
+    if attempts:
+        caption += " Below: the attempts that the guard rejected, by day, as the servers' logs have them."
+    days = _by_day(attempts)
+    return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn, events, days), height=4.6 if days else 3.4)
+
+
+def _by_day(attempts: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
+    counts: Counter[datetime] = Counter()
+    for at, count in attempts:
+        counts[at.replace(hour=0, minute=0, second=0, microsecond=0)] += count
+    return sorted(counts.items())
 
 
 def _title(line: Line, *, alone: bool) -> str:
@@ -77,85 +100,88 @@ def _title(line: Line, *, alone: bool) -> str:
     return f"{families(line.total)}{where} were blocked in the end, the first on {first:%Y-%m-%d}"
 
 
-def _draw(ax: Axes, title: str, lines: Sequence[Line], events: Sequence[tuple[datetime, str]]) -> Axes:
-    from matplotlib.dates import date2num
-
-    times = sorted(float(date2num(at)) for at in [a for line in lines for a, _ in line.steps] + [a for a, _ in events])
-    place, cut = _without_gap(times)
-    most = max(line.most for line in lines)
-    height = most * 2.0
+def _draw(
+    ax: Axes,
+    title: str,
+    lines: Sequence[Line],
+    events: Sequence[tuple[datetime, str]],
+    days: Sequence[tuple[datetime, int]],
+) -> Axes:
+    moments = [at for line in lines for at, _ in line.steps] + [at for at, _ in events]
+    scale = TimeScale.over([*moments, *(at for at, _ in days), *(at + DAY for at, _ in days[-1:])])
+    most = height = max(line.most for line in lines)
     for line, (colour, dashes) in zip(lines, STYLES, strict=False):
-        x = [place(float(date2num(at))) for at, _ in line.steps]
-        ax.step(x, [n for _, n in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
-        label = f"{line.most:,}" if len(lines) == 1 else f"{line.environment} {line.most:,}"
-        height = min(line.most, height - most * 0.09)  # no label lies on another
-        ax.annotate(label, (x[-2], height), (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
-        _end(ax, line, x[-1], colour)
+        _line(ax, line, scale, (colour, dashes), min(line.most, height))
+        height = min(line.most, height) - round(most * 0.09)  # no label lies on another
+    if len(lines) > 1:
+        for text, line in zip(ax.texts, lines, strict=False):
+            text.set_text(f"{line.environment} {text.get_text()}")
     for at, what in events:
-        x_at = place(float(date2num(at)))
-        ax.axvline(x_at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
-        ax.annotate(what, (x_at, most * 1.24), (4, 0), textcoords="offset points", fontsize=9, color=INK, va="top")
-    _axis(ax, times, place, cut)
+        ax.axvline(scale.at(at), color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
+        where = (scale.at(at), most * 1.24)
+        ax.annotate(what, where, (4, 0), textcoords="offset points", fontsize=9, color=INK, va="top")
     ax.set_ylim(0, most * 1.26)
-    ax.yaxis.set_major_locator(integers())
-    ax.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    finished(ax, title, f"time (UTC), from {lines[0].points[0][0]:%Y-%m-%d}")
-    ax.set_ylabel("families blocked for chat", color=FAINT, loc="bottom")
-    ax.lines[-1].remove()  # the line at zero: there is no zero in time
-    ax.axhline(0, color=FAINT, linewidth=0.8)
+    _counted(ax, title, "families blocked for chat")
+    scale.under(ax)
+    since = f"time (UTC), from {num_day(scale.times[0])}"
+    if days:
+        _attempts(ax, days, scale).set_xlabel(since, loc="left", color=FAINT)
+        ax.set_xlabel("")
+        ax.tick_params(axis="x", labelbottom=False)
+    else:
+        ax.set_xlabel(since, loc="left", color=FAINT)
     return ax
 
 
-def _end(ax: Axes, line: Line, x: float, colour: str) -> None:
-    """Where the line ends: at what was after; or, full, at a look that saw no end."""
-    if line.after is None:
-        ax.plot(x, line.most, "o", color=colour, clip_on=False)
-    else:
-        ax.plot(x, line.after, "o", color=AFTER, markeredgecolor=colour, clip_on=False)
-        ax.annotate(f"{line.after:,}", (x, line.after), (8, 3), textcoords="offset points", fontsize=10, color=INK)
-
-
-def _without_gap(times: Sequence[float]) -> tuple[Callable[[float], float], tuple[float, float] | None]:
-    """Where on the axis a time lies, when a gap of more than half of all time is cut short; and that gap."""
-    width, start, end = max(((b - a, a, b) for a, b in itertools.pairwise(times)), default=(0.0, 0.0, 0.0))
-    whole = times[-1] - times[0]
-    if width <= whole / 2 or whole == width:
-        return lambda time: time, None
-    kept = (whole - width) * 0.2
-
-    def place(time: float) -> float:
-        if time <= start:
-            return time
-        return start + kept * min(1.0, (time - start) / width) + max(0.0, time - end)
-
-    return place, (start, end)
-
-
-def _axis(ax: Axes, times: Sequence[float], place: Callable[[float], float], cut: tuple[float, float] | None) -> None:
-    """Dates under the axis; where time was cut, how much of it."""
+def num_day(time: float) -> str:
+    """The day of a time as matplotlib counts it."""
     from matplotlib.dates import num2date
 
-    begin, end = times[0], cut[0] if cut else times[-1]
-    margin = (place(times[-1]) - begin or 1.0) * 0.04
-    ticks = _dates(begin, end)
-    spelled = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
-    labels = [f"{num2date(t):{spelled}}" for t in ticks]
-    if cut:
-        ticks, labels = [*ticks, times[-1]], [*labels, f"{num2date(times[-1]):%Y-%m-%d}"]
-        left, right = map(place, cut)
-        ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
-        told = f"{cut[1] - cut[0]:,.0f} days left out"
-        where = ax.get_xaxis_transform()
-        ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
-    ax.set_xticks([place(t) for t in ticks], labels)
-    ax.set_xlim(begin - margin, place(times[-1]) + margin * 2)
+    return f"{num2date(time):%Y-%m-%d}"
 
 
-def _dates(begin: float, end: float) -> list[float]:
-    """A few round moments between two, none so close to the next that their names would touch."""
-    from matplotlib.dates import AutoDateLocator, num2date
+def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height: float) -> None:
+    """One environment's line, with its number at the height that is free."""
+    colour, dashes = style
+    x = [scale.at(at) for at, _ in line.steps]
+    ax.step(x, [count for _, count in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
+    where = (x[-2], height)
+    ax.annotate(f"{line.most:,}", where, (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
+    if line.after is None:
+        ax.plot(x[-1], line.most, "o", color=colour, clip_on=False)
+        return
+    ax.plot(x[-1], line.after, "o", color=AFTER, markeredgecolor=colour, clip_on=False)
+    told = f"{line.after:,}"
+    ax.annotate(told, (x[-1], line.after), (8, 3), textcoords="offset points", fontsize=10, color=INK)
 
-    found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
-    within = [float(t) for t in found if begin <= t <= end]
-    least = (end - begin) / 10
-    return [t for t, following in itertools.pairwise([*within, end + 2 * least]) if following - t > least]
+
+def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) -> Axes:
+    """The failed attempts of each day, below and on the same axis of time."""
+    whole = ax.get_subplotspec()
+    if whole is None:  # drawn freely: there is no place that could be shared
+        below = ax.inset_axes((0, -0.8, 1, 0.5))
+    else:
+        upper, lower = whole.subgridspec(2, 1, height_ratios=(5, 3))
+        ax.set_subplotspec(upper)
+        below = cast("Figure", ax.figure).add_subplot(lower, facecolor="none")
+    left = [scale.at(at) for at, _ in days]
+    widths = [scale.at(at + DAY) - begin for begin, (at, _) in zip(left, days, strict=True)]
+    below.bar(left, [count for _, count in days], width=[0.86 * width for width in widths], align="edge", color=BEFORE)
+    at, most = max(days, key=lambda day: day[1])
+    where = (scale.at(at) + widths[0] / 2, most)
+    below.annotate(f"{most:,}", where, (0, 2), textcoords="offset points", ha="center", fontsize=10, color=INK)
+    below.set_ylim(0, most * 1.25)
+    _counted(below, "", "failed a day")
+    scale.under(below)
+    below.set_xlim(ax.get_xlim())
+    return below
+
+
+def _counted(ax: Axes, title: str, unit: str) -> None:
+    """The look of a chart whose counts go upwards."""
+    finished(ax, title, "")
+    ax.lines[-1].remove()  # the line at zero: there is no zero in time
+    ax.axhline(0, color=FAINT, linewidth=0.8)
+    ax.set_ylabel(unit, color=FAINT, loc="bottom")
+    ax.yaxis.set_major_locator(integers())
+    ax.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")

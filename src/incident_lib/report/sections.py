@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, words
-from incident_lib.report import charts, history
+from incident_lib.report import charts, evidence, history
 from incident_lib.report.compare import blocked, comparison, headline, runs
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
 from incident_lib.report.timeline import timeline
@@ -39,6 +39,7 @@ class Sections:
 
     chapters: tuple[Chapter, ...]
     notes: Notes
+    claims: dict[str, Any] | None
 
     def all(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
@@ -49,6 +50,7 @@ class Sections:
             Section("detection", "Detection", self._people("Detection", "Who noticed, how, and after how long.")),
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
+            Section("claims", "The fix plan's claims, tested", evidence.claims(self.claims)),
             Section("environments", "Environments compared", (comparison(self.chapters),)),
             Section("left", "What is left", self._left()),
             *(Section(_name(title), title, self._people(title, "")) for title in _HUMAN),
@@ -134,7 +136,7 @@ class Sections:
     def _resolution(self) -> tuple[Block, ...]:
         several = len(self.chapters) > 1
         parts = (Part(chapter.environment, tuple(_done(chapter)), folded=several) for chapter in self.chapters)
-        return (*parts, *self._added("Resolution"))
+        return (*parts, *evidence.recovered(self.chapters), *self._added("Resolution"))
 
     def _left(self) -> tuple[Block, ...]:
         looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.chapters if chapter.last}
@@ -157,7 +159,10 @@ class Sections:
             "way, from the first user on who has both a chat and a run."
         )
         figure = Figure("left", charts.left_behind(*looks.values()), behind)
-        return (Paragraph(_PROVIDERS), figure, Paragraph(rollback), *self._added("What is left"))
+        several = len(self.chapters) > 1
+        found = ((chapter.environment, tuple(evidence.remains(chapter))) for chapter in self.chapters)
+        parts = [Part(name, blocks, folded=several) for name, blocks in found if blocks]
+        return (Paragraph(_PROVIDERS), figure, *parts, Paragraph(rollback), *self._added("What is left"))
 
     def _actions(self) -> tuple[Block, ...]:
         rows: list[tuple[object, ...]] = [
@@ -227,4 +232,4 @@ def _done(chapter: Chapter) -> list[Block]:
         if checks := chapter.checks(key):
             told = (Bullets(tuple(chapter.told)),) if key == "verification" and chapter.told else ()
             blocks.append(Part(title, (checks, *told), folded=key == "preflight"))
-    return blocks
+    return [*blocks, *evidence.rehearsed(chapter)]

@@ -1,0 +1,101 @@
+"""The chart of the tested claims: how long writes took while the guard was changed. From `claims.json` alone."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, cast
+
+from incident_lib.report.chart import FAINT, INK, Chart
+from incident_lib.words import plural, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's vermillion, black and blue; where they lie over each other, and in grey, the kinds of line tell.
+THEIRS = (("#D55E00", (0, (4, 1.5))), ("#000000", (0, (1, 2.2))))
+OURS = ("#0072B2", "solid")
+BAND, GRID = "#F3F3F3", "#E2E2E2"
+
+Way = dict[str, Any]
+
+
+def write_latency(claims: dict[str, Any]) -> Chart:
+    """How long the writes took that were due before, while and after the guard was changed, way by way.
+
+    Args:
+        claims: the contents of a claims.json.
+    """
+    ways = claims["latency"]["ways"]
+    title = _conclusion(ways)
+    caption = (
+        "Each line is the longest of the writes that were due within 50 ms: from the moment a user asked for it to its "
+        "answer. Shaded: while a reader's transaction was open."
+    )
+    alt = f"{title}. " + " ".join(f"{_told(way)}; over after {span(way['end'])}." for way in ways)
+    return Chart(title, caption, alt, lambda ax: _draw(ax, title, ways), height=3.6)
+
+
+def _conclusion(ways: Sequence[Way]) -> str:
+    theirs, ours = (max(way["longest_ms"] for way in ways if way["ours"] is whose) for whose in (False, True))
+    return f"A write took up to {_span(theirs)} under the plan's SQL, up to {_span(ours)} under ours"
+
+
+def _told(way: Way) -> str:
+    """What is said of one way, in the picture and in its place."""
+    name = f"{way['name'][0].upper()}{way['name'][1:]}"
+    admitted = f", {plural(way['duplicates'], 'duplicate')} let in" if way["duplicates"] else ""
+    return f"{name}: up to {_span(way['longest_ms'])}{admitted}"
+
+
+def _span(milliseconds: float) -> str:
+    return span(milliseconds / 1000)
+
+
+def _draw(ax: Axes, title: str, ways: Sequence[Way]) -> Axes:
+    """A line for each way, its name beside it; no legend."""
+    most = max(ms for way in ways for _, ms in way["points"]) / 1000
+    _mark_reader(ax, ways, most)
+    for place, (way, (colour, style)) in enumerate(_styled(ways)):
+        moments, longest = zip(*((at, ms / 1000) for at, ms in way["points"]), strict=True)
+        ax.plot(moments, longest, color=colour, linestyle=style, linewidth=2.2)
+        _name(ax, way, colour, style, most, place)
+    cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    ax.set_title("seconds that a write took", loc="left", fontsize=10, color=FAINT)
+    ax.set_xlabel("seconds since the change began", loc="left", color=FAINT)
+    ax.set_ylim(-0.02 * most, 1.16 * most)
+    ax.locator_params(nbins=5)
+    ax.tick_params(length=0, colors=FAINT)
+    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.margins(x=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _mark_reader(ax: Axes, ways: Sequence[Way], most: float) -> None:
+    """Shade the time in which a reader's transaction was open, whatever the way."""
+    begin, end = (min(way["reader"][side] for way in ways) for side in (0, 1))
+    ax.axvspan(begin, end, color=BAND, linewidth=0, zorder=0)
+    ax.text(end, 1.09 * most, "a reader's transaction is open  ", ha="right", va="center", fontsize=9, color=INK)
+
+
+def _styled(ways: Sequence[Way]) -> Iterator[tuple[Way, tuple[str, Any]]]:
+    theirs = cycle(THEIRS)
+    return ((way, OURS if way["ours"] else next(theirs)) for way in ways)
+
+
+def _name(ax: Axes, way: Way, colour: str, style: Any, most: float, place: int) -> None:
+    """Name a line, after a piece of it: above it where it is low, else beside its slope, each lower than the last."""
+    longest, beside = way["longest_ms"] / 1000, (0.92 - 0.17 * place) * most
+    low = longest < 0.2 * most
+    x, y = (0.04, longest + 0.06 * most) if low else (_falls_below(way, beside) + 0.12, beside)
+    ax.hlines(y, x, x + 0.09, colors=colour, linestyles=style, linewidth=2.2)
+    ax.text(x + 0.11, y, _told(way), color=INK, fontsize=10.5, va="center_baseline")
+
+
+def _falls_below(way: Way, seconds: float) -> float:
+    """The last moment at which a write took that long."""
+    return max((at for at, ms in way["points"] if ms / 1000 >= seconds), default=0.0)

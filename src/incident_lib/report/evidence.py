@@ -1,0 +1,130 @@
+"""The parts of the report that evidence fills: recovery, rehearsal, the plan's claims, and what the fix leaves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from incident_lib import moments, words
+from incident_lib.report.claimchart import write_latency
+from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, table
+from incident_lib.report.recovered import recovered as recovered_chart
+
+if TYPE_CHECKING:
+    from incident_lib.report.chapter import Chapter
+    from incident_lib.report.document import Block
+
+
+def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
+    """How many of the blocked families have got a chat since the fix, and how soon."""
+    found = [(chapter.environment, chapter.record["recovery"]) for chapter in chapters if "recovery" in chapter.record]
+    if not found:
+        return [Paragraph("Whether users recovered was not looked at: `incident watch` does.", "note")]
+    rows: list[tuple[object, ...]] = [
+        (name, f"{r['blocked']:,}", f"{r['recovered']:,}", f"{r['blocked'] - r['recovered']:,}", _moment(r["at"]))
+        for name, r in found
+    ]
+    columns = "environment|blocked at the fix|have a chat since|not yet|looked at (UTC)"
+    behind = table(columns, rows, numbers="blocked at the fix|have a chat since|not yet")
+    drawn = [(name, r) for name, r in found if r["over_time"]]
+    return [Figure("recovered", recovered_chart(drawn), behind)] if drawn else [behind]
+
+
+def rehearsed(chapter: Chapter) -> list[Block]:
+    """What a rehearsal on a copy had told, beside what then happened."""
+    told = chapter.rehearsal
+    if told is None:
+        return []
+    clients = told["clients"]
+    rows: list[tuple[object, ...]] = [
+        ("it will work" if told["works"] else "it will NOT work", told["why"], _then(chapter)),
+        ("server", words.server(told["rehearsal_version"]), words.server(chapter.record["server_version"])),
+        (
+            "active threads",
+            f"{told['active_threads']:,}",
+            f"{chapter.before.active_threads:,}" if chapter.before else "–",
+        ),
+        ("the build", _build(told), _step(chapter, "build")),
+        (
+            "clients",
+            f"{clients['writes']:,} writes, the slowest {clients['longest_stall'] * 1000:.0f} ms",
+            "not ours to measure",
+        ),
+        ("rollback", told["rollback"]["why"], "–"),
+    ]
+    compared = table("|rehearsed|then", rows)
+    told_at = Paragraph(
+        f"Rehearsed {_moment(told['rehearsed_at'])} on a copy of what the guards see; nothing was written there."
+    )
+    waits = [f"{check['name']}: {check['seen']}" for check in told["waits"]] + list(told["not_reproduced"])
+    return [Part("Rehearsal", (told_at, compared, *((Bullets(tuple(waits)),) if waits else ())))]
+
+
+def _then(chapter: Chapter) -> str:
+    return chapter.ended or ("it worked" if chapter.is_fixed else "it did not end in the fixed guard alone")
+
+
+def _build(told: dict[str, Any]) -> str:
+    per_million = told["build_seconds_per_million"]
+    return "too few threads to tell" if per_million is None else f"{per_million:.2f} s a million active threads"
+
+
+def _step(chapter: Chapter, name: str) -> str:
+    took = [step["seconds"] for step in chapter.record["steps"] if step["name"] == name]
+    return f"{took[0]:.3f} s" if took else "no such step"
+
+
+def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
+    """The fix plan's claims, how each was tested, and the verdict."""
+    if found is None:
+        return (Paragraph("The plan's claims have not been tested here: `incident claims` does.", "note"),)
+    rows: list[tuple[object, ...]] = [(c["claim"], c["verdict"], c["result"], c["how"]) for c in found["claims"]]
+    verdicts = [claim["verdict"] for claim in found["claims"]]
+    counted = "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
+    server = words.server(found["server_version"])
+    when = f"Tested {_moment(found['tested_at'])} on {server}, on scratch databases with writers: {counted}."
+    ways = found["latency"]["ways"]
+    waited: list[tuple[object, ...]] = [
+        (way["name"], f"{way['end']:,.2f}", f"{way['longest_ms']:,.0f}", f"{way['duplicates']:,}") for way in ways
+    ]
+    numbers = "took (s)|longest write (ms)|duplicates let in"
+    figure = Figure("claims", write_latency(found), table(f"way|{numbers}", waited, numbers=numbers))
+    return (Paragraph(when), table("the plan's claim|verdict|what came out|how it was tested", rows), figure)
+
+
+def remains(chapter: Chapter) -> list[Block]:
+    """What the fix leaves in one environment, by provider, and the guard that would settle it."""
+    found = chapter.record.get("remains")
+    if found is None:
+        return []
+    rows: list[tuple[object, ...]] = [
+        (kind["provider"] or "no provider", f"{kind['active_threads']:,}", f"{kind['families']:,}")
+        for kind in found["by_provider"]
+    ]
+    numbers = "active threads|families"
+    blocks: list[Block] = [table(f"residual conflicts of provider|{numbers}", rows, numbers=numbers)] if rows else []
+    if worked := found["worked"]:
+        threads: list[tuple[object, ...]] = [
+            (t["created_at"] or "unknown", t["purpose"], t["provider"] or "none", "yes" if t["is_active"] else "no")
+            for t in worked["threads"]
+        ]
+        family = table("created (UTC)|purpose|provider|active", threads)
+        blocks.append(Part("One such family", (Paragraph(_worked(worked)), family)))
+    nobody = f"No client's lookup finds {words.plural(found['without_provider'], 'active thread')} without a provider."
+    proposal = found["proposal"]
+    settled = "Proposed, not applied: a guard per provider and purpose, for which NULLs are equal."
+    settle = (
+        Paragraph(f"{settled} {proposal['told']}"),
+        Code("The guard that would settle it", f"{proposal['sql']};\n"),
+    )
+    return [*blocks, Paragraph(nobody), Part("What would settle it", settle)]
+
+
+def _worked(worked: dict[str, Any]) -> str:
+    return (
+        f"A {worked['purpose']} thread of {worked['held_by'] or 'no provider'} is active: under the fixed guard, too, "
+        f"a client that asks for one of {worked['asked_for']} is rejected."
+    )
+
+
+def _moment(spelled: str) -> str:
+    return moments.shown(moments.read(spelled))

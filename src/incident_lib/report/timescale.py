@@ -1,0 +1,87 @@
+"""The axis of time: in UTC, with a gap that says nothing cut short, and marked as such."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from incident_lib.report.chart import FAINT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from matplotlib.axes import Axes
+
+KEPT = 0.2  # of what is left of the axis, for the gap
+APART = 10  # names of moments fit side by side
+
+
+@dataclass(frozen=True)
+class TimeScale:
+    """Where moments lie on an axis; the widest gap between two of them is cut short where it is most of all time."""
+
+    times: tuple[float, ...]  # days, in order, as matplotlib counts them
+
+    @classmethod
+    def over(cls, moments: Iterable[datetime]) -> TimeScale:
+        """The axis over these moments."""
+        from matplotlib.dates import date2num
+
+        return cls(tuple(sorted(float(date2num(at)) for at in moments)))
+
+    @cached_property
+    def gap(self) -> tuple[float, float] | None:
+        """From when to when time is cut short."""
+        whole = self.times[-1] - self.times[0]
+        width, begin, end = max(((b - a, a, b) for a, b in itertools.pairwise(self.times)), default=(0.0, 0.0, 0.0))
+        return (begin, end) if whole / 2 < width < whole else None
+
+    def at(self, moment: datetime) -> float:
+        """Where a moment lies."""
+        from matplotlib.dates import date2num
+
+        return self.place(float(date2num(moment)))
+
+    def place(self, time: float) -> float:
+        """Where a time lies: never before an earlier one."""
+        if self.gap is None or time <= self.gap[0]:
+            return time
+        begin, end = self.gap
+        kept = (self.times[-1] - self.times[0] - (end - begin)) * KEPT
+        return begin + kept * min(1.0, (time - begin) / (end - begin)) + max(0.0, time - end)
+
+    def under(self, ax: Axes) -> None:
+        """Name moments under an axis; where time was cut, say how much of it."""
+        from matplotlib.dates import num2date
+
+        begin, end = self.times[0], self.gap[0] if self.gap else self.times[-1]
+        margin = (self.place(self.times[-1]) - begin or 1.0) * 0.04
+        ticks = _round(begin, end)
+        spelled = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
+        labels = [f"{num2date(time):{spelled}}" for time in ticks]
+        if self.gap:
+            ticks, labels = [*ticks, self.times[-1]], [*labels, f"{num2date(self.times[-1]):%Y-%m-%d}"]
+            self.mark_gap(ax)
+        ax.set_xticks([self.place(time) for time in ticks], labels)
+        ax.set_xlim(begin - margin, self.place(self.times[-1]) + margin * 2)
+
+    def mark_gap(self, ax: Axes) -> None:
+        """Shade the gap, and say how long it is."""
+        if self.gap:
+            left, right = map(self.place, self.gap)
+            ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
+            told, where = f"{self.gap[1] - self.gap[0]:,.0f} days left out", ax.get_xaxis_transform()
+            ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
+
+
+def _round(begin: float, end: float) -> list[float]:
+    """A few round moments between two, none so close to the next that their names would touch."""
+    from matplotlib.dates import AutoDateLocator, num2date
+
+    found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
+    within = [float(time) for time in found if begin <= time <= end]
+    least = (end - begin) / APART
+    return [time for time, following in itertools.pairwise([*within, end + 2 * least]) if following - time > least]
