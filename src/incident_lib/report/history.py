@@ -161,9 +161,9 @@ def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) 
     if whole is None:  # drawn freely: there is no place that could be shared
         below = ax.inset_axes((0, -0.8, 1, 0.5))
     else:
-        upper, lower = whole.subgridspec(2, 1, height_ratios=(5, 3))
-        ax.set_subplotspec(upper)
-        below = cast("Figure", ax.figure).add_subplot(lower, facecolor="none")
+        grid = whole.subgridspec(2, 1, height_ratios=(5, 3))
+        ax.set_subplotspec(grid[0])
+        below = cast("Figure", ax.figure).add_subplot(grid[1], facecolor="none")
     left = [scale.at(at) for at, _ in days]
     widths = [scale.at(at + DAY) - begin for begin, (at, _) in zip(left, days, strict=True)]
     below.bar(left, [count for _, count in days], width=[0.86 * width for width in widths], align="edge", color=BEFORE)
