@@ -16,6 +16,8 @@ from incident_lib.environments import Environment
 from incident_lib.errors import Refused
 from incident_lib.model import Answer
 from incident_lib.plan import plan
+from incident_lib.rehearsal import told
+from incident_lib.rehearsal.rehearse import rehearse
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed: no command `pgbouncer`"
@@ -81,6 +83,18 @@ def test_an_investigation_works_through_a_transaction_pooler(pooled):
 def test_an_idle_transaction_pool_is_recognised_every_time(pooled):
     """However the pool hands its backends out, transaction mode is seen."""
     assert [environments.is_transaction_pooled(pooled) for _ in range(10)] == [True] * 10
+
+
+@pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
+def test_a_rehearsal_works_through_a_transaction_pooler(pooled):
+    """A rehearsal copies through any pooler, and says that the fix has to be applied past it."""
+    verdict = rehearse(pooled).verdict
+    assert verdict == told.Verdict(
+        True,
+        "On a copy of 1,408 active threads the fix went in under writes, was rolled back, and went in again. "
+        "It has to be applied past the transaction pooler: from here it is refused.",
+        "Use its session port, or the server's own address.",
+    )
 
 
 @pytest.mark.parametrize("pooled", ["session"], indirect=True)

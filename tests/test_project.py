@@ -121,10 +121,24 @@ def reached(module: str) -> set[str]:
 
 
 CONNECTED = {
-    *("environments", "guards", "investigate", "migrate", "walk", "watch", "lock", "probe"),
-    *("preflight", "queries", "demo"),
+    *("environments", "guards", "investigate", "migrate", "walk", "watch", "lock", "probe", "preflight", "queries"),
+    *(
+        "demo",
+        "scratch",
+        "remains",
+        "blockers",
+        "recovery",
+        "rehearsal.copying",
+        "rehearsal.traffic",
+        "rehearsal.stage",
+    ),
+    *("rehearsal.rehearse", "claims.traffic", "claims.ways", "claims.trials", "claims.tested"),
 }
-PURE = ["charts", "report", "record", "tables", "words", "catalog", "model", "errors", "pseudonyms", "moments", "plan"]
+PURE = [
+    *("record", "tables", "words", "catalog", "model", "errors", "pseudonyms", "moments", "plan", "paths"),
+    *(name for name in KNOWN if name.startswith("report")),
+    *("rehearsal.told", "claims.claim", "claims.told"),
+]
 
 
 @pytest.mark.parametrize("module", PURE)

@@ -244,6 +244,41 @@ def test_an_owner_who_may_create_nothing_is_stopped_before_it_begins(
     assert ran.returncode == 1
 
 
+# Rehearsals
+
+
+IT_WORKED = "On a copy of 1,408 active threads the fix went in under writes, was rolled back, and went in again."
+
+
+@of("reader", "writer")
+def test_a_role_that_may_only_read_rehearses(
+    role: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that may read, and not apply, rehearses the fix, and is told who has to apply it."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    ran = shell("rehearse", "--env", "staging")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.splitlines()[-1] == (
+        f"staging: it will work. {IT_WORKED} It has to be applied by the table's owner: from here it is refused. "
+        f"Next: {OWNER_STOP[1]}"
+    )
+
+
+@of("rls")
+def test_what_policies_hide_cannot_be_rehearsed(role: Environment) -> None:
+    """Where policies hide rows, the copy would lack them: exit code 3, before anything is begun."""
+    assert streams(shell("rehearse", "--env", "staging")) == (
+        3,
+        "",
+        message(
+            "'staging' cannot be rehearsed.",
+            "Policies hide rows from this role: the copy would lack them.",
+            RLS_STOP[1],
+        ),
+    )
+
+
 # Looking cannot write
 
 

@@ -145,6 +145,7 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
         "json": ("investigate", "--env", "staging", "--format", "json"),
         "plan": ("plan", "--env", "staging"),
         "explain": ("explain", "--env", "staging", str(pseudonyms.PLAN_ROOT), str(pseudonyms.PLAN_OWNER)),
+        "rehearse": ("rehearse", "--env", "staging"),
         "apply unconfirmed": ("apply", "--env", "staging"),
         "apply": ("apply", "--env", "staging", "--confirm", "staging"),
         "verify": ("verify", "--env", "staging", "--probe", "--confirm", "staging"),
@@ -153,6 +154,7 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
         "midway": ("apply", "--env", "midway", "--confirm", "midway"),
         **{f"{bad} {c}": (c, "--env", bad) for bad in ("wrong", "nodb", "away") for c in ("investigate", "plan")},
         **{f"{bad} check": ("env", "check", bad) for bad in ("wrong", "nodb", "away")},
+        **{f"{bad} rehearse": ("rehearse", "--env", bad) for bad in ("wrong", "nodb", "away")},
     }
     for what, words in looks.items():
         all_of_it.run(what, *words, environ=environ)
@@ -160,7 +162,7 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
     names = [word for name in runs for word in ("--env", name)]
     confirmed = ("--confirm", "staging", "--confirm", "midway")
     all_of_it.run("run", "run", *names, *confirmed, "--jobs", "2", environ=environ)
-    folders = [str(folder) for folder in sorted((all_of_it.folder / "runs").glob("*/*")) if folder.parent.name in runs]
+    folders = [str(folder) for name in runs for folder in sorted((all_of_it.folder / "runs" / name).glob("*/"))]
     all_of_it.run("report", "report", *folders, environ=environ)
 
 
@@ -183,7 +185,7 @@ def test_everything_ended_as_it_should(everything: Everything) -> None:
     }
     assert failed == {
         *("too slow", "midway", "run"),
-        *(f"{bad} {how}" for bad in ("wrong", "nodb", "away") for how in ("investigate", "plan", "check")),
+        *(f"{bad} {how}" for bad in ("wrong", "nodb", "away") for how in ("investigate", "plan", "check", "rehearse")),
     }
     assert {what for what, code in everything.codes.items() if code not in (0, 3)} == {"apply unconfirmed"}
 

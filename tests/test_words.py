@@ -171,3 +171,12 @@ def test_unknowns_are_said(hides_rows: bool, since_known: bool, more: list[str])
 def test_a_session_is_described_without_its_query(row: dict[str, object], said: str) -> None:
     """A session that others wait for is named by pid, application, state and age."""
     assert words.described(row) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 ms"), (0.0114, "11 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (1.54, "1.5 s"), (75.0, "75.0 s")],
+)
+def test_a_short_time_is_said(seconds: float, said: str) -> None:
+    """A short time is said in milliseconds, from a second on in seconds."""
+    assert words.span(seconds) == said

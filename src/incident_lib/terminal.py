@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incident_lib import words
+from incident_lib.claims.claim import Verdict
 from incident_lib.errors import Failed
 from incident_lib.model import Answer, BlockedFamily
 
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from incident_lib.runner import Ended
 
 WIDE = 2000  # columns of what is no terminal: nothing is cut or folded there
-_MARKS = {Answer.OK: "green", Answer.NOTE: "cyan", Answer.WAIT: "yellow", Answer.STOP: "bold red"}
+_MARKS: dict[str, str] = {
+    Answer.OK: "green",
+    Answer.NOTE: "cyan",
+    Answer.WAIT: "yellow",
+    Answer.STOP: "bold red",
+    Verdict.HOLDS: "green",
+    Verdict.OURS: "yellow",
+    Verdict.NO: "bold red",
+}
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -62,7 +71,7 @@ def plain(text: object) -> str:
 
 
 def _style(cell: str) -> str:
-    return _MARKS[Answer(cell)] if cell in set(Answer) else ""
+    return _MARKS.get(cell, "")
 
 
 def investigation(verdict: str, found: Investigation, families: Sequence[BlockedFamily]) -> None:
@@ -167,6 +176,13 @@ def threads(found: Sequence[Thread]) -> None:
     ]
     columns = ("thread", "created (UTC)", "purpose", "provider", "active", "blocks a new", "under the fixed guard")
     _table(columns, rows)
+
+
+def claims(found: Iterable[Mapping[str, object]]) -> None:
+    """Print the fix plan's claims: what it says, how that was tested, what came out, and the verdict."""
+    columns = {"claim": "claim", "verdict": "verdict", "source": "the plan's words", "result": "what came out"}
+    columns |= {"how": "how it was tested"}
+    _table(tuple(columns.values()), [tuple(claim[key] for key in columns) for claim in found])
 
 
 def families(rows: Sequence[Mapping[str, object]]) -> None:

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from incident_lib.cli import changing, embedded, environment, looking, running
+from incident_lib.cli import changing, claiming, embedded, environment, looking, rehearsing, running
 from incident_lib.errors import IncidentError, UsageError
 
 
@@ -35,8 +35,6 @@ def cli(env_file: str | None) -> None:
 LATER = {
     "failures": "failed attempts from server logs",
     "watch": "recovery, live",
-    "claims": "the fix plan's claims, tested",
-    "rehearse": "a rehearsal on a copy",
 }
 
 
@@ -66,6 +64,8 @@ for _command in (
     looking.sql,
     changing.apply,
     changing.rollback,
+    rehearsing.rehearse,
+    claiming.claims,
     embedded.demo,
     environment.env,
     environment.explain,

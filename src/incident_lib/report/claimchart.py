@@ -61,7 +61,9 @@ def _draw(ax: Axes, title: str, ways: Sequence[Way]) -> Axes:
     for place, (way, (colour, style)) in enumerate(_styled(ways)):
         moments, longest = zip(*((at, ms / 1000) for at, ms in way["points"]), strict=True)
         ax.plot(moments, longest, color=colour, linestyle=style, linewidth=2.2)
-        _name(ax, way, colour, style, most, place)
+        x, y = _beside(ways, way, most, place)
+        ax.hlines(y, x, x + 0.12, colors=colour, linestyles=style, linewidth=2.2)
+        ax.text(x + 0.14, y, _told(way), color=INK, fontsize=10.5, va="center_baseline")
     cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_title("seconds that a write took", loc="left", fontsize=10, color=FAINT)
     ax.set_xlabel("seconds since the change began", loc="left", color=FAINT)
@@ -87,15 +89,9 @@ def _styled(ways: Sequence[Way]) -> Iterator[tuple[Way, tuple[str, Any]]]:
     return ((way, OURS if way["ours"] else next(theirs)) for way in ways)
 
 
-def _name(ax: Axes, way: Way, colour: str, style: Any, most: float, place: int) -> None:
-    """Name a line, after a piece of it: above it where it is low, else beside its slope, each lower than the last."""
+def _beside(ways: Sequence[Way], way: Way, most: float, place: int) -> tuple[float, float]:
+    """Where a line is named, after a piece of it: above it where it is low, else right of all slopes, in turn lower."""
     longest, beside = way["longest_ms"] / 1000, (0.92 - 0.17 * place) * most
-    low = longest < 0.2 * most
-    x, y = (0.04, longest + 0.06 * most) if low else (_falls_below(way, beside) + 0.12, beside)
-    ax.hlines(y, x, x + 0.09, colors=colour, linestyles=style, linewidth=2.2)
-    ax.text(x + 0.11, y, _told(way), color=INK, fontsize=10.5, va="center_baseline")
-
-
-def _falls_below(way: Way, seconds: float) -> float:
-    """The last moment at which a write took that long."""
-    return max((at for at, ms in way["points"] if ms / 1000 >= seconds), default=0.0)
+    if longest < 0.2 * most:
+        return 0.04, longest + 0.06 * most
+    return max(at for one in ways for at, ms in one["points"] if ms / 1000 >= beside) + 0.1, beside

@@ -1,0 +1,29 @@
+-- Question: which threads do the guards see, and which others make their families ones of several providers,
+--           with no id and no text of theirs, so that a copy counts and conflicts as they do?
+-- Parameters: none. The two padded keys of HMAC-SHA256 are settings of the transaction, incident_lib.inner and .outer
+--             (hex): COPY binds no values, and a key within its text could be read in pg_stat_activity.
+-- Columns: root_prompt_row_id, owner_id (named by HMAC: equal ids stay equal), purpose, provider (the clients' own
+--          words as they stand, any other named), is_active. A thread that is not active is there only where its
+--          provider is not that of an active one of its family: that is all that decides residual conflicts.
+-- Order: none. Reads active threads once or twice, and the others once.
+WITH secret AS MATERIALIZED (
+    SELECT decode(current_setting('incident_lib.inner'), 'hex') AS inner_key,
+           decode(current_setting('incident_lib.outer'), 'hex') AS outer_key
+), seen AS (
+    SELECT root_prompt_row_id AS root, owner_id AS owner, purpose, provider, is_active
+    FROM public.q_threads WHERE is_active = true AND root_prompt_row_id IS NOT NULL
+    UNION ALL
+    SELECT t.root_prompt_row_id, t.owner_id, t.purpose, t.provider, t.is_active FROM public.q_threads t
+    WHERE t.is_active IS DISTINCT FROM true
+      AND EXISTS (SELECT FROM public.q_threads a
+                  WHERE a.root_prompt_row_id = t.root_prompt_row_id AND a.owner_id = t.owner_id
+                    AND a.is_active = true AND a.provider IS DISTINCT FROM t.provider)
+)
+SELECT encode(substr(sha256(outer_key || sha256(inner_key || uuid_send(root))), 1, 16), 'hex')::uuid,
+       encode(substr(sha256(outer_key || sha256(inner_key || uuid_send(owner))), 1, 16), 'hex')::uuid,
+       CASE WHEN purpose IN ('chat', 'run') THEN purpose::text ELSE 'purpose-' || left(encode(sha256(outer_key ||
+           sha256(inner_key || convert_to(purpose::text, getdatabaseencoding()))), 'hex'), 10) END,
+       CASE WHEN provider = 'openai' THEN provider::text ELSE 'provider-' || left(encode(sha256(outer_key ||
+           sha256(inner_key || convert_to(provider::text, getdatabaseencoding()))), 'hex'), 10) END,
+       is_active
+FROM seen, secret;
