@@ -7,6 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: run test test-slow test-all lint lab bench setup lock notebooks example clean
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
+	$(BIN)/incident claims
 	$(BIN)/incident run
 
 test: setup  ## the tests, in under three minutes
@@ -47,7 +48,8 @@ notebooks: setup  ## execute the notebooks on the demo, in place: their committe
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 example: setup  ## the demo's record, that 03_postmortem falls back to, and its report
-	runs=$$(mktemp -d) && $(BIN)/incident run --out $$runs && cp $$runs/demo/*/record.json data/demo/example/
+	runs=$$(mktemp -d) && $(BIN)/incident claims --out data/demo/example/claims.json && \
+	  $(BIN)/incident run --out $$runs && cp $$runs/demo/*/record.json data/demo/example/
 	$(BIN)/incident report data/demo/example --out data/demo/example/postmortem.html
 
 clean:  ## stop the embedded server and remove what setup made

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from incident_lib import environments, moments, paths, record, runner
+from incident_lib import attempts, environments, moments, paths, record, runner
 from incident_lib.errors import Failed, IncidentError, UsageError
 from incident_lib.record import Record
 from incident_lib.report import notes
@@ -38,6 +38,7 @@ def run(
     *,
     confirm: Sequence[str] = (),
     purpose_since: str = "",
+    log: str = "",
     resume: bool = False,
     timeout: float = ENV_TIMEOUT,
     executor: Executor | None = None,
@@ -49,6 +50,7 @@ def run(
         names: of the environments.
         confirm: the names of those that may be changed; the others are a dry run.
         purpose_since: when the column `purpose` came, ISO 8601.
+        log: the server logs of the one environment that is run, apart by spaces.
         resume: leave those alone whose latest run did what this one would.
         timeout: seconds that the run of one environment may take.
         executor: anything with the interface of `concurrent.futures.Executor`; one local process at a time
@@ -63,8 +65,9 @@ def run(
         Failed: the folder of runs cannot be written; nothing was begun.
     """
     _check(names, confirm, purpose_since)
+    _check_log(names, log)
     done = {name: _done_before(name, name in confirm) for name in names} if resume else {}
-    jobs = [_job(name, name in confirm, purpose_since, timeout) for name in names if not done.get(name)]
+    jobs = [_job(name, name in confirm, purpose_since, timeout, log) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(runner.run, job): job for job in jobs}
         try:
@@ -107,9 +110,20 @@ def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> 
         runner.parameters_of(paths.NOTEBOOKS / f"{notebook}.ipynb")
 
 
-def _job(name: str, confirmed: bool, purpose_since: str, timeout: float) -> Job:
+def _check_log(names: Sequence[str], log: str) -> None:
+    if log and len(names) != 1:
+        raise UsageError(
+            "A log belongs to one environment.",
+            f"--log is given, and {len(names)} environments are to be run.",
+            "Run that environment by itself.",
+        )
+    for name in names:
+        attempts.logs(name, log)
+
+
+def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: str) -> Job:
     kept = Record.create(name, started_by="incident run")
-    return Job(name, confirmed, purpose_since, kept.folder.resolve(), timeout)
+    return Job(name, confirmed, purpose_since, kept.folder.resolve(), timeout, log)
 
 
 def _done_before(name: str, confirmed: bool) -> Ended | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from incident_lib import (
+    attempts,
     blockers,
     clients,
     demo,
@@ -20,6 +21,7 @@ from incident_lib import (
     moments,
     probe,
     recovery,
+    remains,
     tables,
     unchanged,
     verify,
@@ -66,8 +68,9 @@ class Incident(Session):
             self.last = look(self.environment, connection)
             if moment == "before":
                 self._look_closer(connection, self.last.found.catalog)
+            left = remains.remains(connection).as_record()
         if moment == "before" or not self.dry_run:
-            self.note(**self.last.as_record(moment), unknown=self.unknown(self.last))
+            self.note(**self.last.as_record(moment), unknown=self.unknown(self.last), remains=left)
             self._note_example(moment)
         return self.last
 
@@ -93,6 +96,20 @@ class Incident(Session):
         with environments.reading(self.environment) as connection:
             threads = family.explain(connection, *self.chosen)
         self.note(example=example.as_record(self.chosen, moment, threads, self.shared_names))
+
+    def attempts(self, log: str = "") -> Styler | str:
+        """Who really tried, by the servers' logs; on the demo, without a name, by the log of its own server.
+
+        Args:
+            log: the files' names, several apart by spaces; each may be a pattern.
+        """
+        if not (files := attempts.logs(self.environment.name, log)):
+            return "No log was given: who tried is not known."
+        found = attempts.look(self.environment, files, lambda done, total: None)  # noqa: ARG005
+        self.note(failures=found)
+        if self.last:
+            self.note(unknown=self.unknown(self.last))
+        return tables.shown(tables.attempts(found))
 
     def explain(self, root: str, owner: str) -> Styler:
         """One family, thread by thread: what blocks what now, and what would under the fixed guard."""
@@ -204,4 +221,5 @@ class Incident(Session):
             look.counts,
             hides_rows=look.found.rights.hides_rows,
             since_known=self.purpose_since is not None,
+            tried_known="failures" in self.record.read(),
         )

@@ -28,6 +28,7 @@ class Job:
     purpose_since: str
     folder: Path  # of the run, with its record
     timeout: float  # seconds for all of its notebooks
+    log: str = ""  # of the environment's servers
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> Incident
         "confirm": job.environment if job.confirmed else "",
         "run": str(kept.folder.resolve()),
         "purpose_since": job.purpose_since,
+        "log": job.log,
     }
     known = parameters_of(source)
     execute, ran_into = _papermill()

@@ -71,6 +71,12 @@ def counts(**looks: Counts | None) -> pd.DataFrame:
     return frame(rows, columns).set_index("count")
 
 
+def attempts(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Failed attempts as a run record carries them: count, number (<NA> where unknown), meaning."""
+    rows = ((word.replace("_", " "), record[word], meaning) for word, meaning in words.ATTEMPTS.items())
+    return frame(rows, {"count": "str", "number": "Int64", "meaning": "str"}).set_index("count")
+
+
 def purposes(counts: Counts) -> pd.DataFrame:
     """The active threads by purpose, whatever stands in the column."""
     return frame(counts.active_by_purpose.items(), {"purpose": "str", "active_threads": "Int64"}).set_index("purpose")

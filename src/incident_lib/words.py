@@ -11,6 +11,19 @@ if TYPE_CHECKING:
 
     from incident_lib.model import Counts
 
+ATTEMPTS = {
+    "failed_attempts": "creates that the guard rejected, as the servers' logs have them",
+    "families": "families that tried, and were rejected",
+    "owners": "users that tried, and were rejected",
+    "hit_and_blocked": "families that tried, and are blocked for chat now",
+    "hit_not_blocked": "families that tried, and are not blocked for chat now",
+    "blocked_never_hit": "families that are blocked for chat now, and have not tried",
+    "got_a_chat": "families that tried, and got a chat later",
+    "without_a_chat": "families that tried, and have got none since",
+    "without_their_chat": "families that tried, and whose chats were ended: just before it, perhaps",
+    "without_threads": "families that tried, and have no thread in this table",
+}
+
 MEANINGS = {
     "families": "pairs of root prompt and user with at least one active thread",
     "active_threads": "threads that the guards see: active, with a root prompt",
@@ -134,10 +147,15 @@ def shown(number: int | None) -> str:
     return "unknown" if number is None else f"{number:,}"
 
 
-def unknowns(environment: str, counts: Counts, *, hides_rows: bool, since_known: bool) -> list[str]:
+def unknowns(
+    environment: str, counts: Counts, *, hides_rows: bool, since_known: bool, tried_known: bool = False
+) -> list[str]:
     """What this look did not see, a sentence each."""
+    who = "Who tried: a blocked family could not create a chat; whether its user tried, only the server's log tells."
+    if tried_known:
+        who = "Who tried before the logs begin or after they end, or was rejected on a server whose log was not read."
     told = [
-        "Who tried: a blocked family could not create a chat; whether its user tried, only the server's log tells.",
+        who,
         f"Threads without an owner ({counts.unguarded_threads:,}) belong to no guard: nobody is blocked there, "
         "and nothing stops duplicates.",
         f"What the fix leaves: {plural(counts.residual_conflicts, 'active thread')} in families that use several "

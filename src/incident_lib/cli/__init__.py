@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from incident_lib.cli import changing, claiming, embedded, environment, looking, rehearsing, running
+from incident_lib.cli import changing, claiming, embedded, environment, evidence, looking, rehearsing, running
 from incident_lib.errors import IncidentError, UsageError
 
 
@@ -33,7 +33,6 @@ def cli(env_file: str | None) -> None:
 
 
 LATER = {
-    "failures": "failed attempts from server logs",
     "watch": "recovery, live",
 }
 
@@ -65,6 +64,7 @@ for _command in (
     changing.apply,
     changing.rollback,
     rehearsing.rehearse,
+    evidence.failures,
     claiming.claims,
     embedded.demo,
     environment.env,

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     help="How long the run of one environment may take.",
 )
 @click.option("--dask", metavar="ADDRESS", help="Run on a distributed cluster instead (the extra `fleet`).")
+@click.option(
+    "--log", default="", metavar="FILE", help="Server logs of the one environment, apart by spaces: who tried."
+)
 @SINCE
 def run(
+    *,
     names: tuple[str, ...],
     confirm: tuple[str, ...],
     out: str | None,
@@ -46,6 +50,7 @@ def run(
     resume: bool,
     env_timeout: float,
     dask: str | None,
+    log: str,
     purpose_since: str,
 ) -> int:
     """The main job: the notebooks for each environment, then the postmortem over all of them."""
@@ -61,6 +66,7 @@ def run(
             chosen,
             confirm=confirmed,
             purpose_since=purpose_since,
+            log=log,
             resume=resume,
             timeout=env_timeout,
             executor=_cluster(dask) if dask else workers.LocalProcesses(jobs),

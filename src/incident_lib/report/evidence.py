@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import moments, words
@@ -10,8 +11,50 @@ from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part,
 from incident_lib.report.recovered import recovered as recovered_chart
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
+
+
+def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
+    """Who really tried, by the servers' logs."""
+    found = [(chapter.environment, chapter.record["failures"]) for chapter in chapters if "failures" in chapter.record]
+    if not found:
+        return [Paragraph("Who tried is not known: no server log was read.", "note")]
+    rows: list[tuple[object, ...]] = [
+        (word.replace("_", " "), *(words.shown(record[word]) for _, record in found), meaning)
+        for word, meaning in words.ATTEMPTS.items()
+    ]
+    names = "|".join(name for name, _ in found)
+    total, hit = (sum(record[word] for _, record in found) for word in ("failed_attempts", "families"))
+    told = f"{words.plural(total, 'failed attempt')} by {words.families(hit)} stand in the servers' logs."
+    orphans = (
+        f"Each attempt that was a chat's has left a conversation at the provider that nobody owns: {total:,} at most, "
+        "for the guard's key does not tell a chat from a run."
+    )
+    odd = [f"{name}: {n:,} {reason}" for name, r in found for reason, n in r["not_understood"].items()]
+    behind = table(f"count|{names}|what it counts", rows, numbers=names)
+    return [Paragraph(told), behind, Paragraph(orphans), *([Bullets(tuple(odd))] if odd else [])]
+
+
+def attempts_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
+    """The failed attempts of all environments together, by hour or by day, as far as their records tell."""
+    counts: Counter[datetime] = Counter()
+    for chapter in chapters:
+        for at, count in chapter.record.get("failures", {}).get("per_hour", []):
+            counts[moments.read(at)] += count
+    return sorted(counts.items())
+
+
+def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
+    """When the servers' logs could have told."""
+    firsts = [
+        f"{c.environment}: the first rejection that its log has is of {_moment(c.record['failures']['first'])} UTC."
+        for c in chapters
+        if c.record.get("failures", {}).get("first")
+    ]
+    return [Bullets(tuple(firsts))] if firsts else []
 
 
 def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
@@ -88,7 +131,7 @@ def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
     ]
     numbers = "took (s)|longest write (ms)|duplicates let in"
     figure = Figure("claims", write_latency(found), table(f"way|{numbers}", waited, numbers=numbers))
-    return (Paragraph(when), table("the plan's claim|verdict|what came out|how it was tested", rows), figure)
+    return (Paragraph(when), figure, table("the plan's claim|verdict|what came out|how it was tested", rows))
 
 
 def remains(chapter: Chapter) -> list[Block]:

@@ -47,7 +47,7 @@ class Sections:
             Section("summary", "Summary", (*self._verdicts(), *self._people("Summary", "What happened, in short."))),
             Section("impact", "Impact", self._impact()),
             Section("timeline", "Timeline", (*timeline(self.chapters, self.notes), *self._added("Timeline"))),
-            Section("detection", "Detection", self._people("Detection", "Who noticed, how, and after how long.")),
+            Section("detection", "Detection", self._detection()),
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
             Section("claims", "The fix plan's claims, tested", evidence.claims(self.claims)),
@@ -62,6 +62,9 @@ class Sections:
     def _people(self, title: str, hint: str) -> tuple[Block, ...]:
         text = self.notes.text(title)
         return (Prose(text),) if text else (Unwritten(hint),)
+
+    def _detection(self) -> tuple[Block, ...]:
+        return (*evidence.detected(self.chapters), *self._people("Detection", "Who noticed, how, and after how long."))
 
     def _added(self, title: str) -> tuple[Block, ...]:
         """What people added to a section that the records fill; nothing where they did not."""
@@ -80,7 +83,12 @@ class Sections:
         figures = (self._before_after(), self._over_time(), self._blockers())
         counts = tuple(Part(chapter.environment, (chapter.counts,), folded=True) for chapter in self.chapters)
         every = (Part("Every count of each environment", counts, folded=True),) if len(counts) > 1 else ()
-        return (*(figure for figure in figures if figure), *every, *self._added("Impact"))
+        return (
+            *(figure for figure in figures if figure),
+            *every,
+            Part("Who tried", tuple(evidence.attempts(self.chapters))),
+            *self._added("Impact"),
+        )
 
     def _before_after(self) -> Block:
         if len(self.chapters) == 1:
@@ -100,7 +108,7 @@ class Sections:
             (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}") for line in lines for at, count in line.points
         ]
         behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
-        return Figure("over-time", history.over_time(lines, events), behind)
+        return Figure("over-time", history.over_time(lines, events, evidence.attempts_by_hour(self.chapters)), behind)
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, ...]] = Counter()

@@ -47,6 +47,9 @@ def _story(chapter: Chapter) -> Iterator[Event]:
     if line := chapter.line:
         first, count = line.points[0]
         yield Event(first, f"{families(count)} of those blocked later for chat were blocked by now.", "q_threads")
+    for which in ("first", "last"):
+        if at := chapter.record.get("failures", {}).get(which):
+            yield Event(moments.read(at), f"The {which} attempt that the guard rejected.", "server log")
     if ended := chapter.moment("incident_ended_at"):
         what = "The incident ended: from here on the original guard rejected nothing."
         yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")

@@ -1,0 +1,51 @@
+"""Who really tried: the failed attempts of an environment's server logs, beside its threads."""
+
+from __future__ import annotations
+
+import glob
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from incident_lib import environments, failures, moments, paths
+from incident_lib.environments import DEMO
+from incident_lib.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from incident_lib.environments import Environment
+
+
+def logs(environment: str, named: str) -> list[str]:
+    """The files that a text names: several apart by spaces, each may be a pattern. On the demo, if empty, its own.
+
+    Raises:
+        UsageError: a name or pattern leads to no file.
+    """
+    if environment == DEMO and not named:
+        return [str(paths.DEMO_DATA / "server.log")]
+    found = []
+    for pattern in shlex.split(named):
+        files = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - people write patterns, absolute ones too
+        if not files:
+            raise UsageError("There is no such log.", f"{pattern} leads to no file.", "Correct the parameter log.")
+        found += files
+    return found
+
+
+def look(environment: Environment, files: list[str], listener: Callable[[int, int | None], None]) -> dict[str, Any]:
+    """What the logs and the threads say of failed attempts, as a run record carries it: no id.
+
+    Args:
+        environment: whose logs they are.
+        files: the logs; what several of them have is counted once.
+        listener: is told how many bytes were read, and of how many.
+
+    Raises:
+        Failed: a log cannot be read, or the environment cannot.
+    """
+    found = failures.read(files, listener=listener)
+    with environments.reading(environment) as connection:
+        joined = failures.join(connection, found)
+        (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
+    return found.as_record() | joined.as_record() | {"joined_at": moments.spelled(at)}

@@ -1,0 +1,89 @@
+"""Commands that gather evidence: failures."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from incident_lib.cli.options import TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@click.command()
+@click.argument(
+    "logs",
+    nargs=-1,
+    required=True,
+    metavar="LOG…",
+    type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
+)
+@click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+@click.option(
+    "--log-format",
+    "form",
+    type=click.Choice(["stderr", "csvlog", "jsonlog", "export"]),
+    help="What the logs are; export: Supabase's CSV or JSON. [default: recognised]",
+)
+@click.option(
+    "--log-line-prefix",
+    "prefix",
+    metavar="TEXT",
+    help="The server's log_line_prefix, for stderr. [default: whichever of the usual ones]",
+)
+@click.option("--time-zone", "zone", metavar="ZONE", help="The server's log_timezone, where `IST` may be several.")
+@click.option("--env", "name", metavar="NAME", help="Also look at these families' threads there.")
+@TIMEOUT
+@click.option(
+    "--out", type=click.Path(dir_okay=False), metavar="FILE", help="Write there instead, for its owner alone to read."
+)
+def failures(
+    logs: tuple[str, ...],
+    shape: str,
+    form: str | None,
+    prefix: str | None,
+    zone: str | None,
+    name: str | None,
+    timeout: float,
+    out: str | None,
+) -> int:
+    """Failed attempts, from server logs: how many, of whom, when (csv and json with raw ids: not to be shared).
+
+    LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
+    not; `-` is standard input. What several logs have is counted once.
+    """
+    from incident_lib import environments, terminal
+    from incident_lib import failures as find
+    from incident_lib.failures import shown
+
+    environment = environments.resolve(name) if name else None
+    with shown.output(out):
+        with _progress() as listener:
+            found = find.read(logs, prefix=prefix, form=form, zone=zone, listener=listener)
+        joined = None
+        if environment:
+            with (
+                environments.reading(environment, seconds=timeout) as connection,
+                terminal.waiting(f"looking at {environment.name} …"),
+            ):
+                joined = find.join(connection, found)
+        {"table": shown.table, "csv": shown.csv, "json": shown.json}[shape](found, joined)
+    if shape != "table" or out:
+        click.echo(shown.sentence(found), err=True)
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar of the bytes that were read, on a terminal only."""
+    from incident_lib import words
+    from incident_lib.terminal import bars
+
+    def told(done: int, total: int | None) -> str:
+        return f"{words.size(done)} of {words.size(total)}" if total else words.size(done)
+
+    with bars() as show:
+        yield lambda done, total: show("reading", done / total if total else None, told(done, total))

@@ -1,0 +1,79 @@
+"""An entry of a server's log, whatever the format, and what may have been one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BEGINS_WITHIN = "not counted: the file begins within it"
+ENDS_WITHIN = "not counted: the file ends within it"
+DAMAGED = "not counted: its line is damaged, or does not begin with the log_line_prefix"
+OTHER_WORDS = "not counted: an error in words that are not known, without its DETAIL"
+UNREADABLE = "not read: what follows damage in a compressed file"
+
+# What a DETAIL says of a key of ours, in every language: (column, …)=(value, …
+KEY = re.compile(rb"\((?=[^\n=]*root_prompt_row_id)(?=[^\n=]*owner_id)[^\n=]*\)=\(")
+
+_SKIPPED = r"(?:\s|(?>/\*.*?\*/)|--[^\n]*\n)*+"
+BUILD = re.compile(_SKIPPED + r"(?:CREATE|REINDEX|ALTER)\b", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a log, as far as it says who was refused what; None where the log does not say."""
+
+    time: str  # as it is written
+    message: str
+    state: str | None = None  # SQLSTATE
+    detail: str | None = None
+    role: str | None = None
+    process: str | None = None
+    application: str | None = None
+    command: str | None = None  # its tag, or how its statement begins
+
+    @classmethod
+    def of(cls, had: Mapping[str, str | None]) -> Entry:
+        """An entry of what a record has under the names of the fields."""
+        given = {name: had.get(name) for name in cls.__dataclass_fields__ if name not in {"time", "message"}}
+        return cls(had.get("time") or "", had.get("message") or "", **given)
+
+    @property
+    def builds(self) -> bool:
+        """Whether it is of a command that builds indexes, not of a client's that writes rows."""
+        return BUILD.match(self.command or "") is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """Something that may have been an entry that is looked for, and what is wrong with it."""
+
+    reason: str
+
+
+Found = tuple[int, "Entry | Damaged | None"]
+
+
+class Format(Protocol):
+    """One of the formats of PostgreSQL's own logs: each finds an entry by what its first line holds."""
+
+    cut: re.Pattern[bytes]  # the last line of a file that ends within an entry's message
+
+    def find(self, data: bytes, begin: int, hit: int) -> Found:
+        """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to go on."""
+
+    def begins_within(self, line: bytes, needle: bytes) -> bool:
+        """Whether the first line of a file is what is left of an entry that began in another file."""
+
+
+def line_end(data: bytes, at: int) -> int:
+    """Where the next line begins; the end of the data if there is none."""
+    return data.find(b"\n", at) + 1 or len(data)
+
+
+def text(raw: bytes | None) -> str | None:
+    """Bytes of a log as text; None for what is not there, or empty."""
+    return raw.decode("utf-8", "replace") if raw else None

@@ -1,0 +1,122 @@
+"""PostgreSQL's log in lines for people: log_destination `stderr`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from incident_lib.logs.entry import BUILD, DAMAGED, KEY, OTHER_WORDS, Damaged, Entry, Found, line_end, text
+from incident_lib.logs.prefix import USUAL, Prefix
+from incident_lib.logs.words import FIRST, LATER, STATEMENTS, duplicates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEIGHBOURS = 50  # lines of others that may stand between an entry's own
+LONG = 5000  # bytes of a line that are looked at
+
+_STATE = re.compile(rb"([0-9A-Z]{5}): ")  # in front of the message where log_error_verbosity is verbose
+_ONE_NAME = re.compile(r'[^"«»“”„]*["«»“”„]\s?\w+\s?["«»“”„][^"«»“”„]*')  # a message that quotes just one name
+_DUPLICATE = duplicates(r"\w+")
+_REJECTION = re.compile(rf"(?<!\d)23505(?!\d).*[\"«»“”„]\s?\w+\s?[\"«»“”„]|{_DUPLICATE.pattern}")
+
+
+class Stderr:
+    """Entries of several lines, each of which begins with a log_line_prefix or, where it continues one, with a tab."""
+
+    cut = re.compile(rb".*(?<![\d\[])23505(?![\d\]])(?:(?!(?:DETAIL|CONTEXT|LOCATION|STATEMENT):)[^\"\n])*")
+
+    def __init__(self, prefix: str | None = None) -> None:
+        """Prefix: the server's log_line_prefix; None: whichever of the usual ones a line begins with."""
+        self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
+
+    def begins_within(self, line: bytes, needle: bytes) -> bool:
+        """See `Format`."""
+        if line.startswith(b"\t") or any(prefix.error.match(line) for prefix in self._prefixes):
+            return False
+        rest = needle in line and not _REJECTION.search(text(line) or "")
+        return KEY.search(line) is not None or (rest and not any(prefix.line.match(line) for prefix in self._prefixes))
+
+    def find(self, data: bytes, begin: int, hit: int) -> Found:
+        """See `Format`."""
+        end = line_end(data, hit)
+        line = data[begin : min(end, begin + LONG)].strip(b"\0\r\n")
+        if line.startswith(b"\t"):  # within a statement, or whatever else has several lines
+            return end, None
+        for prefix in self._prefixes:
+            if first := prefix.error.match(line):
+                self._prefer(prefix)
+                return end, _entry(first, [*_following(data, end, prefix, first)])
+        return end, self._odd(data, end, line)
+
+    def _prefer(self, prefix: Prefix) -> None:
+        if prefix is not self._prefixes[0]:
+            self._prefixes.remove(prefix)
+            self._prefixes.insert(0, prefix)
+
+    def _odd(self, data: bytes, end: int, line: bytes) -> Entry | Damaged | None:
+        """What a line is that does not begin with a prefix and an error's severity in words that we know."""
+        matches = ((prefix, match) for prefix in self._prefixes if (match := prefix.line.match(line)))
+        for prefix, first in matches:
+            following = [*_following(data, end, prefix, first)]
+            entry = _entry(first, following)
+            if _label(first) in FIRST | LATER or not _ONE_NAME.fullmatch(entry.message):
+                return None
+            return entry if entry.detail or entry.state not in {None, "23505"} else Damaged(OTHER_WORDS)
+        return Damaged(DAMAGED) if _REJECTION.search(text(line) or "") else None
+
+
+def _label(line: re.Match[bytes]) -> str:
+    return line["label"].decode("utf-8", "replace").rstrip()  # French has a space before the colon
+
+
+def _process(line: re.Match[bytes]) -> bytes | None:
+    """What tells the lines of one server process from those of others; None where the prefix does not say."""
+    had = line.groupdict()
+    return had.get("process") or had.get("session")
+
+
+def _detail(following: list[bytes]) -> bytes | None:
+    """The DETAIL follows the message, where it was logged: known by its place, and by the key that it names."""
+    return following[0] if following and KEY.search(following[0]) else None
+
+
+def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
+    had = first.groupdict()
+    verbose = _STATE.match(had["text"])
+    statements = (part for part in map(text, following) if part and BUILD.match(part))
+    return Entry(
+        time=text(had.get("time")) or "",
+        message=text(had["text"][verbose.end() if verbose else 0 :]) or "",
+        state=text(had.get("state") or (verbose[1] if verbose else None)),
+        detail=text(_detail(following)),
+        role=text(had.get("role")),
+        process=text(_process(first)),
+        application=text(had.get("application")),
+        command=text(had.get("tag")) or next(statements, None),
+    )
+
+
+def _following(data: bytes, at: int, prefix: Prefix, first: re.Match[bytes]) -> Iterator[bytes]:
+    """The other parts of an entry, in their order: lines of the same process, until its next entry."""
+    for raw in _lines(data, at):
+        line = prefix.line.match(raw)
+        if line is None or _process(line) != _process(first):
+            continue
+        if _label(line) in FIRST:
+            return
+        yield line["text"]
+        if _label(line) in STATEMENTS:  # always the last
+            return
+
+
+def _lines(data: bytes, at: int) -> Iterator[bytes]:
+    """The next lines, each with those that continue it, as long as it is worth to look at."""
+    for _ in range(NEIGHBOURS):
+        end = line_end(data, at)
+        while data[end : end + 1] == b"\t":
+            end = line_end(data, end)
+        if at == end:
+            return
+        yield data[at : min(end, at + LONG)].replace(b"\n\t", b"\n").strip(b"\0\r\n")
+        at = end
