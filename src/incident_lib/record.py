@@ -179,9 +179,13 @@ def status_of(error: BaseException) -> str:
 
 def latest(environment: str | None = None) -> list[Path]:
     """The folder of the latest run of an environment, or of each."""
-    folders = [paths.runs() / environment] if environment else sorted(paths.runs().glob("*"))
-    found = (max(filter(_is_readable, folder.glob("*")), default=None) for folder in folders)
-    return [folder for folder in found if folder]
+    names = [environment] if environment else sorted(folder.name for folder in paths.runs().glob("*"))
+    return [folder for name in names for folder in all_of(name)[:1]]
+
+
+def all_of(environment: str) -> list[Path]:
+    """The folders of all runs of an environment, the latest first."""
+    return sorted(filter(_is_readable, (paths.runs() / environment).glob("*")), reverse=True)
 
 
 def _is_readable(folder: Path) -> bool:

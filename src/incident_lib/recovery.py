@@ -38,12 +38,14 @@ class Recovery:
         """How many families have got a chat."""
         return len(self.first_chats)
 
+    @property
+    def share(self) -> float:
+        """The share of the blocked families that have got one; 1 where none was blocked."""
+        return self.recovered / self.blocked if self.blocked else 1.0
+
     def __str__(self) -> str:
-        share = f" ({self.recovered / self.blocked:.0%})" if self.blocked else ""
-        left = self.blocked - self.recovered
-        return (
-            f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat{share}; {left:,} not yet."
-        )
+        told = f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat ({self.share:.0%})"
+        return f"{told}; {self.blocked - self.recovered:,} not yet."
 
     def as_record(self) -> dict[str, Any]:
         """The recovery as a run record carries it: the sum up to as many moments as a chart can show."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import NoReturn
 
 import click
 
 from incident_lib.cli import changing, claiming, embedded, environment, evidence, looking, rehearsing, running
-from incident_lib.errors import IncidentError, UsageError
+from incident_lib.errors import IncidentError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -32,28 +31,6 @@ def cli(env_file: str | None) -> None:
         load_dotenv(env_file, override=False)
 
 
-LATER = {
-    "watch": "recovery, live",
-}
-
-
-def _later(name: str, what: str) -> click.Command:
-    def told(words: tuple[str, ...]) -> NoReturn:  # noqa: ARG001 - any words will do
-        raise UsageError(
-            f"`incident {name}` does not exist yet.",
-            f"It will be {what}, in a later version.",
-            "See `incident --help` for what there is.",
-        )
-
-    return click.Command(
-        name,
-        callback=told,
-        help=f"Comes later: {what}.",
-        params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)],
-        context_settings={"ignore_unknown_options": True},
-    )
-
-
 for _command in (
     running.run,
     running.report,
@@ -63,16 +40,15 @@ for _command in (
     looking.sql,
     changing.apply,
     changing.rollback,
-    rehearsing.rehearse,
     evidence.failures,
+    evidence.watch,
     claiming.claims,
+    rehearsing.rehearse,
     embedded.demo,
     environment.env,
     environment.explain,
 ):
     cli.add_command(_command)
-for _name, _what in LATER.items():
-    cli.add_command(_later(_name, _what))
 
 
 def main() -> None:

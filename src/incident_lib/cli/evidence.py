@@ -1,16 +1,19 @@
-"""Commands that gather evidence: failures."""
+"""Commands that gather evidence: failures, watch."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from incident_lib.cli.options import TIMEOUT
+from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from incident_lib.follow import Seen
 
 
 @click.command()
@@ -87,3 +90,48 @@ def _progress() -> Iterator[Callable[[int, int | None], None]]:
 
     with bars() as show:
         yield lambda done, total: show("reading", done / total if total else None, told(done, total))
+
+
+@click.command()
+@ENVIRONMENT
+@click.option(
+    "--log",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its server's log, to be followed.",
+)
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks.",
+)
+@click.option("--once", is_flag=True, help="One look, and no more.")
+def watch(name: str, log: Path | None, every: float, once: bool) -> int:
+    """Do users recover? Who has got a chat since the fix, and which attempts still fail; until Ctrl-C."""
+    from contextlib import suppress
+    from itertools import islice
+
+    from incident_lib import demo, terminal
+    from incident_lib.follow import follow
+
+    was_running = demo.is_running()
+    last = ""
+    try:
+        with suppress(KeyboardInterrupt), terminal.bars() as show:
+            for seen in islice(follow(name, every, log), 1 if once else None):
+                last = _told(seen)
+                show(name, seen.recovery.share, last)
+    finally:
+        if not was_running:
+            demo.stop()
+    click.echo(f"{name}: {last}" if last else f"{name}: nothing was seen.")
+    return 0
+
+
+def _told(seen: Seen) -> str:
+    if seen.rejected is None:
+        return str(seen.recovery)
+    return f"{seen.recovery} Rejected since the fix: {seen.rejected:,}."

@@ -54,7 +54,7 @@ def read(
         with logs.opened(name, partial(_told, listener, failures.bytes_read, total)) as log:
             failures.begin(log.name)
             for found in logs.entries(log, GUARD_NAME, prefix=prefix, form=form):
-                _count(failures, judged(found, zone) if isinstance(found, logs.Entry) else found.reason)
+                count(failures, found, zone)
             failures.bytes_read += log.done
     return failures
 
@@ -63,7 +63,9 @@ def _told(listener: Callable[[int, int | None], None], before: int, total: int |
     listener(before + done, total)
 
 
-def _count(failures: Failures, said: Rejection | str | None) -> None:
+def count(failures: Failures, found: logs.Entry | logs.Damaged, zone: str | None = None) -> None:
+    """Count what was found in a log: a rejection, something that cannot be understood, or neither."""
+    said = judged(found, zone) if isinstance(found, logs.Entry) else found.reason
     if isinstance(said, Rejection):
         failures.add(said)
     elif said:
