@@ -59,4 +59,5 @@ clean:  ## stop the embedded server and remove what setup made
 bench: setup  ## the benchmarks, each a ratio against a peer of the same run; about a quarter of an hour
 	$(BIN)/python benchmarks/swap.py
 	$(BIN)/python benchmarks/fleet.py
+	$(BIN)/python benchmarks/logs.py
 	$(BIN)/python benchmarks/rehearse.py

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from incident_lib.rehearsal.told import Rehearsal
 
 HERE = Path(__file__).parent
-TARGET = 30.0  # seconds for a million active threads
+TARGET = 30.0  # seconds for a million threads, active or not
 COLUMNS = "root_prompt_row_id, owner_id, purpose, provider, is_active"
 OUT = f"SELECT {COLUMNS} FROM public.q_threads WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 TYPES = "root_prompt_row_id uuid, owner_id uuid, purpose text, provider text, is_active boolean"
@@ -81,7 +81,7 @@ def row(threads: int, rounds: list[Round]) -> str:
         return statistics.median(values)
 
     ours, plain = median(*(one.ours for one in rounds)), median(*(one.psql for one in rounds))
-    steps = (median(*(one.done.seconds(name) for one in rounds)) for name in ("count", "copy", "guards"))
+    steps = (median(*(one.done.seconds(name) for one in rounds)) for name in ("copy", "guards", "count"))
     build = median(*(one.done.build_seconds_per_million or 0 for one in rounds))
     cells = (f"{threads:,}", f"{threads // PER_FAMILY:,}", *(f"{seconds:.1f}" for seconds in (ours, *steps)))
     return f"| {' | '.join(cells)} | {build:.2f} | {plain:.1f} | {ours / plain:.1f} × |"
@@ -106,18 +106,19 @@ def main() -> None:
         f"{head}, {datetime.now(UTC):%Y-%m-%d}; medians of {options.rounds}. `python benchmarks/rehearse.py`",
         "",
         "Both servers are one and the same, on the same cores. psql copies the active threads alone, their ids as they",
-        "are, into a table without an index; a rehearsal counts all threads, names ids by HMAC, builds a guard four",
-        "times, runs clients and verifies.",
+        "are, into a table without an index; a rehearsal names ids by HMAC, counts, builds a guard four times, runs",
+        "clients and verifies.",
         "",
-        "| threads | active | rehearsal | count | copy | guards | build, per million | psql out and in | ratio |",
+        "| threads | active | rehearsal | copy | guards | count | build, per million | psql out and in | ratio |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         *(row(threads, rounds) for threads, rounds in measured.items()),
         "",
         *(
             "- "
             + harness.passed(
-                f"{threads:,} threads rehearsed in {took:.1f} s at most, under {TARGET:.0f} s for a million active",
-                good=took < TARGET * threads / PER_FAMILY / 1e6,
+                f"{threads:,} threads, {threads // PER_FAMILY:,} of them active, in {took:.1f} s at most; the target: "
+                f"under {TARGET:.0f} s",
+                good=took < TARGET,
             )
             for threads, took in slowest.items()
         ),

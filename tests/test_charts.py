@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from reports import kind, looked
 
-from incident_lib.model import Counts, PerPurpose
+from incident_lib.model import Counts
 from incident_lib.report import charts
-
-
-def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguarded: int = 159) -> Counts:
-    """The counts of a look."""
-    return Counts(
-        families=1257,
-        active_threads=1408,
-        active_by_purpose={"chat": 161, "eval": 7, "run": 1240},
-        blocked_families=None if chat is None or run is None else chat + run,
-        blocked=PerPurpose(chat, run),
-        affected_owners=None,
-        blocked_owners=PerPurpose(None, None),
-        coexisting_families=0,
-        residual_conflicts=conflicts,
-        unguarded_threads=unguarded,
-        duplicate_keys={"original": 0, "fixed": 0},
-    )
-
 
 CASES = [
     pytest.param(
@@ -192,6 +176,16 @@ def test_an_svg_asks_nobody_for_anything() -> None:
     assert [value for _, value in attributes if "url(" in value and "url(#" not in value] == []
 
 
+def test_what_the_fix_leaves_over_several_is_their_sum() -> None:
+    """Of several environments what is left is the sum, in title, text and picture."""
+    chart = charts.left_behind(looked(0, 0, 3, 40), looked(0, 0, 500, 6000))
+
+    assert chart.alt == (
+        "What the fix leaves: 503 provider conflicts, 6,040 unguarded threads. Of 2,816 active threads."
+    )
+    assert [bar.get_width() for bar in chart.figure().axes[0].patches] == [503, 6040]
+
+
 def _texts(chart: charts.Chart) -> list[str]:
     return [text.get_text() for text in chart.figure().axes[0].texts]
 
@@ -228,3 +222,118 @@ def test_draw_returns_its_axes() -> None:
     axes = Figure().add_subplot()
 
     assert charts.left_behind(looked(0)).draw(axes) is axes
+
+
+# Environments beside each other
+
+ENDS = [
+    pytest.param(
+        charts.Compared("demo", "", looked(1088), looked(0, 0)), "chat 1,088 → 0", "run 168 → 0", id="settled"
+    ),
+    pytest.param(
+        charts.Compared("demo", "FAILED", looked(7, 5), looked(2, None)),
+        "chat 7 → 2 (FAILED)",
+        "run 5 → unknown (FAILED)",
+        id="failed, after unknown",
+    ),
+    pytest.param(
+        charts.Compared("demo", "dry run", looked(7, 5), None),
+        "chat 7 → nothing applied (dry run)",
+        "run 5 → nothing applied (dry run)",
+        id="dry run",
+    ),
+    pytest.param(
+        charts.Compared("demo", "", looked(None, None), looked(0, 0)),
+        "chat unknown → 0",
+        "run unknown → 0",
+        id="before unknown",
+    ),
+    pytest.param(
+        charts.Compared("demo", "KILLED", None, None), "chat: not seen; KILLED", "run: not seen; KILLED", id="not seen"
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "chat", "run"), ENDS)
+def test_an_environment_is_told_in_a_few_words(row: charts.Compared, chat: str, run: str) -> None:
+    """What was blocked and is, and how the run ended, stand in the text in place of the picture and in the picture."""
+    chart = charts.compared([row], "A finding")
+
+    assert chart.alt == f"A finding. demo: {chat}; {run}."
+    assert _texts(chart) == [chat, run]
+
+
+def test_marks_are_full_before_and_open_after() -> None:
+    """Each environment has a full mark of before and an open one of after for each purpose, at their numbers."""
+    chart = charts.compared([charts.Compared("demo", "", looked(1088), looked(3, 2))], "A finding")
+    marks = [line for line in chart.figure().axes[0].lines if line.get_marker() == "o"]
+    found = {(line.get_xdata()[0], line.get_markerfacecolor() != "white") for line in marks}
+
+    assert found == {(1088, True), (168, True), (3, False), (2, False)}
+
+
+def test_what_was_not_seen_has_no_mark() -> None:
+    """An environment that nobody looked at has its name and no mark; one without an after has no open mark."""
+    rows = [charts.Compared("away", "FAILED", None, None), charts.Compared("prod", "dry run", looked(7, 5), None)]
+    axes = charts.compared(rows, "A finding").figure().axes[0]
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["away", "prod"]
+    assert sorted(line.get_xdata()[0] for line in marks) == [5, 7]
+    assert [line for line in marks if line.get_markerfacecolor() == "white"] == []
+
+
+def test_each_environment_has_room() -> None:
+    """A chart of fifty environments is as high as fifty rows need."""
+    rows = [charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(50)]
+
+    assert charts.compared(rows, "A finding").height > 25
+    assert len(_texts(charts.compared(rows, "A finding"))) == 100
+
+
+# What blocks
+
+
+KINDS = [kind("run", 161, "chat"), kind("chat", 7, "eval", None), kind("chat", 1057), kind("chat", 1, None, "manus")]
+
+
+def test_what_blocks_most_is_the_title() -> None:
+    """The title says what blocks most of those that are kept from a chat, and of how many."""
+    chart = charts.blockers(KINDS)
+
+    assert chart.title == "1,057 of 1,065 families are kept from a chat by a thread of run, openai"
+    assert chart.alt == (
+        f"{chart.title}. run, openai: 1,057 families kept from a chat. eval, no provider: 7 families kept from a chat. "
+        "no purpose, manus: 1 families kept from a chat. chat, openai: 161 families kept from a run."
+    )
+    assert _texts(chart) == [
+        *("1,057 kept from a chat", "7 kept from a chat", "1 kept from a chat"),
+        "161 kept from a run",
+    ]
+
+
+def test_one_family_is_one_family() -> None:
+    """A kind that blocks a single family is told of in the singular."""
+    assert "no purpose, manus: 1 family kept from a chat." in charts.blockers(KINDS).alt
+
+
+@pytest.mark.parametrize("kinds", [[], [kind("run", 5, "chat")]])
+def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[dict[str, Any]]) -> None:
+    """Where only runs are blocked, or nothing, the title does not speak of chats that are."""
+    assert charts.blockers(kinds).title == "No family is kept from a chat"
+
+
+def test_of_many_kinds_the_largest_are_drawn() -> None:
+    """Of many kinds those that block most are drawn, for each purpose; the title counts all of them."""
+    kinds = [kind(purpose, n, f"p{n}") for purpose in ("chat", "run") for n in range(1, 11)]
+    chart = charts.blockers(kinds)
+
+    assert [bar.get_width() for bar in chart.figure().axes[0].patches] == [10, 9, 8, 7, 6, 5] * 2
+    assert chart.title.startswith("10 of 55 families")
+
+
+def test_a_picture_that_leaves_kinds_out_says_so() -> None:
+    """Where kinds are left out of the picture, its caption says that there are more."""
+    few, many = ([kind("chat", n, f"p{n}") for n in range(1, most)] for most in (3, 11))
+
+    assert charts.blockers(few).caption != charts.blockers(many).caption

@@ -28,6 +28,7 @@ from incident_lib import paths
 from incident_lib.cli import LATER, cli
 from incident_lib.errors import UsageError
 from incident_lib.lock import LOCK_KEY
+from incident_lib.report.notes import WANTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -697,13 +698,44 @@ def test_runs_that_cannot_be_written(tmp_path: Path) -> None:
 # Report
 
 
-def test_report_needs_a_record_only(tmp_path: Path) -> None:
-    """A report is written from a record alone, and its files are named on standard output."""
-    out = tmp_path / "post.html"
-    ran = shell("report", str(paths.EXAMPLE_RUN), "--out", str(out), INCIDENT_DEMO_DIR="/nowhere")
+UNWRITTEN = (
+    "8 parts to be written: Summary, Detection, Contributing factors, What went well, What went badly, "
+    "Where we were lucky, Action items, the incident's id.\n"
+)
 
-    assert streams(ran) == (0, f"{out}\n{tmp_path / 'post.md'}\n{tmp_path / 'post'}\n", "")
+
+def test_report_needs_a_record_only(tmp_path: Path) -> None:
+    """A report is written from a record alone; its files are named, and what people have still to write."""
+    out, notes = tmp_path / "post.html", tmp_path / "notes.md"
+    words = ("report", str(paths.EXAMPLE_RUN), "--out", str(out), "--notes", str(notes))
+    ran = shell(*words, INCIDENT_DEMO_DIR="/nowhere")
+
+    assert streams(ran) == (0, f"{out}\n{tmp_path / 'post.md'}\n{tmp_path / 'post'}\n", UNWRITTEN)
     assert out.read_text("utf-8").startswith("<!doctype html>")
+    assert notes.read_text("utf-8").startswith("# ")
+
+
+def test_report_says_nothing_of_notes_in_which_all_is_written(tmp_path: Path) -> None:
+    """Where nothing is left for people, nothing is said on standard error."""
+    written = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED)
+    (tmp_path / "notes.md").write_text(written, "utf-8")
+    words = ("--out", str(tmp_path / "post.html"), "--notes", str(tmp_path / "notes.md"))
+
+    assert shell("report", str(paths.EXAMPLE_RUN), *words).stderr == ""
+
+
+@pytest.mark.slow
+def test_report_writes_a_pdf(tmp_path: Path) -> None:
+    """`incident report --pdf` writes a PDF beside the page, and names it last."""
+    try:
+        import weasyprint  # noqa: F401
+    except (ImportError, OSError) as error:
+        pytest.skip(f"WeasyPrint cannot be loaded: {error}")
+    words = ("--out", str(tmp_path / "post.html"), "--notes", str(tmp_path / "notes.md"), "--pdf")
+    ran = shell("report", str(paths.EXAMPLE_RUN), *words)
+
+    assert (ran.returncode, ran.stdout.splitlines()[-1], ran.stderr) == (0, str(tmp_path / "post.pdf"), UNWRITTEN)
+    assert (tmp_path / "post.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_report_of_what_is_no_run(tmp_path: Path) -> None:

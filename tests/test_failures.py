@@ -442,6 +442,7 @@ def test_counts_beside_the_threads(incident: Environment) -> None:
         "hit_and_blocked": sum(each.blocked for each in expected),
         "hit_not_blocked": sum(not each.blocked for each in expected),
         "blocked_never_hit": 1088 - sum(each.blocked for each in expected),
+        "without_their_chat": 32,
         "without_threads": 0,
         "got_a_chat": tries.total(),
         "without_a_chat": 447 - tries.total(),
@@ -531,12 +532,13 @@ def test_the_table_beside_the_threads(incident: Environment, monkeypatch: pytest
     monkeypatch.setenv("INCIDENT_STAGING_URL", incident.address)
     _, out, _ = ran(str(LOG), "--env", "staging")
 
-    assert lines(out)[-6:] == [
+    assert lines(out)[-7:] == [
         "hit and blocked 303 families that tried, and are blocked for chat now",
         "hit not blocked 144 families that tried, and are not blocked for chat now",
         "blocked never hit 785 families that are blocked for chat now, and have not tried",
         "got a chat 148 families that tried, and got a chat later",
         "without a chat 299 families that tried, and have got none since",
+        "without their chat 32 families that tried, and whose chats were ended: just before it, perhaps",
         "without threads 0 families that tried, and have no thread in this table",
     ]
 
@@ -558,6 +560,17 @@ def test_a_log_without_an_attempt(tmp_path: Path) -> None:
     (tmp_path / "empty.log").write_text("", "utf-8")
 
     assert ran(str(tmp_path / "empty.log")) == (0, "No failed attempt is in these logs.\n", "")
+
+
+def test_a_log_that_names_no_family(tmp_path: Path) -> None:
+    """Where no DETAIL was logged, it is said that the families are not told."""
+    (tmp_path / "terse.log").write_text(f"2025-09-22 08:00:00.123 CEST [1] ERROR:  {MESSAGE}\n", "utf-8")
+    _, out, _ = ran(str(tmp_path / "terse.log"))
+
+    assert lines(out)[0] == (
+        "1 failed attempt by families that are not told, from 2025-09-22 06:00 to 2025-09-22 06:00 UTC."
+    )
+    assert lines(out)[-1] == f"1 {NO_DETAIL}"
 
 
 def test_json() -> None:

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import re
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from logged import FORGED
 from incident_lib.catalog import BUILD_NAME, GUARD_NAME
 from incident_lib.errors import Failed, UsageError
 from incident_lib.logs import Damaged, Entry, Log, entries, opened, recognised, size
-from incident_lib.logs.entry import BEGINS_WITHIN, DAMAGED, ENDS_WITHIN, OTHER_WORDS, UNREADABLE
+from incident_lib.logs.entry import BEGINS_WITHIN, DAMAGED, ENDS_WITHIN, NO_MESSAGE, OTHER_WORDS, UNREADABLE
 from incident_lib.logs.prefix import USUAL
 from incident_lib.logs.times import checked_zone, moment
 from incident_lib.logs.words import LANGUAGES
@@ -422,6 +423,33 @@ def test_chunks_of_any_size(form: str) -> None:
     assert [read(log, chunk=size, after=3000) for size in sizes] == [read(log)] * len(sizes)
 
 
+class Endless(io.RawIOBase):
+    """A log in which one part comes again and again, so many bytes of it, made as they are read."""
+
+    def __init__(self, part: bytes, left: int) -> None:
+        self.part, self.at, self.left = part * (1 + 2**20 // len(part)), 0, left
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        given = self.part[self.at : self.at + min(size, self.left)]
+        self.left -= len(given)
+        self.at = (self.at + len(given)) % len(self.part)
+        return given
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("noise", ["permission denied", "one line without an end"])
+def test_memory_does_not_grow(form: str, noise: str) -> None:
+    """A log of 100 MB, or one line of 100 MB, is read in a few."""
+    part = FORMS[form](noise).encode() if noise == "permission denied" else BYTES[form].replace(b"\n", b" ")
+    tracemalloc.start()
+    found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), GUARD_NAME, form=form))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert (found <= 1, most < 10 * 2**20) == (True, True)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_compressed_logs(form: str) -> None:
     """What gzip compressed is read, also in several members."""
@@ -579,6 +607,14 @@ def test_json_that_carries_the_columns_of_csvlog() -> None:
     event = {"level": "info", "logger": "postgres", "record": record | {"message": MESSAGE, "detail": DETAIL}}
 
     assert read(json.dumps(event) + "\n") == [entry()]
+
+
+def test_an_export_without_the_message() -> None:
+    """Without the message nobody can say whose index it was: that is told."""
+    without = {name: value for name, value in FLAT.items() if name != "event_message"} | {"sql_state_code": "23505"}
+
+    assert read(table(without)) == [Damaged(NO_MESSAGE)]
+    assert read(json.dumps([without, without])) == [Damaged(NO_MESSAGE)]
 
 
 @pytest.mark.parametrize("indent", [None, 2])

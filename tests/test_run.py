@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
@@ -25,11 +26,12 @@ from psycopg import sql
 
 from incident_lib import fleet, paths, record, runner
 from incident_lib.errors import UsageError
-from incident_lib.pseudonyms import PUBLISHED
+from incident_lib.pseudonyms import PLAN_ROOT, PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PICTURES = ("before-after", "over-time", "blockers", "left")  # of a report
 NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 RAW = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -141,18 +143,18 @@ def test_the_report_lies_beside_the_runs(ran: Ran) -> None:
     """The report over all environments lies in the folder of runs, and standard output ends with its name."""
     assert (ran.runs / "postmortem.html").read_text("utf-8").startswith("<!doctype html>")
     assert (ran.runs / "postmortem.md").read_text("utf-8").startswith("# ")
-    assert sorted(file.name for file in (ran.runs / "postmortem").iterdir()) == ["away.svg", "demo.svg", "staging.svg"]
+    assert sorted(file.stem for file in (ran.runs / "postmortem").iterdir()) == sorted(PICTURES)
     assert ran.stdout.endswith(f"Report: {os.path.relpath(ran.runs / 'postmortem.html')}\n")
 
 
 def test_the_report_names_what_failed(ran: Ran) -> None:
-    """The report names the environment that failed, and why."""
-    markdown = (ran.runs / "postmortem.md").read_text("utf-8")
+    """The report names the environment that failed, and why, in its summary."""
+    summary = (ran.runs / "postmortem.md").read_text("utf-8").partition("\n## Summary\n")[2].partition("\n## ")[0]
 
     assert (
-        "The run FAILED. What it saw before that stands below.\n\n> The environment 'away' cannot be reached."
-        in (markdown.partition("## away")[2])
-    )
+        "\n> away: Nothing was seen: the run ended before its first look. The run FAILED. What it saw before that "
+        "stands below. The environment 'away' cannot be reached. Nothing listens at that address."
+    ) in summary
 
 
 @pytest.mark.parametrize("environment", ["demo", "staging"])
@@ -294,18 +296,53 @@ def test_a_failed_notebook_shows_the_message(ran: Ran) -> None:
 SHARED = ("*/*/record.json", "*/*/*.ipynb", "postmortem.html", "postmortem.md", "postmortem/*.svg")
 
 
-def test_no_raw_id_is_shared(ran: Ran, server: str) -> None:
-    """No id of a thread, a user or a prompt but the published occurs in any byte of what is shared."""
+@pytest.fixture(scope="module")
+def ids(server: str) -> set[UUID]:
+    """Every id of a thread, a user or a prompt in the database, but the published."""
     columns = ("row_id", "assistant_row_id", "child_prompt_row_id", "root_prompt_row_id", "owner_id")
     with psycopg.connect(clusters.at(server, "incident_template")) as connection:
         rows = connection.execute(f"SELECT {', '.join(columns)} FROM public.q_threads").fetchall()
-    ids = {value for row in rows for value in row if value} - PUBLISHED
+    found = {value for row in rows for value in row if value} - PUBLISHED
+    assert len(found) > 5000
+    return found
+
+
+def test_no_raw_id_is_shared(ran: Ran, ids: set[UUID]) -> None:
+    """No id of a thread, a user or a prompt but the published occurs in any byte of what is shared."""
     files = [file for pattern in SHARED for file in ran.runs.glob(pattern)]
     found = {file.name: {UUID(raw.decode()) for raw in RAW.findall(file.read_bytes())} & ids for file in files}
 
-    assert len(ids) > 5000
-    assert len(files) == 3 + 7 + 1 + 1 + 3
+    assert len(files) == 3 + 7 + 1 + 1 + len(PICTURES)
     assert {name: raw for name, raw in found.items() if raw} == {}
+
+
+def test_no_raw_id_is_drawn(ran: Ran, ids: set[UUID]) -> None:
+    """No id but the published occurs in a picture inside the page, decoded."""
+    html = (ran.runs / "postmortem.html").read_bytes()
+    pictures = [base64.b64decode(data) for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", html)]
+    found = {UUID(raw.decode()) for picture in pictures for raw in RAW.findall(picture)}
+
+    assert len(pictures) == len(PICTURES)
+    assert found & ids == set()
+
+
+@pytest.mark.slow
+def test_no_raw_id_is_printed(ran: Ran, ids: set[UUID]) -> None:
+    """No id but the published can be read in the PDF of the report; the published example can."""
+    try:
+        import weasyprint  # noqa: F401
+    except (ImportError, OSError) as error:
+        pytest.skip(f"WeasyPrint cannot be loaded: {error}")
+    if not shutil.which("pdftotext"):
+        pytest.skip("no command `pdftotext` (Debian's package poppler-utils)")
+    folders = [str(ran.folder(name)) for name in ("demo", "staging")]
+    assert shell("report", *folders, "--out", str(ran.runs / "printed.html"), "--pdf").returncode == 0
+    command = ["pdftotext", "-raw", str(ran.runs / "printed.pdf"), "-"]
+    text = re.sub(rb"[-\s]", b"", subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert b"couldnotstartachat" in text
+    assert PLAN_ROOT.hex.encode() in text
+    assert [value for value in ids if value.hex.encode() in text] == []
 
 
 def test_no_address_is_shared(ran: Ran) -> None:

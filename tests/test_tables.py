@@ -100,7 +100,7 @@ EMPTY_AND_NOT = [
     ),
     pytest.param(
         tables.steps([]),
-        tables.steps([Done("build", ("CREATE …",), 0.1, "done")]),
+        tables.steps([Done("build", ("CREATE …",), 0.1, "done", datetime(2026, 1, 7, tzinfo=UTC))]),
         {"step": "str", "outcome": "str"},
         id="steps",
     ),

@@ -66,5 +66,5 @@ def _growth(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
     for row in rows:
         total += row["families"]
         points.append((moments.spelled(row["since"], "seconds"), total))
-    step = -(-len(points) // MOST_MOMENTS)
+    step = -(-(len(points) - 1) // (MOST_MOMENTS - 1))
     return points[:1] + points[1:-1][step - 1 :: step] + points[-1:] if step > 1 else points

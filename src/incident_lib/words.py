@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.catalog import GuardState, Kind
@@ -108,6 +109,27 @@ def some(names: Sequence[str], most: int = 8) -> str:
 def server(version: int | None) -> str:
     """`PostgreSQL 18.4`, of a server_version_num."""
     return f"PostgreSQL {version // 10000}.{version % 10000}" if version else "not seen"
+
+
+_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+MOST_LETTERS = 2_000  # of a text that others wrote, before it is cut
+
+
+def tamed(thing: Any) -> Any:
+    """The same text, list or dict: no text turns what follows around, none is endless."""
+    if isinstance(thing, str):
+        text = _TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", thing)
+        more = len(text) - MOST_LETTERS
+        return f"{text[:MOST_LETTERS]}… ({more:,} more characters)" if more > 0 else text
+    if isinstance(thing, dict):
+        return {tamed(key): tamed(value) for key, value in thing.items()}
+    return [tamed(value) for value in thing] if isinstance(thing, list) else thing
+
+
+def brief(name: str, most: int = 28) -> str:
+    """A name on one line, as there is room for it in a chart."""
+    line = " ".join(name.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def families(number: int) -> str:

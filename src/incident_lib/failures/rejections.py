@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from incident_lib.catalog import KEYS, OUR_NAMES, Kind
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from incident_lib.logs import Entry
 
 REJECTED = "23505"
+MOST_COLUMNS = 6  # of a key that is read
 OURS = "incident_lib"  # how the application_name of our own sessions begins
 
 NO_DETAIL = "counted without its family: no DETAIL was logged (log_error_verbosity, or row level security)"
@@ -31,8 +31,7 @@ _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), words.duplicates(_NAMES), words.
 _KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(NamedTuple):
     """A try to create a thread that the guard rejected, as far as its entry says who and when."""
 
     time: str  # as it is written
@@ -46,6 +45,14 @@ class Rejection:
     missing: tuple[str, ...]  # what could not be told, and why
 
 
+class _Key(NamedTuple):
+    """Whose key it was that was taken already, and of which guard; None where the DETAIL does not say."""
+
+    family: Family | None = None
+    guard: Kind | None = None
+    purpose: str | None = None
+
+
 def judged(entry: Entry, zone: str | None = None) -> Rejection | str | None:
     """What an entry says: a rejection, the reason why that cannot be told, or None where it is something else.
 
@@ -56,29 +63,32 @@ def judged(entry: Entry, zone: str | None = None) -> Rejection | str | None:
         entry: one whose message may name the guard.
         zone: the server's log_timezone; see `times.moment`.
     """
-    message = entry.message.strip()
-    if not _NAME.search(message) or entry.state not in {None, REJECTED}:
+    said = _said(entry.message.strip())
+    if said in {"", "build"} or entry.state not in {None, REJECTED} or entry.builds:
         return None
-    if entry.builds or _BUILD.fullmatch(message):
-        return None
-    key = _KEY.search(entry.detail or "")
-    if entry.state is None and not _DUPLICATE.fullmatch(message) and not key:
+    key = _key(entry.detail or "")
+    if entry.state is None and said != "duplicate" and not key:
         return NO_STATE
-    return _rejection(entry, key, times.moment(entry.time, zone))
+    return _rejection(entry, key or _Key(), times.moment(entry.time, zone))
 
 
-def _rejection(entry: Entry, key: re.Match[str] | None, at: datetime | None) -> Rejection:
-    columns = tuple(name.strip('" ') for name in key["columns"].split(",")) if key else ()
-    values = _values(columns, key["values"]) if key else {}
-    root, owner = (values.get(column) for column in ("root_prompt_row_id", "owner_id"))
-    family = Family(UUID(root), UUID(owner) if owner else None) if root and "owner_id" in values else None
-    told = ((at, NO_TIME), (family, ODD_DETAIL if entry.detail else NO_DETAIL))
+@lru_cache(maxsize=256)  # most entries have the same message
+def _said(message: str) -> str:
+    """What a message says in words that are known: `duplicate`, `build`, else `other`; nothing without the guard."""
+    if not _NAME.search(message):
+        return ""
+    known = (("duplicate", _DUPLICATE), ("build", _BUILD))
+    return next((word for word, pattern in known if pattern.fullmatch(message)), "other")
+
+
+def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
+    told = ((at, NO_TIME), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
     return Rejection(
         time=entry.time,
         at=at,
-        family=family,
-        guard=next((kind for kind, known in KEYS.items() if sorted(known) == sorted(columns)), None),
-        purpose=values.get("purpose"),
+        family=key.family,
+        guard=key.guard,
+        purpose=key.purpose,
         role=entry.role,
         process=entry.process,
         ours=(entry.application or "").startswith(OURS),
@@ -86,13 +96,29 @@ def _rejection(entry: Entry, key: re.Match[str] | None, at: datetime | None) -> 
     )
 
 
+@lru_cache(maxsize=4096)  # families try again
+def _key(detail: str) -> _Key | None:
+    """The key that a DETAIL names; None where it names none."""
+    found = _KEY.search(detail)
+    if found is None:
+        return None
+    columns = tuple(name.strip('" ') for name in found["columns"].split(","))
+    values = _values(columns, found["values"])
+    root, owner = (values.get(column) for column in KEYS[Kind.ORIGINAL])
+    return _Key(
+        Family(UUID(root), UUID(owner) if owner else None) if root and "owner_id" in values else None,
+        next((kind for kind, known in KEYS.items() if sorted(known) == sorted(columns)), None),
+        values.get("purpose"),
+    )
+
+
 def _values(columns: tuple[str, ...], written: str) -> dict[str, str | None]:
     """The values of a key by column, as PostgreSQL writes them: bare, with a comma between, `null` for NULL."""
-    found = _row(columns).fullmatch(written)
+    found = _row(columns).fullmatch(written) if len(columns) <= MOST_COLUMNS else None
     return dict(zip(columns, (None if v == "null" else v for v in found.groups()), strict=True)) if found else {}
 
 
-@cache
+@lru_cache(maxsize=64)
 def _row(columns: tuple[str, ...]) -> re.Pattern[str]:
     uuid = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|null)"
     return re.compile(", ".join(uuid if name in KEYS[Kind.ORIGINAL] else "(.*)" for name in columns), re.DOTALL)

@@ -30,10 +30,11 @@ def sentence(found: Failures) -> str:
     """Say in one line how many attempts failed, of whom, and when."""
     if not found.failed_attempts:
         return "No failed attempt is in these logs."
-    families = f"{found.families:,} {'family' if found.families == 1 else 'families'}"
-    told = f"{words.plural(found.failed_attempts, 'failed attempt')} by {families}"
+    who = "by families that are not told"
+    if found.families:
+        who = f"by {words.families(found.families)} ({words.plural(found.owners, 'user')})"
     span = f", from {found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC" if found.first else ""
-    return f"{told} ({words.plural(found.owners, 'user')}){span}."
+    return f"{words.plural(found.failed_attempts, 'failed attempt')} {who}{span}."
 
 
 def table(found: Failures, joined: Joined | None) -> None:
@@ -116,7 +117,7 @@ def output(file: str | None) -> Iterator[None]:
     try:
         part.unlink(missing_ok=True)
         private = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(private, "w", encoding="utf-8") as out, redirect_stdout(out):
+        with os.fdopen(private, "w", encoding="utf-8", newline="") as out, redirect_stdout(out):
             yield
         part.replace(file)
     except OSError as error:

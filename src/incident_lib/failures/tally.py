@@ -54,7 +54,7 @@ class Ended:
 
 @dataclass
 class Failures:
-    """The rejections of some logs, in about 30 bytes for each and 400 for each family.
+    """The rejections of some logs, in about 30 bytes for each, and less than 1 kB for each family.
 
     Attributes:
         by_role: attempts by role; None: the log does not say which.

@@ -8,7 +8,7 @@ from incident_lib.logs import exports
 from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, line_end
 from incident_lib.logs.log import Log, opened, size
 from incident_lib.logs.records import Csvlog, Jsonlog
-from incident_lib.logs.scan import AFTER, CHUNK, scanned
+from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, scanned
 from incident_lib.logs.stderr import Stderr
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def entries(
     else:
         kind = _format(form, prefix)
         first = head[: line_end(head, 0)]
-        if kind.begins_within(first, needle.encode()):
+        if kind.begins_within(first[:BEFORE], needle.encode()):
             yield Damaged(BEGINS_WITHIN)
             log.skip(len(first))
         yield from scanned(log.read, needle.encode(), kind, size=chunk, after=after)

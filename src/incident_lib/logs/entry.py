@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,6 +13,7 @@ BEGINS_WITHIN = "not counted: the file begins within it"
 ENDS_WITHIN = "not counted: the file ends within it"
 DAMAGED = "not counted: its line is damaged, or does not begin with the log_line_prefix"
 OTHER_WORDS = "not counted: an error in words that are not known, without its DETAIL"
+NO_MESSAGE = "not read: an export without the message; select event_message, too"
 UNREADABLE = "not read: what follows damage in a compressed file"
 
 # What a DETAIL says of a key of ours, in every language: (column, …)=(value, …
@@ -22,8 +23,7 @@ _SKIPPED = r"(?:\s|(?>/\*.*?\*/)|--[^\n]*\n)*+"
 BUILD = re.compile(_SKIPPED + r"(?:CREATE|REINDEX|ALTER)\b", re.IGNORECASE | re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a log, as far as it says who was refused what; None where the log does not say."""
 
     time: str  # as it is written
@@ -38,8 +38,8 @@ class Entry:
     @classmethod
     def of(cls, had: Mapping[str, str | None]) -> Entry:
         """An entry of what a record has under the names of the fields."""
-        given = {name: had.get(name) for name in cls.__dataclass_fields__ if name not in {"time", "message"}}
-        return cls(had.get("time") or "", had.get("message") or "", **given)
+        time, message, *others = map(had.get, cls._fields)
+        return cls(time or "", message or "", *others)
 
     @property
     def builds(self) -> bool:

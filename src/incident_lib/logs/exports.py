@@ -8,13 +8,14 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.logs.entry import DAMAGED, Damaged, Entry
+from incident_lib.logs.entry import DAMAGED, NO_MESSAGE, Damaged, Entry
 from incident_lib.logs.words import ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-HEADER = re.compile(rb"(?:[^\r\n,:]*,)*\"?event_message\"?(?:,[^\r\n:]*)?\r?\n")  # of the CSV of any query
+# The first line of the CSV of a query.
+HEADER = re.compile(rb"(?:[^\r\n,:]*,)*\"?(?:\w+\.)*(?:event_message|sql_state_code)\"?(?:,[^\r\n:]*)?\r?\n")
 OBJECTS = re.compile(rb"\[\s*[{\]]|\{\s*\"")  # how JSON begins
 BEGINNING = 1 << 10  # characters by which it is told what it is
 LARGEST = 1 << 24  # characters of one event
@@ -30,6 +31,7 @@ _NAMES = {
     "application": ("application_name",),
     "command": ("command_tag", "ps", "query", "statement"),
 }
+_MESSAGES, _RECORDS = frozenset(_NAMES["message"]), {"metadata", "log_attributes", "record", "parsed"}
 _NOTHING = frozenset({"", "null", "NULL"})
 _PREFIX = re.compile(rf"\A.*?(?:^|\s)(?:{'|'.join(map(re.escape, sorted(ERRORS)))}):  ")  # of a line as it was
 _LIST = re.compile(r"\s*(?:\{\s*\"\w+\"\s*:\s*)?\[")  # [event, …] or {"result": [event, …]}
@@ -64,6 +66,8 @@ def _from_csv(first: str, rest: Iterator[str], needle: str) -> Iterator[Entry | 
     rows = csv.reader(_lines(first, rest))
     try:
         header = [_column(name) for name in next(rows, [])]
+        if set(header).isdisjoint(_MESSAGES | _RECORDS):
+            yield Damaged(NO_MESSAGE)
         for row in rows:
             if not any(needle in value for value in row):
                 continue
@@ -90,7 +94,9 @@ def _column(name: str) -> str:
 
 
 def _from_json(first: str, rest: Iterator[str], needle: str) -> Iterator[Entry | Damaged]:
-    for raw, event in _events(first, rest):
+    for place, (raw, event) in enumerate(_events(first, rest)):
+        if place == 0 and not any(f'"{name}"' in raw for name in _MESSAGES):
+            yield Damaged(NO_MESSAGE)
         if needle in raw:
             yield from [Damaged(DAMAGED)] if event is None else _entry(event, needle)
 
@@ -128,7 +134,7 @@ def _entry(event: Mapping[str, Any], needle: str) -> Iterator[Entry]:
     _flatten(event, values)
     had = {name: next((values[key] for key in keys if key in values), None) for name, keys in _NAMES.items()}
     message = _PREFIX.sub("", had["message"] or "", count=1)
-    if needle in message:
+    if needle in message.partition("\n")[0]:
         yield Entry.of({**had, "message": message})
 
 

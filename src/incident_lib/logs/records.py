@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 import re
+from typing import TYPE_CHECKING
 
 from incident_lib.logs.entry import DAMAGED, KEY, Damaged, Entry, Found, line_end, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _TIME = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ "
 _NULS = re.compile(rb"\0*")  # what a crash may leave of a write
 
 
-class Csvlog:
-    """Records of comma-separated fields. One that is quoted may hold line breaks, and two quotes stand for one.
+_ANY = rb"(?:\"[^\"]*(?:\"\"[^\"]*)*\"|[^\",\r\n]*)"  # a field of CSV: two quotes stand for one
 
-    So what a statement quotes of a log has an even number of quotes wherever a record has one: it is never taken
-    for a record.
+
+def _fields(names: str) -> bytes:
+    """So many fields of CSV, captured unless their name is a dot."""
+    return b",".join(_ANY if name == "." else b"(?P<%b>%b)" % (name.encode(), _ANY) for name in names.split())
+
+
+class Csvlog:
+    """Records of comma-separated fields; one that is quoted may hold line breaks.
+
+    What a statement quotes of a log has an even number of quotes wherever a record has one, so it is no record.
     """
 
     line = re.compile(_TIME + rb"[^,\"\n]+,(?:\"|,)")
     first = re.compile(b"^" + line.pattern, re.MULTILINE)
     cut = re.compile(rb".*,23505,\"[^\"\n]*")
-    _field = re.compile(rb"(?:\"([^\"]*(?:\"\"[^\"]*)*)\"|([^,\"\r\n]*))(,|\r?\n|\Z)")
+    _record = re.compile(
+        _fields("time role . process . . . tag . . . . state")
+        + rb",\"(?P<message>[^\"]*(?:\"\"[^\"]*)*)\"(?=,|\r?\n|\Z)"
+        + rb"(?:,%b(?:,%b(?:,%b)?)?)?" % (_fields("detail"), _fields(". . . . query"), _fields(". . application"))
+    )
     _rejection = re.compile(rb",23505,\"[^\"\n]*\"\"\Z")
-    _places = {"time": 0, "role": 1, "process": 3, "state": 12, "detail": 14, "application": 22}  # noqa: RUF012
-    _message, _tag, _query = 13, 7, 19
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""
@@ -33,27 +46,17 @@ class Csvlog:
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """See `Format`."""
-        end = line_end(data, hit)
-        fields = self._fields(data, _after_nuls(data, begin))
-        if len(fields) > self._message and fields[self._message].start(1) <= hit < fields[self._message].end(1):
-            return end, self._entry([text(field[1] or field[2]) for field in fields])
+        end, begin = line_end(data, hit), _after_nuls(data, begin)
+        record = self._record.match(data, begin) if self.line.match(data, begin) else None
+        if record and record.start("message") <= hit < record.end("message"):
+            had = {name: _unquoted(field) for name, field in record.groupdict().items()}
+            return end, Entry.of({**had, "command": had["tag"] or had["query"]})
         return end, Damaged(DAMAGED) if self._rejection.search(data, begin, hit) else None
 
-    def _fields(self, data: bytes, at: int) -> list[re.Match[bytes]]:
-        """The fields of a record, as far as they are whole; none where no record begins."""
-        fields: list[re.Match[bytes]] = []
-        more = self.line.match(data, at) is not None
-        while more and (field := self._field.match(data, at)):
-            fields.append(field)
-            at, more = field.end(), field[3] == b","
-        return fields
 
-    def _entry(self, fields: list[str | None]) -> Entry:
-        had = {place: value and value.replace('""', '"') for place, value in enumerate(fields)}
-        return Entry.of(
-            {name: had.get(place) for name, place in self._places.items()}
-            | {"message": had[self._message], "command": had.get(self._tag) or had.get(self._query)}
-        )
+def _unquoted(field: bytes | None) -> str | None:
+    bare = field[1:-1] if field and field[:1] == b'"' else field
+    return text(bare.replace(b'""', b'"')) if bare else None
 
 
 class Jsonlog:
@@ -72,21 +75,27 @@ class Jsonlog:
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """See `Format`."""
-        end = line_end(data, hit)
-        pairs = self._pairs(data, _after_nuls(data, begin))
-        message = pairs.get("message")
-        if message and message.start(2) <= hit < message.end(2) and b"\\n" not in data[message.start(2) : hit]:
-            return end, self._entry({key: _value(pair[2]) for key, pair in pairs.items()})
+        end, begin = line_end(data, hit), _after_nuls(data, begin)
+        had = self._values(data, begin, end) if self.line.match(data, begin) else {}
+        if "message" in had and data.find(b'"message":', begin, hit) >= 0:
+            return end, self._entry(had)
         return end, Damaged(DAMAGED) if self._rejection.search(data, begin, hit) else None
 
-    def _pairs(self, data: bytes, at: int) -> dict[str, re.Match[bytes]]:
-        """The pairs of an object, as far as they are whole; none where no object begins."""
-        pairs: dict[str, re.Match[bytes]] = {}
-        begins = self.line.match(data, at) is not None
-        while begins and (pair := self._pair.match(data, at)):
-            pairs[pair[1].decode()] = pair
-            at = pair.end()
-        return pairs
+    def _values(self, data: bytes, begin: int, end: int) -> dict[str, str]:
+        """The values of an object, of a damaged one as far as they are whole."""
+        try:
+            found = json.loads(data[begin:end].decode("utf-8", "replace"), strict=False)
+            return {key: str(value) for key, value in found.items()}
+        except ValueError:
+            return dict(self._pairs(data, begin))
+
+    def _pairs(self, data: bytes, at: int) -> Iterator[tuple[str, str]]:
+        while pair := self._pair.match(data, at):
+            at, written = pair.end(), pair[2].decode("utf-8", "replace")
+            try:
+                yield pair[1].decode(), str(json.loads(written, strict=False))
+            except ValueError:  # an escape that JSON does not know
+                yield pair[1].decode(), written.strip('"')
 
     @staticmethod
     def _entry(had: dict[str, str]) -> Entry:
@@ -95,14 +104,6 @@ class Jsonlog:
         command = had.get("ps") or had.get("statement")
         known["state"] = known.get("state", "00000")  # left out where it is that
         return Entry.of({**known, "application": had.get("application_name"), "command": command})
-
-
-def _value(raw: bytes) -> str:
-    written = raw.decode("utf-8", "replace")
-    try:
-        return str(json.loads(written, strict=False))
-    except ValueError:  # an escape that JSON does not know: damage
-        return written.strip('"')
 
 
 def _after_nuls(data: bytes, begin: int) -> int:

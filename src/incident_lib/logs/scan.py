@@ -29,7 +29,7 @@ def scanned(
         size: how many bytes are read at a time.
         after: how many bytes after a needle belong to its entry at most.
     """
-    data, within = b"", False  # within: the data begins amid a line
+    data, within, name = b"", False, needle.decode()  # within: the data begins amid a line
     while True:
         more = read(size)
         data += more
@@ -42,7 +42,7 @@ def scanned(
                 at = line_end(data, hit)
                 continue
             at, found = form.find(data, begin, hit)
-            if found:
+            if isinstance(found, Damaged) or (found and name in found.message.partition("\n")[0]):
                 yield found
         kept = begin if hit >= 0 else max(at, data.rfind(b"\n") + 1, len(data) - BEFORE)
         if not more:

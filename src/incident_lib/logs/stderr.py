@@ -60,14 +60,14 @@ class Stderr:
         for prefix, first in matches:
             following = [*_following(data, end, prefix, first)]
             entry = _entry(first, following)
-            if _label(first) in FIRST | LATER or not _ONE_NAME.fullmatch(entry.message):
+            if _word(first["label"]) in FIRST | LATER or not _ONE_NAME.fullmatch(entry.message):
                 return None
             return entry if entry.detail or entry.state not in {None, "23505"} else Damaged(OTHER_WORDS)
         return Damaged(DAMAGED) if _REJECTION.search(text(line) or "") else None
 
 
-def _label(line: re.Match[bytes]) -> str:
-    return line["label"].decode("utf-8", "replace").rstrip()  # French has a space before the colon
+def _word(label: bytes) -> str:
+    return label.decode("utf-8", "replace").rstrip()  # French has a space before the colon
 
 
 def _process(line: re.Match[bytes]) -> bytes | None:
@@ -99,14 +99,19 @@ def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
 
 def _following(data: bytes, at: int, prefix: Prefix, first: re.Match[bytes]) -> Iterator[bytes]:
     """The other parts of an entry, in their order: lines of the same process, until its next entry."""
+    start = first.string[: first.start("label")]
     for raw in _lines(data, at):
-        line = prefix.line.match(raw)
-        if line is None or _process(line) != _process(first):
+        if raw.startswith(start):  # at once, as nearly always
+            label, colon, part = raw[len(start) :].partition(b":  ")
+        elif (line := prefix.line.match(raw)) and _process(line) == _process(first):
+            label, colon, part = line["label"], b":", line["text"]
+        else:
             continue
-        if _label(line) in FIRST:
+        if colon and _word(label) in FIRST:
             return
-        yield line["text"]
-        if _label(line) in STATEMENTS:  # always the last
+        if colon:
+            yield part
+        if _word(label) in STATEMENTS:  # always the last
             return
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from incident_lib import environments, guards, record, scratch
 from incident_lib.catalog import GuardState, Kind
 from incident_lib.errors import Failed, IncidentError
-from incident_lib.investigate import investigate
+from incident_lib.investigate import Investigation
 from incident_lib.model import Answer, Check
 from incident_lib.plan import plan
 from incident_lib.preflight import preflight
@@ -22,8 +23,9 @@ from incident_lib.words import plan_command, plural
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from incident_lib.catalog import Catalog
     from incident_lib.environments import Environment
-    from incident_lib.investigate import Investigation
+    from incident_lib.guards import Rights
     from incident_lib.preflight import Preflight
     from incident_lib.rehearsal.copying import Copied
     from incident_lib.rehearsal.told import Clients
@@ -55,6 +57,7 @@ def rehearse(
     """Copy what the guards see, apply the fix there under clients' writes, verify, roll back, apply again.
 
     The environment is only read: once for the copy, in one snapshot, and once for what would hold the fix up.
+    What the copy counts is what the environment would count, for the guards see the same there.
 
     Args:
         environment: which database; any role that reads every row of the table will do.
@@ -67,11 +70,12 @@ def rehearse(
     version = _readable(environment)
     with scratch.database("rehearsal", scratch.nearest(version)) as copy:
         stage = Stage(copy, listener)
-        found, copied = _copy(environment, stage, seconds)
+        rights, catalog, copied = _copy(environment, stage, seconds)
+        with stage.timed("guards"):
+            lacking = wake_guards(copy, catalog)
+        found = Investigation(datetime.now(UTC), rights, catalog, stage.count(catalog))
         with environments.reading(environment) as connection:
             checks = preflight(connection, environment, found)
-        with stage.timed("guards"):
-            lacking = wake_guards(copy, found.catalog)
         tried = _try(stage, found, environment.name)
         rehearsal_version = stage.server_version()
     return Rehearsal(
@@ -104,18 +108,15 @@ def _readable(environment: Environment) -> int:
     return rights.server_version
 
 
-def _copy(environment: Environment, stage: Stage, seconds: float) -> tuple[Investigation, Copied]:
-    """Count and copy, in one snapshot."""
-    with environments.reading(environment, seconds=seconds) as source:
-        with stage.timed("count"):
-            found = investigate(source)
-        total = max(found.counts.active_threads, 1)
+def _copy(environment: Environment, stage: Stage, seconds: float) -> tuple[Rights, Catalog, Copied]:
+    """Look at the guards and copy, in one snapshot; to count is left to the copy, for which nobody waits."""
 
-        def told(rows: int) -> None:
-            stage.listener(Progress("copy", f"{rows:,} threads", min(rows / total, 1.0)))
+    def told(threads: int) -> None:
+        stage.listener(Progress("copy", f"{threads:,} threads"))
 
-        with stage.timed("copy"):
-            return found, copy_threads(source, environment.name, stage.copy, found.catalog, told)
+    with stage.timed("copy"), environments.reading(environment, seconds=seconds) as source:
+        rights, catalog = guards.rights(source), guards.read(source)
+        return rights, catalog, copy_threads(source, environment.name, stage.copy, catalog, told)
 
 
 def _try(stage: Stage, found: Investigation, name: str) -> Tried:

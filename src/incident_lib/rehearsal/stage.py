@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib import environments, guards, migrate, queries
 from incident_lib.clients import Family
+from incident_lib.investigate import count
 from incident_lib.probe import probe_semantics
 from incident_lib.rehearsal.told import Taken
 from incident_lib.verify import verify, verify_semantics
@@ -17,9 +18,9 @@ from incident_lib.watch import Progress
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from incident_lib.catalog import Kind
+    from incident_lib.catalog import Catalog, Kind
     from incident_lib.environments import Environment
-    from incident_lib.model import Check
+    from incident_lib.model import Check, Counts
     from incident_lib.walk import Migration
 
 
@@ -61,6 +62,11 @@ class Stage:
         finally:
             steps = done[-1].steps if done else []
             self.taken += [Taken(f"{name}: {step.name}", step.seconds, step.outcome) for step in steps]
+
+    def count(self, catalog: Catalog) -> Counts:
+        """Count families and threads, and what guards like the source's block."""
+        with self.timed("count"), environments.reading(self.copy, seconds=0) as connection:
+            return count(connection, catalog)
 
     def verify(self, target: Kind) -> tuple[Check, ...]:
         """Check the copy's catalog against a target."""

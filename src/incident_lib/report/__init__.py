@@ -15,6 +15,7 @@ from incident_lib.record import Record, latest
 from incident_lib.report import forms, notes
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.compare import headline
+from incident_lib.report.compare import latest as latest_of
 from incident_lib.report.notes import Notes
 from incident_lib.report.sections import Sections
 from incident_lib.words import plural
@@ -46,28 +47,17 @@ class Postmortem:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """The head of the report: what it is about, and what it was made from."""
-        fixed = sum(chapter.is_fixed for chapter in self.chapters)
+        found = latest_of(self.chapters)
         commits = sorted({str(chapter.record["git_commit"] or "unknown")[:12] for chapter in self.chapters})
         versions = sorted({chapter.record["versions"]["incident-lib"] for chapter in self.chapters})
+        made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
         return [
             ("Incident", self.notes.incident or "To be written"),
-            (
-                "Status",
-                f"the fix is in, and no chat is blocked, in {fixed} of {plural(len(self.chapters), 'environment')}",
-            ),
-            ("Environments", words.some([chapter.environment for chapter in self.chapters]) or "none"),
-            ("When (UTC)", self._when),
-            ("Made from", f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}"),
+            ("Status", _status(found)),
+            ("Environments", words.some([chapter.environment for chapter in found]) or "none"),
+            ("When (UTC)", _when(found)),
+            ("Made from", made),
         ]
-
-    @property
-    def _when(self) -> str:
-        begun = [line.points[0][0] for chapter in self.chapters if (line := chapter.line)]
-        ended = [at for chapter in self.chapters if (at := chapter.moment("incident_ended_at"))]
-        first = moments.shown(min(begun)) if begun else "unknown"
-        if not ended or not all(chapter.is_fixed for chapter in self.chapters):
-            return f"since {first}; not ended everywhere"
-        return f"{first} to {moments.shown(max(ended))}"
 
     @property
     def unfinished(self) -> list[str]:
@@ -106,6 +96,24 @@ class Postmortem:
         return forms.write(self, out, pdf=pdf)
 
 
+def _status(chapters: tuple[Chapter, ...]) -> str:
+    """Whether the fix is in, and nobody is kept from a chat any more."""
+    fixed = sum(chapter.is_fixed for chapter in chapters)
+    if len(chapters) == 1:
+        return "fixed" if fixed else f"not fixed: {chapters[0].ended or 'nothing was applied'}"
+    return f"fixed in {fixed} of {plural(len(chapters), 'environment')}"
+
+
+def _when(chapters: tuple[Chapter, ...]) -> str:
+    """From when to when, as far as the runs saw it."""
+    begun = [line.points[0][0] for chapter in chapters if (line := chapter.line)]
+    ended = [at for chapter in chapters if (at := chapter.moment("incident_ended_at"))]
+    first = moments.shown(min(begun)) if begun else "unknown"
+    if not all(chapter.is_fixed for chapter in chapters):
+        return f"since {first}; it goes on, as far as was seen"
+    return f"{first} to {moments.shown(max(ended))}" if ended else "before the first look"
+
+
 def postmortem(environment: str = "", run: str = "") -> Postmortem:
     """The postmortem of one run, or of the latest run of an environment, or of all of them.
 
@@ -135,7 +143,10 @@ def read(folders: Sequence[Path], notes_file: Path | None = None) -> Postmortem:
         UsageError: a folder holds no run record, or the notes cannot be read.
     """
     chapters = tuple(
-        Chapter(Record(folder).read(), folder.name, _beside(folder, "rehearsal.json", above=1)) for folder in folders
+        Chapter(
+            words.tamed(Record(folder).read()), words.tamed(folder.name), _beside(folder, "rehearsal.json", above=1)
+        )
+        for folder in folders
     )
     claims = next(filter(None, (_beside(folder, "claims.json", above=2) for folder in folders)), None)
     return Postmortem(chapters, notes.read(notes_file), claims)
@@ -146,7 +157,7 @@ def _beside(folder: Path, name: str, *, above: int) -> dict[str, Any] | None:
     for place in (folder.absolute(), *folder.absolute().parents[:above]):
         if (file := place / name).exists():
             try:
-                return dict(json.loads(file.read_text("utf-8")))
+                return dict(words.tamed(json.loads(file.read_text("utf-8"))))
             except (OSError, ValueError, TypeError):
                 raise UsageError(
                     f"{os.path.relpath(file)} cannot be read.", "It is no JSON.", "Make it anew, or remove it."

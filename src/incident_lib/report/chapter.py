@@ -184,10 +184,10 @@ class Chapter:
         found = self.record.get("example", {})
         before, after = ({row["thread"]: row for row in found.get(moment, [])} for moment in ("before", "after"))
         rows = [
-            (*_thread(row), _blocks(before.get(name)), _blocks(after.get(name)))
+            (*_thread(row), _blocks(before.get(name)), _blocks(after.get(name)) if after else self.ended or "not seen")
             for name, row in (before | after).items()
         ]
-        columns = "thread|created (UTC)|purpose|provider|active|blocked before|blocks after"
+        columns = "thread|created (UTC)|purpose|provider|active|held the key of, before|holds it, after"
         return table(columns, list(rows)) if rows else None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
@@ -82,7 +83,8 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
             ax.text((number or 0) + most * 0.012, y, told, va="center", fontsize=10, color=INK)
         ticks.append(place * (len(group) + 0.6) + (len(group) - 1) / 2)
     ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
-    ax.set_xlim(0, most * 1.18)
+    longest = max((len(told) for _, group in rows for *_, told in group), default=0)
+    ax.set_xlim(0, most * (1.18 if longest < 12 else 1.36))
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(integers())
     ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
@@ -92,7 +94,8 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
 def finished(ax: Axes, title: str, unit: str) -> Axes:
     """The look that all charts share: the conclusion to the left, the unit under the axis, no frame."""
     if title:
-        cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+        lines = "\n".join(textwrap.wrap(title, 74))
+        cast("Figure", ax.figure).suptitle(lines, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_xlabel(unit, loc="left", color=FAINT)
     ax.tick_params(length=0, colors=FAINT)
     ax.tick_params(axis="y", labelcolor=INK)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finished
-from incident_lib.words import families, plural, shown
+from incident_lib.words import brief, families, plural, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,12 +15,19 @@ if TYPE_CHECKING:
 
     from incident_lib.model import Counts
 
+MOST_DRAWN = 16  # environments in a chart, so that it fits a sheet of paper
 MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
-def before_after(before: Counts | None, after: Counts | None) -> Chart:
-    """How many families were blocked for each purpose, and how many are; no after is drawn as if it were 0."""
-    title = _conclusion(before, after)
+def before_after(before: Counts | None, after: Counts | None, ended: str = "") -> Chart:
+    """How many families were blocked for each purpose, and how many are; no after is drawn as if it were 0.
+
+    Args:
+        before: the look before the fix; None where there was none.
+        after: the look after it; None where there was none.
+        ended: how the run ended, if it did not succeed.
+    """
+    title = _conclusion(before, after, ended)
     moments = [(before, BEFORE, "before" if after else "now"), *([(after, AFTER, "after")] if after else [])]
     rows = [
         (f"blocked for {purpose}", [(_of(look, purpose), colour, moment) for look, colour, moment in moments])
@@ -52,7 +59,7 @@ class Compared:
         was, now = _of(self.before, purpose), _of(self.after, purpose)
         if self.before is None:
             return f"{purpose}: not seen; {self.ended or 'no look'}"
-        return f"{purpose} {shown(was)} → {shown(now) if self.after else 'nothing applied'}" + (
+        return f"{purpose} {shown(was)} → {shown(now) if self.after else 'no after'}" + (
             f" ({self.ended})" if self.ended else ""
         )
 
@@ -64,25 +71,30 @@ def compared(rows: Sequence[Compared], title: str) -> Chart:
         "Families in which a new thread is rejected: the full mark before, the open mark after. A row without an "
         "open mark has no after."
     )
-    return Chart(title, caption, alt, lambda ax: _dumbbells(ax, title, rows), height=1.1 + 0.5 * len(rows))
+    drawn = sorted(rows, key=lambda row: (bool(row.after), -(_of(row.before, "chat") or 0)))[:MOST_DRAWN]
+    if len(rows) > MOST_DRAWN:
+        caption += f" {MOST_DRAWN} are drawn, those without an after first; all are in the table."
+    else:
+        drawn = list(rows)
+    return Chart(title, caption, alt, lambda ax: _dumbbells(ax, title, drawn), height=1.1 + 0.5 * len(drawn))
 
 
 def _dumbbells(ax: Axes, title: str, rows: Sequence[Compared]) -> Axes:
     looks = (look for row in rows for look in (row.before, row.after))
     most = max((_of(look, purpose) or 0 for look in looks for purpose in ("chat", "run")), default=0) or 1
     for place, row in enumerate(rows):
-        for purpose, y, colour in (("chat", place - 0.18, BEFORE), ("run", place + 0.2, FAINT)):
+        for purpose, y, colour in (("chat", place - 0.18, BEFORE), ("run", place + 0.2, INK)):
             was, now = _of(row.before, purpose), _of(row.after, purpose)
             if was is not None and now is not None:
                 ax.plot([was, now], [y, y], color=colour, linewidth=1.5, zorder=1)
-                ax.plot(now, y, "o", color=colour, markerfacecolor="white", markersize=6, clip_on=False, zorder=2)
+                ax.plot(now, y, "o", color=colour, markerfacecolor="none", markersize=11, clip_on=False, zorder=2)
             if was is not None:
                 ax.plot(was, y, "o", color=colour, markersize=7, clip_on=False, zorder=3)
             right = max(was or 0, now or 0) + most * 0.025
             ax.text(right, y, row.told(purpose), va="center", fontsize=9, color=INK)
-    ax.set_yticks(range(len(rows)), [row.environment for row in rows], fontsize=11)
+    ax.set_yticks(range(len(rows)), [brief(row.environment) for row in rows], fontsize=11)
     ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(0, most * 1.45)
+    ax.set_xlim(0, most * (1.45 if all(row.after for row in rows) else 1.75))
     ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
     return finished(ax, title, "families")
 
@@ -91,10 +103,12 @@ def blockers(kinds: Sequence[dict[str, Any]]) -> Chart:
     """The families by the kind of thread that blocks them; kinds as `blockers.summary` gives them."""
     drawn = [kind for purpose in ("chat", "run") for kind in _of_purpose(kinds, purpose)[:MOST_ROWS]]
     title = _most_blocked_by(kinds)
-    colours = {"chat": BEFORE, "run": FAINT}
+    colours = {"chat": BEFORE, "run": INK}
     rows = [(_kind(k), [(k["families"], colours[k["blocked_for"]], f"kept from a {k['blocked_for']}")]) for k in drawn]
-    alt = f"{title}. " + " ".join(f"{label}: {group[0][0]:,} families {group[0][2]}." for label, group in rows)
+    alt = f"{title}. " + " ".join(f"{label}: {families(group[0][0])} {group[0][2]}." for label, group in rows)
     caption = "Families by the purpose and the provider of the thread that holds their key: of several, the oldest."
+    if len(drawn) < len(kinds):
+        caption += f" The {len(drawn)} kinds with most families are drawn; all are in the table."
     return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "families"), height=1.1 + 0.33 * len(rows))
 
 
@@ -103,7 +117,7 @@ def _of_purpose(kinds: Sequence[dict[str, Any]], purpose: str) -> list[dict[str,
 
 
 def _kind(kind: dict[str, Any]) -> str:
-    return f"{kind['purpose'] or 'no purpose'}, {kind['provider'] or 'no provider'}"
+    return f"{brief(kind['purpose'] or 'no purpose', 18)}, {brief(kind['provider'] or 'no provider', 18)}"
 
 
 def _most_blocked_by(kinds: Sequence[dict[str, Any]]) -> str:
@@ -141,8 +155,20 @@ def _of(counts: Counts | None, purpose: str) -> int | None:
     return found
 
 
-def _conclusion(before: Counts | None, after: Counts | None) -> str:
+_NO_AFTER = {
+    "refused": "the run was refused",
+    "FAILED": "the run FAILED",
+    "KILLED": "the run was KILLED",
+    "running": "the run goes on",
+}
+
+
+def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
     was, now = _of(before, "chat"), _of(after, "chat")
+    if before is None and after is None:
+        return "Nothing was seen"
+    if after is None and ended in _NO_AFTER:
+        return f"{families(was)} cannot start a chat; {_NO_AFTER[ended]}" if was else f"No after: {_NO_AFTER[ended]}"
     if after is None:
         return f"{families(was)} cannot start a chat; nothing has been applied" if was else "Nothing has been applied"
     if was is None or now is None:

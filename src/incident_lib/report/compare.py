@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 MOMENTS = ("before", "after")
 
 
+def latest(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
+    """The latest run of each environment, in the order of the first."""
+    found: dict[str, Chapter] = {}
+    for chapter in chapters:
+        known = found.get(chapter.environment)
+        if known is None or chapter.record["started_at"] >= known.record["started_at"]:
+            found[chapter.environment] = chapter
+    return tuple(found.values())
+
+
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
-    if len(chapters) == 1:
-        return charts.before_after(chapters[0].before, chapters[0].after).title
+    chapters = latest(chapters)
+    if len(chapters) == 1 and chapters[0].before:
+        return charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
     seen = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
     known = [number for number in seen if number is not None]
     if not known:

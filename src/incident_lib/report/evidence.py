@@ -61,7 +61,7 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
     """How many of the blocked families have got a chat since the fix, and how soon."""
     found = [(chapter.environment, chapter.record["recovery"]) for chapter in chapters if "recovery" in chapter.record]
     if not found:
-        return [Paragraph("Whether users recovered was not looked at: `incident watch` does.", "note")]
+        return [Paragraph("Whether users recovered was not looked at: incident watch does.", "note")]
     rows: list[tuple[object, ...]] = [
         (name, f"{r['blocked']:,}", f"{r['recovered']:,}", f"{r['blocked'] - r['recovered']:,}", _moment(r["at"]))
         for name, r in found
@@ -119,7 +119,7 @@ def _step(chapter: Chapter, name: str) -> str:
 def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
     """The fix plan's claims, how each was tested, and the verdict."""
     if found is None:
-        return (Paragraph("The plan's claims have not been tested here: `incident claims` does.", "note"),)
+        return (Paragraph("The plan's claims have not been tested here: incident claims does.", "note"),)
     rows: list[tuple[object, ...]] = [(c["claim"], c["verdict"], c["result"], c["how"]) for c in found["claims"]]
     verdicts = [claim["verdict"] for claim in found["claims"]]
     counted = "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))

@@ -112,7 +112,13 @@ def prose(markdown: str) -> str:
             return mistune.escape(text)
 
         def heading(self, text: str, level: int, **_: Any) -> str:
-            return super().heading(text, min(6, max(4, level + 1)))
+            return super().heading(text, max(3, level))
+
+        def link(self, text: str, url: str, title: str | None = None) -> str:
+            return text if self.safe_url(url).startswith("#harmful") else super().link(text, url, title)
+
+        def table(self, text: str) -> str:
+            return f'<div class="wide" tabindex="0" role="region" aria-label="Table"><table>{text}</table></div>'
 
     render = mistune.create_markdown(
         escape=True, renderer=Renderer(escape=True), plugins=["table", "strikethrough", "url"]

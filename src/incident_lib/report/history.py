@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from incident_lib import moments
 from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, finished, integers
 from incident_lib.report.timescale import TimeScale
-from incident_lib.words import families, shown
+from incident_lib.words import brief, families, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,7 @@ def _by_day(attempts: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, in
 
 
 def _title(line: Line, *, alone: bool) -> str:
-    where = "" if alone else f" in {line.environment}"
+    where = "" if alone else f" in {brief(line.environment)}"
     first, count = line.points[0]
     if count * 2 > line.total:
         return f"{count:,} of {families(line.total)}{where} were blocked at once, on {first:%Y-%m-%d}"
@@ -109,17 +109,14 @@ def _draw(
 ) -> Axes:
     moments = [at for line in lines for at, _ in line.steps] + [at for at, _ in events]
     scale = TimeScale.over([*moments, *(at for at, _ in days), *(at + DAY for at, _ in days[-1:])])
-    most = height = max(line.most for line in lines)
-    for line, (colour, dashes) in zip(lines, STYLES, strict=False):
-        _line(ax, line, scale, (colour, dashes), min(line.most, height))
-        height = min(line.most, height) - round(most * 0.09)  # no label lies on another
-    if len(lines) > 1:
-        for text, line in zip(ax.texts, lines, strict=False):
-            text.set_text(f"{line.environment} {text.get_text()}")
-    for at, what in events:
-        ax.axvline(scale.at(at), color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
-        where = (scale.at(at), most * 1.24)
-        ax.annotate(what, where, (4, 0), textcoords="offset points", fontsize=9, color=INK, va="top")
+    most = max(line.most for line in lines)
+    heights = _apart([line.most for line in lines], most * 0.09)
+    for line, style, height in zip(lines, STYLES, heights, strict=False):
+        name = f"{brief(line.environment)} " if len(lines) > 1 else ""
+        _line(ax, line, scale, style, height, name)
+    for at, what in _joined(events, scale):
+        ax.axvline(at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
+        ax.annotate(what, (at, most * 1.24), (4, 0), textcoords="offset points", fontsize=9, color=INK, va="top")
     ax.set_ylim(0, most * 1.26)
     _counted(ax, title, "families blocked for chat")
     scale.under(ax)
@@ -133,6 +130,29 @@ def _draw(
     return ax
 
 
+def _apart(heights: Sequence[float], least: float) -> list[float]:
+    """Heights for labels that do not lie on each other: as they are, or higher."""
+    found: dict[int, float] = {}
+    free = 0.0
+    for place in sorted(range(len(heights)), key=lambda place: heights[place]):
+        found[place] = max(heights[place], free)
+        free = found[place] + least
+    return [found[place] for place in range(len(heights))]
+
+
+def _joined(events: Sequence[tuple[datetime, str]], scale: TimeScale) -> list[tuple[float, str]]:
+    """Where events lie; those whose names would lie on each other are told together."""
+    width = (scale.place(scale.times[-1]) - scale.place(scale.times[0])) or 1.0
+    found: list[tuple[float, str]] = []
+    for at, what in sorted((scale.at(at), what) for at, what in events):
+        if found and at - found[-1][0] < width * 0.12:
+            before = found[-1][1]
+            found[-1] = (found[-1][0], before if what in before.split(", ") else f"{before}, {what}")
+        else:
+            found.append((at, what))
+    return found
+
+
 def num_day(time: float) -> str:
     """The day of a time as matplotlib counts it."""
     from matplotlib.dates import num2date
@@ -140,13 +160,13 @@ def num_day(time: float) -> str:
     return f"{num2date(time):%Y-%m-%d}"
 
 
-def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height: float) -> None:
+def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height: float, name: str) -> None:
     """One environment's line, with its number at the height that is free."""
     colour, dashes = style
     x = [scale.at(at) for at, _ in line.steps]
     ax.step(x, [count for _, count in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
     where = (x[-2], height)
-    ax.annotate(f"{line.most:,}", where, (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
+    ax.annotate(f"{name}{line.most:,}", where, (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
     if line.after is None:
         ax.plot(x[-1], line.most, "o", color=colour, clip_on=False)
         return

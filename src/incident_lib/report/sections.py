@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, words
 from incident_lib.report import charts, evidence, history
-from incident_lib.report.compare import blocked, comparison, headline, runs
+from incident_lib.report.compare import blocked, comparison, headline, latest, runs
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
+from incident_lib.report.resolution import done
 from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Sections:
     chapters: tuple[Chapter, ...]
     notes: Notes
     claims: dict[str, Any] | None
+
+    @property
+    def latest(self) -> tuple[Chapter, ...]:
+        """One chapter of each environment: what is counted over all of them is counted once."""
+        return latest(self.chapters)
 
     def all(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
@@ -93,12 +99,14 @@ class Sections:
     def _before_after(self) -> Block:
         if len(self.chapters) == 1:
             (only,) = self.chapters
-            return Figure("before-after", charts.before_after(only.before, only.after), only.counts)
+            return Figure("before-after", charts.before_after(only.before, only.after, only.ended), only.counts)
         chart = charts.compared([chapter.compared for chapter in self.chapters], headline(self.chapters))
         return Figure("before-after", chart, blocked(self.chapters))
 
     def _over_time(self) -> Block | None:
-        lines = [chapter.line for chapter in self.chapters if chapter.line]
+        lines = sorted((c.line for c in self.latest if c.line), key=lambda line: -line.most)
+        if not lines and not any(c.before and c.before.blocked.chat for c in self.chapters):
+            return None
         if not lines:
             return Paragraph("Since when families are blocked is not known: see what is hidden or unknown.", "note")
         came = sorted({chapter.moment("purpose_since") for chapter in self.chapters} - {None})  # type: ignore[type-var]
@@ -112,7 +120,7 @@ class Sections:
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, ...]] = Counter()
-        for chapter in self.chapters:
+        for chapter in self.latest:
             for kind in chapter.record.get("blocked_by") or []:
                 key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
                 families[key] += kind["families"]
@@ -143,11 +151,11 @@ class Sections:
 
     def _resolution(self) -> tuple[Block, ...]:
         several = len(self.chapters) > 1
-        parts = (Part(chapter.environment, tuple(_done(chapter)), folded=several) for chapter in self.chapters)
+        parts = (Part(chapter.environment, tuple(done(chapter)), folded=several) for chapter in self.chapters)
         return (*parts, *evidence.recovered(self.chapters), *self._added("Resolution"))
 
     def _left(self) -> tuple[Block, ...]:
-        looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.chapters if chapter.last}
+        looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.latest if chapter.last}
         if not looks:
             return (Paragraph("What is left was not seen.", "note"), *self._added("What is left"))
         rows: list[tuple[object, ...]] = [
@@ -183,9 +191,9 @@ class Sections:
 
     def _proposals(self) -> list[str]:
         """What the data asks for, and nobody has decided."""
-        looks = [chapter.last for chapter in self.chapters if chapter.last]
+        looks = [chapter.last for chapter in self.latest if chapter.last]
         conflicts, unguarded = (sum(getattr(c, w) for c in looks) for w in ("residual_conflicts", "unguarded_threads"))
-        waiting = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
+        waiting = [chapter.environment for chapter in self.latest if not chapter.is_fixed]
         asked = [
             (waiting, f"Apply the fix where it is not in: {', '.join(waiting)}"),
             (
@@ -227,17 +235,3 @@ def _seen(chapter: Chapter) -> str:
     if not chapter.before:
         return "Nothing was seen: the run ended before its first look."
     return words.was_and_is(chapter.before, chapter.after)
-
-
-def _done(chapter: Chapter) -> list[Block]:
-    """What was done in one environment, and how it was verified."""
-    blocks: list[Block] = [Paragraph(chapter.status, "failed" if chapter.failed else "plain")]
-    steps = chapter.steps
-    blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was taken."))
-    if ended := chapter.record.get("incident_ended_at"):
-        blocks.append(Paragraph(f"The incident ended at {ended}: from then on the original guard rejected nothing."))
-    for title, key in (("Verification", "verification"), ("Preflight", "preflight")):
-        if checks := chapter.checks(key):
-            told = (Bullets(tuple(chapter.told)),) if key == "verification" and chapter.told else ()
-            blocks.append(Part(title, (checks, *told), folded=key == "preflight"))
-    return [*blocks, *evidence.rehearsed(chapter)]

@@ -53,7 +53,11 @@ def _story(chapter: Chapter) -> Iterator[Event]:
     if ended := chapter.moment("incident_ended_at"):
         what = "The incident ended: from here on the original guard rejected nothing."
         yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")
-    if chapter.failed and (finished := chapter.moment("finished_at") or chapter.moment("heartbeat_at")):
+    if (
+        chapter.failed
+        and status(chapter.record) != "running"
+        and (finished := chapter.moment("finished_at") or chapter.moment("heartbeat_at"))
+    ):
         yield Event(finished, f"The run ended: {status(chapter.record)}.", f"run record, {HERE}")
 
 

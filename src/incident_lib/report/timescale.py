@@ -73,7 +73,8 @@ class TimeScale:
         if self.gap:
             left, right = map(self.place, self.gap)
             ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
-            told, where = f"{self.gap[1] - self.gap[0]:,.0f} days left out", ax.get_xaxis_transform()
+            days, where = self.gap[1] - self.gap[0], ax.get_xaxis_transform()
+            told = f"{days:,.0f} days left out" if days >= 2 else f"{days * 24:,.0f} hours left out"
             ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
 
 
@@ -83,5 +84,5 @@ def _round(begin: float, end: float) -> list[float]:
 
     found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
     within = [float(time) for time in found if begin <= time <= end]
-    least = (end - begin) / APART
+    least = (end - begin) / (APART if end - begin > 2 else APART / 2)  # names with hours are longer
     return [time for time, following in itertools.pairwise([*within, end + 2 * least]) if following - time > least]

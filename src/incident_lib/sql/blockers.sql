@@ -5,7 +5,7 @@
 -- Order: what blocks before since when; most families first, then by name; the earliest hour first.
 WITH blocked AS (
     SELECT wanted.purpose AS blocked_for, b.purpose, b.provider,
-           CASE WHEN b.created_at IS NOT NULL AND %(purpose_since)s::timestamptz IS NOT NULL
+           CASE WHEN isfinite(b.created_at) AND %(purpose_since)s::timestamptz IS NOT NULL
                 THEN greatest(b.created_at, %(purpose_since)s::timestamptz) END AS since
     FROM (VALUES ('chat'), ('run')) AS wanted (purpose)
     CROSS JOIN LATERAL (

@@ -1,0 +1,334 @@
+"""The chart of time: since when families were blocked, and its axis, which may leave a long gap out."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from incident_lib.report import history
+from incident_lib.report.history import Line, over_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
+
+
+def line(
+    *grown: tuple[float, int],
+    until: float = 30.0,
+    after: int | None = None,
+    total: int | None = None,
+    environment: str = "demo",
+) -> Line:
+    """A line by days since it began and families."""
+    points = tuple((BEGUN + timedelta(days=day), count) for day, count in grown)
+    return Line(environment, points, BEGUN + timedelta(days=until), after, total or points[-1][1])
+
+
+ENDED = line((0, 1029), (3, 1050), (21, 1084), until=40, after=0, total=1088)
+GOES_ON = line((0.5, 100), (9, 700), until=41, environment="prod")
+
+SAID = [
+    pytest.param(
+        [ENDED],
+        "1,029 of 1,088 families were blocked at once, on 2025-09-22",
+        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 at last (4 more of unknown since); "
+        "ended 2025-11-01 06:00:00, 0 after.",
+        " Since when is unknown of 4 more.",
+        id="at once, ended",
+    ),
+    pytest.param(
+        [GOES_ON],
+        "700 families were blocked in the end, the first on 2025-09-22",
+        "prod: 100 at 2025-09-22 18:00:00, 700 at last; looked at 2025-11-02 06:00:00: not ended.",
+        "",
+        id="by and by, not ended",
+    ),
+    pytest.param(
+        [line((0, 2), until=2, after=1)],
+        "2 of 2 families were blocked at once, on 2025-09-22",
+        "demo: 2 at 2025-09-22 06:00:00, 2 at last; ended 2025-09-24 06:00:00, 1 after.",
+        "",
+        id="one left",
+    ),
+    pytest.param(
+        [GOES_ON, ENDED],
+        "1,029 of 1,088 families in demo were blocked at once, on 2025-09-22",
+        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 at last (4 more of unknown since); "
+        "ended 2025-11-01 06:00:00, 0 after. "
+        "prod: 100 at 2025-09-22 18:00:00, 700 at last; looked at 2025-11-02 06:00:00: not ended.",
+        " Since when is unknown of 4 more.",
+        id="several, most first",
+    ),
+]
+CAPTION = (
+    "Of the families that were blocked when they were looked at: how many had been blocked by each moment. "
+    "Those that had freed themselves before are in no record."
+)
+
+
+@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
+def test_it_concludes_in_its_title(lines: list[Line], title: str, told: str, more: str) -> None:
+    """The title says how many were blocked when it began, or in the end; of several, of the one with most."""
+    assert over_time(lines, []).title == title
+
+
+@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
+def test_it_says_its_numbers(lines: list[Line], title: str, told: str, more: str) -> None:
+    """The text in its place says each line's first and last number, when it ended, and what was after."""
+    assert over_time(lines, []).alt == f"{title}. {told}"
+
+
+@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
+def test_its_caption_says_what_is_not_in_it(lines: list[Line], title: str, told: str, more: str) -> None:
+    """The caption says how to read it, and of how many it is unknown since when."""
+    assert over_time(lines, []).caption == CAPTION + more
+
+
+def many(number: int) -> list[Line]:
+    """Lines of several environments, the first with the fewest families."""
+    return [line((0, n), (5, 10 * n), until=20 + n, after=n - 1, environment=f"env-{n}") for n in range(1, number + 1)]
+
+
+def test_of_many_the_largest_are_drawn() -> None:
+    """Of many environments those with most families are drawn and told of; the caption says that there are more."""
+    chart = over_time(many(6), [])
+
+    assert [text.get_text() for text in drawn(many(6)).texts if text.get_text().startswith("env-")] == [
+        f"env-{n} {10 * n}" for n in (6, 5, 4, 3)
+    ]
+    assert "env-2" not in chart.alt
+    assert chart.caption == f"{CAPTION} The 4 environments with most are drawn; all are in the table."
+
+
+def drawn(lines: list[Line], events: list[tuple[datetime, str]] | None = None) -> Axes:
+    """The axes of the chart."""
+    return over_time(lines, events or []).figure().axes[0]
+
+
+def test_the_line_rises_by_steps() -> None:
+    """The line begins at nothing, has each point of the record, and ends at what was after."""
+    (steps,) = (it for it in drawn([ENDED]).lines if it.get_drawstyle() == "steps-post")
+
+    assert list(steps.get_ydata()) == [0, 1029, 1050, 1084, 1084, 0]
+
+
+def test_a_line_that_has_not_ended_does_not_fall() -> None:
+    """The line of what has not ended stays where it was, and has a full mark at its end."""
+    axes = drawn([GOES_ON])
+    steps, mark = (next(it for it in axes.lines if found(it)) for found in (_is_steps, _is_mark))
+
+    assert list(steps.get_ydata()) == [0, 100, 700, 700]
+    assert list(mark.get_ydata()) == [700]
+    assert mark.get_markerfacecolor() == steps.get_color()
+
+
+def _is_steps(it: object) -> bool:
+    return it.get_drawstyle() == "steps-post"  # type: ignore[attr-defined]
+
+
+def _is_mark(it: object) -> bool:
+    return it.get_marker() == "o"  # type: ignore[attr-defined]
+
+
+def test_what_was_after_is_written_at_the_end() -> None:
+    """The number of what was after stands beside the end of the line, 0 too; none where there was no end."""
+    assert [text.get_text() for text in drawn([ENDED]).texts][:2] == ["1,084", "0"]
+    assert [text.get_text() for text in drawn([GOES_ON]).texts][:1] == ["700"]
+
+
+def test_events_are_marked() -> None:
+    """Each event is a line over the whole height, with its word."""
+    axes = drawn([ENDED], [(BEGUN, "purpose came"), (ENDED.until, "fixed")])
+    upright = [it.get_xdata()[0] for it in axes.lines if list(it.get_ydata()) == [0, 1]]
+
+    assert {"purpose came", "fixed"} <= {text.get_text() for text in axes.texts}
+    assert upright == sorted(upright)
+    assert len(upright) == 2
+
+
+def test_the_axis_begins_at_zero() -> None:
+    """The number of families is drawn from 0, and the highest line lies below the upper edge."""
+    lowest, highest = drawn([ENDED]).get_ylim()
+
+    assert lowest == 0
+    assert highest > 1084
+
+
+def test_lines_are_told_apart_without_colour() -> None:
+    """No two of the lines that are drawn together have the same dashes."""
+    assert len({dashes for _, dashes in history.STYLES}) == len(history.STYLES) == history.MOST_LINES
+
+
+def test_the_same_chart_is_the_same_svg() -> None:
+    """The chart of time, drawn twice, is the same bytes."""
+    made = [over_time([ENDED, GOES_ON], [(BEGUN, "purpose came")]).svg(themed=True) for _ in range(2)]
+
+    assert made[0] == made[1]
+
+
+# A gap in time
+
+MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30).map(
+    lambda days: sorted(20_000 + day for day in days)
+)
+
+
+@settings(max_examples=300)
+@given(MOMENTS, st.lists(st.floats(0, 1), min_size=2, max_size=10))
+def test_what_is_later_lies_further_right(times: list[float], between: list[float]) -> None:
+    """Whatever is left out, no moment lies to the left of an earlier one."""
+    place, _ = history._without_gap(times)
+    whole = [times[0] + share * (times[-1] - times[0]) for share in between]
+    places = [place(time) for time in sorted([*times, *whole])]
+
+    assert [pair for pair in itertools.pairwise(places) if pair[1] < pair[0] - 1e-9] == []
+
+
+@settings(max_examples=300)
+@given(MOMENTS)
+def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> None:
+    """Only time in which nothing happened is left out, more than half of all; what lies beside it keeps its scale."""
+    place, cut = history._without_gap(times)
+    if cut is None:
+        assert [place(time) for time in times] == times
+        return
+    before, after = ([t for t in times if inside(t)] for inside in (lambda t: t <= cut[0], lambda t: t >= cut[1]))
+
+    assert sorted({*before, *after}) == sorted(set(times))
+    assert cut[1] - cut[0] > (times[-1] - times[0]) / 2
+    assert place(cut[1]) - place(cut[0]) == pytest.approx(0.2 * (times[-1] - times[0] - (cut[1] - cut[0])), abs=1e-6)
+    for side in (before, after):
+        assert [place(t) - place(side[0]) for t in side] == pytest.approx([t - side[0] for t in side], abs=1e-6)
+
+
+@pytest.mark.parametrize("times", [[1.0, 1.0], [1.0, 2.0], [1.0, 1.0, 2.0, 2.0], [1.0, 1.5, 2.0]])
+def test_no_gap_is_left_out_where_there_is_nothing_beside_it(times: list[float]) -> None:
+    """Where all happened at once, at two moments, or evenly, no time is left out."""
+    assert history._without_gap(times)[1] is None
+
+
+def test_how_much_was_left_out_is_said() -> None:
+    """A gap that was left out is marked, with how long it is."""
+    axes = drawn([line((0, 10), (20, 30), until=420, after=0)])
+
+    assert "400 days left out" in [text.get_text() for text in axes.texts]
+
+
+def test_a_gap_of_hours_is_not_said_to_be_of_days() -> None:
+    """A gap that is shorter than a day is told in hours, never as 0 days."""
+    told = [text.get_text() for text in drawn([line((0, 10), (0.1, 30), until=0.9, after=0)]).texts]
+
+    assert "0 days left out" not in told
+    assert "19 hours left out" in told
+
+
+# What is drawn can be read
+
+SPANS = [
+    pytest.param(line((0, 10), (0.0001, 20), until=0.0002, after=0), id="seconds"),
+    pytest.param(line((0, 10), (0.04, 20), until=0.2, after=2), id="hours"),
+    pytest.param(line((0, 10), (0.3, 15), (0.6, 20), until=0.9), id="a day"),
+    pytest.param(line((0, 10), (1, 15), (1.9, 20), until=2), id="two days"),
+    pytest.param(line((0, 10), (5, 15), (9, 20), until=14), id="two weeks"),
+    pytest.param(ENDED, id="weeks, then a gap"),
+    pytest.param(line((0, 10), (21, 20), until=400, after=0), id="weeks, then a year"),
+    pytest.param(line((0, 10), (350, 20), (360, 21), until=370, after=0), id="a gap, then weeks"),
+    pytest.param(line((0, 10), (100, 20), (290, 30), until=500), id="months"),
+    pytest.param(line((0, 10), (900, 20), (1700, 30), until=2500), id="years"),
+    pytest.param(line((0, 10), until=0, after=0), id="one moment"),
+    pytest.param(line((0, 10), until=390, after=0), id="two moments"),
+]
+
+
+SPACE = 3  # pixels, of a hundred an inch
+
+
+def dates(lines: list[Line]) -> list[tuple[str, str]]:
+    """The pairs of dates under the axis that lie on each other or touch."""
+    figure = over_time(lines, []).figure()
+    figure.draw_without_rendering()
+    return list(_touching(figure.axes[0].get_xticklabels()))
+
+
+def names(lines: list[Line], events: list[tuple[datetime, str]]) -> list[tuple[str, str]]:
+    """The pairs of names of events that lie on each other or touch."""
+    figure = over_time(lines, events).figure()
+    figure.draw_without_rendering()
+    told = {what for _, what in events}
+    return list(_touching([text for text in figure.axes[0].texts if text.get_text() in told]))
+
+
+def _touching(texts: list[Text]) -> Iterator[tuple[str, str]]:
+    """The pairs of texts on one line between which there is no space."""
+    boxes = sorted((it.get_window_extent().x0, it.get_window_extent().x1, it.get_text()) for it in texts)
+    for (_, end, one), (begin, _, other) in itertools.pairwise(box for box in boxes if box[2]):
+        if begin - end < SPACE:
+            yield one, other
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("span", SPANS)
+def test_dates_do_not_lie_on_each_other(span: Line) -> None:
+    """Over however long a time, no date under the axis touches the next."""
+    assert dates([span]) == []
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=25)
+@given(st.lists(st.floats(0.01, 800), min_size=1, max_size=6), st.floats(0, 900), st.booleans())
+def test_no_dates_lie_on_each_other(days: list[float], rest: float, ended: bool) -> None:
+    """Whenever families came to be blocked, no date under the axis touches the next."""
+    grown = [(0.0, 5), *((day, 5 + place) for place, day in enumerate(sorted(days), start=1))]
+
+    assert dates([line(*grown, until=max(days) + rest, after=0 if ended else None)]) == []
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_names_of_events_do_not_lie_on_each_other(span: Line) -> None:
+    """However soon the end came, the name of no event lies on that of another."""
+    assert names([span], [(BEGUN, "purpose came"), (span.until, "fixed")]) == []
+
+
+def test_names_of_ends_at_one_time_do_not_lie_on_each_other() -> None:
+    """Environments that were fixed one after the other, minutes apart, are told apart or told once."""
+    lines = [line((0, n), (20, n + 9), until=40 + n / 1000, after=0, environment=f"env-{n}") for n in range(100, 104)]
+
+    assert names(lines, [(BEGUN, "purpose came"), *((it.until, "fixed") for it in lines)]) == []
+
+
+@pytest.mark.parametrize("lines", [*([span.values[0]] for span in SPANS), [ENDED, GOES_ON], many(4)])
+def test_everything_that_is_written_lies_within_the_picture(lines: list[Line]) -> None:
+    """No word, number or date is cut by an edge of the picture, and none lies on the axis's own."""
+    figure = over_time(lines, [(BEGUN, "purpose came"), (lines[0].until, "fixed")]).figure()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    texts = [*axes.texts, *axes.get_xticklabels(), *figure.texts, figure._suptitle]
+    boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_text()}
+
+    assert [name for name, box in boxes.items() if box.x0 < 0 or box.x1 > figure.bbox.x1] == []
+
+
+SOON = line((0.1, 300), (1.2, 500), until=401, environment="staging")
+
+
+@pytest.mark.parametrize("lines", [[GOES_ON], [ENDED, GOES_ON], [ENDED, SOON], many(4)])
+def test_a_lines_name_does_not_lie_on_the_axis(lines: list[Line]) -> None:
+    """The name of a line stands within the axes, not on the numbers beside them."""
+    figure = over_time(lines, []).figure()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    first = {it.environment for it in lines} | {"700"}
+    found = [text for text in axes.texts if text.get_text().split()[0] in first]
+
+    assert found
+    assert [text.get_text() for text in found if text.get_window_extent().x0 < axes.bbox.x0] == []
