@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import mistune
+import pytest
 from markdown_it import MarkdownIt
 
 import incident_lib
 from incident_lib import paths, report
 from incident_lib.model import Counts, PerPurpose
 from incident_lib.report import Postmortem, forms
+from incident_lib.report.chart import Chart
 
 Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
@@ -29,6 +31,7 @@ STATUSES = {
     "killed": "The run was KILLED: it stopped without a word. What it saw before that stands below.",
     "running": "The run has not ended yet.",
 }
+GONE: Any = ...  # in place of a key's value: the key is not in the record
 # What a record lacks whose run was not there, or not through, for the look after the steps.
 NO_AFTER: Contents = {
     "guard": {**EXAMPLE["guard"], "after": None},
@@ -36,6 +39,7 @@ NO_AFTER: Contents = {
     "seen_at": {"before": EXAMPLE["seen_at"]["before"]},
     "example": {key: value for key, value in EXAMPLE["example"].items() if key != "after"},
     **dict.fromkeys(("incident_ended_at", "verified", "verification", "unchanged", "retries"), None),
+    "recovery": GONE,
     "steps": [],
     "probes": [],
 }
@@ -49,7 +53,7 @@ NOTHING_SEEN: Contents = {
 }
 _LATER = (
     *("verdict", "unknown", "example", "probes", "retries", "seen_at", "incident_ended_at", "verified", "unchanged"),
-    *("verification", "purpose_since", "blocked_by", "blocked_since"),
+    *("verification", "purpose_since", "blocked_by", "blocked_since", "failures", "recovery", "remains"),
 )
 
 
@@ -57,8 +61,9 @@ def kept(folder: Path, changes: Contents, name: str = "run", *, without: tuple[s
     """The folder of a run like the example, with some keys changed, and without others."""
     made = folder / name
     made.mkdir(parents=True)
-    contents = {key: value for key, value in {**copy.deepcopy(EXAMPLE), **changes}.items() if key not in without}
-    (made / "record.json").write_text(json.dumps(contents), "utf-8")
+    contents = {**copy.deepcopy(EXAMPLE), **changes, **dict.fromkeys(without, GONE)}
+    left = {key: value for key, value in contents.items() if value is not GONE}
+    (made / "record.json").write_text(json.dumps(left), "utf-8")
     return made
 
 
@@ -192,7 +197,19 @@ def read(*folders: Path, notes: Path = UNWRITTEN) -> Postmortem:
 
 
 def page(*folders: Path, notes: Path = UNWRITTEN) -> Page:
-    """The HTML report over some runs."""
+    """The HTML report over some runs; its pictures are empty, for drawing them is most of the work."""
+    return undrawn(read(*folders, notes=notes))
+
+
+def undrawn(post: Postmortem) -> Page:
+    """A report's HTML with empty pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
+        return Page(forms.html(post))
+
+
+def drawn(*folders: Path, notes: Path = UNWRITTEN) -> Page:
+    """The HTML report over some runs, its pictures drawn."""
     return Page(forms.html(read(*folders, notes=notes)))
 
 

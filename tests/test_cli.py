@@ -25,8 +25,7 @@ from conftest import add
 from psycopg import sql
 
 from incident_lib import paths
-from incident_lib.cli import LATER, cli
-from incident_lib.errors import UsageError
+from incident_lib.cli import cli
 from incident_lib.lock import LOCK_KEY
 from incident_lib.report.notes import WANTED
 
@@ -113,7 +112,7 @@ def test_help_tells_the_exit_codes() -> None:
     )
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS - {*LATER}))
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_every_command_has_help(command: str) -> None:
     """Each command explains itself and each of its options."""
     ran = CliRunner().invoke(cli, [command, "--help"])
@@ -128,33 +127,6 @@ def test_without_a_command_the_help_is_shown() -> None:
 
     assert (ran.returncode, ran.stdout) == (2, "")
     assert ran.stderr.startswith("Usage: ")
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_a_later_command_says_so(name: str) -> None:
-    """A command that does not exist yet says so, whatever words it is given."""
-    with pytest.raises(UsageError) as raised:
-        cli.main([name, "--env", "demo", "x"], standalone_mode=False)
-
-    assert str(raised.value) == (
-        f"`incident {name}` does not exist yet.\n"
-        f"  why:  It will be {LATER[name]}, in a later version.\n"
-        "  next: See `incident --help` for what there is."
-    )
-
-
-@pytest.mark.parametrize("name", list(LATER)[:1])
-def test_a_later_command_is_bad_usage(name: str) -> None:
-    """A command that does not exist yet exits with 2, its message on standard error alone."""
-    assert streams(shell(name, "--env", "demo", "ROOT", "OWNER")) == (
-        2,
-        "",
-        message(
-            f"`incident {name}` does not exist yet.",
-            f"It will be {LATER[name]}, in a later version.",
-            "See `incident --help` for what there is.",
-        ),
-    )
 
 
 @pytest.mark.parametrize(
