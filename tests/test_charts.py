@@ -11,6 +11,7 @@ from reports import kind, looked
 
 from incident_lib.model import Counts
 from incident_lib.report import charts
+from incident_lib.report.charts import MOST_DRAWN
 
 CASES = [
     pytest.param(
@@ -79,7 +80,7 @@ CASES = [
     pytest.param(
         None,
         None,
-        "Nothing has been applied",
+        "Nothing was seen",
         "Families blocked for chat: unknown now. Families blocked for run: unknown now.",
         id="nothing seen",
     ),
@@ -105,6 +106,25 @@ def test_before_after_concludes_in_its_title(
 def test_before_after_says_its_numbers(before: Counts | None, after: Counts | None, title: str, numbers: str) -> None:
     """The text in place of before and after says its conclusion and all of its numbers."""
     assert charts.before_after(before, after).alt == f"{charts.before_after(before, after).title}. {numbers}"
+
+
+STOPPED = {
+    "refused": "the run was refused",
+    "FAILED": "the run FAILED",
+    "KILLED": "the run was KILLED",
+    "running": "the run goes on",
+    "dry run": "nothing has been applied",
+    "": "nothing has been applied",
+}
+
+
+@pytest.mark.parametrize("ended", STOPPED)
+def test_before_alone_concludes_how_the_run_ended(ended: str) -> None:
+    """Without an after the title says how the run ended; that nothing was applied, only where it is known."""
+    some, none = (charts.before_after(before, None, ended).title for before in (looked(1088), looked(0, 0)))
+
+    assert some == f"1,088 families cannot start a chat; {STOPPED[ended]}"
+    assert none == ("Nothing has been applied" if ended in ("dry run", "") else f"No after: {STOPPED[ended]}")
 
 
 LEFT = [
@@ -238,8 +258,8 @@ ENDS = [
     ),
     pytest.param(
         charts.Compared("demo", "dry run", looked(7, 5), None),
-        "chat 7 → nothing applied (dry run)",
-        "run 5 → nothing applied (dry run)",
+        "chat 7 → no after (dry run)",
+        "run 5 → no after (dry run)",
         id="dry run",
     ),
     pytest.param(
@@ -267,7 +287,7 @@ def test_marks_are_full_before_and_open_after() -> None:
     """Each environment has a full mark of before and an open one of after for each purpose, at their numbers."""
     chart = charts.compared([charts.Compared("demo", "", looked(1088), looked(3, 2))], "A finding")
     marks = [line for line in chart.figure().axes[0].lines if line.get_marker() == "o"]
-    found = {(line.get_xdata()[0], line.get_markerfacecolor() != "white") for line in marks}
+    found = {(line.get_xdata()[0], line.get_markerfacecolor() != "none") for line in marks}
 
     assert found == {(1088, True), (168, True), (3, False), (2, False)}
 
@@ -280,15 +300,27 @@ def test_what_was_not_seen_has_no_mark() -> None:
 
     assert [label.get_text() for label in axes.get_yticklabels()] == ["away", "prod"]
     assert sorted(line.get_xdata()[0] for line in marks) == [5, 7]
-    assert [line for line in marks if line.get_markerfacecolor() == "white"] == []
+    assert [line for line in marks if line.get_markerfacecolor() == "none"] == []
 
 
 def test_each_environment_has_room() -> None:
-    """A chart of fifty environments is as high as fifty rows need."""
-    rows = [charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(50)]
+    """A chart is as high as the rows of its environments need."""
+    few, many = ([charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(most)] for most in (2, 16))
 
-    assert charts.compared(rows, "A finding").height > 25
-    assert len(_texts(charts.compared(rows, "A finding"))) == 100
+    assert charts.compared(many, "A finding").height - charts.compared(few, "A finding").height >= 14 * 0.5
+    assert len(_texts(charts.compared(many, "A finding"))) == 2 * 16
+    assert "are drawn" not in charts.compared(many, "A finding").caption
+
+
+def test_of_many_environments_those_without_an_after_are_drawn_first() -> None:
+    """Of many environments as many as fit on a sheet are drawn, those without an after first; all are told of."""
+    settled = [charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(20)]
+    chart = charts.compared([*settled, charts.Compared("away", "FAILED", None, None)], "A finding")
+    names = [label.get_text() for label in chart.figure().axes[0].get_yticklabels()]
+
+    assert names == ["away", *(f"env-{n}" for n in range(19, 19 - MOST_DRAWN + 1, -1))]
+    assert "16 are drawn, those without an after first; all are in the table." in chart.caption
+    assert [n for n in range(20) if f"env-{n}: chat {n} → 0" not in chart.alt] == []
 
 
 # What blocks
@@ -304,7 +336,7 @@ def test_what_blocks_most_is_the_title() -> None:
     assert chart.title == "1,057 of 1,065 families are kept from a chat by a thread of run, openai"
     assert chart.alt == (
         f"{chart.title}. run, openai: 1,057 families kept from a chat. eval, no provider: 7 families kept from a chat. "
-        "no purpose, manus: 1 families kept from a chat. chat, openai: 161 families kept from a run."
+        "no purpose, manus: 1 family kept from a chat. chat, openai: 161 families kept from a run."
     )
     assert _texts(chart) == [
         *("1,057 kept from a chat", "7 kept from a chat", "1 kept from a chat"),

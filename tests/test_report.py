@@ -6,12 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from reports import EXAMPLE, FORMS, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
+from reports import EXAMPLE, FORMS, GONE, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
 
 from incident_lib import paths, report
 from incident_lib.errors import UsageError
 from incident_lib.record import Record
 from incident_lib.report import Postmortem, forms
+from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED
 
 if TYPE_CHECKING:
@@ -142,18 +143,51 @@ def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
 
     assert read(paths.EXAMPLE_RUN, dry, notes=notes).facts == [
         ("Incident", "INC-1"),
-        ("Status", "the fix is in, and no chat is blocked, in 1 of 2 environments"),
+        ("Status", "fixed in 1 of 2 environments"),
         ("Environments", "demo, prod"),
-        ("When (UTC)", "since 2025-09-22 06:00:00; not ended everywhere"),
+        ("When (UTC)", "since 2025-09-22 06:00:00; it goes on, as far as was seen"),
         ("Made from", f"incident-lib 0.1.0, commit {EXAMPLE['git_commit'][:12]}, unknown"),
     ]
 
 
 def test_the_head_says_when_it_ended() -> None:
-    """Where the fix is in everywhere the head says from when to when it was."""
+    """Where the fix is in everywhere the head says so, and from when to when it was."""
     ended_at = EXAMPLE["incident_ended_at"].replace("T", " ").removesuffix("Z")
 
-    assert ("When (UTC)", f"2025-09-22 06:00:00 to {ended_at}") in read(paths.EXAMPLE_RUN).facts
+    assert read(paths.EXAMPLE_RUN).facts[1:4] == [
+        ("Status", "fixed"),
+        ("Environments", "demo"),
+        ("When (UTC)", f"2025-09-22 06:00:00 to {ended_at}"),
+    ]
+
+
+ENDS = {
+    "dry-run": "dry run",
+    "refused": "refused",
+    "failed": "FAILED",
+    "killed": "KILLED",
+    "running": "running",
+    "succeeded": "nothing was applied",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: str) -> None:
+    """Where the fix is not in the head says so, and how the run ended; nothing says when it was over."""
+    facts = dict(read(ended(tmp_path, how, **NO_AFTER)).facts)
+
+    assert facts["Status"] == f"not fixed: {ENDS[how]}"
+    assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; it goes on, as far as was seen"
+
+
+def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
+    """A run that saw nothing leaves it unknown since when."""
+    facts = dict(read(unseen(tmp_path)).facts)
+
+    assert (facts["Status"], facts["When (UTC)"]) == (
+        "not fixed: FAILED",
+        "since unknown; it goes on, as far as was seen",
+    )
 
 
 FIXED_BEFORE = {
@@ -161,6 +195,7 @@ FIXED_BEFORE = {
     "counts": {"before": EXAMPLE["counts"]["after"], "after": None},
     "steps": [],
     "incident_ended_at": None,
+    "recovery": GONE,
     "blocked_by": [],
     "blocked_since": {"chat": [], "run": []},
 }
@@ -169,10 +204,10 @@ FIXED_BEFORE = {
 @pytest.mark.parametrize("made", FORMS)
 def test_what_was_fixed_before_is_not_told_as_going_on(tmp_path: Path, made: Any) -> None:
     """Of an environment in which the fix was in already, nothing says that the incident had not ended there."""
-    text = made(kept(tmp_path, FIXED_BEFORE)).text
+    facts, text = dict(read(kept(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
 
-    assert "the fix is in, and no chat is blocked, in 1 of 1 environment" in text
-    assert "not ended" not in text
+    assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "before the first look")
+    assert re.findall(r"not ended|goes on|not fixed", text) == []
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -234,8 +269,8 @@ def test_a_section_that_is_not_there_is_a_message() -> None:
 
     assert str(raised.value) == (
         "The report has no section 'impakt'.\n"
-        "  why:  Its sections are summary, impact, timeline, detection, root-cause, resolution, environments, left, "
-        "contributing-factors, what-went-well, what-went-badly, where-we-were-lucky, action-items, unknown, "
+        "  why:  Its sections are summary, impact, timeline, detection, root-cause, resolution, claims, environments, "
+        "left, contributing-factors, what-went-well, what-went-badly, where-we-were-lucky, action-items, unknown, "
         "appendix.\n"
         "  next: Correct the name."
     )
@@ -253,7 +288,11 @@ def test_the_committed_page_is_that_of_the_committed_record() -> None:
     """The example's page is what its record and the project's notes give now."""
     committed = (paths.EXAMPLE_RUN / "postmortem.html").read_text("utf-8")
 
-    assert _undrawn(forms.html(report.read([paths.EXAMPLE_RUN], paths.NOTES))) == _undrawn(committed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", lambda *_, **__: "")
+        made = forms.html(report.read([paths.EXAMPLE_RUN], paths.NOTES))
+
+    assert _undrawn(made) == _undrawn(committed)
 
 
 def test_the_committed_markdown_is_that_of_the_committed_record() -> None:

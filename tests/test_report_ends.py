@@ -87,7 +87,7 @@ def test_where_a_number_would_stand_it_says_why_there_is_none(tmp_path: Path, ma
 
 
 SETTLED = (
-    r"now none is blocked|Blocked after the fix|could not start a chat|no chat is blocked, in 1 of|The fix is in\b|"
+    r"now none is blocked|Blocked after the fix|could not start a chat|Status\s*fixed|The fix is in\b|"
     r"\b0 after|[^t] ended \d|The incident ended|fixed in 1 of|from then on"
 )
 
@@ -108,8 +108,8 @@ def test_before_alone_is_not_told_as_settled_among_others(tmp_path: Path, how: s
     post = read(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
 
     assert post.title.endswith("fixed in 1 of 2")
-    assert ("Status", "the fix is in, and no chat is blocked, in 1 of 2 environments") in post.facts
-    assert dict(post.facts)["When (UTC)"].endswith("not ended everywhere")
+    assert ("Status", "fixed in 1 of 2 environments") in post.facts
+    assert dict(post.facts)["When (UTC)"].endswith("; it goes on, as far as was seen")
     assert any(
         "Apply the fix where it is not in: staging" in cell for cell in _cells(post.section("action-items").blocks)
     )
@@ -147,7 +147,7 @@ def test_before_alone_is_not_drawn_as_settled_among_others(tmp_path: Path, how: 
     two = _figures(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
     axes = _drawn(two["before-after"])
     marks = [line for line in axes.lines if line.get_marker() == "o"]
-    open_marks = [line.get_ydata()[0] for line in marks if line.get_markerfacecolor() == "white"]
+    open_marks = [line.get_ydata()[0] for line in marks if line.get_markerfacecolor() == "none"]
 
     assert len(marks) == 2 + 4
     assert [y for y in open_marks if y > 0.5] == []
@@ -225,7 +225,8 @@ def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> 
     """Whichever look could not tell, no picture and no title takes what is unknown for 0."""
     unread = EXAMPLE["counts"][moment] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     changes = {"counts": {**EXAMPLE["counts"], moment: unread}, "blocked_by": None, "blocked_since": None}
-    found = made(kept(tmp_path, changes))
+    folder = kept(tmp_path, changes)
+    found = made(folder)
     told = {
         "before": "Blocked for chat: unknown before, 0 after",
         "after": "Blocked for chat: 1,088 before, unknown after",
@@ -233,7 +234,7 @@ def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> 
 
     assert str(found.of("img")[0]["alt"]).startswith(f"{told[moment]}. ")
     assert "now none is blocked" not in found.text
-    assert ("in 0 of 1 environment" in found.text) == (moment == "after")
+    assert dict(read(folder).facts)["Status"].startswith("not fixed") == (moment == "after")
 
 
 def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:

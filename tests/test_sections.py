@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 TITLES = [
     *("Summary", "Impact", "Timeline", "Detection", "Root cause", "Resolution and verification"),
-    *("Environments compared", "What is left", "Contributing factors", "What went well", "What went badly"),
-    *("Where we were lucky", "Action items", "What is hidden or unknown", "Appendix: runs and queries"),
+    *("The fix plan's claims, tested", "Environments compared", "What is left", "Contributing factors"),
+    *("What went well", "What went badly", "Where we were lucky", "Action items", "What is hidden or unknown"),
+    "Appendix: runs and queries",
 ]
 
 
@@ -127,8 +128,10 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 
     assert rows[0] == ["UTC", "environment", "what happened", "source"]
     assert [(row[2].split(":")[0], row[3]) for row in rows[1:]] == [
+        ("The first attempt that the guard rejected.", "server log"),
         ("The column purpose came; threads that existed became runs.", "parameter purpose_since"),
         ("1,029 families of those blocked later for chat were blocked by now.", "q_threads"),
+        ("The last attempt that the guard rejected.", "server log"),
         ("Looked", "q_threads, the server's clock"),
         ("Step build", "run record, the clock where it ran"),
         ("Step swap", "run record, the clock where it ran"),
@@ -148,7 +151,7 @@ def test_moments_are_told_in_utc(tmp_path: Path) -> None:
 
 def test_without_a_moment_the_timeline_says_so(tmp_path: Path) -> None:
     """Where no moment is known the timeline says that, instead of a table without rows."""
-    gone = ("purpose_since", "blocked_since", "seen_at", "incident_ended_at")
+    gone = ("purpose_since", "blocked_since", "seen_at", "incident_ended_at", "failures")
 
     assert blocks(kept(tmp_path, {"steps": []}, without=gone), "timeline") == (
         Paragraph("No moment is known.", "note"),
@@ -237,15 +240,18 @@ def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
 
 def test_what_was_tried_is_told(tmp_path: Path) -> None:
     """What was probed, tried again, recovered, and compared stands under the verification, a sentence each."""
-    recovery = {"blocked": 1088, "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
-    verification = part(blocks(kept(tmp_path, {"recovery": recovery}), "resolution"), "Verification")
-    (told,) = (block for block in verification.blocks if isinstance(block, Bullets))
+    recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
+    found = part(blocks(kept(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
+    verification, told = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
 
-    assert told.items == (
-        *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
-        f"The demo's clients: {EXAMPLE['retries']}",
-        "Recovered: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
-        f"Threads left as they were: {EXAMPLE['unchanged']}",
+    assert isinstance(verification, Part)
+    assert told == Bullets(
+        (
+            *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
+            f"The demo's clients: {EXAMPLE['retries']}",
+            "Recovered: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
+            f"Threads left as they were: {EXAMPLE['unchanged']}",
+        )
     )
 
 

@@ -42,15 +42,23 @@ def tell(lines: list[str]) -> None:
     """Display sentences as a list."""
     from IPython.display import Markdown, display
 
-    display(Markdown("\n".join(f"- {line}" for line in lines)))
+    display(Markdown(pseudonyms.hide("\n".join(f"- {forms.literal(line)}" for line in lines))))
 
 
-def present(post: Postmortem, name: str) -> None:
+def present(post: Postmortem, name: str = "") -> None:
     """Display one section of a report, block by block: the same content as its other forms have.
+
+    Args:
+        post: the report.
+        name: of the section; empty: the report's head.
 
     Raises:
         UsageError: the report has no such section.
     """
+    if not name:
+        say(post.title)
+        tell([f"{fact}: {value}" for fact, value in post.facts] + post.unfinished)
+        return
     for block in post.section(name).blocks:
         _present(block)
 

@@ -42,6 +42,14 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     )
 
 
+def grouped(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Rows that begin with an environment; those that say the same of several as one."""
+    found: dict[tuple[object, ...], list[str]] = {}
+    for environment, *said in rows:
+        found.setdefault(tuple(said), []).append(str(environment))
+    return [(words.some(names), *said) for said, names in found.items()]
+
+
 def blocked(chapters: tuple[Chapter, ...]) -> Table:
     """The families blocked in each environment, before and after."""
     rows: list[tuple[object, ...]] = [

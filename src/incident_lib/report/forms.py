@@ -86,7 +86,7 @@ def _templates(*, autoescape: bool) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"literal": literal, "prose": prose, "safe_markdown": safe_markdown}
+    made.filters |= {"literal": literal, "in_code": in_code, "prose": prose, "safe_markdown": safe_markdown}
     made.tests["shown_folded"] = lambda table: len(table.rows) > MOST_ROWS
     made.tests["with_long_words"] = lambda text: any(len(word) > LONG for word in text.split())
     made.globals["kind"] = lambda block: type(block).__name__
@@ -101,6 +101,13 @@ _MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|"})
 def literal(text: object) -> str:
     """Text in Markdown whose markup is taken literally, on one line: also as a table's cell."""
     return " ".join(str(text).split()).translate(_MARKUP)
+
+
+def in_code(text: object) -> str:
+    """Text in Markdown as code, as a table's cell."""
+    line = " ".join(str(text).split()).replace("|", "\\|")
+    fence = "`" * (1 + max(map(len, re.findall(r"`+", line)), default=0))
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
 
 
 def prose(markdown: str) -> str:

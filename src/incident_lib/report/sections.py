@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, words
 from incident_lib.report import charts, evidence, history
-from incident_lib.report.compare import blocked, comparison, headline, latest, runs
+from incident_lib.report.compare import blocked, comparison, grouped, headline, latest, runs
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
 from incident_lib.report.resolution import done
 from incident_lib.report.timeline import timeline
@@ -113,7 +113,9 @@ class Sections:
         ended = [(line.until, "fixed") for line in lines[: history.MOST_LINES] if line.after is not None]
         events = [*((at, "purpose came") for at in came if at), *ended]
         rows: list[tuple[object, ...]] = [
-            (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}") for line in lines for at, count in line.points
+            (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}")
+            for place, line in enumerate(lines)
+            for at, count in (line.points if place < history.MOST_LINES else line.points[-1:])
         ]
         behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
         return Figure("over-time", history.over_time(lines, events, evidence.attempts_by_hour(self.chapters)), behind)
@@ -130,12 +132,13 @@ class Sections:
         kinds: list[dict[str, Any]] = [
             {**dict(zip(names, key, strict=True)), "families": count} for key, count in families.most_common()
         ]
-        rows: list[tuple[object, ...]] = [(*key, f"{count:,}") for key, count in families.most_common()]
+        by_purpose = sorted(families.most_common(), key=lambda kind: kind[0][0])
+        rows: list[tuple[object, ...]] = [(*key, f"{count:,}") for key, count in by_purpose]
         behind = table("blocked for|by a thread of purpose|and provider|families", rows, numbers="families")
         return Figure("blockers", charts.blockers(kinds), behind)
 
     def _root_cause(self) -> tuple[Block, ...]:
-        guards = [row for chapter in self.chapters for row in chapter.guards]
+        guards = grouped([row for chapter in self.chapters for row in chapter.guards])
         seen: Block = Paragraph("No look got to the catalog.", "note")
         if guards:
             seen = table("environment|moment|guard state|definition|flags", guards, code="definition")
@@ -209,8 +212,9 @@ class Sections:
         for chapter in self.chapters:
             for line in chapter.unknown:
                 told.setdefault(line, []).append(chapter.environment)
-        several = len(self.chapters) > 1
-        return (Bullets((_HIDDEN, *(f"{', '.join(who)}: {line}" if several else line for line, who in told.items()))),)
+        everywhere = len(self.chapters)
+        lines = (line if len(who) == everywhere else f"{words.some(who)}: {line}" for line, who in told.items())
+        return (Bullets((_HIDDEN, *lines)),)
 
     def _appendix(self) -> tuple[Block, ...]:
         queries = tuple(Code(f"{name}.sql", paths.query(name)) for name in QUERIES)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib import moments
 from incident_lib.record import status
+from incident_lib.report.compare import grouped
 from incident_lib.report.document import Bullets, Paragraph, table
 from incident_lib.report.notes import Event
 from incident_lib.words import families
@@ -29,7 +30,8 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
     if not found:
         return (Paragraph("No moment is known.", "note"),)
     found.sort(key=lambda pair: pair[1].at)
-    rows: list[tuple[object, ...]] = [(moments.shown(e.at), where or "–", e.what, e.source) for where, e in found]
+    same = grouped([(where or "–", moments.shown(e.at), e.what, e.source) for where, e in found])
+    rows: list[tuple[object, ...]] = [(at, where, what, source) for where, at, what, source in same]
     more = "" if in_full else "Of so many environments only what matters most is here; steps are under Resolution."
     return (table("UTC|environment|what happened|source", rows), *((Bullets((more,)),) if more else ()))
 
