@@ -53,7 +53,7 @@ COUNTS = {
     "residual_conflicts",
     "unguarded_threads",
 }
-INTERRUPTED = "incident: interrupted. Run the same command again: it goes on from the catalog."
+INTERRUPTED = "incident: interrupted. Run the same command again: a migration goes on from the catalog, anything else begins anew."
 
 Ran = subprocess.CompletedProcess[str]
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import pytest
-from reports import EXAMPLE, FORMS, NO_AFTER, end, kept, page, read, rendered, rendered_strictly, squeezed, wiki
+from reports import EXAMPLE, FORMS, NO_AFTER, drawn, end, kept, page, read, rendered, rendered_strictly, squeezed, wiki
 
 from incident_lib.pseudonyms import PLAN_OWNER
 from incident_lib.report import forms
@@ -37,7 +37,7 @@ def rewritten(thing: Any, text: str, key: str = "") -> Any:
     return thing if not isinstance(thing, str) or key in PLAIN or MOMENT.match(thing) else text
 
 
-PICTURES = ("before-after", "over-time", "blockers", "left")
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "left")
 ERROR = {"what": "?", "why": "?", "next": "?"}
 
 
@@ -117,7 +117,6 @@ def test_a_line_that_begins_like_a_block_is_none(tmp_path: Path, text: str) -> N
 
 
 ODD = {
-    "right to left": "\u202egnp.exe\u202c\u200f",
     "formula": '=HYPERLINK("http://e","a")',
     "a page's end": "</td></tr></table></section></body>]]>-->",
     "a template": "{{ 7 * 7 }}{% raw %}",
@@ -131,7 +130,7 @@ ODD = {
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
 def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> None:
-    """Text of other directions, scripts, and languages of machines is shown whole, and breaks nothing."""
+    """Text of other scripts, and of languages of machines, is shown whole, and breaks nothing."""
     found = made(*everywhere(tmp_path, text))
 
     assert found.open == []
@@ -139,12 +138,30 @@ def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> Non
 
 
 @pytest.mark.parametrize("made", FORMS)
-@pytest.mark.parametrize("text", ["x" * 10_000, squeezed("word " * 2_000)], ids=["a word", "words"])
-def test_long_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> None:
-    """Ten thousand characters are shown whole in each table, and keep a report from nothing."""
-    changes = rewritten({key: EXAMPLE[key] for key in EXAMPLE if key != "blocked_by"}, text)
+def test_marks_of_direction_are_spelled_out(tmp_path: Path, made: Any) -> None:
+    """Marks that would turn what follows around are shown by their code, and are in no text as themselves."""
+    found = made(*everywhere(tmp_path, "\u202egnp.exe\u202c\u200f"))
 
-    assert made(kept(tmp_path, changes)).cells.count(text) > 20
+    assert found.cells.count(r"\u202egnp.exe\u202c\u200f") > 20
+    assert set("\u202e\u202c\u200f") & set(found.text) == set()
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("word", ["x", "word "], ids=["a word", "words"])
+def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> None:
+    """Of ten thousand characters two thousand are shown in each table, and how many more there are."""
+    text = (word * 10_000)[:10_000]
+    found = made(kept(tmp_path, rewritten(EXAMPLE, text)))
+
+    assert found.cells.count(squeezed(f"{text[:2_000]}… (8,000 more characters)")) > 20
+    assert text[:2_001] not in found.text
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("length", [1_999, 2_000])
+def test_text_that_is_not_too_long_is_whole(tmp_path: Path, made: Any, length: int) -> None:
+    """Up to two thousand characters are shown as they are."""
+    assert made(kept(tmp_path, rewritten(EXAMPLE, "x" * length))).cells.count("x" * length) > 20
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -153,7 +170,7 @@ def test_odd_text_is_drawn_as_it_is(tmp_path: Path, text: str) -> None:
     """No text keeps a chart from being drawn, as a picture that can be read: none is a formula or an end of markup."""
     pictures = [
         base64.b64decode(str(image["src"]).partition(",")[2]).decode()
-        for image in page(*everywhere(tmp_path, text, "one", "two")).of("img")
+        for image in drawn(*everywhere(tmp_path, text, "one", "two")).of("img")
     ]
     tags = {element.tag for picture in pictures for element in ET.fromstring(picture).iter()}
 

@@ -64,7 +64,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("incident: interrupted. Run the same command again: it goes on from the catalog.", err=True)
+        again = "a migration goes on from the catalog, anything else begins anew"
+        click.echo(f"incident: interrupted. Run the same command again: {again}.", err=True)
         code = 130
     except BrokenPipeError:
         sys.stderr.close()

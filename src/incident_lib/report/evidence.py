@@ -30,12 +30,23 @@ def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
     total, hit = (sum(record[word] for _, record in found) for word in ("failed_attempts", "families"))
     told = f"{words.plural(total, 'failed attempt')} by {words.families(hit)} stand in the servers' logs."
     orphans = (
-        f"Each attempt that was a chat's has left a conversation at the provider that nobody owns: {total:,} at most, "
-        "for the guard's key does not tell a chat from a run."
+        f"Each attempt that was a chat's may have left a conversation at the provider that nobody owns: {total:,} at "
+        "most, for the guard's key does not tell a chat from a run."
     )
+    ends = [_ended(chapter) for chapter in chapters if "failures" in chapter.record]
     odd = [f"{name}: {n:,} {reason}" for name, r in found for reason, n in r["not_understood"].items()]
     behind = table(f"count|{names}|what it counts", rows, numbers=names)
-    return [Paragraph(told), behind, Paragraph(orphans), *([Bullets(tuple(odd))] if odd else [])]
+    remarks = tuple(filter(None, (*ends, *odd)))
+    return [Paragraph(told), behind, Paragraph(orphans), *([Bullets(remarks)] if remarks else [])]
+
+
+def _ended(chapter: Chapter) -> str:
+    """Whether the attempts ended with the incident, as far as the logs reach; nothing where it has not ended."""
+    last, ended = chapter.record["failures"]["last"], chapter.moment("incident_ended_at")
+    if not last or not ended:
+        return ""
+    when = "before" if moments.read(last) <= ended else "AFTER"
+    return f"{chapter.environment}: the last attempt in its logs, of {_moment(last)}, came {when} the incident's end."
 
 
 def attempts_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
