@@ -179,9 +179,8 @@ def threads(found: Sequence[Thread]) -> None:
 
 
 def claims(found: Iterable[Mapping[str, object]]) -> None:
-    """Print the fix plan's claims: what it says, how that was tested, what came out, and the verdict."""
-    columns = {"claim": "claim", "verdict": "verdict", "source": "the plan's words", "result": "what came out"}
-    columns |= {"how": "how it was tested"}
+    """Print the fix plan's claims, the verdict on each, and what came out; the file tells how each was tested."""
+    columns = {"claim": "the plan's claim", "verdict": "verdict", "result": "what came out"}
     _table(tuple(columns.values()), [tuple(claim[key] for key in columns) for claim in found])
 
 

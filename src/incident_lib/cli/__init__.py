@@ -64,7 +64,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        again = "a migration goes on from the catalog, anything else begins anew"
+        again = "a migration goes on from the catalog, all else begins anew"
         click.echo(f"incident: interrupted. Run the same command again: {again}.", err=True)
         code = 130
     except BrokenPipeError:
