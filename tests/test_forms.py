@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from reports import EXAMPLE, FORMS, UNWRITTEN, Page, ended, kept, page, read, squeezed
+from reports import EXAMPLE, FORMS, GONE, NOTHING_SEEN, UNWRITTEN, Page, drawn, kept, page, read, squeezed
 
 from incident_lib import paths
 from incident_lib.errors import Failed, UsageError
@@ -18,13 +18,20 @@ from incident_lib.errors import Failed, UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-PICTURES = ("before-after", "over-time", "blockers", "left")
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "claims", "left")
 
 
 @pytest.fixture(scope="module")
 def example() -> Page:
-    """The page over the example run."""
-    return page(paths.EXAMPLE_RUN)
+    """The page over the example run, its pictures drawn."""
+    return drawn(paths.EXAMPLE_RUN)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A folder into which the report over the example run was written, and what writing it returned."""
+    folder = tmp_path_factory.mktemp("written")
+    return folder, read(paths.EXAMPLE_RUN).write(folder / "my post.html")
 
 
 # A page
@@ -55,7 +62,9 @@ def test_the_pictures_in_a_page_load_nothing(example: Page) -> None:
     pictures = [base64.b64decode(str(image["src"]).partition(",")[2]).decode() for image in example.of("img")]
 
     assert len(pictures) == len(PICTURES)
-    assert [re.findall(r'(?:href|src)="(?!#)|url\((?!#)|<script', picture) for picture in pictures] == [[]] * 4
+    assert [re.findall(r'(?:href|src)="(?!#)|url\((?!#)|<script', picture) for picture in pictures] == [[]] * len(
+        PICTURES
+    )
 
 
 def test_a_page_is_well_formed(example: Page) -> None:
@@ -94,6 +103,9 @@ def test_ids_are_apart(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+BACK = f"{EXAMPLE['recovery']['recovered']:,}"
+
+
 @pytest.mark.parametrize("made", FORMS)
 def test_every_picture_has_a_text(made: Any) -> None:
     """Each chart has a text in its place, with its numbers."""
@@ -104,11 +116,13 @@ def test_every_picture_has_a_text(made: Any) -> None:
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on 2025-09-22. demo: 1,029 at 2025-09-22 06:00:00, 1,084 at "
         f"last (4 more of unknown since); ended {squeezed(EXAMPLE['incident_ended_at'][:-1].replace('T', ' '))}, "
-        "0 after.",
+        "0 after. Failed attempts in the servers' logs: 1,340.",
         "1,057 of 1,088 families are kept from a chat by a thread of run, openai. run, openai: 1,057 families kept "
         "from a chat. run, no provider: 14 families kept from a chat. eval, openai: 7 families kept from a chat. run, "
         "anthropic: 6 families kept from a chat. run, manus: 4 families kept from a chat. chat, openai: 161 families "
         "kept from a run. eval, openai: 7 families kept from a run.",
+        f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
+        texts[4],  # of the claims, which has its own tests
         "What the fix leaves: 65 provider conflicts, 159 unguarded threads. Of 1,408 active threads.",
     ]
 
@@ -126,19 +140,20 @@ def test_the_table_stands_behind_each_picture(made: Any) -> None:
 # Files
 
 
-def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_records_are_the_same_bytes(written: tuple[Path, list[Path]], tmp_path: Path) -> None:
     """A report that is written twice is the same bytes, in each of its files."""
-    files = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        read(paths.EXAMPLE_RUN, ended(tmp_path / name, "dry-run")).write(tmp_path / name / "postmortem.html")
-        written = sorted(file for file in (tmp_path / name).rglob("*") if file.suffix in (".html", ".md", ".svg"))
-        files.append([(file.name, file.read_bytes()) for file in written])
-
-    assert sorted(name for name, _ in files[0]) == sorted(
-        [*(f"{name}.svg" for name in PICTURES), "postmortem.html", "postmortem.md"]
+    read(paths.EXAMPLE_RUN).write(tmp_path / "my post.html")
+    first, second = (
+        {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+        for folder in (written[0], tmp_path)
     )
-    assert files[0] == files[1]
+
+    assert {str(file) for file in first} == {
+        *(f"my post/{name}.svg" for name in PICTURES),
+        "my post.html",
+        "my post.md",
+    }
+    assert first == second
 
 
 _REPORT = """
@@ -162,21 +177,21 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert made[0] == made[1]
 
 
-def test_write_names_its_files(tmp_path: Path) -> None:
+def test_write_names_its_files(written: tuple[Path, list[Path]]) -> None:
     """Writing a report returns the page, the Markdown beside it, and the folder of its charts."""
-    written = read(paths.EXAMPLE_RUN).write(tmp_path / "post.html")
+    folder, names = written
 
-    assert written == [tmp_path / "post.html", tmp_path / "post.md", tmp_path / "post"]
-    assert sorted(file.name for file in (tmp_path / "post").iterdir()) == sorted(f"{name}.svg" for name in PICTURES)
+    assert names == [folder / "my post.html", folder / "my post.md", folder / "my post"]
+    assert sorted(file.name for file in names[2].iterdir()) == sorted(f"{name}.svg" for name in PICTURES)
 
 
-def test_markdown_shows_the_charts_beside_it(tmp_path: Path) -> None:
+def test_markdown_shows_the_charts_beside_it(written: tuple[Path, list[Path]]) -> None:
     """The Markdown's pictures are files of the folder beside it, each with its text."""
-    read(paths.EXAMPLE_RUN, ended(tmp_path, "dry-run")).write(tmp_path / "my post.html")
-    markdown = (tmp_path / "my post.md").read_text("utf-8")
+    folder, _ = written
+    markdown = (folder / "my post.md").read_text("utf-8")
 
     assert re.findall(r"!\[[^\]]{40,}\]\(([^)]*)\)", markdown) == [f"my%20post/{name}.svg" for name in PICTURES]
-    assert all((tmp_path / "my post" / f"{name}.svg").exists() for name in PICTURES)
+    assert all((folder / "my post" / f"{name}.svg").exists() for name in PICTURES)
 
 
 def test_write_where_nothing_can_be_written_is_a_message(tmp_path: Path) -> None:
@@ -188,7 +203,7 @@ def test_write_where_nothing_can_be_written_is_a_message(tmp_path: Path) -> None
 
 def test_a_hostile_environment_leads_nowhere_else(tmp_path: Path) -> None:
     """A record whose environment is a path, as no run makes it, writes nothing outside the report's own folder."""
-    folder = kept(tmp_path, {"environment": "../../outside"})
+    folder = kept(tmp_path, {"environment": "../../outside", **NOTHING_SEEN, "blocked_by": None, "recovery": GONE})
     out = tmp_path / "reports" / "postmortem.html"
     read(folder).write(out)
 

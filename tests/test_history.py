@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from incident_lib.report import history
 from incident_lib.report.history import Line, over_time
+from incident_lib.report.timescale import KEPT, TimeScale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,9 +188,9 @@ MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30
 @given(MOMENTS, st.lists(st.floats(0, 1), min_size=2, max_size=10))
 def test_what_is_later_lies_further_right(times: list[float], between: list[float]) -> None:
     """Whatever is left out, no moment lies to the left of an earlier one."""
-    place, _ = history._without_gap(times)
+    scale = TimeScale(tuple(times))
     whole = [times[0] + share * (times[-1] - times[0]) for share in between]
-    places = [place(time) for time in sorted([*times, *whole])]
+    places = [scale.place(time) for time in sorted([*times, *whole])]
 
     assert [pair for pair in itertools.pairwise(places) if pair[1] < pair[0] - 1e-9] == []
 
@@ -198,7 +199,8 @@ def test_what_is_later_lies_further_right(times: list[float], between: list[floa
 @given(MOMENTS)
 def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> None:
     """Only time in which nothing happened is left out, more than half of all; what lies beside it keeps its scale."""
-    place, cut = history._without_gap(times)
+    scale = TimeScale(tuple(times))
+    place, cut = scale.place, scale.gap
     if cut is None:
         assert [place(time) for time in times] == times
         return
@@ -206,15 +208,25 @@ def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> No
 
     assert sorted({*before, *after}) == sorted(set(times))
     assert cut[1] - cut[0] > (times[-1] - times[0]) / 2
-    assert place(cut[1]) - place(cut[0]) == pytest.approx(0.2 * (times[-1] - times[0] - (cut[1] - cut[0])), abs=1e-6)
+    assert place(cut[1]) - place(cut[0]) == pytest.approx(KEPT * (times[-1] - times[0] - (cut[1] - cut[0])), abs=1e-6)
     for side in (before, after):
         assert [place(t) - place(side[0]) for t in side] == pytest.approx([t - side[0] for t in side], abs=1e-6)
 
 
-@pytest.mark.parametrize("times", [[1.0, 1.0], [1.0, 2.0], [1.0, 1.0, 2.0, 2.0], [1.0, 1.5, 2.0]])
-def test_no_gap_is_left_out_where_there_is_nothing_beside_it(times: list[float]) -> None:
+@pytest.mark.parametrize("times", [(1.0,), (1.0, 1.0), (1.0, 2.0), (1.0, 1.0, 2.0, 2.0), (1.0, 1.5, 2.0)])
+def test_no_gap_is_left_out_where_there_is_nothing_beside_it(times: tuple[float, ...]) -> None:
     """Where all happened at once, at two moments, or evenly, no time is left out."""
-    assert history._without_gap(times)[1] is None
+    assert TimeScale(times).gap is None
+
+
+def test_moments_lie_where_their_times_do() -> None:
+    """The axis is over moments in whatever order, and a moment lies where its time does."""
+    moments = [BEGUN + timedelta(days=day) for day in (400, 0, 20)]
+    scale = TimeScale.over(moments)
+    first, second, third = (scale.at(at) for at in sorted(moments))
+
+    assert scale.gap == (scale.times[1], scale.times[2])
+    assert (second - first, third - second) == (20, pytest.approx(KEPT * 20))
 
 
 def test_how_much_was_left_out_is_said() -> None:
@@ -240,6 +252,7 @@ SPANS = [
     pytest.param(line((0, 10), (0.3, 15), (0.6, 20), until=0.9), id="a day"),
     pytest.param(line((0, 10), (1, 15), (1.9, 20), until=2), id="two days"),
     pytest.param(line((0, 10), (5, 15), (9, 20), until=14), id="two weeks"),
+    pytest.param(line((0, 10), (2, 15), (6, 20), until=7), id="two days, then a gap"),
     pytest.param(ENDED, id="weeks, then a gap"),
     pytest.param(line((0, 10), (21, 20), until=400, after=0), id="weeks, then a year"),
     pytest.param(line((0, 10), (350, 20), (360, 21), until=370, after=0), id="a gap, then weeks"),
@@ -283,6 +296,7 @@ def test_dates_do_not_lie_on_each_other(span: Line) -> None:
     assert dates([span]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=25)
 @given(st.lists(st.floats(0.01, 800), min_size=1, max_size=6), st.floats(0, 900), st.booleans())

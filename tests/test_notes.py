@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
-from reports import EXAMPLE, FORMS, UNWRITTEN, kept, rendered, squeezed
+from reports import FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
+from reports import read as report_of
 
 from incident_lib import cli, fleet, paths
 from incident_lib.errors import Failed, UsageError
-from incident_lib.report import Postmortem, notes
-from incident_lib.report.chapter import Chapter
+from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
     """Notes that are there stay byte by byte as they are, and keep their age, however often they are read."""
     file = file_of(tmp_path, text)
     os.utime(file, (1, 1))
+    run = unseen(tmp_path)
     for _ in range(2):
-        Postmortem((Chapter(EXAMPLE, "run"),), notes.read(file)).write(tmp_path / "post.html")
+        report_of(run, notes=file).write(tmp_path / "post.html")
 
     assert file.read_bytes() == text.encode()
     assert file.stat().st_mtime == 1

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reports import EXAMPLE, Contents, Page, wiki
+from reports import EXAMPLE, Contents, Page, undrawn, wiki
 
+from incident_lib import words
 from incident_lib.report import Postmortem, forms
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.notes import Notes
@@ -25,7 +26,7 @@ MOMENTS = ("before", "after")
 
 def numbered(seed: int, environment: str = "demo") -> Contents:
     """A record like the example in which no number occurs twice."""
-    numbers = iter(random.Random(seed).sample(range(20_001, 9_000_000, 2), 500))
+    numbers = iter(random.Random(seed).sample(range(20_001, 9_000_000, 2), 1_000))
     made = copy.deepcopy(EXAMPLE)
     for moment in MOMENTS:
         made["counts"][moment] = _numbered(made["counts"][moment], numbers)
@@ -36,6 +37,18 @@ def numbered(seed: int, environment: str = "demo") -> Contents:
     made["counts"]["before"]["blocked"]["chat"] = made["blocked_since"]["chat"][-1][1] + 2 * (seed % 2)
     for step in made["steps"]:
         step["seconds"] = next(numbers) / 1000
+    made["failures"] |= _numbered({word: 0 for word in words.ATTEMPTS}, numbers)
+    made["failures"]["per_hour"] = [[at, next(numbers)] for at, _ in made["failures"]["per_hour"]]
+    made["failures"]["failed_attempts"] = sum(count for _, count in made["failures"]["per_hour"])
+    made["failures"]["not_understood"] = {"lines had no key.": next(numbers)}
+    back = sorted(itertools.islice(numbers, len(made["recovery"]["over_time"]) + 1))
+    made["recovery"]["over_time"] = [
+        [at, count] for (at, _), count in zip(made["recovery"]["over_time"], back, strict=False)
+    ]
+    made["recovery"] |= {"recovered": back[-2], "blocked": back[-1]}
+    for kind in made["remains"]["by_provider"]:
+        kind |= {"active_threads": next(numbers), "families": next(numbers)}
+    made["remains"]["without_provider"] = next(numbers)
     made["probes"] = [f"chat: {next(numbers)} of {next(numbers)} admitted, {next(numbers)} rejected" for _ in MOMENTS]
     made["retries"] = f"{next(numbers):,} families had failed."
     made["unchanged"] = f"{next(numbers):,} threads."
@@ -53,8 +66,8 @@ def post(*records: Contents) -> Postmortem:
 
 
 def page(*records: Contents) -> Page:
-    """The HTML report over some records."""
-    return Page(forms.html(post(*records)))
+    """The HTML report over some records; its pictures are empty."""
+    return undrawn(post(*records))
 
 
 def rendered(*records: Contents) -> Page:
@@ -64,7 +77,7 @@ def rendered(*records: Contents) -> Page:
 
 FORMS = (page, rendered)
 SEEDS = st.integers(0, 2**32)
-few = settings(max_examples=25)
+few = settings(max_examples=15)
 
 
 def _counted(counts: Contents) -> list[int]:
@@ -95,21 +108,21 @@ def counts_of(record: Contents) -> list[list[str]]:
 
 
 def growth_of(*records: Contents) -> list[list[str]]:
-    """The table of families by when they had been blocked."""
+    """The table of families by when they had been blocked; most families first."""
     return [
         [record["environment"], _minute(at), f"{count:,}"]
-        for record in records
+        for record in sorted(records, key=lambda record: -record["blocked_since"]["chat"][-1][1])
         for at, count in record["blocked_since"]["chat"]
     ]
 
 
 def blockers_of(*records: Contents) -> list[list[str]]:
-    """The table of families by what blocks them, summed up over environments; most families first."""
+    """The table of families by what blocks them, summed up over environments; for chat first, then most families first."""
     sums: dict[tuple[str, str, str], int] = {}
     for kind in (kind for record in records for kind in record["blocked_by"]):
         key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
         sums[key] = sums.get(key, 0) + kind["families"]
-    return [[*key, f"{number:,}"] for key, number in sorted(sums.items(), key=lambda item: -item[1])]
+    return [[*key, f"{number:,}"] for key, number in sorted(sums.items(), key=lambda item: (item[0][0], -item[1]))]
 
 
 def story_of(record: Contents) -> set[tuple[str, str]]:
@@ -118,6 +131,10 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
     looks = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
     return {
         (_shown(record["purpose_since"]), "The column purpose came; threads that existed became runs."),
+        *(
+            (_shown(record["failures"][which]), f"The {which} attempt that the guard rejected.")
+            for which in ("first", "last")
+        ),
         (_shown(first[0]), f"{first[1]:,} families of those blocked later for chat were blocked by now."),
         (_shown(record["seen_at"]["before"]), f"Looked: {looks[0]}"),
         (_shown(record["seen_at"]["after"]), f"Looked again: {looks[1]}"),
@@ -127,6 +144,25 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
         ),
         (_shown(record["incident_ended_at"]), "The incident ended: from here on the original guard rejected nothing."),
     }
+
+
+def attempts_of(*records: Contents) -> list[list[str]]:
+    """The table of who tried, without what each means."""
+    return [
+        [word.replace("_", " "), *(f"{record['failures'][word]:,}" for record in records)] for word in words.ATTEMPTS
+    ]
+
+
+def recovered_of(record: Contents) -> list[str]:
+    """An environment's row of who has recovered."""
+    blocked, back = (record["recovery"][key] for key in ("blocked", "recovered"))
+    return [record["environment"], f"{blocked:,}", f"{back:,}", f"{blocked - back:,}", _shown(record["recovery"]["at"])]
+
+
+def remains_of(record: Contents) -> list[list[str]]:
+    """The table of residual conflicts by provider."""
+    kinds = record["remains"]["by_provider"]
+    return [[kind["provider"], f"{kind['active_threads']:,}", f"{kind['families']:,}"] for kind in kinds]
 
 
 def compared_of(record: Contents) -> list[str]:
@@ -147,17 +183,20 @@ def check_one(found: Page, record: Contents) -> None:
     """Assert that each table of a report over one record has the record's numbers."""
     impact = [table[1:] for table in found.sections["Impact"].tables]
     timeline = found.sections["Timeline"].tables[0][1:]
-    steps, verification = found.sections["Resolution and verification"].tables[:2]
+    steps, verification, _, recovered = found.sections["Resolution and verification"].tables
+    left, by_provider = found.sections["What is left"].tables[:2]
 
     assert [row[:3] for row in impact[0]] == counts_of(record)
     assert impact[1] == growth_of(record)
     assert impact[2] == blockers_of(record)
+    assert [row[:2] for row in impact[3]] == attempts_of(record)
     assert {(row[0], row[2]) for row in timeline} == story_of(record)
     assert [row[0] for row in timeline] == sorted(row[0] for row in timeline)
     assert [row[2] for row in steps[1:]] == [f"{step['seconds']:.3f}" for step in record["steps"]]
     assert [row[2] for row in verification[1:]] == [check["seen"] for check in record["verification"]]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record)]
-    assert found.sections["What is left"].tables[0][1:] == [left_of(record)]
+    assert recovered[1:] == [recovered_of(record)]
+    assert (left[1:], by_provider[1:]) == ([left_of(record)], remains_of(record))
     assert found.sections["Appendix: runs and queries"].tables[0][1][2:] == [
         *(record[key] for key in ("started_at", "finished_at")),
         "succeeded",
@@ -192,7 +231,9 @@ def test_every_number_of_several_is_the_records(made: Any) -> None:
     ]
     assert impact[1] == growth_of(*records)
     assert impact[2] == blockers_of(*records)
-    assert [[row[:3] for row in table] for table in impact[3:]] == [counts_of(record) for record in records]
+    assert [[row[:3] for row in table] for table in impact[3:-1]] == [counts_of(record) for record in records]
+    assert [row[:-1] for row in impact[-1]] == attempts_of(*records)
+    assert found.sections["Resolution and verification"].tables[-1][1:] == [recovered_of(record) for record in records]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record) for record in records]
     assert found.sections["What is left"].tables[0][1:] == [left_of(record) for record in records]
     assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(*map(story_of, records))
@@ -212,7 +253,7 @@ def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
     """Each number in a table that is made from data is in a record, or a sum over records."""
     records = [numbered(seed + place, f"env-{'abc'[place]}") for place in range(environments)]
     sums = _groups(" ".join(row[-1] for row in blockers_of(*records)))
-    known = _groups(json.dumps(records)) | sums
+    known = _groups(json.dumps(records)) | sums | _groups(" ".join(recovered_of(record)[3] for record in records))
     known |= {f"{step['seconds']:.3f}".partition(".")[2] for record in records for step in record["steps"]}
     sections = rendered(*records).sections
     cells = [cell for title in DATA for table in sections[title].tables for row in table[1:] for cell in row]
@@ -231,6 +272,9 @@ def told_of(record: Contents) -> dict[str, str]:
         "before-after": _told_of_before_and_after(record),
         "over-time": _told_of_time(record),
         "blockers": _told_of_blockers(record),
+        "recovered": "{1} families of {0} that were blocked have a chat again. demo: {1} of {0}.".format(
+            *recovered_of(record)[1:3]
+        ),
         "left": f"What the fix leaves: {after['residual_conflicts']:,} provider conflicts, "
         f"{after['unguarded_threads']:,} unguarded threads. Of {after['active_threads']:,} active threads.",
     }
@@ -255,7 +299,8 @@ def _told_of_time(record: Contents) -> str:
     unknown = f" ({total - last:,} more of unknown since)" if total > last else ""
     return (
         f"{title}. demo: {first:,} at {_shown(at)}, {last:,} at last{unknown}; "
-        f"ended {_shown(record['incident_ended_at'])}, {after:,} after."
+        f"ended {_shown(record['incident_ended_at'])}, {after:,} after. "
+        f"Failed attempts in the servers' logs: {record['failures']['failed_attempts']:,}."
     )
 
 
@@ -302,6 +347,12 @@ def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
         after["residual_conflicts"],
         after["unguarded_threads"],
     ]
+    assert [text.get_text() for text in figures["recovered"].figure().axes[0].texts] == [
+        f"{record['recovery']['recovered']:,} have a chat again",
+        f"{record['recovery']['blocked']:,} were blocked",
+    ]
+    (days,) = figures["over-time"].figure().axes[1].containers
+    assert sum(day.get_height() for day in days) == record["failures"]["failed_attempts"]
     for drawn in axes.values():
         numbers = [int(re.sub(r"\D", "", text.get_text())) for text in drawn.texts]
         assert numbers == [bar.get_width() for bar in drawn.patches]
@@ -319,6 +370,16 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
         f"({before['blocked_owners']['chat']:,} users) could not start a chat. "
         f"Blocked after the fix: {after['blocked']['chat']:,}."
     ) in found["Summary"].text
+    attempts, families = (f"{record['failures'][word]:,}" for word in ("failed_attempts", "families"))
+    assert f"{attempts} failed attempts by {families} families stand in the servers' logs." in found["Impact"].text
+    assert f"a conversation at the provider that nobody owns: {attempts} at most" in found["Impact"].text
+    assert (
+        f"demo: {record['failures']['not_understood']['lines had no key.']:,} lines had no key." in found["Impact"].text
+    )
+    back, blocked = (f"{record['recovery'][key]:,}" for key in ("recovered", "blocked"))
+    assert f"Recovered: {back} of {blocked} families had a chat by" in found["Resolution and verification"].text
+    nobody = f"{record['remains']['without_provider']:,} active threads without a provider."
+    assert f"No client's lookup finds {nobody}" in found["What is left"].text
     for said in (*record["probes"], record["retries"], record["unchanged"], record["incident_ended_at"]):
         assert said in found["Resolution and verification"].text
     assert f"the guard: {after['residual_conflicts']:,} residual conflicts" in found["Action items"].text

@@ -31,7 +31,7 @@ from incident_lib.pseudonyms import PLAN_ROOT, PUBLISHED
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PICTURES = ("before-after", "over-time", "blockers", "left")  # of a report
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "left")  # of a report
 NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 RAW = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 

@@ -1,0 +1,182 @@
+"""Who really tried: the logs that a text names, what they and the threads say, and `incident run --log`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from incident_lib import attempts, paths
+from incident_lib.cli import cli
+from incident_lib.errors import IncidentError, UsageError
+from incident_lib.incident import Incident
+from incident_lib.record import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from incident_lib.environments import Environment
+
+AN_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+LOG = paths.DEMO_DATA / "server.log"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of logs."""
+    for name in ("a.log", "b.log", "c.csv", "with space.log", "old/a.log", "old/older/a.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+# The logs that a text names
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("{0}/a.log", ["a.log"]),
+        ("{0}/b.log {0}/a.log", ["b.log", "a.log"]),
+        ("  {0}/a.log\n{0}/c.csv ", ["a.log", "c.csv"]),
+        ("{0}/?.log", ["a.log", "b.log"]),
+        ("{0}/*.csv {0}/a.*", ["c.csv", "a.log"]),
+        ("{0}/**/a.log", ["a.log", "old/a.log", "old/older/a.log"]),
+        ("'{0}/with space.log'", ["with space.log"]),
+        ("{0}/with\\ space.log", ["with space.log"]),
+        ("", []),
+    ],
+)
+def test_names_and_patterns(folder: Path, named: str, found: list[str]) -> None:
+    """A text names logs apart by spaces, by name or by pattern, in its order; a pattern's in theirs."""
+    assert attempts.logs("staging", named.format(folder)) == [str(folder / name) for name in found]
+
+
+@pytest.mark.parametrize("named", ["none.log", "{0}/*.gz", "{0}/a.log {0}/none.log"])
+def test_a_log_that_is_not_there(folder: Path, named: str) -> None:
+    """A name or a pattern that leads to no file is told of, whatever the others lead to."""
+    with pytest.raises(UsageError) as raised:
+        attempts.logs("staging", named.format(folder))
+
+    assert str(raised.value) == (
+        "There is no such log.\n"
+        f"  why:  {named.format(folder).split()[-1]} leads to no file.\n"
+        "  next: Correct the parameter log."
+    )
+
+
+def test_a_folder_is_no_log(folder: Path) -> None:
+    """A folder is told of before anything is begun, and a pattern does not lead to one."""
+    with pytest.raises(UsageError):
+        attempts.logs("staging", str(folder))
+    assert attempts.logs("staging", f"{folder}/[ao]*") == [str(folder / "a.log")]
+
+
+def test_a_text_with_one_quote(folder: Path) -> None:
+    """A quote that does not end is told of as all else is."""
+    with pytest.raises(IncidentError):
+        attempts.logs("staging", f"'{folder}/a.log")
+
+
+def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
+    """A file whose very name is given is found, whatever that name would stand for as a pattern."""
+    (folder / "log[1].log").touch()
+
+    assert attempts.logs("staging", f"{folder}/log[1].log") == [str(folder / "log[1].log")]
+
+
+def test_the_demo_has_a_log_of_its_own(folder: Path) -> None:
+    """Without a name the demo's own log is read, with one that; no other environment has a default."""
+    assert attempts.logs("demo", "") == [str(LOG)]
+    assert attempts.logs("demo", f"{folder}/a.log") == [str(folder / "a.log")]
+    assert attempts.logs("staging", "") == []
+
+
+# What logs and threads say
+
+
+def test_the_demo_is_what_its_clients_counted(incident: Environment) -> None:
+    """Of the demo it says what the clients counted: attempts, families and users; and no id."""
+    with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    told: list[tuple[int, int | None]] = []
+    found = attempts.look(incident, [str(LOG)], lambda done, total: told.append((done, total)))
+
+    counted = (
+        len(rows),
+        len({(row["root_prompt_row_id"], row["owner_id"]) for row in rows}),
+        len({row["owner_id"] for row in rows}),
+    )
+    assert (found["failed_attempts"], found["families"], found["owners"]) == counted == (1340, 447, 200)
+    assert sum(count for _, count in found["per_hour"]) == 1340
+    assert (found["blocked"], found["files"], found["bytes_read"]) == (1088, ["server.log"], LOG.stat().st_size)
+    assert found["hit_and_blocked"] + found["blocked_never_hit"] == 1088
+    assert found["hit_and_blocked"] + found["hit_not_blocked"] == found["got_a_chat"] + found["without_a_chat"] == 447
+    assert told[-1] == (LOG.stat().st_size, LOG.stat().st_size)
+    assert not AN_ID.search(json.dumps(found, allow_nan=False))
+
+
+def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path: Path) -> None:
+    """Of files that overlap nothing is counted twice, and what was left out is told."""
+    lines = LOG.read_bytes().splitlines(keepends=True)
+    (tmp_path / "first.log").write_bytes(b"".join(lines[:3000]))
+    (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
+    found = attempts.look(incident, attempts.logs("staging", f"{tmp_path}/*.log"), lambda *_: None)
+
+    assert (found["failed_attempts"], found["families"], found["files"]) == (1340, 447, ["first.log", "second.log"])
+    assert found["duplicates"] == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
+
+
+def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no log is given, it says that nobody knows who tried; and the record has nothing of it."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    record = Record.create("staging", "a test")
+    looked = Incident(
+        notebook="01_investigate", environment=incident, confirm="", record=record, names=None, alone=True
+    )
+
+    assert looked.attempts() == "No log was given: who tried is not known."
+    assert "failures" not in record.read()
+
+
+# incident run --log
+
+
+@pytest.fixture
+def runs(staging: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of runs of this test alone; `other` is the name of an environment, too."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("INCIDENT_OTHER_URL", staging.address)
+    return tmp_path / "runs"
+
+
+def refused(*words: str) -> tuple[int, str]:
+    """Run `incident run …`, which is refused: its code, and the message."""
+    done = CliRunner().invoke(cli, ["run", *words], standalone_mode=False)
+    assert isinstance(done.exception, IncidentError)
+    assert done.stdout == ""
+    return done.exception.exit_code, str(done.exception)
+
+
+def test_a_log_belongs_to_one_environment(runs: Path) -> None:
+    """With several environments a log is refused, before anything is begun."""
+    assert refused("--env", "staging", "--env", "other", "--log", str(LOG)) == (
+        2,
+        "A log belongs to one environment.\n"
+        "  why:  --log is given, and 2 environments are to be run.\n"
+        "  next: Run that environment by itself.",
+    )
+    assert not runs.exists()
+
+
+def test_a_run_with_a_log_that_is_not_there(runs: Path) -> None:
+    """A log that is not there is told of before anything is begun."""
+    assert refused("--env", "staging", "--log", "none.log") == (
+        2,
+        "There is no such log.\n  why:  none.log leads to no file.\n  next: Correct the parameter log.",
+    )
+    assert not runs.exists()
