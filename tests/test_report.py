@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from reports import EXAMPLE, FORMS, GONE, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
 
 from incident_lib import paths, report
 from incident_lib.errors import UsageError
+from incident_lib.pseudonyms import PUBLISHED
 from incident_lib.record import Record
 from incident_lib.report import Postmortem, forms
 from incident_lib.report.chart import Chart
@@ -17,6 +20,8 @@ from incident_lib.report.notes import WANTED
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
 # Where records lie
@@ -308,3 +313,13 @@ def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:
     shown = re.findall(r"\]\(postmortem/([^)]*)\)", markdown)
 
     assert sorted(file.name for file in (paths.EXAMPLE_RUN / "postmortem").iterdir()) == sorted(shown)
+
+
+def test_no_raw_id_is_in_the_committed_example() -> None:
+    """No id but the published stands in any byte of the example, the pictures inside its page decoded."""
+    files = [file.read_bytes() for file in paths.EXAMPLE_RUN.rglob("*") if file.is_file()]
+    inside = [base64.b64decode(data) for file in files for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", file)]
+    found = {UUID(match[0].decode()) for text in (*files, *inside) for match in RAW.finditer(text)}
+
+    assert len(inside) >= 4
+    assert found <= PUBLISHED

@@ -16,7 +16,6 @@ from reports import (
     end,
     ended,
     kept,
-    page,
     read,
     rendered,
     squeezed,

@@ -37,7 +37,7 @@ def numbered(seed: int, environment: str = "demo") -> Contents:
     made["counts"]["before"]["blocked"]["chat"] = made["blocked_since"]["chat"][-1][1] + 2 * (seed % 2)
     for step in made["steps"]:
         step["seconds"] = next(numbers) / 1000
-    made["failures"] |= _numbered({word: 0 for word in words.ATTEMPTS}, numbers)
+    made["failures"] |= _numbered(dict.fromkeys(words.ATTEMPTS, 0), numbers)
     made["failures"]["per_hour"] = [[at, next(numbers)] for at, _ in made["failures"]["per_hour"]]
     made["failures"]["failed_attempts"] = sum(count for _, count in made["failures"]["per_hour"])
     made["failures"]["not_understood"] = {"lines had no key.": next(numbers)}
@@ -117,7 +117,7 @@ def growth_of(*records: Contents) -> list[list[str]]:
 
 
 def blockers_of(*records: Contents) -> list[list[str]]:
-    """The table of families by what blocks them, summed up over environments; for chat first, then most families first."""
+    """The table of families by what blocks them, summed up; for chat first, then most families."""
     sums: dict[tuple[str, str, str], int] = {}
     for kind in (kind for record in records for kind in record["blocked_by"]):
         key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")

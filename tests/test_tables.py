@@ -104,12 +104,6 @@ EMPTY_AND_NOT = [
         {"step": "str", "outcome": "str"},
         id="steps",
     ),
-    pytest.param(
-        tables.family([]),
-        tables.family([("thread-1", {"created_at": None, "purpose": "run", "provider": None, "is_active": None})]),
-        {"thread": "str", "created_at": "str", "purpose": "str", "provider": "str", "is_active": "boolean"},
-        id="family",
-    ),
 ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import environments, failures, moments, paths
@@ -25,8 +26,15 @@ def logs(environment: str, named: str) -> list[str]:
     if environment == DEMO and not named:
         return [str(paths.DEMO_DATA / "server.log")]
     found = []
-    for pattern in shlex.split(named):
-        files = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - people write patterns, absolute ones too
+    try:
+        patterns = shlex.split(named)
+    except ValueError:
+        raise UsageError(
+            "The logs' names cannot be read.", "A quote is not closed.", "Correct the parameter log."
+        ) from None
+    for pattern in patterns:
+        named_so = [pattern] if Path(pattern).is_file() else glob.glob(pattern, recursive=True)  # noqa: PTH207 - people's
+        files = sorted(file for file in named_so if Path(file).is_file())
         if not files:
             raise UsageError("There is no such log.", f"{pattern} leads to no file.", "Correct the parameter log.")
         found += files

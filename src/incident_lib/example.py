@@ -9,6 +9,7 @@ from incident_lib.clients import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from incident_lib.catalog import Catalog
     from incident_lib.environments import Connection
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 PLAN_FAMILY = Family(pseudonyms.PLAN_ROOT, pseudonyms.PLAN_OWNER)
 
 
-def choose(connection: Connection, catalog: Catalog) -> Family:
+def choose(connection: Connection, catalog: Catalog, purpose_since: datetime | None = None) -> Family:
     """The fix plan's own family; where it has no thread here, the family that has been blocked for chat longest."""
     if not family.explain(connection, *PLAN_FAMILY):
-        for found in investigate.blocked(connection, catalog, limit=1):
+        for found in investigate.blocked(connection, catalog, purpose_since=purpose_since, limit=1):
             return Family(found.root_prompt_row_id, found.owner_id)
     return PLAN_FAMILY
 

@@ -39,6 +39,7 @@ class Tail:
     file: Path
     found: Failures = field(default_factory=Failures)
     offset: int = 0
+    inode: int = 0
 
     def look(self) -> Failures:
         """All rejections so far; of a log that was rotated away the new one is begun.
@@ -47,17 +48,28 @@ class Tail:
             Failed: it cannot be read.
         """
         with logs.opened(str(self.file), lambda done: None) as log:  # noqa: ARG005 - nobody looks
-            size = self.file.stat().st_size
-            self.offset = 0 if size < self.offset else self.offset
+            now = self.file.stat()
+            if now.st_ino != self.inode or now.st_size < self.offset:
+                self.inode, self.offset = now.st_ino, 0
+                if self.file.name not in self.found.files:
+                    self.found.begin(self.file.name)
             log.skip(self.offset)
             added = b"".join(iter(lambda: log.read(1 << 20), b""))
-        whole = added[: added.rfind(b"\n") + 1]
+        whole = added[: _end(added)]
         if whole:
             self.offset += len(whole)
-            self.found.begin(self.file.name)
             for entry in logs.entries(logs.Log(BytesIO(whole), self.file.name), GUARD_NAME):
                 failures.count(self.found, entry)
         return self.found
+
+
+def _end(added: bytes) -> int:
+    """Where what is whole ends: at a line's end, and not right behind the first line of an entry of several."""
+    end = added.rfind(b"\n") + 1
+    begin = added.rfind(b"\n", 0, max(0, end - 1)) + 1
+    last = added[begin:end]
+    goes_on = logs.recognised(added) == "stderr" and b"ERROR:" in last and GUARD_NAME.encode() in last
+    return begin if goes_on else end
 
 
 def fixed_run(environment: str) -> tuple[Path, datetime]:
@@ -99,5 +111,5 @@ def follow(name: str, every: float, log: Path | None = None) -> Iterator[Seen]:
 def _look(environment: Environment, folder: Path, since: datetime, tail: Tail | None) -> Seen:
     with environments.reading(environment) as connection:
         found = recovery.recovery(connection, folder, since)
-    Record(folder).set(recovery=found.as_record())
+    Record(folder).set(beats=False, recovery=found.as_record())
     return Seen(found, tail.look().ended(since).after if tail else None)

@@ -77,7 +77,7 @@ class Incident(Session):
     def _look_closer(self, connection: Connection, catalog: Catalog) -> None:
         """List the blocked families, sum up what blocks them, and choose the worked example among them."""
         investigate.write_blocked(connection, catalog, self.record.folder / "blocked.csv", self.purpose_since)
-        self.chosen = example.choose(connection, catalog)
+        self.chosen = example.choose(connection, catalog, self.purpose_since)
         self.note(**blockers.summary(connection, catalog, self.purpose_since))
 
     def blocked(self, limit: int = 10) -> Styler:

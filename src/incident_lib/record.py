@@ -70,21 +70,21 @@ class Record:
             )
         return dict(contents)
 
-    def update(self, change: Callable[[Contents], Contents]) -> None:
+    def update(self, change: Callable[[Contents], Contents], *, beats: bool = True) -> None:
         """Replace the record by what `change` makes of it, in one step that no reader can catch halfway."""
         from fasteners import InterProcessLock
 
         self.read()  # what is no run's folder gets no lock file, either
         with paths.writable(self.folder), InterProcessLock(self.folder / ".lock"):
-            self._write(change(self.read()))
+            self._write(change(self.read()), beats=beats)
 
-    def _write(self, contents: Contents) -> None:
-        contents["heartbeat_at"] = now()
+    def _write(self, contents: Contents, *, beats: bool = True) -> None:
+        contents["heartbeat_at"] = now() if beats else contents["heartbeat_at"]
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(contents, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
         part.replace(self.file)
 
-    def set(self, **values: Any) -> None:
+    def set(self, *, beats: bool = True, **values: Any) -> None:
         """Set keys; a dict is merged into the dict that stands there."""
 
         def change(contents: Contents) -> Contents:
@@ -93,7 +93,7 @@ class Record:
                 contents[key] = {**old, **value} if isinstance(value, dict) and isinstance(old, dict) else value
             return contents
 
-        self.update(change)
+        self.update(change, beats=beats)
 
     def note_notebook(self, name: str, outcome: str, seconds: float | None = None) -> None:
         """Set the outcome of one of the run's notebooks."""

@@ -44,7 +44,9 @@ class Recovery:
         return self.recovered / self.blocked if self.blocked else 1.0
 
     def __str__(self) -> str:
-        told = f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat ({self.share:.0%})"
+        whole = 100 * self.recovered // self.blocked if self.blocked else 100  # never all of them before all have one
+        percent = "under 1%" if self.recovered and not whole else f"{whole}%"
+        told = f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat ({percent})"
         return f"{told}; {self.blocked - self.recovered:,} not yet."
 
     def as_record(self) -> dict[str, Any]:

@@ -153,20 +153,3 @@ def explained(found: Iterable[Thread], names: Pseudonyms | None) -> pd.DataFrame
         for t in found
     )
     return frame(rows, columns)
-
-
-def threads(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Threads of one family: pseudonymous thread, created_at, purpose, provider, is_active."""
-    columns = {
-        "thread": "str",
-        "created_at": "str",
-        "purpose": "str",
-        "provider": "str",
-        "is_active": "boolean",
-    }
-    return frame(([row[column] for column in columns] for row in rows), columns).set_index("thread")
-
-
-def family(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
-    """The threads of one family as a run record carries them."""
-    return threads({"thread": name, **columns} for name, columns in rows)

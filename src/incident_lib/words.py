@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from incident_lib import pseudonyms
 from incident_lib.catalog import GuardState, Kind
 
 if TYPE_CHECKING:
@@ -116,9 +117,9 @@ MOST_LETTERS = 2_000  # of a text that others wrote, before it is cut
 
 
 def tamed(thing: Any) -> Any:
-    """The same text, list or dict: no text turns what follows around, none is endless."""
+    """The same text, list or dict: no text holds a raw id, turns what follows around, or is endless."""
     if isinstance(thing, str):
-        text = _TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", thing)
+        text = pseudonyms.hide(_TURNING.sub(lambda mark: f"\\u{ord(mark[0]):04x}", thing))
         more = len(text) - MOST_LETTERS
         return f"{text[:MOST_LETTERS]}… ({more:,} more characters)" if more > 0 else text
     if isinstance(thing, dict):

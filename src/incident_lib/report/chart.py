@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,6 +28,8 @@ _DARK_INKS = "".join(
 )
 _DARK = f"<style>@media (prefers-color-scheme: dark) {{ {_DARK_INKS} }}</style>"
 
+_NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what somebody wrote, in a comment of the SVG
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -40,10 +43,12 @@ class Chart:
 
     def figure(self, paper: str = "white") -> Figure:
         """Draw it on a figure of its own."""
+        import matplotlib as mpl
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(WIDTH, self.height), layout="constrained", facecolor=paper)
-        self.draw(figure.add_subplot(facecolor="none"))
+        with mpl.rc_context({"text.parse_math": False}):  # a `$` that somebody wrote begins no formula
+            figure = Figure(figsize=(WIDTH, self.height), layout="constrained", facecolor=paper)
+            self.draw(figure.add_subplot(facecolor="none"))
         return figure
 
     def svg(self, *, themed: bool = False) -> str:
@@ -58,7 +63,7 @@ class Chart:
             out = BytesIO()
             figure = self.figure("none" if themed else "white")
             figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        made = out.getvalue().decode()
+        made = _NO_XML.sub("", out.getvalue().decode())
         return made.replace("<defs>", f"{_DARK}<defs>", 1) if themed else made
 
     def png(self, dpi: int = 144) -> bytes:
@@ -83,8 +88,9 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
             ax.text((number or 0) + most * 0.012, y, told, va="center", fontsize=10, color=INK)
         ticks.append(place * (len(group) + 0.6) + (len(group) - 1) / 2)
     ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
-    longest = max((len(told) for _, group in rows for *_, told in group), default=0)
-    ax.set_xlim(0, most * (1.18 if longest < 12 else 1.36))
+    beside = max(len(shown(number)) + len(told) + 1 for _, group in rows for number, _, told in group) if rows else 0
+    inches = WIDTH - 0.5 - 0.09 * max((len(label) for label, _ in rows), default=0)
+    ax.set_xlim(0, most / max(0.2, 1 - 0.09 * beside / inches))
     ax.invert_yaxis()
     ax.xaxis.set_major_locator(integers())
     ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import moments, words
 from incident_lib.report.claimchart import write_latency
-from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, table
+from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Table, table
 from incident_lib.report.recovered import recovered as recovered_chart
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
         (word.replace("_", " "), *(words.shown(record[word]) for _, record in found), meaning)
         for word, meaning in words.ATTEMPTS.items()
     ]
-    names = "|".join(name for name, _ in found)
     total, hit = (sum(record[word] for _, record in found) for word in ("failed_attempts", "families"))
     told = f"{words.plural(total, 'failed attempt')} by {words.families(hit)} stand in the servers' logs."
     orphans = (
@@ -35,7 +34,8 @@ def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
     )
     ends = [_ended(chapter) for chapter in chapters if "failures" in chapter.record]
     odd = [f"{name}: {n:,} {reason}" for name, r in found for reason, n in r["not_understood"].items()]
-    behind = table(f"count|{names}|what it counts", rows, numbers=names)
+    columns = ("count", *(name for name, _ in found), "what it counts")  # a name may hold what sets columns apart
+    behind = Table(columns, tuple(tuple(map(str, row)) for row in rows), frozenset(range(1, len(columns) - 1)))
     remarks = tuple(filter(None, (*ends, *odd)))
     return [Paragraph(told), behind, Paragraph(orphans), *([Bullets(remarks)] if remarks else [])]
 
@@ -79,14 +79,14 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
     ]
     columns = "environment|blocked at the fix|have a chat since|not yet|looked at (UTC)"
     behind = table(columns, rows, numbers="blocked at the fix|have a chat since|not yet")
-    drawn = [(name, r) for name, r in found if r["over_time"]]
-    return [Figure("recovered", recovered_chart(drawn), behind)] if drawn else [behind]
+    drawn = any(r["over_time"] for _, r in found)
+    return [Figure("recovered", recovered_chart(found), behind)] if drawn else [behind]
 
 
 def rehearsed(chapter: Chapter) -> list[Block]:
     """What a rehearsal on a copy had told, beside what then happened."""
     told = chapter.rehearsal
-    if told is None:
+    if told is None or moments.read(told["rehearsed_at"]) > moments.read(chapter.record["started_at"]):
         return []
     clients = told["clients"]
     rows: list[tuple[object, ...]] = [
@@ -100,7 +100,7 @@ def rehearsed(chapter: Chapter) -> list[Block]:
         ("the build", _build(told), _step(chapter, "build")),
         (
             "clients",
-            f"{clients['writes']:,} writes, the slowest {clients['longest_stall'] * 1000:.0f} ms",
+            _met(clients),
             "not ours to measure",
         ),
         ("rollback", told["rollback"]["why"], "–"),
@@ -111,6 +111,17 @@ def rehearsed(chapter: Chapter) -> list[Block]:
     )
     waits = [f"{check['name']}: {check['seen']}" for check in told["waits"]] + list(told["not_reproduced"])
     return [Part("Rehearsal", (told_at, compared, *((Bullets(tuple(waits)),) if waits else ())))]
+
+
+def _met(clients: dict[str, Any]) -> str:
+    def counted(found: dict[str, int]) -> str:
+        return ", ".join(f"{count:,} {name}" for name, count in found.items()) or "none"
+
+    return (
+        f"{clients['writes']:,} writes, the slowest {clients['longest_stall'] * 1000:.0f} ms; rejected before: "
+        f"{counted(clients['rejected'])}; after: {counted(clients['rejected_after'])}; "
+        f"other errors: {counted(clients['errors'])}"
+    )
 
 
 def _then(chapter: Chapter) -> str:

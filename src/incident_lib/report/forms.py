@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import re
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths, pseudonyms
 from incident_lib.errors import UsageError
 from incident_lib.report.document import Figure, Part
+from incident_lib.report.notes import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -95,19 +97,20 @@ def _templates(*, autoescape: bool) -> Any:
 
 LONG = 24  # characters of a word that may be broken, so that its column stays narrow
 MOST_ROWS = 12  # of a table behind a chart, before it is folded
-_MARKUP = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|"})
+# `<` as an entity: a backslash before it would be taken for the end of an address that stands before both.
+_MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\`*_{}[]#|~$"})
+_BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-=]*$|\s)")  # what a list, a rule or a heading's underline begins with
 
 
 def literal(text: object) -> str:
     """Text in Markdown whose markup is taken literally, on one line: also as a table's cell."""
-    return " ".join(str(text).split()).translate(_MARKUP)
+    return _BLOCK.sub(r"\1\\\2", " ".join(str(text).split()).translate(_MARKUP))
 
 
 def in_code(text: object) -> str:
     """Text in Markdown as code, as a table's cell."""
-    line = " ".join(str(text).split()).replace("|", "\\|")
-    fence = "`" * (1 + max(map(len, re.findall(r"`+", line)), default=0))
-    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
+    line = " ".join(str(text).split())
+    return f"<code>{literal(line)}</code>" if set("\\`") & set(line) else f"`{line}`".replace("|", "\\|")
 
 
 def prose(markdown: str) -> str:
@@ -133,11 +136,29 @@ def prose(markdown: str) -> str:
     return str(render(markdown))
 
 
-_FENCED = re.compile(r"(^ {0,3}(?:```|~~~).*?^ {0,3}(?:```|~~~)[^\n]*$|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_PICTURE = re.compile(r"!+(?=\[)")
 
 
 def safe_markdown(markdown: str) -> str:
-    """What people wrote, as Markdown without HTML and without pictures; code is left as it is."""
-    parts = _FENCED.split(markdown)
-    parts[::2] = [re.sub(r"<(?=[A-Za-z/!?])", r"\\<", part).replace("![", "[") for part in parts[::2]]
-    return "".join(parts)
+    """What people wrote, as Markdown without HTML and without pictures; code says what it said."""
+    parts, end = list[str](), 0
+    for found in CODE.finditer(markdown):
+        parts += [_plain(markdown[end : found.start()]), _code(found[0])]
+        end = found.end()
+    return "".join([*parts, _plain(markdown[end:])])
+
+
+def _plain(text: str) -> str:
+    return _PICTURE.sub("", _TAG.sub("&lt;", text))
+
+
+def _code(text: str) -> str:
+    """Code as it is; what would be HTML or a picture to a reader that sees no code in it, as HTML that shows it."""
+    if not (_TAG.search(text) or _PICTURE.search(text)):
+        return text
+    if "\n" not in text:
+        return f"<code>{literal(text.strip('`'))}</code>"
+    lines = text.splitlines()[1:]
+    inner = lines if lines[-1].strip(" `~\t") else lines[:-1]
+    return f"<pre><code>{escape(chr(10).join(inner), quote=False)}\n</code></pre>"

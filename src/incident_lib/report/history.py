@@ -165,7 +165,7 @@ def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height
     colour, dashes = style
     x = [scale.at(at) for at, _ in line.steps]
     ax.step(x, [count for _, count in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
-    where = (x[-2], height)
+    where = (x[len(line.points) + 1], height)
     ax.annotate(f"{name}{line.most:,}", where, (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
     if line.after is None:
         ax.plot(x[-1], line.most, "o", color=colour, clip_on=False)

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from incident_lib import paths
-from incident_lib.errors import UsageError
+from incident_lib.errors import Failed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +27,17 @@ WANTED = (
     "Action items",
 )
 WELCOME = ("Impact", "Timeline", "Root cause", "Resolution", "What is left")
+# Fences and code within a line, as CommonMark has them; a fence that nobody closes is code to the end.
+CODE = re.compile(
+    r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})[^\n]*(?:\n.*?)??(?:^ {0,3}\1[`~]*[ \t]*$|\Z)"
+    r"|(?<![`\\])(`+)(?!`)[^\n]+?(?<!`)\2(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
+_COMMENT_OR_CODE = re.compile(f"<!--.*?-->|{CODE.pattern}", CODE.flags)
 _HEADING = re.compile(r"(#{1,2})\s+(.*?)\s*#*\s*$")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _DATED = re.compile(r"[-*] +(\d{4}-\d\d-\d\d.*)$")
 _EVENT = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?)(?:Z| UTC)[:,]? +(.*?)(?: +\(([^()]*)\))?$")
-_ACTION = re.compile(r"[-*] +\[([ xX])\] +(.*?)(?: +\(([^()]*)\))?$")
+_ACTION = re.compile(r"[-*] +\[([ xX])\] +(.*?)(?: +\(((?:owner|due):.*)\))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,14 @@ def read(file: Path | None = None) -> Notes:
         Failed: the file cannot be read, or not be made.
     """
     file = file or paths.NOTES
-    with paths.writable(file.parent):
+    try:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(template(), "utf-8")
-        text = file.read_text("utf-8", errors="replace")
+        text = file.read_text("utf-8-sig", errors="replace")
+    except OSError as error:
+        what, why = f"{os.path.relpath(file)} cannot be read as notes.", f"{error.strerror or error}."
+        raise Failed(what, why, "Make it readable, or name another file with --notes.") from None
     return _Reader(os.path.relpath(file), text).notes()
 
 
@@ -112,6 +121,8 @@ class _Reader:
     def notes(self) -> Notes:
         incident, bodies = "", {}
         for line, heading, body in self._parts():
+            if incident and line and heading.startswith("# "):
+                raise self._wrong(line, "the incident's id is there twice", "Keep one heading of the first order.")
             if line and heading.startswith("# "):
                 incident = heading[2:]
             elif line and (title := self._title(line, heading[3:])) in bodies:
@@ -127,12 +138,11 @@ class _Reader:
 
     def _parts(self) -> Iterator[tuple[int, str, str]]:
         """Each heading with its line, and what stands below it; first, as of line 0, what stands above all."""
-        # A comment keeps its lines, so that the numbers in messages are those of the file.
-        plain = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), self.text)
-        line, heading, fenced, body = 0, "", False, list[str]()
-        for number, text in enumerate(plain.splitlines(), start=1):
-            fenced ^= text.lstrip().startswith(("```", "~~~"))
-            if not fenced and (found := _HEADING.match(text)):
+        plain = _COMMENT_OR_CODE.sub(_without_comment, self.text)
+        masked = CODE.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), plain)
+        line, heading, body = 0, "", list[str]()
+        for number, (text, seen) in enumerate(zip(plain.split("\n"), masked.split("\n"), strict=True), start=1):
+            if seen.startswith("#") and (found := _HEADING.match(text)):
                 yield line, heading, "\n".join(body)
                 line, heading, body = number, f"{found[1]} {found[2]}", []
             else:
@@ -147,13 +157,13 @@ class _Reader:
 
     def _check_loose(self, line: int, heading: str, body: str) -> None:
         if body.strip() and not heading.startswith("## "):
-            first = line + 1 + next(n for n, text in enumerate(body.splitlines()) if text.strip())
+            first = line + 1 + next(n for n, text in enumerate(body.split("\n")) if text.strip())
             raise self._wrong(first, "this text is in no section", "Put it under a heading like `## Summary`.")
 
     def _events(self, line: int, body: str) -> tuple[tuple[Event, ...], str]:
         """The lines of the timeline that begin with a moment, and what else stands there."""
         events, rest = [], []
-        for number, text in enumerate(body.splitlines(), start=line + 1):
+        for number, text in enumerate(body.split("\n"), start=line + 1):
             if not (dated := _DATED.match(text)):
                 rest.append(text)
             elif event := _event(dated[1]):
@@ -165,21 +175,31 @@ class _Reader:
 
     def _actions(self, line: int, body: str) -> tuple[tuple[Action, ...], str]:
         """The lines that are tasks, and what else stands there."""
-        actions, rest = [], []
-        for number, text in enumerate(body.splitlines(), start=line + 1):
-            if not (task := _ACTION.match(text)):
+        tasks, rest, goes_on = list[tuple[int, str]](), list[str](), False
+        for number, text in enumerate(body.split("\n"), start=line + 1):
+            if goes_on and text.startswith("  ") and text.strip():
+                begun, task = tasks.pop()
+                tasks.append((begun, f"{task} {text.strip()}"))
+            elif goes_on := bool(_ACTION.match(text)):
+                tasks.append((number, text))
+            else:
                 rest.append(text)
-                continue
-            said = dict(re.findall(r"(owner|due): *([^,]+)", task[3] or ""))
-            due = said.get("due", "").strip()
-            if due and not _is_date(due):
-                raise self._wrong(number, f"{due!r} is no date", "Write it like `due: 2026-01-31`.")
-            what = task[2] if said or not task[3] else f"{task[2]} ({task[3]})"
-            actions.append(Action(what, said.get("owner", "").strip(), due, task[1] in "xX"))
-        return tuple(actions), "\n".join(rest).strip()
+        return tuple(self._action(number, text) for number, text in tasks), "\n".join(rest).strip()
+
+    def _action(self, number: int, text: str) -> Action:
+        done, what, said = _ACTION.match(text).groups()  # type: ignore[union-attr]
+        found = {name.lower(): value.strip() for name, value in re.findall(r"(owner|due): *([^,]*)", said or "", re.I)}
+        if (due := found.get("due", "")) and not _is_date(due):
+            raise self._wrong(number, f"{due!r} is no date", "Write it like `due: 2026-01-31`.")
+        return Action(what, found.get("owner", ""), due, done in "xX")
 
     def _wrong(self, line: int, why: str, cure: str) -> UsageError:
         return UsageError(f"{self.file} cannot be read as notes.", f"Line {line}: {why}.", cure)
+
+
+def _without_comment(found: re.Match[str]) -> str:
+    """Code as it is; of a comment its lines, so that the numbers in messages are those of the file."""
+    return "\n" * found[0].count("\n") if found[0].startswith("<!--") else found[0]
 
 
 def _event(text: str) -> Event | None:

@@ -29,7 +29,7 @@ def recovered(found: Sequence[tuple[str, dict[str, Any]]]) -> Chart:
     title = f"{families(back)} of {blocked:,} that were blocked have a chat again"
     alt = f"{title}. " + " ".join(f"{name}: {r['recovered']:,} of {r['blocked']:,}." for name, r in found)
     caption = "Counted is each family's first chat after the fix. Who has not tried again is not counted as recovered."
-    drawn = sorted(found, key=lambda pair: -pair[1]["blocked"])[:MOST_LINES]
+    drawn = sorted((pair for pair in found if pair[1]["over_time"]), key=lambda pair: -pair[1]["blocked"])[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
     return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn), height=2.8)

@@ -92,11 +92,13 @@ class Sections:
         return (
             *(figure for figure in figures if figure),
             *every,
-            Part("Who tried", tuple(evidence.attempts(self.chapters))),
+            Part("Who tried", tuple(evidence.attempts(self.latest))),
             *self._added("Impact"),
         )
 
     def _before_after(self) -> Block:
+        if not self.chapters:
+            return Paragraph("No run has been recorded.", "note")
         if len(self.chapters) == 1:
             (only,) = self.chapters
             return Figure("before-after", charts.before_after(only.before, only.after, only.ended), only.counts)
@@ -118,7 +120,7 @@ class Sections:
             for at, count in (line.points if place < history.MOST_LINES else line.points[-1:])
         ]
         behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
-        return Figure("over-time", history.over_time(lines, events, evidence.attempts_by_hour(self.chapters)), behind)
+        return Figure("over-time", history.over_time(lines, events, evidence.attempts_by_hour(self.latest)), behind)
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, ...]] = Counter()
@@ -155,7 +157,7 @@ class Sections:
     def _resolution(self) -> tuple[Block, ...]:
         several = len(self.chapters) > 1
         parts = (Part(chapter.environment, tuple(done(chapter)), folded=several) for chapter in self.chapters)
-        return (*parts, *evidence.recovered(self.chapters), *self._added("Resolution"))
+        return (*parts, *evidence.recovered(self.latest), *self._added("Resolution"))
 
     def _left(self) -> tuple[Block, ...]:
         looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.latest if chapter.last}
@@ -189,8 +191,8 @@ class Sections:
             for a in self.notes.actions
         ]
         rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
-        written: tuple[Block, ...] = () if self.notes.actions else self._people("Action items", "What is to be done.")
-        return (*written, *((table("action|owner|due|state", rows),) if rows else ()))
+        written = self._added if self.notes.actions else lambda title: self._people(title, "What is to be done.")
+        return (*written("Action items"), *((table("action|owner|due|state", rows),) if rows else ()))
 
     def _proposals(self) -> list[str]:
         """What the data asks for, and nobody has decided."""

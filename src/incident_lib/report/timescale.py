@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEPT = 0.2  # of what is left of the axis, for the gap
-APART = 10  # names of moments fit side by side
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,10 @@ class TimeScale:
         from matplotlib.dates import num2date
 
         begin, end = self.times[0], self.gap[0] if self.gap else self.times[-1]
-        margin = (self.place(self.times[-1]) - begin or 1.0) * 0.04
-        ticks = _round(begin, end)
+        whole = self.place(self.times[-1]) - begin
+        margin = (whole or 1.0) * 0.04
+        # Names with hours are longer; what was cut is drawn smaller than it was, and its end has a name, too.
+        ticks = _round(begin, end, least=whole * (0.12 if end - begin > 2 else 0.2))
         spelled = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
         labels = [f"{num2date(time):{spelled}}" for time in ticks]
         if self.gap:
@@ -78,11 +79,13 @@ class TimeScale:
             ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
 
 
-def _round(begin: float, end: float) -> list[float]:
-    """A few round moments between two, none so close to the next that their names would touch."""
+def _round(begin: float, end: float, least: float) -> list[float]:
+    """A few round moments between two, each so far from the next that their names do not touch."""
     from matplotlib.dates import AutoDateLocator, num2date
 
     found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
-    within = [float(time) for time in found if begin <= time <= end]
-    least = (end - begin) / (APART if end - begin > 2 else APART / 2)  # names with hours are longer
-    return [time for time, following in itertools.pairwise([*within, end + 2 * least]) if following - time > least]
+    apart = list[float]()
+    for time in map(float, found):
+        if begin <= time <= end and (not apart or time - apart[-1] >= least):
+            apart.append(time)
+    return apart
