@@ -97,7 +97,7 @@ def test_each_parameter_is_explained(cells: Cells) -> None:
 def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
     """The defaults look at the demo, confirm the demo alone, redact, and begin a run of their own."""
     defaults = {s.targets[0].id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
-    allowed = {"environment": "demo", "confirm": "demo", "redact": True, "run": "", "purpose_since": ""}
+    allowed = {"environment": "demo", "confirm": "demo", "redact": True, "run": "", "purpose_since": "", "log": ""}
 
     assert {name: allowed[name] for name in defaults} == defaults
 

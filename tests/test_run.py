@@ -478,6 +478,7 @@ def test_a_notebook_whose_kernel_is_killed(notebooks: Path) -> None:
     assert kept["error"] == end.error.as_dict()
 
 
+@pytest.mark.slow
 def test_a_notebook_that_leaves_early(notebooks: Path) -> None:
     """A notebook that leaves its kernel early, with a code of 0, ends the run as failed."""
     insert(notebooks / "01_investigate.ipynb", "import os\nos._exit(0)", place=4)

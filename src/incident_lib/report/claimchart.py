@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's vermillion, black and blue; where they lie over each other, and in grey, the kinds of line tell.
-THEIRS = (("#D55E00", (0, (4, 1.5))), ("#000000", (0, (1, 2.2))))
+THEIRS = (("#D55E00", (0, (4, 1.5))), (INK, (0, (1, 2.2))))
 OURS = ("#0072B2", "solid")
-BAND, GRID = "#F3F3F3", "#E2E2E2"
 
 Way = dict[str, Any]
 
@@ -70,7 +69,7 @@ def _draw(ax: Axes, title: str, ways: Sequence[Way]) -> Axes:
     ax.set_ylim(-0.02 * most, 1.16 * most)
     ax.locator_params(nbins=5)
     ax.tick_params(length=0, colors=FAINT)
-    ax.grid(axis="y", color=GRID, linewidth=0.8)
+    ax.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.margins(x=0)
     ax.spines[:].set_visible(False)
@@ -80,7 +79,7 @@ def _draw(ax: Axes, title: str, ways: Sequence[Way]) -> Axes:
 def _mark_reader(ax: Axes, ways: Sequence[Way], most: float) -> None:
     """Shade the time in which a reader's transaction was open, whatever the way."""
     begin, end = (min(way["reader"][side] for way in ways) for side in (0, 1))
-    ax.axvspan(begin, end, color=BAND, linewidth=0, zorder=0)
+    ax.axvspan(begin, end, color=FAINT, alpha=0.1, linewidth=0, zorder=0)
     ax.text(end, 1.09 * most, "a reader's transaction is open  ", ha="right", va="center", fontsize=9, color=INK)
 
 
