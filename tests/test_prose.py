@@ -167,7 +167,6 @@ def test_no_markup_is_obeyed_in_html(text: str) -> None:
     _check_harmless(Page(forms.prose(text)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("shown", [wiki, commonmark])
 @settings(max_examples=300)
 @given(text=MARKUP)

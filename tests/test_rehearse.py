@@ -213,6 +213,7 @@ def test_data_that_break_the_guard(duplicated):
     assert [(step.name, step.outcome) for step in done.steps][3:] == [("apply: build", "failed")]
 
 
+@pytest.mark.slow
 def test_data_that_break_the_guard_from_a_shell(duplicated):
     """From a shell that is exit code 1, and one message."""
     ran = shell("rehearse", "--env", "staging")
@@ -233,6 +234,7 @@ def test_a_missing_guard_without_duplicates(environment, connection):
     assert rehearse(environment).verdict == told.Verdict(True, f"On a copy of 1 active thread {WENT_IN}", NEXT)
 
 
+@pytest.mark.slow
 def test_a_name_that_is_taken(environment, connection):
     """What the copy cannot have, a name that something else holds, is found in the environment: it will not work."""
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
@@ -254,6 +256,7 @@ def test_an_index_that_cannot_be_read(environment, connection):
     assert (done.verdict.works, done.not_reproduced) == (False, ("odd: its definition cannot be read",))
 
 
+@pytest.mark.slow
 def test_the_fix_is_in_already(fixed):
     """Where the fix is in, there is nothing to apply; there and back again is rehearsed all the same."""
     done = rehearse(fixed)
@@ -277,6 +280,7 @@ def test_an_empty_table(environment):
     assert (done.threads, done.clients.writes > 0, done.clients.rejected["run"] > 0) == (0, True, True)
 
 
+@pytest.mark.slow
 def test_who_would_make_it_wait(environment):
     """A transaction that is open in the environment is named, as the preflight does; it does not hold up the copy."""
     with psycopg.connect(environment.address, application_name="reader") as reader:
@@ -357,6 +361,7 @@ def test_the_copy_counts_as_its_source(incident, copy):
     assert found.counts.residual_conflicts > 0
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(rows=threads())
 def test_any_copy_counts_as_its_source(environment, connection, copy, rows):
@@ -519,6 +524,7 @@ def test_no_transaction_stays_at_the_source(incident):
     assert seen == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_writer_is_not_held_up(incident):
     """While the copy runs, clients of the environment write."""
     written = []
@@ -579,6 +585,7 @@ def test_the_record_holds_no_id(done):
 # Whatever happens, the scratch database goes
 
 
+@pytest.mark.slow
 def test_nothing_is_left(incident):
     """After a rehearsal its database is gone, and the server that was running runs on."""
     rehearse(incident)
