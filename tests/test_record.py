@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,19 @@ def test_two_processes_lose_nothing(kept: Record) -> None:
 
     assert [writer.wait(30) for writer in writers] == [0, 0]
     assert sorted(kept.read()["steps"]) == sorted(f"{who}{n}" for who in "ab" for n in range(60))
+
+
+def test_two_threads_lose_nothing(kept: Record) -> None:
+    """Two threads of one process, as a run and its heart are, change the record at once, and every change is in it."""
+
+    def write(who: str) -> None:
+        for n in range(200):
+            Record(kept.folder).update(lambda c, n=n: {**c, "steps": [*c["steps"], f"{who}{n}"]})
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, "ab"))
+
+    assert sorted(kept.read()["steps"]) == sorted(f"{who}{n}" for who in "ab" for n in range(200))
 
 
 def test_nothing_but_the_record_is_left_behind(kept: Record) -> None:

@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 FILE = "record.json"
 HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 60.0
+_THREADS = threading.RLock()  # the lock of a file keeps processes apart, and not the threads of one
 PACKAGES = ("incident-lib", "pandas", "psycopg", "sqlalchemy", "matplotlib", "papermill", "jupyterlab")
 
 Contents = dict[str, Any]
@@ -75,7 +76,7 @@ class Record:
         from fasteners import InterProcessLock
 
         self.read()  # what is no run's folder gets no lock file, either
-        with paths.writable(self.folder), InterProcessLock(self.folder / ".lock"):
+        with paths.writable(self.folder), _THREADS, InterProcessLock(self.folder / ".lock"):
             self._write(change(self.read()), beats=beats)
 
     def _write(self, contents: Contents, *, beats: bool = True) -> None:
