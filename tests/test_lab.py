@@ -76,9 +76,10 @@ def page(lab):
 
 
 def opened(page, lab, notebook):
-    """Open a notebook, and clear what is committed of its outputs."""
+    """Open a notebook, wait for its kernel (what is run before is lost), and clear what is committed of its outputs."""
     page.goto(f"{lab}/lab/tree/{notebook}.ipynb?reset")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=PATIENCE)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=PATIENCE)
     chosen(page, "Edit", "Clear Outputs of All Cells")
     expect(page.locator(".jp-OutputArea-output")).to_have_count(0, timeout=PATIENCE)
 
