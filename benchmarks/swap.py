@@ -114,7 +114,7 @@ def reset(environment: Environment) -> None:
             connection.execute(f"DROP INDEX IF EXISTS {name}")
         connection.execute(ORIGINAL.format(GUARD_NAME))
         connection.execute("DELETE FROM public.q_threads WHERE name = 'written'")
-        connection.execute("VACUUM (ANALYZE) public.q_threads")
+        connection.execute("VACUUM (ANALYZE, INDEX_CLEANUP ON) public.q_threads")
         connection.execute("CHECKPOINT")
 
 

@@ -144,9 +144,7 @@ def _drop(connection: psycopg.Connection[Any], database: str) -> None:
 
 def _copy_template(connection: psycopg.Connection[Any], database: str) -> None:
     connection.execute(
-        sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
-            sql.Identifier(database), sql.Identifier(TEMPLATE)
-        )
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(TEMPLATE))
     )
 
 

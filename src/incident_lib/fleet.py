@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +72,8 @@ def run(
     jobs = [_job(name, name in confirm, purpose_since, timeout, log) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(runner.run, job): job for job in jobs}
+        # The report draws: half a second of imports that nobody waits for while the notebooks run.
+        threading.Thread(target=import_module, args=["matplotlib.figure"]).start()
         try:
             _follow(futures, listener)
         except KeyboardInterrupt:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
 
 from psycopg import ClientCursor, sql
 
@@ -13,7 +14,6 @@ from incident_lib.model import BlockedFamily, Counts, PerPurpose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from pathlib import Path
 
     from incident_lib.environments import Connection
@@ -53,22 +53,26 @@ def count(connection: Connection, catalog: Catalog) -> Counts:
     """Count families and threads, and what the guards in force block. See `sql/counts.sql`."""
     row = queries.row(connection, "counts")
 
+    def number(column: str) -> int:
+        return int(row[column] or 0)
+
     def seen(number: int) -> int | None:
         return None if catalog.blocks is None else number * catalog.blocks
 
     owners, owners_chat, owners_run = map(seen, row["owners"])
+    active_by_purpose = row["active_by_purpose"] or {}
     return Counts(
-        families=row["families"],
-        active_threads=row["active_threads"],
-        active_by_purpose=dict(sorted(row["active_by_purpose"].items())),
-        blocked_families=seen(row["blocked_families"]),
-        blocked=PerPurpose(seen(row["blocked_chat"]), seen(row["blocked_run"])),
+        families=number("families"),
+        active_threads=number("active_threads"),
+        active_by_purpose=dict(sorted(active_by_purpose.items())),
+        blocked_families=seen(number("blocked_families")),
+        blocked=PerPurpose(seen(number("blocked_chat")), seen(number("blocked_run"))),
         affected_owners=owners,
         blocked_owners=PerPurpose(owners_chat, owners_run),
-        coexisting_families=row["coexisting_families"],
-        residual_conflicts=row["residual_conflicts"],
-        unguarded_threads=row["unguarded_threads"],
-        duplicate_keys={Kind.ORIGINAL: row["coexisting_families"], Kind.FIXED: row["duplicates_fixed"]},
+        coexisting_families=number("coexisting_families"),
+        residual_conflicts=number("residual_conflicts"),
+        unguarded_threads=number("unguarded_threads"),
+        duplicate_keys={Kind.ORIGINAL: number("coexisting_families"), Kind.FIXED: number("duplicates_fixed")},
     )
 
 
@@ -92,8 +96,8 @@ def blocked(
     """
     if not catalog.blocks:
         return []
-    values = {"purpose_since": purpose_since, "most": limit}
-    return queries.objects(connection, "blocked", BlockedFamily, values)
+    rows = queries.rows(connection, "blocked", {"purpose_since": purpose_since, "most": limit})
+    return [BlockedFamily(**row | {"since": row["since"] and datetime.fromisoformat(row["since"])}) for row in rows]
 
 
 def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_since: datetime | None) -> None:
@@ -101,8 +105,20 @@ def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_
 
     It holds raw ids: its mode is 0600, and it is never part of what is shared.
     """
-    values = {"purpose_since": purpose_since, "most": None if catalog.blocks else 0}
-    _write_csv(connection, "blocked", values, file)
+    with paths.private_file(file) as out:
+        copy_blocked(connection, catalog, out, purpose_since=purpose_since)
+
+
+def copy_blocked(
+    connection: Connection,
+    catalog: Catalog,
+    out: IO[bytes],
+    *,
+    purpose_since: datetime | None = None,
+    limit: int | None = None,
+) -> None:
+    """Stream what `blocked` lists into an open file, as CSV."""
+    _copy(connection, "blocked", {"purpose_since": purpose_since, "most": limit if catalog.blocks else 0}, out)
 
 
 def duplicates(connection: Connection, kind: Kind, limit: int) -> list[dict[str, Any]]:
@@ -112,13 +128,14 @@ def duplicates(connection: Connection, kind: Kind, limit: int) -> list[dict[str,
 
 def write_duplicates(connection: Connection, kind: Kind, file: Path) -> None:
     """Write every such key to a CSV file of mode 0600: what stands against a guard of that kind."""
-    _write_csv(connection, "duplicates", {"by_purpose": kind is Kind.FIXED, "most": None}, file)
+    with paths.private_file(file) as out:
+        _copy(connection, "duplicates", {"by_purpose": kind is Kind.FIXED, "most": None}, out)
 
 
-def _write_csv(connection: Connection, query: str, values: Mapping[str, Any], file: Path) -> None:
-    """Stream a query's rows into a file that only its owner may read, written as a whole or not at all."""
+def _copy(connection: Connection, query: str, values: Mapping[str, Any], out: IO[bytes]) -> None:
+    """Stream a query's rows into an open file: none of them is kept in memory."""
     asked = ClientCursor(connection).mogrify(queries.text(query).rstrip("; \n"), values)
-    rows = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
-    with paths.private_file(file) as out, connection.cursor().copy(rows) as copy:
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
+    with connection.cursor().copy(statement) as copy:
         for chunk in copy:
             out.write(chunk)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Any, LiteralString
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from incident_lib import paths
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from incident_lib.environments import Connection
-
-
-T = TypeVar("T")
 
 
 @cache
@@ -34,9 +31,3 @@ def row(connection: Connection, name: str, values: Mapping[str, Any] | None = No
     """Ask one question that has exactly one row for an answer."""
     (only,) = rows(connection, name, values)
     return only
-
-
-def objects(connection: Connection, name: str, kind: type[T], values: Mapping[str, Any]) -> list[T]:
-    """Ask one question; an object of `kind` for each row, its fields by the columns' names."""
-    with connection.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(text(name), values).fetchall()

@@ -137,7 +137,7 @@ def remains(connection: Connection) -> Remains:
     row = queries.row(connection, "proposed_guard")
     left = {name: row.pop(name) for name in ("without_provider", "unguarded")}
     return Remains(
-        conflicts=tuple(queries.objects(connection, "left_by_provider", Conflicts, {})),
+        conflicts=tuple(Conflicts(**row) for row in queries.rows(connection, "left_by_provider")),
         worked=_worked(connection),
         proposal=Proposal(connection.info.server_version, **row),
         **left,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import logging
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import demo, paths, pseudonyms, record
 from incident_lib.errors import Failed, IncidentError, Refused, UsageError
+from incident_lib.kernels import Kernels
 from incident_lib.record import Record
 
 if TYPE_CHECKING:
@@ -59,12 +62,13 @@ def run(job: Job) -> Ended:
 
 def _run_notebooks(job: Job, kept: Record, deadline: float) -> IncidentError | None:
     """What kept a notebook from its end, if anything did; those behind it are not begun."""
-    for notebook in NOTEBOOKS:
-        began = time.monotonic()
-        error = _execute(notebook, job, kept, deadline)
-        kept.note_notebook(notebook, "done" if error is None else record.status_of(error), time.monotonic() - began)
-        if error:
-            return error
+    with Kernels(len(NOTEBOOKS), _kernel_config()) as kernels:
+        for notebook in NOTEBOOKS:
+            began = time.monotonic()
+            error = _execute(notebook, job, kept, deadline, kernels)
+            kept.note_notebook(notebook, "done" if error is None else record.status_of(error), time.monotonic() - began)
+            if error:
+                return error
     return None
 
 
@@ -82,27 +86,38 @@ def parameters_of(notebook: Path) -> set[str]:
     Raises:
         UsageError: it is no notebook, or has no cell tagged `parameters`.
     """
+    _no_iri()
     import nbformat
-    from papermill import inspect_notebook
 
     try:
-        contents = nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError) as error:
+        cells = nbformat.read(notebook, as_version=4).cells
+        tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+        statements = ast.parse("\n".join(tagged)).body
+    except (OSError, ValueError, SyntaxError) as error:
         raise UsageError(
             f"{notebook.name} cannot be read as a notebook.",
             f"{type(error).__name__}.",
             "Restore it: git checkout notebooks",
         ) from None
-    if not any("parameters" in cell.metadata.get("tags", ()) for cell in contents.cells):
+    if not tagged:
         raise UsageError(
             f"{notebook.name} has no cell tagged `parameters`.",
             "Without it papermill runs the notebook with its defaults, whatever it is told.",
             "Tag the first code cell `parameters`, or restore it: git checkout notebooks",
         )
-    return set(inspect_notebook(str(notebook)))
+    targets = [target for one in statements if isinstance(one, ast.Assign) for target in one.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> IncidentError | None:
+def _no_iri() -> None:
+    """Keep jsonschema, which nbformat imports, from building a grammar of IRIs: that takes most of a second.
+
+    No notebook's schema asks for that format, and jsonschema does without where the module is not there.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: an import of it fails
+
+
+def _execute(notebook: str, job: Job, kept: Record, deadline: float, kernels: Kernels) -> IncidentError | None:
     """Execute one notebook into the run's folder; what stopped it, if anything did."""
     source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", kept.folder / f"{notebook}.ipynb"
     given = {
@@ -120,6 +135,7 @@ def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> Incident
             out,
             parameters={key: value for key, value in given.items() if key in known},
             kernel_name="python3",
+            km=kernels.take(),
             progress_bar=False,
             timeout_func=lambda _: max(1, round(deadline - time.monotonic())),  # what is left, for any cell
             on_cell_complete=_counting(source, notebook, kept),
@@ -138,14 +154,13 @@ def _execute(notebook: str, job: Job, kept: Record, deadline: float) -> Incident
 def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     """Papermill's `execute_notebook`, on an encrypted kernel transport, and what it raises."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
+    _no_iri()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill import PapermillExecutionError, execute_notebook
         from papermill.exceptions import PapermillException
-        from traitlets.config import Config
-    encrypted = {"transport_encryption": "auto"}
-    config = Config({"KernelManager": encrypted, "AsyncKernelManager": encrypted})
+    config = _kernel_config()
 
     def execute(*words: Any, **options: Any) -> Any:
         return execute_notebook(*words, config=config, **options)
@@ -157,6 +172,13 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         CellTimeoutError,
         RuntimeError,
     )
+
+
+def _kernel_config() -> Any:
+    from traitlets.config import Config
+
+    encrypted = {"transport_encryption": "auto"}
+    return Config({"KernelManager": encrypted, "AsyncKernelManager": encrypted})
 
 
 def _counting(source: Path, notebook: str, kept: Record) -> Callable[..., None]:

@@ -1,14 +1,13 @@
-"""What the terminal shows: tables for people, CSV and JSON for programs, bars while people wait."""
+"""What the terminal shows: tables for people, CSV and JSON for programs."""
 
 from __future__ import annotations
 
-import csv as csv_module
 import json as json_module
+import shutil
 import sys
-from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from incident_lib import words
 from incident_lib.claims.claim import Verdict
@@ -16,7 +15,7 @@ from incident_lib.errors import Failed
 from incident_lib.model import Answer, BlockedFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -37,10 +36,10 @@ _MARKS: dict[str, str] = {
 }
 
 
-def _console(*, stderr: bool = False) -> Console:
+def _console() -> Console:
     from rich.console import Console
 
-    made = Console(stderr=stderr, highlight=False, markup=False)
+    made = Console(highlight=False, markup=False)
     if not made.is_terminal:
         made.width = WIDE
     return made
@@ -103,11 +102,12 @@ def _cells(family: BlockedFamily) -> list[object]:
     return list(values.values())
 
 
-def csv(families: Iterable[BlockedFamily]) -> None:
-    """Print blocked families as CSV."""
-    out = csv_module.writer(sys.stdout)
-    out.writerow(_COLUMNS)
-    out.writerows(asdict(family).values() for family in families)
+def csv(spooled: BinaryIO) -> None:
+    """Print a CSV file that was written before, from its beginning."""
+    spooled.seek(0)
+    sys.stdout.flush()
+    shutil.copyfileobj(spooled, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 def json(environment: str, found: Investigation, families: Iterable[BlockedFamily]) -> None:
@@ -117,7 +117,7 @@ def json(environment: str, found: Investigation, families: Iterable[BlockedFamil
         "environment": environment,
         "guard": guard,
         "counts": found.counts.as_dict(),
-        "blocked": [asdict(family) for family in families],
+        "blocked": [vars(family) for family in families],
     }
     json_module.dump(told, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
@@ -202,38 +202,3 @@ def write_files(folder: str, files: Iterable[tuple[str, str]]) -> None:
             _console().print(str(Path(folder) / name))
     except OSError as error:
         raise Failed(f"{folder} cannot be written.", f"{error.strerror}.", "Name another folder with --out.") from None
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say on standard error what one waits for, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    with _console(stderr=True).status(what):
-        yield
-
-
-@contextmanager
-def bars() -> Iterator[Callable[[str, float | None, str], None]]:
-    """Bars on standard error, one for each name that is told of; none where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda name, share, note: None  # noqa: ARG005 - nobody looks
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=_console(stderr=True)) as progress:
-        tasks: dict[str, object] = {}
-
-        def show(name: str, share: float | None, note: str) -> None:
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=None, note="")
-            progress.update(tasks[name], completed=share or 0, total=None if share is None else 1, note=note)  # type: ignore[arg-type]
-
-        yield show

@@ -9,7 +9,7 @@ import click
 
 from incident_lib.catalog import Kind
 from incident_lib.cli.looking import show_duplicates, verified
-from incident_lib.cli.options import CONFIRM, ENVIRONMENT
+from incident_lib.cli.options import CONFIRM, ENVIRONMENT, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,9 +33,10 @@ BUDGET = click.option(
 @CONFIRM
 @NO_WAIT
 @BUDGET
-def apply(name: str, confirm: str, no_wait: bool, budget: float) -> int:
+@TIMEOUT
+def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
     """Apply the fix, step by step, with progress. Takes the environment's name as --confirm."""
-    return _change(name, confirm, Kind.FIXED, wait=not no_wait, budget=budget)
+    return _change(name, confirm, Kind.FIXED, wait=not no_wait, budget=budget, timeout=timeout)
 
 
 @click.command()
@@ -43,19 +44,21 @@ def apply(name: str, confirm: str, no_wait: bool, budget: float) -> int:
 @CONFIRM
 @NO_WAIT
 @BUDGET
-def rollback(name: str, confirm: str, no_wait: bool, budget: float) -> int:
+@TIMEOUT
+def rollback(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
     """Go back to the original guard, where the data can keep it. Takes the environment's name as --confirm."""
-    return _change(name, confirm, Kind.ORIGINAL, wait=not no_wait, budget=budget)
+    return _change(name, confirm, Kind.ORIGINAL, wait=not no_wait, budget=budget, timeout=timeout)
 
 
-def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float) -> int:
-    from incident_lib import environments, migrate, preflight, terminal
+def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float, timeout: float) -> int:
+    from incident_lib import environments, migrate, preflight
     from incident_lib import investigate as find
+    from incident_lib.progress import waiting
 
     environment = environments.resolve(name)
     migrate.require_confirm(name, confirm, "change it")
-    with environments.reading(environment) as connection:
-        with terminal.waiting(f"looking at {name} …"):
+    with environments.reading(environment, seconds=timeout) as connection:
+        with waiting(f"looking at {name} …"):
             found = find.investigate(connection)
             checks = preflight.preflight(connection, environment, found, target)
         if checks.plan.steps and found.counts.duplicate_keys[target]:
@@ -75,7 +78,7 @@ def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float)
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
     """A bar of each step of a migration, on a terminal only."""
-    from incident_lib.terminal import bars
+    from incident_lib.progress import bars
 
     with bars() as show:
         yield lambda p: show(p.step, p.share, "; ".join((p.phase, *(f"waits for {who}" for who in p.blockers))))

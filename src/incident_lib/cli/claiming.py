@@ -43,7 +43,7 @@ def claims(shape: str, out: Path | None) -> int:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
     """One bar over all of it, on a terminal only."""
-    from incident_lib.terminal import bars
+    from incident_lib.progress import bars
 
     with bars() as show:
         yield lambda what, share: show("claims", share, what)

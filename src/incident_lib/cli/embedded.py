@@ -12,8 +12,10 @@ def demo() -> None:
 def reset() -> int:
     """Make the demo's database anew, as the incident left it."""
     from incident_lib import demo as server
+    from incident_lib.progress import waiting
 
-    server.reset()
+    with waiting("making the demo's database …"):
+        server.reset()
     click.echo("demo is as the incident left it.")
     return 0
 
@@ -22,8 +24,11 @@ def reset() -> int:
 def url() -> int:
     """Print the address of the demo's database; its server runs until `incident demo stop`."""
     from incident_lib import demo as server
+    from incident_lib.progress import waiting
 
-    click.echo(server.url())
+    with waiting("starting the embedded server …"):
+        address = server.url()
+    click.echo(address)
     return 0
 
 
@@ -31,6 +36,9 @@ def url() -> int:
 def stop() -> int:
     """Stop the embedded server; its databases stay."""
     from incident_lib import demo as server
+    from incident_lib.progress import waiting
 
-    click.echo("The embedded server has stopped." if server.stop() else "The embedded server was not running.")
+    with waiting("stopping the embedded server …"):
+        stopped = server.stop()
+    click.echo("The embedded server has stopped." if stopped else "The embedded server was not running.")
     return 0

@@ -28,8 +28,11 @@ def list_() -> int:
 def check(name: str) -> int:
     """Connect, and report server, role, rights, pooler, and what each missing right would stop."""
     from incident_lib import environments, survey, terminal
+    from incident_lib.progress import waiting
 
-    terminal.checks(survey.survey(environments.resolve(name)))
+    with waiting(f"looking at {name} …"):
+        found = survey.survey(environments.resolve(name))
+    terminal.checks(found)
     return 0
 
 
@@ -41,7 +44,12 @@ def check(name: str) -> int:
 def explain(name: str, root: UUID, owner: UUID, timeout: float) -> int:
     """One family, thread by thread: what blocks what (with raw ids: not to be shared)."""
     from incident_lib import environments, family, terminal
+    from incident_lib.progress import waiting
 
-    with environments.reading(environments.resolve(name), seconds=timeout) as connection:
-        terminal.threads(family.explain(connection, root, owner))
+    with (
+        waiting(f"looking at {name} …"),
+        environments.reading(environments.resolve(name), seconds=timeout) as connection,
+    ):
+        found = family.explain(connection, root, owner)
+    terminal.threads(found)
     return 0

@@ -58,9 +58,10 @@ def failures(
     LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
     not; `-` is standard input. What several logs have is counted once.
     """
-    from incident_lib import environments, terminal
+    from incident_lib import environments
     from incident_lib import failures as find
     from incident_lib.failures import shown
+    from incident_lib.progress import waiting
 
     environment = environments.resolve(name) if name else None
     with shown.output(out):
@@ -70,7 +71,7 @@ def failures(
         if environment:
             with (
                 environments.reading(environment, seconds=timeout) as connection,
-                terminal.waiting(f"looking at {environment.name} …"),
+                waiting(f"looking at {environment.name} …"),
             ):
                 joined = find.join(connection, found)
         {"table": shown.table, "csv": shown.csv, "json": shown.json}[shape](found, joined)
@@ -83,7 +84,7 @@ def failures(
 def _progress() -> Iterator[Callable[[int, int | None], None]]:
     """A bar of the bytes that were read, on a terminal only."""
     from incident_lib import words
-    from incident_lib.terminal import bars
+    from incident_lib.progress import bars
 
     def told(done: int, total: int | None) -> str:
         return f"{words.size(done)} of {words.size(total)}" if total else words.size(done)
@@ -114,13 +115,14 @@ def watch(name: str, log: Path | None, every: float, once: bool) -> int:
     from contextlib import suppress
     from itertools import islice
 
-    from incident_lib import demo, terminal
+    from incident_lib import demo
     from incident_lib.follow import follow
+    from incident_lib.progress import bars
 
     was_running = demo.is_running()
     last = ""
     try:
-        with suppress(KeyboardInterrupt), terminal.bars() as show:
+        with suppress(KeyboardInterrupt), bars() as show:
             for seen in islice(follow(name, every, log), 1 if once else None):
                 last = _told(seen)
                 show(name, seen.recovery.share, last)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +15,7 @@ from incident_lib.model import Answer
 if TYPE_CHECKING:
     from incident_lib.catalog import Catalog
     from incident_lib.environments import Connection, Environment
-    from incident_lib.model import Check
+    from incident_lib.model import BlockedFamily, Check
 
 
 @click.command()
@@ -35,22 +36,32 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
     from incident_lib import demo, environments, preflight, terminal, words
     from incident_lib import investigate as find
     from incident_lib.moments import parse
+    from incident_lib.progress import waiting
 
     since = parse(purpose_since or (demo.PURPOSE_SINCE if name == "demo" else ""))
-    environment = environments.resolve(name)
-    with environments.reading(environment, seconds=timeout) as connection, terminal.waiting(f"looking at {name} …"):
-        found = find.investigate(connection)
-        checks = preflight.preflight(connection, environment, found)
-        families = find.blocked(connection, found.catalog, purpose_since=since, limit=limit or None)
-    line = words.verdict(name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.rights.hides_rows)
-    if shape == "table":
-        terminal.investigation(line, found, families)
-        return 0
-    click.echo(line, err=True)
-    if shape == "csv":
-        terminal.csv(families)
-    else:
-        terminal.json(name, found, families)
+    wanted: dict[str, Any] = {"purpose_since": since, "limit": limit or None}
+    families: list[BlockedFamily] = []
+    with TemporaryFile() as listed:  # so that no transaction stays open while somebody reads
+        with (
+            waiting(f"looking at {name} …"),
+            environments.reading(environment := environments.resolve(name), seconds=timeout) as connection,
+        ):
+            found = find.investigate(connection)
+            checks = preflight.preflight(connection, environment, found)
+            if shape == "csv":
+                find.copy_blocked(connection, found.catalog, listed, **wanted)
+            else:
+                families = find.blocked(connection, found.catalog, **wanted)
+        state, hides_rows = found.catalog.state, found.rights.hides_rows
+        line = words.verdict(name, state, found.counts, safe=checks.safe, hides_rows=hides_rows)
+        if shape == "table":
+            terminal.investigation(line, found, families)
+            return 0
+        click.echo(line, err=True)
+        if shape == "csv":
+            terminal.csv(listed)
+        else:
+            terminal.json(name, found, families)
     return 0
 
 
@@ -62,10 +73,11 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
     """Preflight, and every step with its SQL, its lock and why; changes nothing."""
     from incident_lib import environments, preflight, terminal
     from incident_lib import investigate as find
+    from incident_lib.progress import waiting
 
     environment, target = environments.resolve(name), Kind.ORIGINAL if rollback else Kind.FIXED
     with environments.reading(environment, seconds=timeout) as connection:
-        with terminal.waiting(f"looking at {name} …"):
+        with waiting(f"looking at {name} …"):
             found = find.investigate(connection)
             checks = preflight.preflight(connection, environment, found, target)
         terminal.checks(checks.checks)
@@ -86,10 +98,13 @@ def show_duplicates(connection: Connection, name: str, target: Kind) -> None:
     """Show what stands against a guard: a sample, a file of all, and SQL that would make room, which is not run."""
     from incident_lib import emit, paths, terminal
     from incident_lib import investigate as find
+    from incident_lib.progress import waiting
 
     file = paths.private(name, f"duplicates-{target}.csv")
-    find.write_duplicates(connection, target, file)
-    terminal.families(find.duplicates(connection, target, limit=5))
+    with waiting(f"writing {file.name} …"):
+        find.write_duplicates(connection, target, file)
+        sample = find.duplicates(connection, target, limit=5)
+    terminal.families(sample)
     click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
     click.echo("This would make room. It ends threads that users see: nothing here runs it.\n")
     click.echo(f"{emit.settle(target)}\n")
@@ -122,14 +137,17 @@ def sql(rollback: bool, out: str | None) -> int:
 def verify(name: str, probed: bool, confirm: str) -> int:
     """Is the fixed guard alone in force, by definition and flags? Exit code 0 only then."""
     from incident_lib import environments, guards, migrate
+    from incident_lib.progress import waiting
 
     environment = environments.resolve(name)
     if probed:
         migrate.require_confirm(name, confirm, "try it as a client")
-    with environments.reading(environment) as connection:
-        guards.rights(connection)
-        catalog = guards.read(connection)
-    return verified(name, catalog, _probed(environment) if probed else ())
+    with waiting(f"looking at {name} …"):
+        with environments.reading(environment) as connection:
+            guards.rights(connection)
+            catalog = guards.read(connection)
+        probes = _probed(environment) if probed else ()
+    return verified(name, catalog, probes)
 
 
 def _probed(environment: Environment) -> tuple[Check, ...]:

@@ -11,7 +11,8 @@ TIMEOUT = click.option(
     type=click.FloatRange(min=0),
     default=60.0,
     show_default=True,
+    envvar="INCIDENT_TIMEOUT",
     metavar="SECONDS",
-    help="How long a statement may take; 0: no limit.",
+    help="How long a statement that looks may take; 0: no limit.",
 )
 SINCE = click.option("--purpose-since", default="", metavar="TIME", help="When the column purpose came, ISO 8601.")

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 )
 def rehearse(name: str, shape: str, timeout: float) -> int:
     """Try the fix on a copy of what the guards see, without ids; reads the environment, and changes nothing there."""
-    from incident_lib import environments, terminal
+    from incident_lib import environments
+    from incident_lib.progress import bars
     from incident_lib.rehearsal.rehearse import rehearse as try_it
 
-    with terminal.bars() as show:
+    with bars() as show:
         done = try_it(environments.resolve(name), seconds=timeout, listener=lambda p: show(p.step, p.share, p.phase))
     if shape == "json":
         click.echo(json.dumps(done.as_record(), indent=1, ensure_ascii=False))

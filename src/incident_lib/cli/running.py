@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from incident_lib.cli.options import SINCE
+from incident_lib.cli.options import SINCE, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     "--log", default="", metavar="FILE", help="Server logs of the one environment, apart by spaces: who tried."
 )
 @SINCE
+@TIMEOUT
 def run(
     *,
     names: tuple[str, ...],
@@ -52,12 +53,14 @@ def run(
     dask: str | None,
     log: str,
     purpose_since: str,
+    timeout: float,
 ) -> int:
     """The main job: the notebooks for each environment, then the postmortem over all of them."""
     from incident_lib import demo, fleet, paths, terminal, workers
 
     if out:
         os.environ["INCIDENT_RUNS"] = os.path.abspath(out)  # noqa: PTH100 - the kernels read it
+    os.environ["INCIDENT_TIMEOUT"] = f"{timeout:f}"  # so do they this
     was_running = demo.is_running()
     chosen = names or ("demo",)
     confirmed = tuple(dict.fromkeys((*confirm, *(("demo",) if "demo" in chosen else ()))))
@@ -132,7 +135,7 @@ def report(runs: tuple[str, ...], out: str, notes: str | None, pdf: bool) -> int
 @contextmanager
 def _lines() -> Iterator[Callable[[Seen], None]]:
     """A progress line for each environment, on a terminal only."""
-    from incident_lib.terminal import bars
+    from incident_lib.progress import bars
 
     with bars() as show:
         yield lambda seen: show(seen.environment, seen.share, seen.notebook)

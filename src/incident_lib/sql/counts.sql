@@ -1,30 +1,30 @@
 -- Question: all the counts of an investigation, as if the original guard were in force.
--- Parameters: none. Reads active threads once, and every thread's provider once.
--- Columns: those of model.Counts, blocked_* and *_owners apart per purpose.
+-- Parameters: none. Reads active threads once, and every thread's provider once: each from its index, in its order.
+-- Columns: those of model.Counts, blocked_* and owners apart per purpose. NULL: there is nothing to sum up.
 -- Order: one row.
-WITH held AS MATERIALIZED (
-    SELECT root_prompt_row_id AS root, owner_id AS owner, purpose, count(*) AS threads
-    FROM public.q_threads WHERE is_active = true AND root_prompt_row_id IS NOT NULL
-    GROUP BY root_prompt_row_id, owner_id, purpose
-), family AS MATERIALIZED (
-    SELECT root, owner, sum(threads) AS threads, bool_or(purpose IS DISTINCT FROM 'chat' AND owner IS NOT NULL)
-               AS no_chat, bool_or(purpose IS DISTINCT FROM 'run' AND owner IS NOT NULL) AS no_run
-    FROM held GROUP BY root, owner
-), owners AS (
-    SELECT bool_or(no_chat) AS no_chat, bool_or(no_run) AS no_run FROM family GROUP BY owner
+WITH family AS (
+    SELECT owner_id AS owner, count(*) AS n, count(*) FILTER (WHERE purpose = 'chat') AS chats,
+           count(*) FILTER (WHERE purpose = 'run') AS runs,
+           array_agg(purpose) FILTER (WHERE (purpose IN ('chat', 'run')) IS NOT TRUE) AS others
+    FROM public.q_threads WHERE is_active AND root_prompt_row_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
 ), mixed AS (
-    SELECT root_prompt_row_id AS root, owner_id AS owner FROM public.q_threads
+    SELECT count(*) FILTER (WHERE is_active) AS n FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
-    HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1)
-SELECT count(*) AS families, coalesce(sum(threads), 0)::bigint AS active_threads,
-       (SELECT coalesce(jsonb_object_agg(coalesce(purpose, '(null)'), n), '{}') FROM
-           (SELECT purpose, sum(threads) AS n FROM held GROUP BY purpose) AS p) AS active_by_purpose,
-       count(*) FILTER (WHERE no_chat OR no_run) AS blocked_families,
-       count(*) FILTER (WHERE no_chat) AS blocked_chat, count(*) FILTER (WHERE no_run) AS blocked_run,
-       (SELECT ARRAY[count(*) FILTER (WHERE no_chat OR no_run), count(*) FILTER (WHERE no_chat),
-                     count(*) FILTER (WHERE no_run)] FROM owners) AS owners,
-       count(*) FILTER (WHERE owner IS NOT NULL AND threads > 1) AS coexisting_families,
-       (SELECT coalesce(sum(threads), 0)::bigint FROM family JOIN mixed USING (root, owner)) AS residual_conflicts,
-       coalesce(sum(threads) FILTER (WHERE owner IS NULL), 0)::bigint AS unguarded_threads,
-       (SELECT count(*) FROM held WHERE owner IS NOT NULL AND threads > 1) AS duplicates_fixed
-FROM family;
+    HAVING count(DISTINCT provider) > 1 OR count(provider) BETWEEN 1 AND count(*) - 1
+), kind AS MATERIALIZED ( -- a row for all families of an owner that hold the like; both reads may go side by side
+    SELECT owner, n, chats, runs, others, count(*) AS families, 0::bigint AS residual FROM family GROUP BY 1, 2, 3, 4, 5
+    UNION ALL SELECT NULL::uuid, 0::bigint, 0::bigint, 0::bigint, NULL::text[], 0::bigint, sum(n)::bigint FROM mixed
+), held AS (
+    SELECT owner, purpose, count(*) AS n, families FROM kind, unnest(others || array_fill('run'::text, ARRAY[runs::int])
+        || array_fill('chat'::text, ARRAY[chats::int])) AS purpose GROUP BY owner, n, chats, runs, others, families, 2
+)
+SELECT sum(families) AS families, sum(n * families) AS active_threads, (SELECT jsonb_object_agg(purpose, n) FROM
+           (SELECT coalesce(purpose, '(null)') AS purpose, sum(n * families) AS n FROM held GROUP BY 1) AS p)
+           AS active_by_purpose, sum(families) FILTER (WHERE owner IS NOT NULL) AS blocked_families,
+       sum(families) FILTER (WHERE n > chats AND owner IS NOT NULL) AS blocked_chat,
+       sum(families) FILTER (WHERE n > runs AND owner IS NOT NULL) AS blocked_run, ARRAY[count(DISTINCT owner),
+           count(DISTINCT owner) FILTER (WHERE n > chats), count(DISTINCT owner) FILTER (WHERE n > runs)] AS owners,
+       sum(families) FILTER (WHERE n > 1 AND owner IS NOT NULL) AS coexisting_families, sum(residual) AS
+           residual_conflicts, sum(n * families) FILTER (WHERE owner IS NULL) AS unguarded_threads,
+       (SELECT sum(families) FROM held WHERE n > 1 AND owner IS NOT NULL AND purpose IS NOT NULL) AS duplicates_fixed
+FROM kind;

@@ -7,6 +7,7 @@ SELECT root_prompt_row_id, owner_id, count(*) AS active_threads,
        string_agg(regexp_replace(purpose, '^[=+@[:cntrl:]-]', '''\&'), ', ' ORDER BY purpose) AS purposes
 FROM public.q_threads
 WHERE is_active = true AND root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL
+  AND (purpose IS NOT NULL OR NOT %(by_purpose)s)
 GROUP BY root_prompt_row_id, owner_id, CASE WHEN %(by_purpose)s THEN purpose END
 HAVING count(*) > 1
 ORDER BY root_prompt_row_id, owner_id, min(purpose)

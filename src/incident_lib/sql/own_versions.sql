@@ -3,4 +3,4 @@
 -- Columns: versions. Reads the whole table once.
 -- Order: one row.
 SELECT count(*) AS versions FROM public.q_threads
-WHERE xmin::text = ANY (%(xids)s) OR (xmax::text = ANY (%(xids)s));
+WHERE xmin = ANY (%(xids)s::text[]::xid[]) OR xmax = ANY (%(xids)s::text[]::xid[]);

@@ -1,0 +1,147 @@
+"""`incident run` on the demo, set up: against the start of its three kernels and its SQL alone.
+
+python benchmarks/run.py [--rounds 5] [--kernels 3]
+
+The SQL alone is the time that psycopg's calls take while one process, its imports done, does what the notebooks do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import harness
+from harness import Row
+
+KERNEL = """
+import sys, time
+from jupyter_client.manager import KernelManager
+began = time.perf_counter()
+for _ in range(int(sys.argv[1])):
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    if sys.argv[2]:
+        client.execute_interactive(sys.argv[2])
+    client.stop_channels()
+    manager.shutdown_kernel()
+seconds = time.perf_counter() - began
+"""
+DEMO = {"INCIDENT_DEMO_DIR": str(harness.HOME / "demo")}  # apart from the large databases, which share a checkpoint
+HEAVY = "import pandas, sqlalchemy, matplotlib.figure"
+
+SQL = """
+import contextlib, io, threading, time
+import psycopg
+import incident_lib as il
+import incident_lib.incident
+seconds, depth = 0.0, 0
+def timed(call):
+    def wrapped(*words, **options):
+        global seconds, depth
+        if threading.current_thread() is not threading.main_thread():
+            return call(*words, **options)  # the watch's: beside the step, not in its way
+        depth += 1
+        began = time.perf_counter()
+        try:
+            return call(*words, **options)
+        finally:
+            depth -= 1
+            seconds += 0 if depth else time.perf_counter() - began
+    return wrapped
+psycopg.connect = timed(psycopg.connect)
+psycopg.Connection.close = timed(psycopg.Connection.close)
+for kind in (psycopg.Cursor, psycopg.ClientCursor):
+    for name in ("execute", "fetchall", "fetchone"):
+        setattr(kind, name, timed(getattr(kind, name)))
+psycopg.Copy.read = timed(psycopg.Copy.read)
+psycopg.Connection.commit = timed(psycopg.Connection.commit)
+with contextlib.redirect_stdout(io.StringIO()):
+    one = il.begin("01_investigate")
+    one.look(), one.blocked(), one.plan_family(), one.finish()
+    two = il.begin("02_migrate", confirm="demo")
+    two.look(), two.probe(), two.apply(), two.probe(), two.verify(), two.unchanged()
+    two.look("after"), two.retry(), two.finish()
+"""
+
+
+def incident(*words: str) -> None:
+    """Run a command of ours."""
+    command = [sys.executable, "-m", "incident_lib", *words]
+    subprocess.run(command, capture_output=True, check=True, env=os.environ | DEMO)
+
+
+def ours() -> float:
+    """The command, from its start to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        incident("run", "--out", folder)
+        return time.perf_counter() - began
+
+
+def sql() -> float:
+    """The SQL of the first two notebooks; the third has none."""
+    with tempfile.TemporaryDirectory() as folder:
+        return harness.child(SQL, INCIDENT_RUNS=folder, **DEMO).seconds
+
+
+def kernels(count: int, imported: str = "") -> float:
+    """So many kernels, one after the other: start, until it answers, and end."""
+    return harness.child(KERNEL, str(count), imported).seconds
+
+
+def profile() -> str:
+    """How long each notebook of a run takes, and each of its cells that takes a tenth of a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        incident("run", "--out", folder)
+        lines = []
+        for file in sorted(Path(folder).glob("demo/*/*.ipynb")):
+            notebook = json.loads(file.read_text("utf-8"))
+            lines.append(f"{notebook['metadata']['papermill']['duration']:6.2f} s {file.name}")
+            for cell in notebook["cells"]:
+                seconds = cell["metadata"].get("papermill", {}).get("duration") or 0
+                if cell["cell_type"] == "code" and seconds >= 0.1:
+                    lines.append(f"{seconds:10.2f} s   {''.join(cell['source']).splitlines()[0][:90]}")
+        return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and write the section."""
+    parser = harness.parser(__doc__, rounds=5)
+    parser.add_argument("--kernels", type=int, default=3)
+    options = parser.parse_args()
+    (harness.HOME / "demo").mkdir(parents=True, exist_ok=True)
+    incident("demo", "url")  # the server runs: neither side waits for its start
+    count = options.kernels
+    ways = {
+        "ours": ours,
+        "sql": sql,
+        "kernels": lambda: kernels(count),
+        "with imports": lambda: kernels(count, HEAVY),
+    }
+    took = harness.medians(options.rounds, ways)
+    what, run = "`incident run` on the demo, set up", took["ours"]
+    rows = [
+        Row(
+            what, f"{against}, and the SQL alone", f"{run:.2f} s", f"{peer:.2f} s + {took['sql']:.2f} s",
+            run / (peer + took["sql"]), 1.4,
+        )
+        for against, peer in (
+            (f"{count} kernels' start", took["kernels"]),
+            (f"{count} kernels' start and what they import", took["with imports"]),
+        )
+    ]  # fmt: skip
+    rows.append(Row(what, "15 seconds", f"{run:.2f} s", "15 s", run, 15, "{:.1f} s"))
+    harness.report("run", rows, options.out, harness.details("Where the time of a run goes", profile()))
+    incident("demo", "stop")
+
+
+if __name__ == "__main__":
+    main()

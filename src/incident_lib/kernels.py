@@ -1,0 +1,68 @@
+"""Kernels that are begun ahead: while one notebook runs, the kernel of the next one starts on another core."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+# What every notebook imports in its first cells; its names stay out of the notebook's.
+PRELOADED = "exec('import incident_lib.notebook, matplotlib.figure', {})"
+ARGUMENTS = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={PRELOADED}"]
+
+
+class Kernels:
+    """So many kernels for so many notebooks, taken one after the other; what is left of them ends with the block."""
+
+    def __init__(self, count: int, config: Any) -> None:
+        self._left, self._config = count, config
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: Future[Any] | None = None
+        self._taken: Any = None
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return self
+
+    def _begin(self) -> None:
+        self._left -= 1
+        self._ahead = self._thread.submit(_started, self._config) if self._left >= 0 else None
+
+    def take(self) -> Any:
+        """The manager of a kernel of one's own, as nbclient takes it; the one taken before ends."""
+        self._end()
+        if self._ahead is None:
+            raise ValueError("There are no more kernels than were asked for.")
+        self._taken = self._ahead.result()
+        self._begin()
+        return self._taken
+
+    def _end(self) -> None:
+        if self._taken is not None:
+            self._thread.submit(_ended, self._taken)
+            self._taken = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+        if self._ahead is not None and not self._ahead.cancel():
+            self._thread.submit(_ended, self._ahead.result())
+        self._thread.shutdown()
+
+
+def _started(config: Any) -> Any:
+    from jupyter_client.manager import KernelManager
+
+    manager = KernelManager(
+        kernel_name="python3", config=config, client_class="jupyter_client.asynchronous.AsyncKernelClient"
+    )
+    manager.start_kernel(extra_arguments=ARGUMENTS)
+    return manager
+
+
+def _ended(manager: Any) -> None:
+    manager.shutdown_kernel(now=True)
+    manager.cleanup_resources()

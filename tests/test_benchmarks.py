@@ -1,0 +1,102 @@
+"""The benchmarks at small sizes: that they run, and what they write; not how fast anything is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from incident_lib import paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BENCHMARKS = paths.ROOT / "benchmarks"
+WAYS = {
+    "counts": ["--threads", "4000", "--sizes", "1000", "4000"],
+    "listing": ["--threads", "4000", "--fewer", "1000"],
+    "checksum": ["--threads", "4000"],
+    "build": ["--threads", "4000"],
+    "startup": [],
+    "run": ["--kernels", "1"],
+    "install": ["--dry"],
+}
+ROWS = {"counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run": 3, "install": 1}
+SLOW = {"counts", "run", "install"}
+
+
+def measure(name: str, out: Path, *words: str) -> str:
+    """Run a benchmark on this test process's own server; what it printed."""
+    environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--rounds", "1", "--out", str(out), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environ).stdout
+
+
+def rows(text: str) -> list[str]:
+    """The rows of all tables, each with its verdict."""
+    return [line for line in text.splitlines() if re.search(r"\| (PASS|FALLS SHORT) \|$", line)]
+
+
+def titles(out: Path) -> list[str]:
+    """The sections of results.md, in order."""
+    return re.findall(r"^## (.*)$", (out / "results.md").read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in WAYS])
+def test_a_benchmark_runs(tmp_path: Path, name: str) -> None:
+    """A benchmark ends well, and each of its rows has a verdict, printed and in its section of results.md."""
+    printed = measure(name, tmp_path, *WAYS[name])
+
+    assert titles(tmp_path) == [name]
+    assert rows((tmp_path / "results.md").read_text("utf-8")) == rows(printed)
+    assert len(rows(printed)) == ROWS[name]
+
+
+def test_a_section_says_where_it_was_measured(tmp_path: Path) -> None:
+    """A section begins with its command, the date, the machine and the versions."""
+    measure("checksum", tmp_path, *WAYS["checksum"])
+    said = (tmp_path / "results.md").read_text("utf-8").partition("## checksum\n\n")[2].splitlines()[0]
+
+    assert re.fullmatch(
+        r"`python benchmarks/checksum\.py`, \d{4}-\d\d-\d\d; \w+, \d+ cores, Linux [\d.]+, Python [\d.]+, "
+        r"PostgreSQL [\d.]+\.",
+        said,
+    )
+
+
+def test_a_benchmark_replaces_its_own_section_alone(tmp_path: Path) -> None:
+    """Measured again, a section takes the place of its older self; the others stay, in their order."""
+    (tmp_path / "results.md").write_text(
+        "# Benchmarks\n\n## run\n\nkept\n\n## checksum\n\nold\n\n## counts\n\nkept too\n"
+    )
+    measure("checksum", tmp_path, *WAYS["checksum"])
+    written = (tmp_path / "results.md").read_text("utf-8")
+
+    assert titles(tmp_path) == ["counts", "checksum", "run"]
+    assert [text in written for text in ("\n\nkept\n", "\n\nkept too\n", "old")] == [True, True, False]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "words"), [("swap", ["--threads", "4000"]), ("fleet", ["--environments", "1"])])
+def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, words: list[str]) -> None:
+    """The benchmarks that came first write files of their own."""
+    environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
+    rounds = ["--rounds", "1"] if name == "swap" else []
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *rounds, "--out", str(tmp_path), *words]
+    subprocess.run(command, capture_output=True, check=True, timeout=300, env=environ)
+
+    assert re.search(r"^- (PASS|FALLS SHORT): ", (tmp_path / f"{name}.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_make_bench_measures_all() -> None:
+    """`make bench` runs every benchmark."""
+    makefile = (paths.ROOT / "Makefile").read_text("utf-8")
+    helpers = {"harness", "data"}
+
+    assert {file.stem for file in BENCHMARKS.glob("*.py")} - helpers == set(
+        re.findall(r"benchmarks/(\w+)\.py", makefile.partition("\nbench:")[2])
+    )
