@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from conftest import add
 from psycopg import conninfo, sql
+from test_cli import INTERRUPTED
 
 from incident_lib import environments
 from incident_lib.environments import Environment
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-INTERRUPTED = "incident: interrupted. Run the same command again: it goes on from the catalog."
 TOO_LONG = (
     "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
     "  why:  It took longer than the statement timeout, or somebody cancelled it.\n"
