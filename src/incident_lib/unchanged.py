@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def checksum(environment: Environment) -> dict[str, Any]:
-    """How many threads there are, and a checksum over every column of all of them."""
+    """How many threads there are, and a checksum over all their row versions: whatever is written makes a new one."""
     with environments.reading(environment) as connection:
         return queries.row(connection, "checksum")
 
