@@ -124,7 +124,7 @@ def child(script: str, *words: str, **variables: str) -> Child:
     )
     command = [sys.executable, "-W", "ignore", "-c", code, *words]
     environ = os.environ | variables
-    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True, env=environ)
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environ)
     return Child(*json.loads(ran.stdout.splitlines()[-1]))
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/run.py [--rounds 5] [--kernels 3]
 
-The SQL alone is the time that psycopg's calls take while one process, its imports done, does what the notebooks do.
+The SQL alone is the time that psycopg's calls take while one process executes the notebooks' cells.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from pathlib import Path
 import harness
 from harness import Row
 
+from incident_lib import paths, runner
+
 KERNEL = """
 import sys, time
 from jupyter_client.manager import KernelManager
 began = time.perf_counter()
 for _ in range(int(sys.argv[1])):
-    manager = KernelManager(kernel_name="python3")
+    manager = KernelManager(kernel_name="python3", transport_encryption="auto")
     manager.start_kernel()
     client = manager.client()
     client.start_channels()
@@ -38,9 +40,8 @@ DEMO = {"INCIDENT_DEMO_DIR": str(harness.HOME / "demo")}  # apart from the large
 HEAVY = "import pandas, sqlalchemy, matplotlib.figure"
 
 SQL = """
-import contextlib, io, threading, time
+import contextlib, io, json, pathlib, sys, threading, time
 import psycopg
-import incident_lib as il
 import incident_lib.incident
 seconds, depth = 0.0, 0
 def timed(call):
@@ -63,12 +64,12 @@ for kind in (psycopg.Cursor, psycopg.ClientCursor):
         setattr(kind, name, timed(getattr(kind, name)))
 psycopg.Copy.read = timed(psycopg.Copy.read)
 psycopg.Connection.commit = timed(psycopg.Connection.commit)
-with contextlib.redirect_stdout(io.StringIO()):
-    one = il.begin("01_investigate")
-    one.look(), one.blocked(), one.plan_family(), one.finish()
-    two = il.begin("02_migrate", confirm="demo")
-    two.look(), two.probe(), two.apply(), two.probe(), two.verify(), two.unchanged()
-    two.look("after"), two.retry(), two.finish()
+for notebook in sys.argv[1:]:
+    cells, names = json.loads(pathlib.Path(notebook).read_text("utf-8"))["cells"], {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        for cell in cells:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
 """
 
 
@@ -87,9 +88,10 @@ def ours() -> float:
 
 
 def sql() -> float:
-    """The SQL of the first two notebooks; the third has none."""
+    """The SQL of the cells of all notebooks, as they follow one another."""
+    notebooks = [str(paths.NOTEBOOKS / f"{name}.ipynb") for name in runner.NOTEBOOKS]
     with tempfile.TemporaryDirectory() as folder:
-        return harness.child(SQL, INCIDENT_RUNS=folder, **DEMO).seconds
+        return harness.child(SQL, *notebooks, INCIDENT_RUNS=folder, **DEMO).seconds
 
 
 def kernels(count: int, imported: str = "") -> float:

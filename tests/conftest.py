@@ -31,6 +31,9 @@ os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
 for _variable in [name for name in os.environ if name.startswith("INCIDENT_") and name.endswith(("_URL", "_KEY"))]:
     del os.environ[_variable]
 
+# What a timestamptz may hold, and Python's datetime may not.
+ODD_MOMENTS = ("infinity", "-infinity", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00+00 BC")
+
 _SERVERS: dict[int, PostgresServer] = {}
 
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=60)

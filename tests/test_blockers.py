@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from conftest import ODD_MOMENTS
 from hypothesis import given
 from hypothesis import strategies as st
 from test_investigate import (
@@ -300,9 +301,9 @@ def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection)
     assert summary(connection, Catalog(()), None) == NOTHING
 
 
-@pytest.mark.parametrize("created_at", ["infinity", "-infinity"])
-def test_a_thread_of_all_times_breaks_nothing(connection: psycopg.Connection, created_at: str) -> None:
-    """A thread whose age is infinite, which PostgreSQL allows, is of unknown age."""
+@pytest.mark.parametrize("created_at", ODD_MOMENTS)
+def test_a_thread_of_an_odd_moment_breaks_nothing(connection: psycopg.Connection, created_at: str) -> None:
+    """A thread of a moment that PostgreSQL allows and Python does not know is of unknown age."""
     guarded(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 5), thread(2, 2, 5)])
     connection.execute("UPDATE public.q_threads SET created_at = %s WHERE row_id = %s", [created_at, UUID(int=1)])

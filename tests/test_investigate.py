@@ -8,9 +8,10 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from conftest import add
+from conftest import ODD_MOMENTS, add
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from incident_lib import guards, paths, queries
 from incident_lib.catalog import GUARD_NAME, GuardState, Kind
@@ -314,6 +315,25 @@ def test_blocked_by_several(connection):
         assert blocked(connection, catalog, purpose_since=purpose_since) == listed(found, purpose_since, None)
 
     holds()
+
+
+@pytest.mark.parametrize("created_at", ODD_MOMENTS)
+def test_blocked_since_an_odd_moment(connection, created_at):
+    """A moment that PostgreSQL allows and Python does not know is an unknown one."""
+    add(connection, ROOTS[0], OWNERS[0])
+    connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
+    (entry,) = blocked(connection, guards.read(connection), purpose_since=START)
+    assert entry.since is None
+
+
+def test_blocked_since_where_dates_are_spelled_otherwise(environment, connection):
+    """How a database spells its dates is no matter."""
+    name = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("ALTER DATABASE {} SET datestyle = 'German'").format(name))
+    add(connection, ROOTS[0], OWNERS[0], created_at=START)
+    with reading(environment) as looking:
+        (entry,) = blocked(looking, guards.read(looking), purpose_since=START)
+    assert entry.since == START
 
 
 def test_blocked_of_odd_texts(connection):

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from click.testing import CliRunner
-from conftest import add
+from conftest import ODD_MOMENTS, add
 from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +106,15 @@ def test_what_is_no_chat_does_not_count(connection, environment, run) -> None:
         add(connection, *FAMILIES[0], purpose=purpose, created_at=SINCE + SECOND)
     chat(connection, FAMILIES[0], SINCE)
     connection.execute("UPDATE public.q_threads SET created_at = NULL WHERE purpose = 'chat'")
+
+    assert look(environment, run).recovered == 0
+
+
+@pytest.mark.parametrize("created_at", ODD_MOMENTS)
+def test_a_chat_of_an_odd_moment_does_not_count(connection, environment, run, created_at: str) -> None:
+    """Of a chat of a moment that Python does not know nobody knows when it came, either."""
+    chat(connection, FAMILIES[0], SINCE)
+    connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
 
     assert look(environment, run).recovered == 0
 

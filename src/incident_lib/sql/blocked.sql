@@ -1,12 +1,12 @@
 -- Question: for which families can a thread of which purpose not be created under the original guard,
 --           and which thread stands in the way (of several, the one that has stood there longest)?
 -- Parameters: purpose_since (timestamptz, NULL: unknown), most (int, NULL: all). Reads the table once.
--- Columns: those of model.BlockedFamily; `since` as ISO 8601 in UTC, NULL where it is unknown.
+-- Columns: those of model.BlockedFamily; `since` as ISO 8601 in UTC, NULL where it is unknown, or no year of Python's.
 -- Order: chat first, then the longest known to be blocked (unknown last), then by family.
 WITH blocking AS (
     SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for) t.root_prompt_row_id, t.owner_id,
            wanted.purpose AS blocked_for, t.row_id, t.purpose, t.provider,
-           CASE WHEN isfinite(t.created_at) AND %(purpose_since)s::timestamptz IS NOT NULL
+           CASE WHEN t.created_at BETWEEN '0001-01-02' AND '9999-12-30' AND %(purpose_since)s::timestamptz IS NOT NULL
                 THEN greatest(t.created_at, %(purpose_since)s::timestamptz) AT TIME ZONE 'UTC' END AS since
     FROM public.q_threads t
     JOIN (VALUES ('chat'), ('run')) AS wanted (purpose) ON t.purpose IS DISTINCT FROM wanted.purpose

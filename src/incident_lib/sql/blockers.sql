@@ -1,20 +1,16 @@
 -- Question: what blocks the families under the original guard, and since when, summed up?
--- Parameters: purpose_since (timestamptz, NULL: unknown).
+-- Parameters: purpose_since (timestamptz, NULL: unknown). Reads the table once.
 -- Columns: blocked_for; purpose and provider of the blocking threads, and how many families they block; or, where
 --          of_time is true, the last moment of an hour at which families came to be blocked, and how many those are.
 -- Order: what blocks before since when; most families first, then by name; the earliest hour first.
 WITH blocked AS (
-    SELECT wanted.purpose AS blocked_for, b.purpose, b.provider,
-           CASE WHEN isfinite(b.created_at) AND %(purpose_since)s::timestamptz IS NOT NULL
-                THEN greatest(b.created_at, %(purpose_since)s::timestamptz) END AS since
-    FROM (VALUES ('chat'), ('run')) AS wanted (purpose)
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id) t.purpose, t.provider, t.created_at
-        FROM public.q_threads t
-        WHERE t.is_active = true AND t.root_prompt_row_id IS NOT NULL AND t.owner_id IS NOT NULL
-          AND t.purpose IS DISTINCT FROM wanted.purpose
-        ORDER BY t.root_prompt_row_id, t.owner_id, t.created_at NULLS FIRST, t.row_id
-    ) AS b
+    SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for) wanted.purpose AS blocked_for, t.purpose, t.provider,
+           CASE WHEN t.created_at BETWEEN '0001-01-02' AND '9999-12-30' AND %(purpose_since)s::timestamptz IS NOT NULL
+                THEN greatest(t.created_at, %(purpose_since)s::timestamptz) END AS since
+    FROM public.q_threads t
+    JOIN (VALUES ('chat'), ('run')) AS wanted (purpose) ON t.purpose IS DISTINCT FROM wanted.purpose
+    WHERE t.is_active = true AND t.root_prompt_row_id IS NOT NULL AND t.owner_id IS NOT NULL
+    ORDER BY t.root_prompt_row_id, t.owner_id, blocked_for, t.created_at NULLS FIRST, t.row_id
 )
 SELECT blocked_for, purpose, provider, max(since) AS since, count(*) AS families, GROUPING(purpose) = 1 AS of_time
 FROM blocked
