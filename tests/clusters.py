@@ -17,12 +17,16 @@ VERSIONS = [18, *(pytest.param(version, marks=pytest.mark.slow) for version in (
 
 
 def start(folder: Path, version: int) -> PostgresServer:
-    """A running server of that version; skips the test, and says why, where there is none."""
+    """A running server of that version, which need not survive a power cut; skips the test where there is none."""
     if version in SYSTEM:
         if not (SYSTEM[version] / "initdb").exists():
             pytest.skip(f"PostgreSQL {version} is not installed: {SYSTEM[version]} has no initdb")
         POSTGRES_VERSIONS[version] = SYSTEM[version]
-    return get_server(folder, cleanup_mode=None, postgres_version=version)
+    server = get_server(folder, cleanup_mode=None, postgres_version=version)
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+    return server
 
 
 def remove(server: PostgresServer) -> None:

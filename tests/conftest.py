@@ -67,7 +67,7 @@ def server(request: pytest.FixtureRequest) -> str:
 
 def _copied(server: str, template: str) -> Iterator[Environment]:
     name = f"test_{uuid4().hex[:12]}"
-    made = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*map(sql.Identifier, (name, template)))
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(made)
         yield Environment("staging", "INCIDENT_STAGING_URL", clusters.at(server, name))

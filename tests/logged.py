@@ -72,7 +72,6 @@ class Logged:
                 log_destination="stderr,csvlog,jsonlog",
                 log_directory=str(self.folder),
                 log_filename="server.log",
-                fsync="off",
             )
             demo.load(connection, threads=False)
         self.server.stop()

@@ -102,7 +102,7 @@ def serving() -> Iterator[Tcp]:
     cluster.stop()
     (cluster.pgdata / "pg_hba.conf").write_text(HBA)
     with (cluster.pgdata / "postgresql.auto.conf").open("a") as settings:
-        settings.write("password_encryption = 'scram-sha-256'\nfsync = off\n")
+        settings.write("password_encryption = 'scram-sha-256'\n")
     served = Tcp(cluster, free_port())
     served.start()
     try:

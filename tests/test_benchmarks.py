@@ -15,6 +15,7 @@ from incident_lib import paths
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = paths.ROOT / "benchmarks"
 WAYS = {
     "counts": ["--threads", "4000", "--sizes", "1000", "4000"],
@@ -26,7 +27,6 @@ WAYS = {
     "install": ["--dry"],
 }
 ROWS = {"counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run": 3, "install": 1}
-SLOW = {"counts", "run", "install"}
 
 
 def measure(name: str, out: Path, *words: str) -> str:
@@ -46,7 +46,7 @@ def titles(out: Path) -> list[str]:
     return re.findall(r"^## (.*)$", (out / "results.md").read_text("utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in WAYS])
+@pytest.mark.parametrize("name", WAYS)
 def test_a_benchmark_runs(tmp_path: Path, name: str) -> None:
     """A benchmark ends well, and each of its rows has a verdict, printed and in its section of results.md."""
     printed = measure(name, tmp_path, *WAYS[name])
@@ -80,7 +80,6 @@ def test_a_benchmark_replaces_its_own_section_alone(tmp_path: Path) -> None:
     assert [text in written for text in ("\n\nkept\n", "\n\nkept too\n", "old")] == [True, True, False]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "words"), [("swap", ["--threads", "4000"]), ("fleet", ["--environments", "1"])])
 def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, words: list[str]) -> None:
     """The benchmarks that came first write files of their own."""

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`"),
+]
 printed = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="Poppler is not installed: no `pdftotext`")
 # Texts of 10,000 characters in every field are a page that takes seconds to make and to lay out.
-ENDLESS = pytest.param("endless", marks=pytest.mark.slow)
+ENDLESS = "endless"
 
 WIDE, NARROW = 1280, 360
-REPORTS = ("demo", "several", pytest.param("fleet", marks=pytest.mark.slow), "hostile")
+REPORTS = ("demo", "several", "fleet", "hostile")
 SCHEMES = ("light", "dark")
 INKS = {"light": (0x22, 0x22, 0x22), "dark": (0xE6, 0xED, 0xF3)}  # of the text in charts
 SHEET = 658, 986  # pixels of A4 between the page's margins
@@ -188,14 +191,14 @@ def _listened(page: Page) -> tuple[list[str], list[str]]:
     return asked, said
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
 def test_a_page_asks_for_nothing(looked, written, name, scheme):
     """Nothing is asked for but the page itself."""
     assert looked(name, scheme).asked == [written(name).as_uri()]
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
 def test_a_page_complains_of_nothing(looked, name, scheme):
     """Nothing is logged, and nothing on the page is against the page's own policy."""
@@ -312,7 +315,7 @@ def test_nothing_moves_for_those_who_want_no_motion(browser, written):
         assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
-@pytest.fixture(scope="module", params=["demo", pytest.param("several", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["demo", "several"])
 def walk(request: pytest.FixtureRequest, browser: Browser, written: Callable[[str], Path]) -> Iterator[Walk]:
     """A walk through a page by the keys Tab and Enter alone: what each Tab got to; and the page, as it is then."""
     with opened(browser, written(request.param)) as page:
@@ -339,16 +342,12 @@ def test_the_keyboard_opens_everything(walk):
     assert walk.page.locator("details:not([open]) > summary").all_inner_texts() == []
 
 
-# One page at once; each width, each scheme, and each kind of report when slow.
-AT_ONCE = ("demo", "light", WIDE)
-LATER = [
-    *(("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
-    *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
-]
-
-
 @pytest.mark.parametrize(
-    ("name", "scheme", "width"), [AT_ONCE, *(pytest.param(*case, marks=pytest.mark.slow) for case in LATER)]
+    ("name", "scheme", "width"),
+    [
+        *(("demo", "light", WIDE), ("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
+        *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
+    ],
 )
 def test_axe_finds_nothing_serious(browser, written, name, scheme, width):
     """No rule of axe-core that matters is broken; but for a page over many environments, with all disclosures open."""
@@ -399,7 +398,6 @@ def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
         pytest.skip(str(error))
 
 
-@pytest.mark.slow
 @printed
 @pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
 def test_what_is_folded_is_on_paper(browser, written, tmp_path, printer):
@@ -414,7 +412,6 @@ def test_what_is_folded_is_on_paper(browser, written, tmp_path, printer):
     assert [word for word in folded.split() if word not in paper] == []
 
 
-@pytest.mark.slow
 @printed
 def test_dark_prints_as_light(browser, written, tmp_path):
     """From a dark screen the same pages are printed as from a light one."""
@@ -426,7 +423,6 @@ def test_dark_prints_as_light(browser, written, tmp_path):
     assert pages[0] == pages[1]
 
 
-@pytest.mark.slow
 def test_a_chart_is_whole_on_paper(browser, written):
     """No chart of many environments is taller than a sheet, where it would be cut."""
     with opened(browser, written("fleet"), width=SHEET[0]) as page:
@@ -436,7 +432,6 @@ def test_a_chart_is_whole_on_paper(browser, written):
     assert [height for height in heights if height > SHEET[1]] == []
 
 
-@pytest.mark.slow
 def test_fifty_environments_are_small(written):
     """The page over fifty environments stays below five megabytes."""
     assert written("fleet").stat().st_size < MOST_BYTES
@@ -453,7 +448,6 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@pytest.mark.slow
 def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
     """The notebook's tables are those of the page over the same record, cell by cell."""
     tables = []
@@ -465,7 +459,6 @@ def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.slow
 def test_the_notebook_complains_of_nothing(browser, notebook):
     """The notebook's page asks only for what nbconvert's own template asks for, and logs nothing."""
     context = browser.new_context()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
 OWNER_STOP = (
     "table owner: only the table's owner may build or drop its indexes (SQLSTATE 42501)",
     "Use the owner's role for this environment.",

@@ -57,22 +57,17 @@ def slow(environment: Environment, seconds: float) -> Iterator[dict[str, str]]:
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
 
 
-def states(environment: Environment) -> list[str]:
-    """What the sessions of investigations do in this database."""
+def seen(environment: Environment, wanted: list[str], patience: float) -> bool:
+    """Whether the sessions of investigations in this database come to wait for these within so many seconds."""
     query = (
-        "SELECT state FROM pg_stat_activity WHERE datname = current_database()"
+        "SELECT wait_event FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'incident_lib investigate' AND backend_type = 'client backend'"
     )
-    with psycopg.connect(environment.address, autocommit=True) as connection:
-        return [state for (state,) in connection.execute(query)]
-
-
-def seen(environment: Environment, wanted: list[str], patience: float) -> bool:
-    """Whether the sessions of investigations come to be in these states within so many seconds."""
     until = time.monotonic() + patience
-    while states(environment) != wanted and time.monotonic() < until:
-        time.sleep(0.02)
-    return states(environment) == wanted
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        while (found := [event for (event,) in connection.execute(query)]) != wanted and time.monotonic() < until:
+            time.sleep(0.02)
+    return found == wanted
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
@@ -84,7 +79,7 @@ def test_an_interrupt_ends_the_statement_at_the_server(environment: Environment,
         slow(environment, 60) as variables,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process,
     ):
-        assert seen(environment, ["active"], patience=30)
+        assert seen(environment, ["PgSleep"], patience=30)
         process.send_signal(how)
         stdout, stderr = process.communicate(timeout=20)
         gone = seen(environment, [], patience=5)
@@ -99,7 +94,7 @@ def test_an_interrupt_ends_a_copy_at_the_server(environment: Environment, tmp_pa
         slow(environment, 50) as variables,
         subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as process,
     ):
-        assert seen(environment, ["active"], patience=30)
+        assert seen(environment, ["PgSleep"], patience=30)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=20)[1]
         gone = seen(environment, [], patience=5)
