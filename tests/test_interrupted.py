@@ -18,6 +18,7 @@ from incident_lib.lock import LOCK_KEY
 from incident_lib.plan import plan
 
 EVERY_VERSION = True
+pytestmark = pytest.mark.slow
 COMMENT = "one active thread per prompt family and user"
 
 
