@@ -60,8 +60,8 @@ notebooks: setup  ## execute the notebooks on the demo, in place: their committe
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 example: setup  ## the demo's record, that 03_postmortem falls back to, and its report
-	runs=$$(mktemp -d) && $(BIN)/incident claims --out data/demo/example/claims.json && \
-	  $(BIN)/incident run --out $$runs && cp $$runs/demo/*/record.json data/demo/example/
+	runs=$$(mktemp -d) && $(BIN)/incident claims --out $$runs/claims.json && $(BIN)/incident run --out $$runs && \
+	  cp $$runs/claims.json $$runs/demo/*/record.json data/demo/example/
 	$(BIN)/incident report data/demo/example --out data/demo/example/postmortem.html
 
 clean:  ## stop the embedded server and remove what setup made

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import nbformat
 import psycopg
 import pytest
 from conftest import add
+from nbclient import NotebookClient
 from psycopg import conninfo, sql
 from test_cli import INTERRUPTED
 
@@ -130,6 +132,42 @@ def test_a_progress_line_after_two_seconds(environment: Environment) -> None:
 def test_no_progress_line_for_what_is_quick(staging: Environment) -> None:
     """What is quick says nothing on standard error."""
     assert on_a_terminal(dict(os.environ)) == ""
+
+
+def under_a_cell(source: str) -> list[str]:
+    """What stands under a notebook's cell, as HTML, once it has run."""
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    (cell,) = NotebookClient(book, kernel_name="python3").execute().cells
+    return [output["data"]["text/html"] for output in cell.outputs]
+
+
+@pytest.mark.slow
+def test_a_progress_line_under_a_cell() -> None:
+    """In a notebook the line stands under the cell, and stays there; what is quick has none."""
+    shown = under_a_cell(
+        "import time\n"
+        "from incident_lib.progress import waiting\n"
+        "with waiting('looking at <staging> …'): time.sleep(3.3)\n"
+        "with waiting('looking at <staging> …'): time.sleep(0.1)\n"
+    )
+
+    assert shown == ["looking at &lt;staging&gt; … 3 s"]
+
+
+@pytest.mark.slow
+def test_a_bar_under_a_cell() -> None:
+    """In a notebook a step that takes a while has a bar with its share and its note; what is quick has none."""
+    shown = under_a_cell(
+        "import time\n"
+        "from incident_lib.progress import cell_bars\n"
+        "show = cell_bars()\n"
+        "show('build', None, 'begins'), show('swap', None, 'begins')\n"
+        "time.sleep(2.1)\n"
+        "show('build', None, 'waits for <a dump>')\n"
+        "show('build', 0.25, 'scanning')"
+    )
+
+    assert shown == ['<progress value="0.250"></progress> build: scanning']
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -29,10 +30,11 @@ from incident_lib import (
 )
 from incident_lib.environments import DEMO
 from incident_lib.look import Look, checks_as_record, look
+from incident_lib.progress import waiting
 from incident_lib.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from pandas.io.formats.style import Styler
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from incident_lib.catalog import Catalog
     from incident_lib.environments import Connection
     from incident_lib.walk import Migration
-    from incident_lib.watch import Progress
 
 
 @dataclass(kw_only=True)
@@ -49,22 +50,28 @@ class Incident(Session):
 
     Attributes:
         purpose_since: when the column `purpose` came, where that is known.
-        listener: is told of a migration's progress.
+        show: is told how far something is: its name, its share (None: unknown), and a note.
         last: the last look.
         chosen: the family of the worked example.
     """
 
     purpose_since: datetime | None = None
-    listener: Callable[[Progress], None] = lambda _: None
+    show: Callable[[str, float | None, str], None] = lambda name, share, note: None  # noqa: ARG005
     last: Look | None = None
     migration: Migration | None = None
     probes: list[probe.Probe] = field(default_factory=list)
     checksum: dict[str, Any] | None = None
     chosen: clients.Family = example.PLAN_FAMILY
 
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One read-only snapshot of the environment; where it takes a while, a line says so."""
+        with waiting(f"looking at {self.environment.name} …"), environments.reading(self.environment) as connection:
+            yield connection
+
     def look(self, moment: str = "before") -> Look:
         """Look at the guards, count, and run the preflight; it becomes the record's `before` or `after`."""
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             self.last = look(self.environment, connection)
             if moment == "before":
                 self._look_closer(connection, self.last.found.catalog)
@@ -82,7 +89,7 @@ class Incident(Session):
 
     def blocked(self, limit: int = 10) -> Styler:
         """The families that have been blocked longest, and what blocks them; chat first."""
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             found = investigate.blocked(
                 connection, guards.read(connection), purpose_since=self.purpose_since, limit=limit
             )
@@ -93,7 +100,7 @@ class Incident(Session):
         return self._explained(self.chosen)
 
     def _note_example(self, moment: str) -> None:
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             threads = family.explain(connection, *self.chosen)
         self.note(example=example.as_record(self.chosen, moment, threads, self.shared_names))
 
@@ -105,7 +112,9 @@ class Incident(Session):
         """
         if not (files := attempts.logs(self.environment.name, log)):
             return "No log was given: who tried is not known."
-        found = attempts.look(self.environment, files, lambda done, total: None)  # noqa: ARG005
+        found = attempts.look(
+            self.environment, files, lambda done, total: self.show("logs", total and done / total, words.size(done))
+        )
         self.note(failures=found)
         if self.last:
             self.note(unknown=self.unknown(self.last))
@@ -116,7 +125,7 @@ class Incident(Session):
         return self._explained(clients.Family(UUID(root), UUID(owner)))
 
     def _explained(self, which: clients.Family) -> Styler:
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             found = family.explain(connection, *which)
         return tables.shown(tables.explained(found, self.names))
 
@@ -132,7 +141,7 @@ class Incident(Session):
     def _probed_families(self) -> list[clients.Family]:
         """Those of blocked.csv's head: the same families before and after."""
         if not hasattr(self, "_families"):
-            with environments.reading(self.environment) as connection:
+            with self.reading() as connection:
                 found = investigate.blocked(connection, guards.read(connection), limit=probe.FAMILIES)
             self._families = [
                 clients.Family(f.root_prompt_row_id, f.owner_id) for f in found if f.blocked_for == "chat"
@@ -154,7 +163,10 @@ class Incident(Session):
         if self.environment.name == DEMO:
             self.checksum = unchanged.checksum(self.environment)
         self.migration = migrate.apply(
-            self.environment, confirm=self.confirm, listener=self.listener, done=self._record_steps
+            self.environment,
+            confirm=self.confirm,
+            listener=lambda step: self.show(step.step, step.share, step.note),
+            done=self._record_steps,
         )
         self._record_steps(self.migration)
         return tables.shown(tables.steps(self.migration.steps))
@@ -165,7 +177,7 @@ class Incident(Session):
 
     def verify(self) -> Styler:
         """Definition, flags, and the probe's answer; what fails is marked `stop`."""
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             checks = verify.verify(guards.read(connection))
         if len(self.probes) > 1:
             checks += (verify.verify_probes(self.probes[0], self.probes[-1]),)
@@ -180,7 +192,8 @@ class Incident(Session):
         """
         if self.migration is None:
             return "Nothing was applied, so there is nothing to compare."
-        said = unchanged.told(self.environment, self.checksum, self.migration.xids)
+        with waiting("looking whether any thread was changed …"):
+            said = unchanged.told(self.environment, self.checksum, self.migration.xids)
         self.note(unchanged=said)
         return said
 
@@ -201,7 +214,7 @@ class Incident(Session):
         """How many of the families that were blocked for chat have got one since the fix, as the table tells."""
         if self.migration is None or self.migration.ended_at is None:
             return "Nothing was applied, so nobody can have recovered from it."
-        with environments.reading(self.environment) as connection:
+        with self.reading() as connection:
             found = recovery.recovery(connection, self.record.folder, self.migration.ended_at)
         self.note(recovery=found.as_record())
         return str(found)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import ast
-import sys
-import time
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from incident_lib import demo, environments, family, moments, pseudonyms, report, tables
+from incident_lib import demo, environments, family, moments, parameters, progress, pseudonyms, report, tables
 from incident_lib.environments import DEMO
 from incident_lib.errors import IncidentError, UsageError
 from incident_lib.incident import Incident
+from incident_lib.progress import waiting
 from incident_lib.record import Record, status_of
 
 if TYPE_CHECKING:
@@ -23,10 +20,6 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
     from incident_lib.report import Postmortem
-    from incident_lib.watch import Progress
-
-
-BAR_SECONDS = 2.0
 
 
 def begin(
@@ -62,14 +55,15 @@ def begin(
 
 
 def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_since: str, redact: bool) -> Incident:
-    _check_injected()
-    _check_types(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since)
+    parameters.check_injected()
+    parameters.check_texts(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since)
     if not isinstance(redact, bool):
-        raise _wrong_type("redact", redact, "true or false")
+        raise parameters.wrong_type("redact", redact, "true or false")
     since = moments.parse(purpose_since or (demo.PURPOSE_SINCE if environment == DEMO else ""))
-    found = environments.resolve(environment, database=f"demo_{notebook}")
-    if environment == DEMO:
-        demo.reset(f"demo_{notebook}")
+    with waiting(f"opening {environment} …"):
+        found = environments.resolve(environment, database=f"demo_{notebook}")
+        if environment == DEMO:
+            demo.reset(f"demo_{notebook}")
     record = Record(Path(run)) if run else Record.create(environment, started_by=notebook)
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
     incident = Incident(
@@ -80,7 +74,7 @@ def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_sinc
         names=names,
         alone=not run,
         purpose_since=since,
-        listener=_bar(),
+        show=progress.cell_bars(),
     )
     incident.open()
     _on_cell_error(incident.failed)
@@ -103,8 +97,8 @@ def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
     Raises:
         UsageError: a parameter has a wrong type or value, or the folder holds no run record.
     """
-    _check_injected()
-    _check_types(environment=environment, run=run)
+    parameters.check_injected()
+    parameters.check_texts(environment=environment, run=run)
     return report.postmortem(environment, run)
 
 
@@ -127,45 +121,15 @@ def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> 
         raise UsageError(
             "A family is named by two UUIDs.", "One of them is none.", "Copy them from blocked.csv."
         ) from None
-    with environments.reading(environments.resolve(environment)) as connection:
+    with waiting(f"looking at {environment} …"), environments.reading(environments.resolve(environment)) as connection:
         found = family.explain(connection, *ids)
     names = pseudonyms.for_environment(environment, demo.KEY) if redact else None
     return tables.shown(tables.explained(found, names))
 
 
-def _shell() -> Any:
-    """The IPython shell that runs us; None outside of one."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-
-    return get_ipython()
-
-
-def _bar() -> Callable[[Progress], None]:
-    """A bar under the cell that applies a step, once that has taken a moment; each step has its own."""
-    bars: dict[str, Any] = {}
-    begun: dict[str, float] = {}
-
-    def listen(progress: Progress) -> None:
-        from IPython.display import HTML, display
-
-        if time.monotonic() - begun.setdefault(progress.step, time.monotonic()) < BAR_SECONDS:
-            return
-        share = "" if progress.share is None else f' value="{progress.share:.3f}"'
-        waits = "".join(f"; waits for {who}" for who in progress.blockers)
-        bar = HTML(f"<progress{share}></progress> {escape(f'{progress.step}: {progress.phase}{waits}')}")
-        if progress.step in bars:
-            bars[progress.step].update(bar)
-        else:
-            bars[progress.step] = display(bar, display_id=True)
-
-    return listen
-
-
 def _on_cell_error(told: Callable[[BaseException], None]) -> None:
     """Call back for each cell that raises; whoever was called back before is not any more."""
-    shell = _shell()
+    shell = progress.shell()
     if shell is None:
         return
     for old in [call for call in shell.events.callbacks["post_run_cell"] if call.__name__ == "after_cell"]:
@@ -176,41 +140,3 @@ def _on_cell_error(told: Callable[[BaseException], None]) -> None:
             told(error)
 
     shell.events.register("post_run_cell", after_cell)
-
-
-def _check_injected() -> None:
-    """Refuse parameters that papermill injected and the notebook does not know: papermill only warns of them."""
-    cells = _shell().user_ns.get("In", []) if _shell() else []
-    known: set[str] = set()
-    for cell in cells:
-        if cell.startswith("# Parameters\n") and (unknown := sorted(_assigned(cell) - known)):
-            raise UsageError(
-                f"The notebook has no parameter {', '.join(unknown)}.",
-                f"Its parameters are {', '.join(sorted(known))}.",
-                "Correct the name that is given with -p.",
-            )
-        known |= _assigned(cell)
-
-
-def _assigned(cell: str) -> set[str]:
-    """The names that a cell assigns at its top level; none where it is not plain Python."""
-    try:
-        statements = ast.parse(cell).body
-    except SyntaxError:
-        return set()
-    targets = [target for statement in statements if isinstance(statement, ast.Assign) for target in statement.targets]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
-
-
-def _check_types(**texts: object) -> None:
-    for name, value in texts.items():
-        if not isinstance(value, str):
-            raise _wrong_type(name, value, "a text")
-
-
-def _wrong_type(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError(
-        f"The parameter {name} must be {wanted}.",
-        f"It is {value!r}, of type {type(value).__name__}.",
-        "Correct it in the notebook's first cell, or with -p.",
-    )

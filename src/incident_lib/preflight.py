@@ -51,11 +51,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Preflight:
-    """The checks before a migration or rollback, and the plan that they are about."""
+    """The checks before a migration or rollback, and the plan that they are about.
+
+    Attributes:
+        duplicates: how many keys the guard that the plan builds could not hold.
+    """
 
     plan: Plan
     checks: tuple[Check, ...]
     estimate: Estimate
+    duplicates: int = 0
 
     @property
     def safe(self) -> bool:
@@ -132,4 +137,5 @@ def preflight(
         *checks.waits(waits, way),
         *checks.around(around, way),
     )
-    return Preflight(way, (*found_checks, Check("estimate", Answer.OK, str(estimate))), estimate)
+    duplicates = found.counts.duplicate_keys[target] if way.steps else 0
+    return Preflight(way, (*found_checks, Check("estimate", Answer.OK, str(estimate))), estimate, duplicates)

@@ -1,4 +1,4 @@
-"""What a terminal shows while people wait: nothing on standard output, and nothing where there is no terminal."""
+"""What people see while they wait: on a terminal's standard error, under a notebook's cell, or nowhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextvars import copy_context
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,37 +16,62 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 QUIET_SECONDS = 2.0  # what takes no longer needs no line
+TICK_SECONDS = 0.5
+
+
+def shell() -> Any:
+    """The IPython shell that runs us; None outside of one."""
+    ipython = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython else None
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say what one waits for, and for how long already, once that takes a while."""
+    line = _cell_line if hasattr(shell(), "kernel") else _terminal_line if sys.stderr.isatty() else None
+    if line is None:
+        yield
+        return
+    done = threading.Event()
+    teller = threading.Thread(target=copy_context().run, args=[_tell, line, what, done])
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
+
+
+def _tell(line: Callable[[], Any], what: str, done: threading.Event) -> None:
+    if done.wait(QUIET_SECONDS):
+        return
+    began = time.monotonic() - QUIET_SECONDS
+    with line() as show:
+        while True:
+            show(f"{what} {time.monotonic() - began:.0f} s")
+            if done.wait(TICK_SECONDS):
+                return
+
+
+@contextmanager
+def _terminal_line() -> Iterator[Callable[[str], None]]:
+    with _console().status("") as status:
+        yield status.update
+
+
+@contextmanager
+def _cell_line() -> Iterator[Callable[[str], None]]:
+    """A line of the cell's output, which stays: how long a cell waited is worth knowing later, too."""
+    from IPython.display import HTML, display
+
+    line = display(HTML(""), display_id=True)
+    yield lambda text: line.update(HTML(escape(text)))
 
 
 def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False)
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say on standard error what one waits for, once that takes a while, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-    line = threading.Thread(target=_tell, args=[what, done])
-    line.start()
-    try:
-        yield
-    finally:
-        done.set()
-        line.join()
-
-
-def _tell(what: str, done: threading.Event) -> None:
-    if done.wait(QUIET_SECONDS):
-        return
-    began = time.monotonic() - QUIET_SECONDS
-    with _console().status(what) as status:
-        while not done.wait(0.5):
-            status.update(f"{what} {time.monotonic() - began:.0f} s")
 
 
 @contextmanager
@@ -70,3 +97,23 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
             progress.update(tasks[name], completed=share or 0, total=None if share is None else 1, note=note)  # type: ignore[arg-type]
 
         yield show
+
+
+def cell_bars() -> Callable[[str, float | None, str], None]:
+    """Bars under a notebook's cell, one for each name that is told of, once it has taken a while."""
+    shown: dict[str, Any] = {}
+    begun: dict[str, float] = {}
+
+    def show(name: str, share: float | None, note: str) -> None:
+        from IPython.display import HTML, display
+
+        if time.monotonic() - begun.setdefault(name, time.monotonic()) < QUIET_SECONDS:
+            return
+        value = "" if share is None else f' value="{share:.3f}"'
+        bar = HTML(f"<progress{value}></progress> {escape(f'{name}: {note}')}")
+        if name in shown:
+            shown[name].update(bar)
+        else:
+            shown[name] = display(bar, display_id=True)
+
+    return show

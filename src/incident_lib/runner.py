@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import logging
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from incident_lib import demo, paths, pseudonyms, record
 from incident_lib.errors import Failed, IncidentError, Refused, UsageError
 from incident_lib.kernels import Kernels
+from incident_lib.parameters import assigned
 from incident_lib.record import Record
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def parameters_of(notebook: Path) -> set[str]:
     try:
         cells = nbformat.read(notebook, as_version=4).cells
         tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
-        statements = ast.parse("\n".join(tagged)).body
+        names = assigned("\n".join(tagged))
     except (OSError, ValueError, SyntaxError) as error:
         raise UsageError(
             f"{notebook.name} cannot be read as a notebook.",
@@ -105,8 +105,7 @@ def parameters_of(notebook: Path) -> set[str]:
             "Without it papermill runs the notebook with its defaults, whatever it is told.",
             "Tag the first code cell `parameters`, or restore it: git checkout notebooks",
         )
-    targets = [target for one in statements if isinstance(one, ast.Assign) for target in one.targets]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 def _no_iri() -> None:

@@ -34,6 +34,11 @@ class Progress:
     share: float | None = None
     blockers: tuple[str, ...] = ()
 
+    @property
+    def note(self) -> str:
+        """The phase, and who is in the way."""
+        return "; ".join((self.phase, *(f"waits for {who}" for who in self.blockers)))
+
 
 Listener = "Callable[[Progress], None]"
 

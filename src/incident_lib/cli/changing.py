@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from incident_lib.catalog import Kind
-from incident_lib.cli.looking import show_duplicates, verified
+from incident_lib.cli.looking import examining, show_duplicates, verified
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT, TIMEOUT
 
 if TYPE_CHECKING:
@@ -51,17 +51,11 @@ def rollback(name: str, confirm: str, no_wait: bool, budget: float, timeout: flo
 
 
 def _change(name: str, confirm: str, target: Kind, *, wait: bool, budget: float, timeout: float) -> int:
-    from incident_lib import environments, migrate, preflight
-    from incident_lib import investigate as find
-    from incident_lib.progress import waiting
+    from incident_lib import migrate
 
-    environment = environments.resolve(name)
     migrate.require_confirm(name, confirm, "change it")
-    with environments.reading(environment, seconds=timeout) as connection:
-        with waiting(f"looking at {name} …"):
-            found = find.investigate(connection)
-            checks = preflight.preflight(connection, environment, found, target)
-        if checks.plan.steps and found.counts.duplicate_keys[target]:
+    with examining(name, target, timeout) as (environment, connection, checks):
+        if checks.duplicates:
             show_duplicates(connection, name, target)
     if target is Kind.ORIGINAL and checks.plan.steps and checks.safe:
         click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
@@ -81,4 +75,4 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     from incident_lib.progress import bars
 
     with bars() as show:
-        yield lambda p: show(p.step, p.share, "; ".join((p.phase, *(f"waits for {who}" for who in p.blockers))))
+        yield lambda progress: show(progress.step, progress.share, progress.note)

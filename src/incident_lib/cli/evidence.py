@@ -63,15 +63,16 @@ def failures(
     from incident_lib.failures import shown
     from incident_lib.progress import waiting
 
-    environment = environments.resolve(name) if name else None
+    with waiting(f"looking at {name} …"):
+        environment = environments.resolve(name) if name else None
     with shown.output(out):
         with _progress() as listener:
             found = find.read(logs, prefix=prefix, form=form, zone=zone, listener=listener)
         joined = None
         if environment:
             with (
+                waiting(f"looking at {name} …"),
                 environments.reading(environment, seconds=timeout) as connection,
-                waiting(f"looking at {environment.name} …"),
             ):
                 joined = find.join(connection, found)
         {"table": shown.table, "csv": shown.csv, "json": shown.json}[shape](found, joined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,12 @@ from incident_lib.errors import Refused
 from incident_lib.model import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from incident_lib.catalog import Catalog
     from incident_lib.environments import Connection, Environment
     from incident_lib.model import BlockedFamily, Check
+    from incident_lib.preflight import Preflight
 
 
 @click.command()
@@ -71,18 +75,13 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
 @TIMEOUT
 def plan(name: str, rollback: bool, timeout: float) -> int:
     """Preflight, and every step with its SQL, its lock and why; changes nothing."""
-    from incident_lib import environments, preflight, terminal
-    from incident_lib import investigate as find
-    from incident_lib.progress import waiting
+    from incident_lib import terminal
 
-    environment, target = environments.resolve(name), Kind.ORIGINAL if rollback else Kind.FIXED
-    with environments.reading(environment, seconds=timeout) as connection:
-        with waiting(f"looking at {name} …"):
-            found = find.investigate(connection)
-            checks = preflight.preflight(connection, environment, found, target)
+    target = Kind.ORIGINAL if rollback else Kind.FIXED
+    with examining(name, target, timeout) as (_, connection, checks):
         terminal.checks(checks.checks)
         terminal.plan(checks.plan)
-        if checks.plan.steps and found.counts.duplicate_keys[target]:
+        if checks.duplicates:
             show_duplicates(connection, name, target)
     if not checks.safe:
         raise Refused(
@@ -92,6 +91,21 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
         )
     click.echo(checks.sentence(name))
     return 0
+
+
+@contextmanager
+def examining(name: str, target: Kind, seconds: float) -> Iterator[tuple[Environment, Connection, Preflight]]:
+    """An environment, one snapshot of it, and the preflight in that; the waiting for them is told."""
+    from incident_lib import environments, preflight
+    from incident_lib import investigate as find
+    from incident_lib.progress import waiting
+
+    with ExitStack() as snapshot:
+        with waiting(f"looking at {name} …"):
+            environment = environments.resolve(name)
+            connection = snapshot.enter_context(environments.reading(environment, seconds=seconds))
+            checks = preflight.preflight(connection, environment, find.investigate(connection), target)
+        yield environment, connection, checks
 
 
 def show_duplicates(connection: Connection, name: str, target: Kind) -> None:
@@ -139,10 +153,10 @@ def verify(name: str, probed: bool, confirm: str) -> int:
     from incident_lib import environments, guards, migrate
     from incident_lib.progress import waiting
 
-    environment = environments.resolve(name)
     if probed:
         migrate.require_confirm(name, confirm, "try it as a client")
     with waiting(f"looking at {name} …"):
+        environment = environments.resolve(name)
         with environments.reading(environment) as connection:
             guards.rights(connection)
             catalog = guards.read(connection)

@@ -122,10 +122,13 @@ def report(runs: tuple[str, ...], out: str, notes: str | None, pdf: bool) -> int
     """The postmortem from the folders of runs alone; no database needed."""
     from pathlib import Path
 
+    from incident_lib.progress import waiting
     from incident_lib.report import read
 
-    post = read([Path(folder) for folder in runs], Path(notes) if notes else None)
-    for file in post.write(Path(out), pdf=pdf):
+    with waiting("writing the report …"):
+        post = read([Path(folder) for folder in runs], Path(notes) if notes else None)
+        files = post.write(Path(out), pdf=pdf)
+    for file in files:
         click.echo(file)
     for line in post.unfinished:
         click.echo(line, err=True)
