@@ -22,7 +22,7 @@ coverage: setup  ## the same, and how much of the library they reach; half as lo
 	$(BIN)/coverage report --fail-under=90
 
 test-slow: setup  ## the slow tests alone
-	$(BIN)/pytest -n 2 --dist load -m slow tests
+	$(BIN)/pytest -n 2 --dist loadfile -m slow tests
 
 test-all: coverage test-slow  ## all tests
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from incident_lib import runner
 from incident_lib.kernels import Kernels
 
 pytestmark = pytest.mark.slow
@@ -19,7 +18,7 @@ def running() -> int:
 
 def test_no_kernel_is_left() -> None:
     """Kernels that were taken, and those that were begun for nobody, end with the block."""
-    with Kernels(3, runner._kernel_config()) as kernels:
+    with Kernels(3) as kernels:
         kernels.take()
         kernels.take()
         assert running() > 0
@@ -29,7 +28,7 @@ def test_no_kernel_is_left() -> None:
 
 def test_a_kernel_has_no_names_of_ours() -> None:
     """What was imported ahead is in no notebook's way: its names are not there."""
-    with Kernels(1, runner._kernel_config()) as kernels:
+    with Kernels(1) as kernels:
         manager = kernels.take()
         manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
         client = manager.client()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -16,8 +19,9 @@ ARGUMENTS = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={
 class Kernels:
     """So many kernels for so many notebooks, taken one after the other; what is left of them ends with the block."""
 
-    def __init__(self, count: int, config: Any) -> None:
-        self._left, self._config = count, config
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._folder = TemporaryDirectory(prefix="incident-", ignore_cleanup_errors=True)
         self._thread = ThreadPoolExecutor(1)
         self._ahead: Future[Any] | None = None
         self._taken: Any = None
@@ -28,7 +32,8 @@ class Kernels:
 
     def _begin(self) -> None:
         self._left -= 1
-        self._ahead = self._thread.submit(_started, self._config) if self._left >= 0 else None
+        file = Path(self._folder.name) / f"{self._left}.json"
+        self._ahead = self._thread.submit(_started, file) if self._left >= 0 else None
 
     def take(self) -> Any:
         """The manager of a kernel of one's own, as nbclient takes it; the one taken before ends."""
@@ -51,13 +56,23 @@ class Kernels:
         if self._ahead is not None and not self._ahead.cancel():
             self._thread.submit(_ended, self._ahead.result())
         self._thread.shutdown()
+        self._folder.cleanup()
 
 
-def _started(config: Any) -> Any:
+def _started(file: Path) -> Any:
+    """A kernel that listens on sockets beside its connection file, in a folder of this user alone.
+
+    TCP ports are chosen before the kernel binds them: in between, another program may take one, and the kernel
+    never answers. Where there are no such sockets, what goes over TCP is encrypted.
+    """
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(
-        kernel_name="python3", config=config, client_class="jupyter_client.asynchronous.AsyncKernelClient"
+        kernel_name="python3",
+        connection_file=str(file),
+        transport="ipc" if os.name == "posix" else "tcp",
+        transport_encryption="auto",
+        client_class="jupyter_client.asynchronous.AsyncKernelClient",
     )
     manager.start_kernel(extra_arguments=ARGUMENTS)
     return manager

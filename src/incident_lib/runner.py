@@ -62,7 +62,7 @@ def run(job: Job) -> Ended:
 
 def _run_notebooks(job: Job, kept: Record, deadline: float) -> IncidentError | None:
     """What kept a notebook from its end, if anything did; those behind it are not begun."""
-    with Kernels(len(NOTEBOOKS), _kernel_config()) as kernels:
+    with Kernels(len(NOTEBOOKS)) as kernels:
         for notebook in NOTEBOOKS:
             began = time.monotonic()
             error = _execute(notebook, job, kept, deadline, kernels)
@@ -151,7 +151,7 @@ def _execute(notebook: str, job: Job, kept: Record, deadline: float, kernels: Ke
 
 
 def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
-    """Papermill's `execute_notebook`, on an encrypted kernel transport, and what it raises."""
+    """Papermill's `execute_notebook`, and what it raises."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     _no_iri()
     with warnings.catch_warnings():
@@ -159,25 +159,13 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill import PapermillExecutionError, execute_notebook
         from papermill.exceptions import PapermillException
-    config = _kernel_config()
-
-    def execute(*words: Any, **options: Any) -> Any:
-        return execute_notebook(*words, config=config, **options)
-
-    return execute, (
+    return execute_notebook, (
         PapermillExecutionError,
         PapermillException,
         DeadKernelError,
         CellTimeoutError,
         RuntimeError,
     )
-
-
-def _kernel_config() -> Any:
-    from traitlets.config import Config
-
-    encrypted = {"transport_encryption": "auto"}
-    return Config({"KernelManager": encrypted, "AsyncKernelManager": encrypted})
 
 
 def _counting(source: Path, notebook: str, kept: Record) -> Callable[..., None]:
@@ -203,8 +191,10 @@ def _error_of(kept: Record, notebook: str, raised: Exception, job: Job) -> Incid
         slow = f"It took longer than the {job.timeout:g} s that a run may take."
         return Failed(f"{notebook} was stopped.", slow, f"Allow more with --env-timeout. {again}")
     begun = any(entry["name"] == notebook for entry in contents["notebooks"])
-    why = f"A cell raised {name}." if begun and name != "DeadKernelError" else "Its kernel died."
-    return Failed(f"{notebook} failed.", why, again)
+    if begun and name != "DeadKernelError":
+        return Failed(f"{notebook} failed.", f"A cell raised {name}.", again)
+    silent = "Its kernel did not answer." if "didn't respond" in str(raised) else "Its kernel died."
+    return Failed(f"{notebook} failed.", silent, again)
 
 
 def _ended(contents: Any) -> bool:
