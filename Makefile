@@ -56,7 +56,7 @@ lock: setup  ## pin all dependencies anew, for every Python from 3.11 on
 	  --no-header --group dev --upgrade -o requirements.lock pyproject.toml
 
 notebooks: setup  ## execute the notebooks on the demo, in place: their committed outputs
-	INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+	INCIDENT_PROGRESS=off INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 example: setup  ## the demo's record, that 03_postmortem falls back to, and its report

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _HOME = Path(tempfile.mkdtemp(prefix="incident-"))
 os.environ["INCIDENT_DEMO_DIR"] = str(_HOME)
 os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
+os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine a notebook's cell would have a line more
 for _variable in [name for name in os.environ if name.startswith("INCIDENT_") and name.endswith(("_URL", "_KEY"))]:
     del os.environ[_variable]
 

@@ -75,10 +75,11 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
     assert (found.affected_owners, found.residual_conflicts, found.unguarded_threads) == (980, 1_250, 500)
 
 
-def test_the_list_reads_the_table_once(large: psycopg.Connection[Any]) -> None:
-    """The list of blocked families reads the table once, whatever number of purposes it is for."""
+@pytest.mark.parametrize("query", ["blocked", "blockers"])
+def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
+    """Whom the guard blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
     with psycopg.ClientCursor(large) as cursor:
-        asked = cursor.mogrify(queries.text("blocked"), {"purpose_since": None, "most": 20})
+        asked = cursor.mogrify(queries.text(query), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
 
     assert len(re.findall(r"Scan.* on q_threads", found)) == 1

@@ -44,6 +44,12 @@ with reading(resolve("staging")) as connection:
 """
 
 
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People are told for what they wait."""
+    monkeypatch.delenv("INCIDENT_PROGRESS", raising=False)
+
+
 @contextmanager
 def slow(environment: Environment, seconds: float) -> Iterator[dict[str, str]]:
     """Variables under which `staging` is a role to which each thread of a table of one takes so many seconds."""
@@ -127,6 +133,13 @@ def test_a_progress_line_after_two_seconds(environment: Environment) -> None:
         said = on_a_terminal(variables)
 
     assert re.search(r"looking at staging … [2-9] s", said)
+
+
+@pytest.mark.slow
+def test_no_progress_line_where_it_is_turned_off(environment: Environment) -> None:
+    """INCIDENT_PROGRESS=off: nothing is said."""
+    with slow(environment, 1.3) as variables:
+        assert on_a_terminal(variables | {"INCIDENT_PROGRESS": "off"}) == ""
 
 
 def test_no_progress_line_for_what_is_quick(staging: Environment) -> None:

@@ -1,7 +1,11 @@
-"""What people see while they wait: on a terminal's standard error, under a notebook's cell, or nowhere."""
+"""What people see while they wait: on a terminal's standard error, under a notebook's cell, or nowhere.
+
+Nowhere, too, where INCIDENT_PROGRESS is `off`: for outputs that are to be the same each time.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -25,10 +29,17 @@ def shell() -> Any:
     return ipython.get_ipython() if ipython else None
 
 
+def _place() -> str:
+    """Where somebody sees it: `cell`, `terminal`, or the empty string for nowhere."""
+    if os.environ.get("INCIDENT_PROGRESS") == "off":
+        return ""
+    return "cell" if hasattr(shell(), "kernel") else "terminal" if sys.stderr.isatty() else ""
+
+
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Say what one waits for, and for how long already, once that takes a while."""
-    line = _cell_line if hasattr(shell(), "kernel") else _terminal_line if sys.stderr.isatty() else None
+    line = {"cell": _cell_line, "terminal": _terminal_line}.get(_place())
     if line is None:
         yield
         return
@@ -68,6 +79,10 @@ def _cell_line() -> Iterator[Callable[[str], None]]:
     yield lambda text: line.update(HTML(escape(text)))
 
 
+def _nothing(name: str, share: float | None, note: str) -> None:
+    """Nobody looks."""
+
+
 def _console() -> Console:
     from rich.console import Console
 
@@ -77,8 +92,8 @@ def _console() -> Console:
 @contextmanager
 def bars() -> Iterator[Callable[[str, float | None, str], None]]:
     """Bars on standard error, one for each name that is told of; none where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield lambda name, share, note: None  # noqa: ARG005 - nobody looks
+    if _place() != "terminal":
+        yield _nothing
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -101,6 +116,8 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
 
 def cell_bars() -> Callable[[str, float | None, str], None]:
     """Bars under a notebook's cell, one for each name that is told of, once it has taken a while."""
+    if _place() != "cell":
+        return _nothing
     shown: dict[str, Any] = {}
     begun: dict[str, float] = {}
 

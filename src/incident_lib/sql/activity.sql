@@ -14,6 +14,7 @@ SELECT p.phase,
                    'pid', b.pid, 'application_name', b.application_name, 'state', b.state, 'prepared', b.pid IS NULL,
                    'seconds', extract(epoch FROM clock_timestamp() - b.xact_start)::float)), '[]')
         -- pg_blocking_pids holds up the lock manager for a moment: asked only where somebody does block.
-        FROM unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END) AS k (pid) LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers
+        FROM unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END) AS k (pid)
+        LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers
 FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p ON p.pid = a.pid
 WHERE a.pid = %(pid)s;

@@ -4,7 +4,8 @@
 --          of_time is true, the last moment of an hour at which families came to be blocked, and how many those are.
 -- Order: what blocks before since when; most families first, then by name; the earliest hour first.
 WITH blocked AS (
-    SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for) wanted.purpose AS blocked_for, t.purpose, t.provider,
+    SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for)
+           wanted.purpose AS blocked_for, t.purpose, t.provider,
            CASE WHEN t.created_at BETWEEN '0001-01-02' AND '9999-12-30' AND %(purpose_since)s::timestamptz IS NOT NULL
                 THEN greatest(t.created_at, %(purpose_since)s::timestamptz) END AS since
     FROM public.q_threads t

@@ -11,7 +11,8 @@ CROSS JOIN LATERAL (
     SELECT count(*) AS threads,
            coalesce(bool_or(is_active = true AND purpose IS DISTINCT FROM 'chat'), false) AS blocked,
            coalesce(bool_or(purpose = 'chat') AND NOT bool_or(purpose = 'chat' AND is_active = true), false) AS ended,
-           min(created_at) FILTER (WHERE purpose = 'chat' AND created_at > h.first AND created_at < '9999-12-31') AS chat_at
+           min(created_at) FILTER (WHERE purpose = 'chat' AND created_at > h.first AND created_at < '9999-12-31')
+               AS chat_at
     FROM public.q_threads WHERE root_prompt_row_id = h.root AND owner_id = h.owner
 ) AS t
 ORDER BY h.place;
