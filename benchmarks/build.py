@@ -17,13 +17,13 @@ import psycopg
 import swap
 from harness import Row
 
-from incident_lib import migrate
-from incident_lib.catalog import BUILD_NAME
+from incident_lib.migration.apply import apply
+from incident_lib.model.catalog import BUILD_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def ours(environment: Environment) -> float:
     """The step `build` of a migration."""
     swap.reset(environment)
     with traffic(environment):
-        steps = migrate.apply(environment, confirm=environment.name).steps
+        steps = apply(environment, confirm=environment.name).steps
     return next(step.seconds for step in steps if step.name == "build")
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness import Row
 
-from incident_lib import queries
-from incident_lib.environments import reading
+from incident_lib.database.environments import reading
+from incident_lib.database.queries import fetch_one, query_text
 
 if TYPE_CHECKING:
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 SEQUENTIAL = [f"SET enable_{way} = off" for way in ("indexscan", "indexonlyscan", "bitmapscan")]
 
@@ -24,7 +24,7 @@ def asked(environment: Environment, query: str, values: dict[str, Any] | None = 
     """The seconds that one of our questions takes, connection included."""
     began = time.perf_counter()
     with reading(environment, seconds=0) as connection:
-        queries.row(connection, query, values)
+        fetch_one(connection, query, values)
     return time.perf_counter() - began
 
 
@@ -55,7 +55,7 @@ def main() -> None:
         )
         for name, what in whats.items()
     ]
-    profile = harness.explained(environment, queries.text("checksum"))
+    profile = harness.explained(environment, query_text("analysis/checksum"))
     harness.report("checksum", rows, options.out, harness.details("Where the time of the checksum goes", profile))
 
 

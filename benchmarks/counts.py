@@ -15,12 +15,12 @@ import harness
 import psycopg
 from harness import Row
 
-from incident_lib import queries
-from incident_lib.environments import reading
-from incident_lib.investigate import investigate
+from incident_lib.analysis.investigate import investigate
+from incident_lib.database.environments import reading
+from incident_lib.database.queries import query_text
 
 if TYPE_CHECKING:
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 OURS = """
 import sys, time
@@ -109,7 +109,7 @@ def against_psql(environment: Environment, threads: int, rounds: int) -> tuple[l
         {
             "ours": ours,
             "by hand": lambda: harness.psql(environment, BY_HAND),
-            "the same query": lambda: harness.psql(environment, queries.text("counts")),
+            "the same query": lambda: harness.psql(environment, query_text("analysis/counts")),
         },
     )
     what, shown = f"all counts, {threads:,} threads", f"{took['ours']:.2f} s"
@@ -180,7 +180,7 @@ def main() -> None:
     rows, ours = against_psql(environment, options.threads, options.rounds)
     rows += against_pandas(environment, options.threads, ours)
     rows += by_size(options.sizes, options.rounds)
-    plan = harness.explained(environment, queries.text("counts"))
+    plan = harness.explained(environment, query_text("analysis/counts"))
     harness.report("counts", rows, options.out, harness.details("Where the time of the counts goes", plan))
 
 

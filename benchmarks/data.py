@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from incident_lib import demo
+from incident_lib.database import demo
 
 if TYPE_CHECKING:
     from typing import Any

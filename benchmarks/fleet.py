@@ -17,7 +17,12 @@ from pathlib import Path
 import harness
 import psycopg
 
-from incident_lib import demo, fleet, paths, runner
+from incident_lib import paths
+from incident_lib.database import demo
+from incident_lib.database.environments import resolve_environment
+from incident_lib.runs.fleet import run_fleet
+from incident_lib.runs.runner import NOTEBOOKS, _papermill
+from incident_lib.runs.workers import LocalProcesses
 
 HERE = Path(__file__).parent
 JOBS = (1, 2, 4)
@@ -40,7 +45,7 @@ def ours(count: int, jobs: int) -> float:
     """Seconds that a fleet of so many took, confirmed."""
     names = environments(count)
     began = time.monotonic()
-    ended = fleet.run(names, confirm=names, executor=fleet.LocalProcesses(jobs))
+    ended = run_fleet(names, confirm=names, executor=LocalProcesses(jobs))
     assert {one.status for one in ended} == {"succeeded"}, [str(one.error) for one in ended]
     return time.monotonic() - began
 
@@ -48,11 +53,11 @@ def ours(count: int, jobs: int) -> float:
 def bare(count: int) -> float:
     """Seconds that papermill's own API took for the same notebooks, one after the other in one process."""
     names = environments(count)
-    execute, _ = runner._papermill()
+    execute, _ = _papermill()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
-            for notebook in runner.NOTEBOOKS[:2]:
+            for notebook in NOTEBOOKS[:2]:
                 given = {"environment": name, **({"confirm": name} if notebook == "02_migrate" else {})}
                 source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", Path(folder) / f"{notebook}.ipynb"
                 execute(source, out, parameters=given, kernel_name="python3", progress_bar=False)
@@ -74,7 +79,7 @@ def main() -> None:
         plain = bare(count)
         took = {jobs: ours(count, jobs) for jobs in JOBS}
     speedup, overhead = took[1] / took[2], took[1] / plain - 1
-    head = harness.machine(fleet.environments.resolve("demo"))
+    head = harness.machine(resolve_environment("demo"))
     lines = [
         "# Seconds for each environment of a fleet",
         "",

@@ -18,11 +18,11 @@ import harness
 import psycopg
 from harness import Row
 
-from incident_lib import queries
-from incident_lib.demo import PURPOSE_SINCE
+from incident_lib.database.demo import PURPOSE_SINCE
+from incident_lib.database.queries import query_text
 
 if TYPE_CHECKING:
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 OURS = f"""
 import sys, time
@@ -42,7 +42,7 @@ def statement(environment: Environment) -> str:
     """The list's query with its values in it, on one line: as psql copies it."""
     with psycopg.connect(environment.address) as connection:
         values = {"purpose_since": datetime.fromisoformat(PURPOSE_SINCE), "most": None}
-        asked = psycopg.ClientCursor(connection).mogrify(queries.text("blocked"), values)
+        asked = psycopg.ClientCursor(connection).mogrify(query_text("analysis/blocked"), values)
     lines = (line.partition("--")[0].strip() for line in asked.rstrip("; \n").splitlines())
     return " ".join(filter(None, lines))
 

@@ -24,14 +24,14 @@ from uuid import UUID
 
 import harness
 
-from incident_lib.catalog import GUARD_NAME
+from incident_lib.model.catalog import INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 PREFIX = "%m [%p] %e %q%u@%d "
-MESSAGE = f'duplicate key value violates unique constraint "{GUARD_NAME}"'
+MESSAGE = f'duplicate key value violates unique constraint "{INDEX_NAME}"'
 FAMILIES, OWNERS = 2000, 800
 OURS, PEER = "ours, the whole command", "pgBadger, errors only"
 TARGET, MOST_BYTES = 5.0, 150_000_000
@@ -142,7 +142,7 @@ def ours(log: Path) -> Run:
 
 def grep(log: Path) -> Run:
     """Grep for the name; it only counts lines."""
-    took, memory, out = ran("grep", "-c", f'constraint "{GUARD_NAME}"', str(log))
+    took, memory, out = ran("grep", "-c", f'constraint "{INDEX_NAME}"', str(log))
     return Run(took, memory, int(out))
 
 

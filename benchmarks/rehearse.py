@@ -19,13 +19,13 @@ import harness
 import psycopg
 
 from data import PER_FAMILY
-from incident_lib import scratch
-from incident_lib.demo import VERSION
-from incident_lib.rehearsal.rehearse import rehearse
+from incident_lib.database.demo import VERSION
+from incident_lib.experiments.rehearsal.rehearse import rehearse
+from incident_lib.experiments.scratch import scratch_database
 
 if TYPE_CHECKING:
-    from incident_lib.environments import Environment
-    from incident_lib.rehearsal.told import Rehearsal
+    from incident_lib.database.environments import Environment
+    from incident_lib.experiments.rehearsal.results import Rehearsal
 
 HERE = Path(__file__).parent
 TARGET = 30.0  # seconds for a million threads, active or not
@@ -51,7 +51,7 @@ def psql() -> str:
 
 def out_and_in(environment: Environment) -> float:
     """Seconds that psql took for a binary COPY of the active threads into a database of their own."""
-    with scratch.database(VERSION) as target:
+    with scratch_database(VERSION) as target:
         with psycopg.connect(target.address, autocommit=True) as connection:
             connection.execute(f"CREATE TABLE copied ({TYPES})")
         began = time.monotonic()

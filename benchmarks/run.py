@@ -18,7 +18,8 @@ from pathlib import Path
 import harness
 from harness import Row
 
-from incident_lib import paths, runner
+from incident_lib import paths
+from incident_lib.runs.runner import NOTEBOOKS
 
 KERNEL = """
 import sys, time
@@ -89,7 +90,7 @@ def ours() -> float:
 
 def sql() -> float:
     """The SQL of the cells of all notebooks, as they follow one another."""
-    notebooks = [str(paths.NOTEBOOKS / f"{name}.ipynb") for name in runner.NOTEBOOKS]
+    notebooks = [str(paths.NOTEBOOKS / f"{name}.ipynb") for name in NOTEBOOKS]
     with tempfile.TemporaryDirectory() as folder:
         return harness.child(SQL, *notebooks, INCIDENT_RUNS=folder, **DEMO).seconds
 

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import harness
 import psycopg
 
-from incident_lib import migrate
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, RETIRED_NAME
-from incident_lib.demo import VERSION
+from incident_lib.database.demo import VERSION
+from incident_lib.migration.apply import apply
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
 READER_SECONDS = 6.0
@@ -66,15 +66,15 @@ def nothing(_: Environment) -> None:
 def plain(environment: Environment) -> None:
     """(b) The plan's SQL, each statement by itself."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        connection.execute(f"DROP INDEX IF EXISTS {GUARD_NAME}")
-        connection.execute(FIXED.format(GUARD_NAME))
+        connection.execute(f"DROP INDEX IF EXISTS {INDEX_NAME}")
+        connection.execute(FIXED.format(INDEX_NAME))
 
 
 def transaction(environment: Environment) -> None:
     """(c) The plan's SQL in one transaction."""
     with psycopg.connect(environment.address) as connection:
-        connection.execute(f"DROP INDEX IF EXISTS {GUARD_NAME}")
-        connection.execute(FIXED.format(GUARD_NAME))
+        connection.execute(f"DROP INDEX IF EXISTS {INDEX_NAME}")
+        connection.execute(FIXED.format(INDEX_NAME))
 
 
 def retries(environment: Environment) -> None:
@@ -85,8 +85,8 @@ def retries(environment: Environment) -> None:
             try:
                 with connection.transaction():
                     connection.execute("SET LOCAL lock_timeout = '200ms'")
-                    connection.execute(f"DROP INDEX {GUARD_NAME}")
-                    connection.execute(f"ALTER INDEX {BUILD_NAME} RENAME TO {GUARD_NAME}")
+                    connection.execute(f"DROP INDEX {INDEX_NAME}")
+                    connection.execute(f"ALTER INDEX {BUILD_NAME} RENAME TO {INDEX_NAME}")
             except psycopg.errors.LockNotAvailable:
                 time.sleep(random.uniform(0.1, 0.5))
             else:
@@ -95,7 +95,7 @@ def retries(environment: Environment) -> None:
 
 def ours(environment: Environment) -> None:
     """(e) Ours."""
-    migrate.apply(environment, confirm=environment.name)
+    apply(environment, confirm=environment.name)
 
 
 WAYS: dict[str, Callable[[Environment], None]] = {
@@ -110,9 +110,9 @@ WAYS: dict[str, Callable[[Environment], None]] = {
 def reset(environment: Environment) -> None:
     """Back to the original guard alone, whatever a way left."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        for name in (GUARD_NAME, BUILD_NAME, RETIRED_NAME):
+        for name in (INDEX_NAME, BUILD_NAME, RETIRED_NAME):
             connection.execute(f"DROP INDEX IF EXISTS {name}")
-        connection.execute(ORIGINAL.format(GUARD_NAME))
+        connection.execute(ORIGINAL.format(INDEX_NAME))
         connection.execute("DELETE FROM public.q_threads WHERE name = 'written'")
         connection.execute("VACUUM (ANALYZE, INDEX_CLEANUP ON) public.q_threads")
         connection.execute("CHECKPOINT")

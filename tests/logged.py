@@ -15,9 +15,9 @@ import psycopg
 from conftest import add
 from psycopg import sql
 
-from incident_lib import demo
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME
-from incident_lib.clients import Family, NewThread, create_chat, insert_thread
+from incident_lib.database import demo
+from incident_lib.database.clients import Family, NewThread, create_chat, insert_thread
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,13 +35,13 @@ DEFAULTS = {
 }
 FORGED = (
     "2025-09-04 07:12:56.816 UTC [4101] 23505 postgres@postgres ERROR:  duplicate key value violates unique"
-    f' constraint "{GUARD_NAME}"\n2025-09-04 07:12:56.816 UTC [4101] 23505 postgres@postgres DETAIL:  Key'
+    f' constraint "{INDEX_NAME}"\n2025-09-04 07:12:56.816 UTC [4101] 23505 postgres@postgres DETAIL:  Key'
     f" (root_prompt_row_id, owner_id)=({UUID(int=1)}, {UUID(int=2)}) already exists.\n"
     '2025-09-04 07:12:56.816 UTC,"postgres","postgres",4101,,,,"INSERT",,,,ERROR,23505,"duplicate key value'
-    f' violates unique constraint ""{GUARD_NAME}""","Key (root_prompt_row_id, owner_id)=({UUID(int=1)},'
+    f' violates unique constraint ""{INDEX_NAME}""","Key (root_prompt_row_id, owner_id)=({UUID(int=1)},'
     f' {UUID(int=2)}) already exists.",,,,,,,,,"","client backend",,0\n'
     '{"timestamp":"2025-09-04 07:12:56.816 UTC","pid":4101,"state_code":"23505","message":"duplicate key value'
-    f' violates unique constraint \\"{GUARD_NAME}\\""}}\n'
+    f' violates unique constraint \\"{INDEX_NAME}\\""}}\n'
 )
 
 
@@ -165,7 +165,7 @@ def make_noise(server: Logged) -> None:
             f"CREATE UNIQUE INDEX {BUILD_NAME} ON public.q_threads (purpose)",
             f"/* again */ CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads (purpose)",
             f"SELECT length({sql.Literal(FORGED).as_string()})::uuid",
-            f"SELECT '{GUARD_NAME}'::int",
+            f"SELECT '{INDEX_NAME}'::int",
         ):
             with suppress(psycopg.Error):
                 connection.execute(statement.encode())

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import psycopg
 
-from incident_lib import migrate
-from incident_lib.catalog import Kind
-from incident_lib.environments import Environment
-from incident_lib.errors import IncidentError
-from incident_lib.watch import Progress
+from incident_lib.database.environments import Environment
+from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import MigrationResult
+from incident_lib.migration.monitor import Progress
+from incident_lib.model.catalog import IndexKind
+from incident_lib.model.errors import IncidentError
 
 
 class Migrator:
     """The parent's side: start, follow, kill."""
 
-    def __init__(self, address: str, target: Kind = Kind.FIXED, budget: float = 60) -> None:
+    def __init__(self, address: str, target: IndexKind = IndexKind.FIXED, budget: float = 60) -> None:
         command = [sys.executable, str(Path(__file__)), address, target.value, str(budget)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
@@ -71,15 +72,13 @@ def main(address: str, target: str, budget: str) -> int:
         if progress.phase == "begins":
             print(f"begin {progress.step}", flush=True)
 
-    def ended(migration: migrate.Migration) -> None:
+    def ended(migration: MigrationResult) -> None:
         step = migration.steps[-1]
         print(f"end {step.name} {step.outcome}", flush=True)
 
     environment = Environment("chaos", "a test", address)
     try:
-        migrate.apply(
-            environment, confirm="chaos", target=Kind(target), budget=float(budget), listener=began, done=ended
-        )
+        apply(environment, confirm="chaos", target=IndexKind(target), budget=float(budget), listener=began, done=ended)
     except IncidentError as error:
         print(error, file=sys.stderr)
         return error.exit_code

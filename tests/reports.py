@@ -14,10 +14,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 import incident_lib
-from incident_lib import paths, report
-from incident_lib.model import Counts, PerPurpose
-from incident_lib.report import Postmortem, forms
+from incident_lib import paths
+from incident_lib.model.model import Counts, PerPurpose
+from incident_lib.report import render
 from incident_lib.report.chart import Chart
+from incident_lib.report.postmortem import Postmortem, read_runs
 
 Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
@@ -193,7 +194,7 @@ class Page(HTMLParser):
 
 def read(*folders: Path, notes: Path = UNWRITTEN) -> Postmortem:
     """The report over some runs; nobody has written anything into it, unless notes are given."""
-    return report.read(folders, notes)
+    return read_runs(folders, notes)
 
 
 def page(*folders: Path, notes: Path = UNWRITTEN) -> Page:
@@ -205,12 +206,12 @@ def undrawn(post: Postmortem) -> Page:
     """A report's HTML with empty pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
-        return Page(forms.html(post))
+        return Page(render.render_html(post))
 
 
 def drawn(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The HTML report over some runs, its pictures drawn."""
-    return Page(forms.html(read(*folders, notes=notes)))
+    return Page(render.render_html(read(*folders, notes=notes)))
 
 
 def wiki(markdown: str) -> Page:
@@ -226,12 +227,12 @@ def commonmark(markdown: str) -> Page:
 
 def rendered(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The Markdown report over some runs, as a wiki renders it."""
-    return wiki(forms.markdown(read(*folders, notes=notes), "pictures"))
+    return wiki(render.render_markdown(read(*folders, notes=notes), "pictures"))
 
 
 def rendered_strictly(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The Markdown report over some runs, as CommonMark has it."""
-    return commonmark(forms.markdown(read(*folders, notes=notes), "pictures"))
+    return commonmark(render.render_markdown(read(*folders, notes=notes), "pictures"))
 
 
 def squeezed(text: str) -> str:

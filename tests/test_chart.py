@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 from reports import EXAMPLE, kind, looked, squeezed
 
 from incident_lib import paths
-from incident_lib.report import charts, history
+from incident_lib.report import charts, history_chart
 from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK
-from incident_lib.report.claimchart import write_latency
-from incident_lib.report.recovered import recovered
+from incident_lib.report.claim_chart import write_latency
+from incident_lib.report.recovery_chart import recovery_chart
 
 CLAIMS = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8"))
 BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
@@ -31,10 +31,10 @@ ALL = {
     "compared": charts.compared(ROWS, "A finding"),
     "blockers": charts.blockers(KINDS),
     "left": charts.left_behind(looked(0)),
-    "over-time": history.over_time(
-        [history.Line("demo", ((BEGUN, 10), (BEGUN + timedelta(3), 12)), BEGUN + timedelta(9), 0, 12)], []
+    "over-time": history_chart.over_time(
+        [history_chart.Line("demo", ((BEGUN, 10), (BEGUN + timedelta(3), 12)), BEGUN + timedelta(9), 0, 12)], []
     ),
-    "recovered": recovered([("demo", EXAMPLE["recovery"]), ("prod", EXAMPLE["recovery"])]),
+    "recovered": recovery_chart([("demo", EXAMPLE["recovery"]), ("prod", EXAMPLE["recovery"])]),
     "claims": write_latency(CLAIMS),
 }
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from reports import kind, looked
 
-from incident_lib.model import Counts
+from incident_lib.model.model import Counts
 from incident_lib.report import charts
 from incident_lib.report.charts import MOST_DRAWN
 

@@ -14,15 +14,16 @@ import clusters
 import psycopg
 import pytest
 
-from incident_lib import checks, guards, queries
-from incident_lib.catalog import OUR_NAMES, Kind
-from incident_lib.environments import Environment, reading
-from incident_lib.guards import Rights
-from incident_lib.model import SCHEMA, TABLE, Answer, Check, Counts, PerPurpose, Plan, Step
-from incident_lib.plan import plan
+from incident_lib.database.environments import Environment, reading
+from incident_lib.database.introspection import TableAccess, read_catalog
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.migration import checks
+from incident_lib.migration.plan import plan_change
+from incident_lib.model.catalog import INDEX_NAMES, IndexKind
+from incident_lib.model.model import SCHEMA, TABLE, Check, Counts, PerPurpose, Plan, Status, Step
 
 WHICH = {"schema": SCHEMA, "table": TABLE}
-NO_STEPS = Plan(Kind.FIXED, ())
+NO_STEPS = Plan(IndexKind.FIXED, ())
 CURE_OF_WAITING = "Ask them to end their transactions, or let it wait: nobody waits for it."
 
 
@@ -37,10 +38,10 @@ def rights(**seen):
         "writable": True,
         "hides_rows": False,
     }
-    return Rights(**good | seen)
+    return TableAccess(**good | seen)
 
 
-def way(*names, target=Kind.FIXED, refusal=None):
+def way(*names, target=IndexKind.FIXED, refusal=None):
     """A plan of steps of these names."""
     return Plan(target, tuple(Step(name, (), "none", transaction=False, why="why") for name in names), refusal)
 
@@ -58,7 +59,7 @@ def counts(original=0, fixed=0, unguarded=0, **by_purpose):
         coexisting_families=original,
         residual_conflicts=0,
         unguarded_threads=unguarded,
-        duplicate_keys={Kind.ORIGINAL: original, Kind.FIXED: fixed},
+        duplicate_keys={IndexKind.ORIGINAL: original, IndexKind.FIXED: fixed},
     )
 
 
@@ -86,9 +87,9 @@ def named(name, found):
 def test_a_good_server():
     """A current primary with a plain table is fine in all three checks."""
     assert tuple(checks.server(rights())) == (
-        Check("server version", Answer.OK, "PostgreSQL 18.4"),
-        Check("primary", Answer.OK, "this server is the primary"),
-        Check("plain table", Answer.OK, "the table has no partitions"),
+        Check("server version", Status.OK, "PostgreSQL 18.4"),
+        Check("primary", Status.OK, "this server is the primary"),
+        Check("plain table", Status.OK, "the table has no partitions"),
     )
 
 
@@ -99,7 +100,7 @@ def test_a_good_server():
             130022,
             Check(
                 "server version",
-                Answer.STOP,
+                Status.STOP,
                 "PostgreSQL 13.22 is out of support, and untested here",
                 "Update PostgreSQL first.",
             ),
@@ -108,7 +109,7 @@ def test_a_good_server():
             140000,
             Check(
                 "server version",
-                Answer.STOP,
+                Status.STOP,
                 "PostgreSQL 14.0 can corrupt an index that is built CONCURRENTLY",
                 "Update it to 14.4 or later first.",
             ),
@@ -117,14 +118,14 @@ def test_a_good_server():
             140003,
             Check(
                 "server version",
-                Answer.STOP,
+                Status.STOP,
                 "PostgreSQL 14.3 can corrupt an index that is built CONCURRENTLY",
                 "Update it to 14.4 or later first.",
             ),
         ),
-        (140004, Check("server version", Answer.OK, "PostgreSQL 14.4")),
-        (150018, Check("server version", Answer.OK, "PostgreSQL 15.18")),
-        (180004, Check("server version", Answer.OK, "PostgreSQL 18.4")),
+        (140004, Check("server version", Status.OK, "PostgreSQL 14.4")),
+        (150018, Check("server version", Status.OK, "PostgreSQL 15.18")),
+        (180004, Check("server version", Status.OK, "PostgreSQL 18.4")),
     ],
 )
 def test_server_version(version, expected):
@@ -135,7 +136,7 @@ def test_server_version(version, expected):
 def test_a_standby_stops():
     """A standby stops, and the cure is the primary."""
     assert named("primary", checks.server(rights(standby=True))) == Check(
-        "primary", Answer.STOP, "this server is a standby", "Use the primary's address."
+        "primary", Status.STOP, "this server is a standby", "Use the primary's address."
     )
 
 
@@ -143,7 +144,7 @@ def test_a_partitioned_table_stops():
     """A partitioned table stops: no index is built CONCURRENTLY on it."""
     assert named("plain table", checks.server(rights(partitioned=True))) == Check(
         "plain table",
-        Answer.STOP,
+        Status.STOP,
         "the table is partitioned: no index can be built CONCURRENTLY on it",
         "Build one on each partition, then attach them.",
     )
@@ -155,9 +156,9 @@ def test_a_partitioned_table_stops():
 def test_the_owner_who_sees_all():
     """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
     assert tuple(checks.role(rights())) == (
-        Check("table owner", Answer.OK, "this role owns the table"),
-        Check("schema", Answer.OK, "an index may be created there"),
-        Check("row level security", Answer.OK, "no row is hidden from this role"),
+        Check("table owner", Status.OK, "this role owns the table"),
+        Check("schema", Status.OK, "an index may be created there"),
+        Check("row level security", Status.OK, "no row is hidden from this role"),
     )
 
 
@@ -166,7 +167,7 @@ def test_an_owner_who_may_create_nothing_stops():
     (_, schema, _) = checks.role(rights(may_create=False))
     assert schema == Check(
         "schema",
-        Answer.STOP,
+        Status.STOP,
         "this role may create nothing in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
@@ -176,7 +177,7 @@ def test_a_stranger_stops():
     """A role that does not own the table stops."""
     assert named("table owner", checks.role(rights(owned=False))) == Check(
         "table owner",
-        Answer.STOP,
+        Status.STOP,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
         "Use the owner's role for this environment.",
     )
@@ -186,7 +187,7 @@ def test_hidden_rows_stop():
     """A role that policies hide rows from stops."""
     assert named("row level security", checks.role(rights(hides_rows=True))) == Check(
         "row level security",
-        Answer.STOP,
+        Status.STOP,
         "policies hide rows from this role: every count here may be too low",
         "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
     )
@@ -195,12 +196,12 @@ def test_hidden_rows_stop():
 @pytest.mark.parametrize(
     ("pooled", "expected"),
     [
-        (False, Check("pooler", Answer.OK, "our session keeps its backend")),
+        (False, Check("pooler", Status.OK, "our session keeps its backend")),
         (
             True,
             Check(
                 "pooler",
-                Answer.STOP,
+                Status.STOP,
                 "a pooler in transaction mode stands between us and the server",
                 "Use its session port, or the server's own address.",
             ),
@@ -218,12 +219,12 @@ def test_pooler(pooled, expected):
 @pytest.mark.parametrize(
     ("plan_", "expected"),
     [
-        (way("build", "swap", "drop"), Check("guards", Answer.OK, "3 steps to the fixed guard")),
-        (way("drop", target=Kind.ORIGINAL), Check("guards", Answer.OK, "1 step to the original guard")),
-        (way(), Check("guards", Answer.OK, "nothing is to do")),
+        (way("build", "swap", "drop"), Check("guards", Status.OK, "3 steps to the fixed guard")),
+        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.OK, "1 step to the original guard")),
+        (way(), Check("guards", Status.OK, "nothing is to do")),
         (
             way(refusal="a name that we need is taken"),
-            Check("guards", Answer.STOP, "a name that we need is taken", "Then look again: `incident plan`."),
+            Check("guards", Status.STOP, "a name that we need is taken", "Then look again: `incident plan`."),
         ),
     ],
 )
@@ -235,15 +236,15 @@ def test_guards(plan_, expected):
 def test_names_are_short_enough():
     """None of our names is longer than PostgreSQL keeps."""
     assert named("names", checks.guards(NO_STEPS)) == Check(
-        "names", Answer.OK, "short enough, and apart from each other"
+        "names", Status.OK, "short enough, and apart from each other"
     )
 
 
 def test_names_that_would_be_cut_stop(monkeypatch):
     """A name of more than 63 bytes stops, by bytes and not by letters."""
-    monkeypatch.setattr(checks, "OUR_NAMES", (*OUR_NAMES, "ü" * 32, "x" * 63))
+    monkeypatch.setattr(checks, "OUR_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
     assert named("names", checks.guards(NO_STEPS)) == Check(
-        "names", Answer.STOP, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
+        "names", Status.STOP, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
     )
 
 
@@ -253,23 +254,27 @@ def test_names_that_would_be_cut_stop(monkeypatch):
 def test_good_data():
     """Data that the guard can hold, all owned, chat or run, are fine in all three checks."""
     assert tuple(checks.data(counts(), way("build"))) == (
-        Check("duplicates", Answer.OK, "no two active threads share a key of the fixed guard"),
-        Check("NULL keys", Answer.OK, "every active thread has an owner"),
-        Check("purposes", Answer.OK, "active threads are chat or run"),
+        Check("duplicates", Status.OK, "no two active threads share a key of the fixed guard"),
+        Check("NULL keys", Status.OK, "every active thread has an owner"),
+        Check("purposes", Status.OK, "active threads are chat or run"),
     )
 
 
 @pytest.mark.parametrize(
     ("target", "duplicates", "seen"),
     [
-        (Kind.FIXED, {"fixed": 1}, "1 key of the fixed guard held by more than one active thread"),
-        (Kind.ORIGINAL, {"original": 1200}, "1,200 keys of the original guard held by more than one active thread"),
+        (IndexKind.FIXED, {"fixed": 1}, "1 key of the fixed guard held by more than one active thread"),
+        (
+            IndexKind.ORIGINAL,
+            {"original": 1200},
+            "1,200 keys of the original guard held by more than one active thread",
+        ),
     ],
 )
 def test_duplicates_stop(target, duplicates, seen):
     """Keys of the target's guard that several active threads share stop it, and are counted."""
     found = named("duplicates", checks.data(counts(**duplicates), way("build", target=target)))
-    assert (found.answer, found.seen) == (Answer.STOP, seen)
+    assert (found.answer, found.seen) == (Status.STOP, seen)
 
 
 def test_the_cure_of_duplicates():
@@ -280,18 +285,18 @@ def test_the_cure_of_duplicates():
 
 
 @pytest.mark.parametrize(
-    ("target", "duplicates"), [(Kind.FIXED, {"original": 9}), (Kind.ORIGINAL, {"original": 0, "fixed": 9})]
+    ("target", "duplicates"), [(IndexKind.FIXED, {"original": 9}), (IndexKind.ORIGINAL, {"original": 0, "fixed": 9})]
 )
 def test_duplicates_of_the_other_guard_are_in_nobodys_way(target, duplicates):
     """Keys that only the other guard could not hold do not stop it."""
     assert named("duplicates", checks.data(counts(**duplicates), way("build", target=target))) == Check(
-        "duplicates", Answer.OK, f"no two active threads share a key of the {target} guard"
+        "duplicates", Status.OK, f"no two active threads share a key of the {target} guard"
     )
 
 
 def test_duplicates_where_nothing_is_to_do():
     """Duplicates stop nothing where nothing is to be built."""
-    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).answer is Answer.OK
+    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).answer is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -304,7 +309,7 @@ def test_duplicates_where_nothing_is_to_do():
 def test_null_keys_are_noted(number, seen):
     """Active threads without an owner are noted, with their number."""
     found = named("NULL keys", checks.data(counts(unguarded=number), NO_STEPS))
-    assert found == Check("NULL keys", Answer.NOTE, seen)
+    assert found == Check("NULL keys", Status.NOTE, seen)
 
 
 def test_other_purposes_are_noted():
@@ -312,7 +317,7 @@ def test_other_purposes_are_noted():
     found = named("purposes", checks.data(counts(run=1, chat=1, **{"x y": 1, "": 2, "Run": 3}), NO_STEPS))
     assert found == Check(
         "purposes",
-        Answer.NOTE,
+        Status.NOTE,
         "besides chat and run there is '', 'Run', 'x y': each purpose gets a key of its own",
     )
 
@@ -323,8 +328,8 @@ def test_other_purposes_are_noted():
 def test_nobody_holds_it_up():
     """Where nobody has a transaction open, nobody holds up the build or the drop."""
     assert tuple(checks.waits([], way("build", "swap", "drop"))) == (
-        Check("who holds up the build", Answer.OK, "nobody"),
-        Check("who holds up the drop", Answer.OK, "nobody"),
+        Check("who holds up the build", Status.OK, "nobody"),
+        Check("who holds up the drop", Status.OK, "nobody"),
     )
 
 
@@ -342,12 +347,12 @@ def test_what_a_transaction_holds_up(row, waiting):
     assert tuple(found) == tuple(
         Check(
             f"who holds up the {step}",
-            Answer.WAIT,
+            Status.WAIT,
             "pid 7 (psql, idle in transaction, open 3 s)",
             CURE_OF_WAITING,
         )
         if step in waiting
-        else Check(f"who holds up the {step}", Answer.OK, "nobody")
+        else Check(f"who holds up the {step}", Status.OK, "nobody")
         for step in ("build", "drop")
     )
 
@@ -356,7 +361,7 @@ def test_what_a_transaction_holds_up(row, waiting):
 def test_only_steps_of_the_plan_are_held_up(steps, waiting):
     """Whoever would hold up a step that is not in the plan is not named."""
     found = checks.waits([holder(writes=True)], way(*steps))
-    assert {check.name for check in found if check.answer is Answer.WAIT} == {
+    assert {check.name for check in found if check.answer is Status.WAIT} == {
         f"who holds up the {step}" for step in waiting
     }
 
@@ -366,7 +371,7 @@ def test_of_many_sessions_five_are_named(number, more):
     """The first five sessions are named, the rest is counted."""
     (_, found) = checks.waits([holder(pid) for pid in range(1, number + 1)], way("drop"))
     named_ones = "; ".join(f"pid {pid} (psql, idle in transaction, open 3 s)" for pid in range(1, 6))
-    assert found == Check("who holds up the drop", Answer.WAIT, named_ones + more, CURE_OF_WAITING)
+    assert found == Check("who holds up the drop", Status.WAIT, named_ones + more, CURE_OF_WAITING)
 
 
 def test_a_session_that_may_not_be_seen():
@@ -388,10 +393,10 @@ def test_a_prepared_transaction_is_named():
 def test_nothing_around():
     """Where nothing is around, each check is fine."""
     assert tuple(checks.around(surroundings(), way("build"))) == (
-        Check("other builds", Answer.OK, "none on the table"),
-        Check("ON CONFLICT", Answer.OK, "no SQL function names the original key"),
-        Check("triggers", Answer.OK, "none on the table"),
-        Check("replicas", Answer.OK, "none connected"),
+        Check("other builds", Status.OK, "none on the table"),
+        Check("ON CONFLICT", Status.OK, "no SQL function names the original key"),
+        Check("triggers", Status.OK, "none on the table"),
+        Check("replicas", Status.OK, "none connected"),
     )
 
 
@@ -399,7 +404,7 @@ def test_nothing_around():
 def test_other_builds_make_it_wait(number, seen):
     """Other builds on the table make it wait."""
     found = named("other builds", checks.around(surroundings(builds=number), way("build")))
-    assert found == Check("other builds", Answer.WAIT, seen, "It queues behind them.")
+    assert found == Check("other builds", Status.WAIT, seen, "It queues behind them.")
 
 
 def test_functions_that_name_the_key_stop_the_fix():
@@ -407,23 +412,23 @@ def test_functions_that_name_the_key_stop_the_fix():
     found = named("ON CONFLICT", checks.around(surroundings(functions=["f()", "g(uuid)"]), way("build")))
     assert found == Check(
         "ON CONFLICT",
-        Answer.STOP,
+        Status.STOP,
         "these name the original key, and would fail with 42P10 without it: f(), g(uuid)",
         "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
 
 
-@pytest.mark.parametrize("plan_", [NO_STEPS, way("build", target=Kind.ORIGINAL)])
+@pytest.mark.parametrize("plan_", [NO_STEPS, way("build", target=IndexKind.ORIGINAL)])
 def test_functions_that_name_the_key_stop_nothing_else(plan_):
     """Functions that name the original key stop neither a rollback nor what is done already."""
     found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), plan_))
-    assert found == Check("ON CONFLICT", Answer.OK, "no SQL function names the original key")
+    assert found == Check("ON CONFLICT", Status.OK, "no SQL function names the original key")
 
 
 def test_triggers_are_noted():
     """Triggers are noted: a probe fires them."""
     found = named("triggers", checks.around(surroundings(triggers=["a", "b"]), NO_STEPS))
-    assert found == Check("triggers", Answer.NOTE, "these fire in a probe: a, b")
+    assert found == Check("triggers", Status.NOTE, "these fire in a probe: a, b")
 
 
 @pytest.mark.parametrize(
@@ -437,7 +442,7 @@ def test_triggers_are_noted():
 def test_replicas_are_noted(seen, said):
     """Replicas are noted with their lag, or that it is unknown."""
     found = named("replicas", checks.around(surroundings(**seen), NO_STEPS))
-    assert found == Check("replicas", Answer.NOTE, f"{said}: replaying the drop may cancel readers")
+    assert found == Check("replicas", Status.NOTE, f"{said}: replaying the drop may cancel readers")
 
 
 # On a real server
@@ -446,14 +451,16 @@ def test_replicas_are_noted(seen, said):
 def seen_around(environment):
     """The checks of what is around the table there, for the migration."""
     with reading(environment) as connection:
-        seen = queries.row(connection, "surroundings", WHICH)
-        return tuple(checks.around(seen, plan(guards.read(connection))))
+        seen = fetch_one(connection, "migration/surroundings", WHICH)
+        return tuple(checks.around(seen, plan_change(read_catalog(connection))))
 
 
 def seen_waits(environment):
     """The checks of who holds up the migration there."""
     with reading(environment) as connection:
-        return tuple(checks.waits(queries.rows(connection, "waits", WHICH), plan(guards.read(connection))))
+        return tuple(
+            checks.waits(fetch_all(connection, "migration/waits", WHICH), plan_change(read_catalog(connection)))
+        )
 
 
 def test_nothing_is_around_the_table_of_the_incident(environment):
@@ -478,7 +485,7 @@ def test_somebody_elses_build_is_seen(environment, connection):
         found = named("other builds", seen_around(environment))
         writer.rollback()
         building.join()
-    assert found == Check("other builds", Answer.WAIT, "1 index build on the table", "It queues behind them.")
+    assert found == Check("other builds", Status.WAIT, "1 index build on the table", "It queues behind them.")
 
 
 @pytest.fixture(scope="module")
@@ -518,7 +525,7 @@ def test_a_prepared_transaction_is_seen(preparing, prepare):
     found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.seen)) for check in seen_waits(preparing)]
     seen = "a prepared transaction (left behind, prepared, open N s)"
     assert found == [
-        Check(f"who holds up the {step}", Answer.WAIT, seen, CURE_OF_WAITING) for step in ("build", "drop")
+        Check(f"who holds up the {step}", Status.WAIT, seen, CURE_OF_WAITING) for step in ("build", "drop")
     ]
 
 
@@ -526,4 +533,4 @@ def test_a_prepared_transaction_is_seen(preparing, prepare):
 def test_a_prepared_transaction_on_another_table_is_in_nobodys_way(preparing, prepare):
     """A prepared transaction that never touched the table holds up neither the build nor the drop."""
     prepare("INSERT INTO public.q_prompts DEFAULT VALUES")
-    assert [check.answer for check in seen_waits(preparing)] == [Answer.OK, Answer.OK]
+    assert [check.answer for check in seen_waits(preparing)] == [Status.OK, Status.OK]

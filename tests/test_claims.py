@@ -18,21 +18,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import INTERRUPTED, message, shell, streams
 
-from incident_lib import demo, scratch
-from incident_lib.claims import tested, told
-from incident_lib.claims.claim import CLAIMS, Claim, Outcome, Verdict
-from incident_lib.claims.threads import fill
-from incident_lib.claims.traffic import BIN, Pace, Seen, Write, binned, observe
-from incident_lib.claims.trials import Back, Kept, Load, Served, Trial, goes_back, keeps, serves, under_load
-from incident_lib.claims.ways import BY_STATEMENT, CREATE_FIXED, CREATE_ORIGINAL, DROP, ONE_TRANSACTION, OURS, WAYS, Way
-from incident_lib.errors import UsageError
-from incident_lib.report import claimchart
+from incident_lib.database import demo
+from incident_lib.experiments.claims.claim import CLAIMS, Claim, Outcome, Verdict
+from incident_lib.experiments.claims.results import claims_contents, claims_json, read_claims, write_claims
+from incident_lib.experiments.claims.run import ClaimsRun
+from incident_lib.experiments.claims.strategies import (
+    BY_STATEMENT,
+    CREATE_FIXED,
+    CREATE_ORIGINAL,
+    DROP,
+    IN_ONE_TRANSACTION,
+    STRATEGIES,
+    THIS_PROJECT,
+    Strategy,
+)
+from incident_lib.experiments.claims.traffic import BIN, Pace, TrafficResult, Write, longest_by_bin, run_traffic
+from incident_lib.experiments.claims.trials import (
+    ClientsResult,
+    IntegrityResult,
+    LoadResult,
+    RollbackResult,
+    Trial,
+    try_clients,
+    try_integrity,
+    try_rollback,
+    try_under_load,
+)
+from incident_lib.experiments.scratch import scratch_database
+from incident_lib.experiments.synthetic import fill_threads
+from incident_lib.model.errors import UsageError
+from incident_lib.report import claim_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 THREADS, TRIED = 400, 20
 QUICK = Pace(clients=3, every=0.01, reader=0.4, lead=0.1, tail=0.1)
@@ -44,22 +65,22 @@ CREATE_BY_PROVIDER = CREATE_FIXED.replace("purpose)", "purpose, provider)")
 CONCURRENTLY = CREATE_FIXED.replace("INDEX idx", "INDEX CONCURRENTLY new_idx")
 
 # Other SQL than the plan's, and what is wrong with it, or better.
-ENDING = Way("ends every thread first", (END_ALL, DROP, CREATE_FIXED), (DROP, CREATE_ORIGINAL))
-AGAIN = Way("makes the same guard again", (DROP, CREATE_ORIGINAL), (DROP, CREATE_ORIGINAL))
-NONE = Way("makes none", (DROP,), (DROP, CREATE_ORIGINAL))
-PROVIDER = Way("lets providers apart", (DROP, CREATE_BY_PROVIDER), (DROP, CREATE_ORIGINAL))
-SETTLING = Way("ends the chats to go back", (DROP, CREATE_FIXED), (END_CHATS, DROP, CREATE_ORIGINAL))
-BESIDE = Way("builds it beside", (CONCURRENTLY, "DROP INDEX CONCURRENTLY idx_q_threads_family_unique"))
+ENDING = Strategy("ends every thread first", (END_ALL, DROP, CREATE_FIXED), (DROP, CREATE_ORIGINAL))
+AGAIN = Strategy("makes the same guard again", (DROP, CREATE_ORIGINAL), (DROP, CREATE_ORIGINAL))
+NONE = Strategy("makes none", (DROP,), (DROP, CREATE_ORIGINAL))
+PROVIDER = Strategy("lets providers apart", (DROP, CREATE_BY_PROVIDER), (DROP, CREATE_ORIGINAL))
+SETTLING = Strategy("ends the chats to go back", (DROP, CREATE_FIXED), (END_CHATS, DROP, CREATE_ORIGINAL))
+BESIDE = Strategy("builds it beside", (CONCURRENTLY, "DROP INDEX CONCURRENTLY idx_q_threads_family_unique"))
 
 
 @pytest.fixture
 def threads(environment: Environment) -> Environment:
     """A database of this test alone with threads that were made by rule, under the original guard."""
-    fill(environment, THREADS)
+    fill_threads(environment, THREADS)
     return environment
 
 
-def ids(ways: Iterable[Way]) -> list[str]:
+def ids(ways: Iterable[Strategy]) -> list[str]:
     """The names of ways, as ids of tests."""
     return [way.name for way in ways]
 
@@ -67,25 +88,27 @@ def ids(ways: Iterable[Way]) -> list[str]:
 # What the ways do to threads
 
 
-@pytest.mark.parametrize("way", [*WAYS, AGAIN, NONE, PROVIDER], ids=lambda way: way.name)
-def test_the_guards_ways_keep_every_thread(threads: Environment, way: Way) -> None:
+@pytest.mark.parametrize("way", [*STRATEGIES, AGAIN, NONE, PROVIDER], ids=lambda way: way.name)
+def test_the_guards_ways_keep_every_thread(threads: Environment, way: Strategy) -> None:
     """Whatever is done to the guard alone, every thread is the same afterwards."""
-    assert keeps(threads, way) == Kept("done", THREADS, same=True)
+    assert try_integrity(threads, way) == IntegrityResult("done", THREADS, same=True)
 
 
 def test_a_way_that_ends_threads_is_seen(threads: Environment) -> None:
     """SQL that also changes threads is not taken for one that loses nothing."""
-    assert keeps(threads, ENDING) == Kept("done", THREADS, same=False)
+    assert try_integrity(threads, ENDING) == IntegrityResult("done", THREADS, same=False)
 
 
 def test_sql_that_fails_says_its_sqlstate(threads: Environment) -> None:
     """The answer of SQL that fails is its SQLSTATE."""
-    assert keeps(threads, Way("fails", ("DROP INDEX nothing",))) == Kept("42704", THREADS, same=True)
+    assert try_integrity(threads, Strategy("fails", ("DROP INDEX nothing",))) == IntegrityResult(
+        "42704", THREADS, same=True
+    )
 
 
 # What clients are answered
 
-SERVED = Served(
+SERVED = ClientsResult(
     tried=TRIED,
     chats_before=0,
     chats=TRIED,
@@ -99,13 +122,13 @@ SERVED = Served(
 )
 
 
-def served(environment: Environment, way: Way) -> Served:
+def served(environment: Environment, way: Strategy) -> ClientsResult:
     """What clients were answered, without how long it took."""
-    return replace(serves(environment, way), verified=0.0)
+    return replace(try_clients(environment, way), verified=0.0)
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_the_fixed_guard_serves_alike(threads: Environment, way: Way) -> None:
+@pytest.mark.parametrize("way", STRATEGIES, ids=lambda way: way.name)
+def test_the_fixed_guard_serves_alike(threads: Environment, way: Strategy) -> None:
     """Once the fixed guard stands, clients are answered the same, by whatever way it came."""
     assert served(threads, way) == SERVED
 
@@ -120,7 +143,7 @@ def test_the_fixed_guard_serves_alike(threads: Environment, way: Way) -> None:
     ],
     ids=lambda thing: getattr(thing, "name", ""),
 )
-def test_other_sql_serves_otherwise(threads: Environment, way: Way, expected: Served) -> None:
+def test_other_sql_serves_otherwise(threads: Environment, way: Strategy, expected: ClientsResult) -> None:
     """Under other SQL clients are answered otherwise, and that is seen."""
     assert served(threads, way) == expected
 
@@ -131,17 +154,17 @@ def test_other_sql_serves_otherwise(threads: Environment, way: Way, expected: Se
 @pytest.mark.parametrize(
     ("way", "expected"),
     [
-        (BY_STATEMENT, Back("done", "original", "23505", "missing", in_the_way=1, ended=0)),
-        (ONE_TRANSACTION, Back("done", "original", "23505", "fixed", in_the_way=1, ended=0)),
-        (OURS, Back("done", "original", "refused", "fixed", in_the_way=1, ended=0)),
-        (AGAIN, Back("done", "original", "done", "original", in_the_way=0, ended=0)),
-        (SETTLING, Back("done", "original", "done", "original", in_the_way=1, ended=1)),
+        (BY_STATEMENT, RollbackResult("done", "original", "23505", "missing", in_the_way=1, ended=0)),
+        (IN_ONE_TRANSACTION, RollbackResult("done", "original", "23505", "fixed", in_the_way=1, ended=0)),
+        (THIS_PROJECT, RollbackResult("done", "original", "refused", "fixed", in_the_way=1, ended=0)),
+        (AGAIN, RollbackResult("done", "original", "done", "original", in_the_way=0, ended=0)),
+        (SETTLING, RollbackResult("done", "original", "done", "original", in_the_way=1, ended=1)),
     ],
     ids=lambda thing: getattr(thing, "name", ""),
 )
-def test_going_back(threads: Environment, way: Way, expected: Back) -> None:
+def test_going_back(threads: Environment, way: Strategy, expected: RollbackResult) -> None:
     """Going back works until one family has had its chat; then it fails, is refused, or costs a thread."""
-    assert goes_back(threads, way) == expected
+    assert try_rollback(threads, way) == expected
 
 
 # Under load
@@ -149,7 +172,7 @@ def test_going_back(threads: Environment, way: Way, expected: Back) -> None:
 
 def test_by_statement_duplicates_get_in(threads: Environment) -> None:
     """The plan's SQL by statement lets second runs in, which then keep its index from being made."""
-    load = under_load(threads, BY_STATEMENT, QUICK)
+    load = try_under_load(threads, BY_STATEMENT, QUICK)
 
     assert (load.seen.answer, load.state) == ("23505", "missing")
     assert load.seen.duplicates > 0
@@ -159,7 +182,7 @@ def test_by_statement_duplicates_get_in(threads: Environment) -> None:
 
 def test_in_one_transaction_clients_wait(threads: Environment) -> None:
     """The plan's SQL in one transaction lets nothing in, and makes clients wait."""
-    load = under_load(threads, ONE_TRANSACTION, QUICK)
+    load = try_under_load(threads, IN_ONE_TRANSACTION, QUICK)
 
     assert (load.seen.answer, load.state, load.seen.duplicates, load.keys) == ("done", "fixed", 0, 0)
     assert load.seen.held_up > 0
@@ -167,7 +190,7 @@ def test_in_one_transaction_clients_wait(threads: Environment) -> None:
 
 def test_ours_neither_lets_in_nor_holds_up(threads: Environment) -> None:
     """Our way lets nothing in, and no client waits for it."""
-    load = under_load(threads, OURS, QUICK)
+    load = try_under_load(threads, THIS_PROJECT, QUICK)
 
     assert (load.seen.answer, load.state) == ("done", "fixed")
     assert (load.seen.duplicates, load.keys, load.seen.held_up) == (0, 0, 0)
@@ -175,14 +198,14 @@ def test_ours_neither_lets_in_nor_holds_up(threads: Environment) -> None:
 
 def test_other_sql_that_holds_nobody_up(threads: Environment) -> None:
     """Other SQL that builds beside and drops concurrently is seen to hold nobody up."""
-    load = under_load(threads, BESIDE, QUICK)
+    load = try_under_load(threads, BESIDE, QUICK)
 
     assert (load.seen.answer, load.state, load.seen.duplicates, load.seen.held_up) == ("done", "fixed", 0, 0)
 
 
 def test_clients_write_before_and_after(threads: Environment) -> None:
     """Each kind of client is seen before the change begins and after it has ended."""
-    seen = observe(threads, lambda: "done", QUICK)
+    seen = run_traffic(threads, lambda: "done", QUICK)
 
     for side in (-1, 1):
         met = {write.kind for write in seen.writes if (write.due > seen.end if side > 0 else write.due < 0)}
@@ -191,7 +214,7 @@ def test_clients_write_before_and_after(threads: Environment) -> None:
 
 def test_what_is_due_does_not_wait_for_answers(threads: Environment) -> None:
     """A client that stands still is late for what was due meanwhile: its writes are due at even distances."""
-    seen = observe(threads, lambda: ONE_TRANSACTION.go(threads), QUICK)
+    seen = run_traffic(threads, lambda: IN_ONE_TRANSACTION.go(threads), QUICK)
     due = [write.due for write in seen.writes if write.kind == "new run"]
 
     assert [later - earlier for earlier, later in pairwise(due)] == pytest.approx([QUICK.every] * (len(due) - 1))
@@ -204,7 +227,7 @@ def test_a_change_that_fails_stops_the_clients(threads: Environment) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        observe(threads, change, QUICK)
+        run_traffic(threads, change, QUICK)
     with psycopg.connect(threads.address) as connection:
         left = connection.execute(
             "SELECT application_name FROM pg_stat_activity"
@@ -223,7 +246,7 @@ WRITES = st.lists(st.tuples(st.floats(-100, 100, allow_nan=False), SECONDS), max
 @given(WRITES)
 def test_no_write_is_longer_than_its_bin(writes: list[tuple[float, float]]) -> None:
     """Each write lies in a bin, and took no longer than the bin says."""
-    longest = dict(map(tuple, binned(writes)))
+    longest = dict(map(tuple, longest_by_bin(writes)))
 
     assert all(round(seconds * 1000, 1) <= longest[due * 1000 // BIN * BIN / 1000] for due, seconds in writes)
 
@@ -233,13 +256,13 @@ def test_each_bin_is_a_write(writes: list[tuple[float, float]]) -> None:
     """What a bin says is what a write that was due in it took; no bin is empty."""
     took = {(due * 1000 // BIN * BIN / 1000, round(seconds * 1000, 1)) for due, seconds in writes}
 
-    assert {(at, ms) for at, ms in binned(writes)} <= took
+    assert {(at, ms) for at, ms in longest_by_bin(writes)} <= took
 
 
 @given(WRITES)
 def test_bins_are_in_order(writes: list[tuple[float, float]]) -> None:
     """The bins ascend, one for each 50 ms in which a write was due."""
-    moments = [at for at, _ in binned(writes)]
+    moments = [at for at, _ in longest_by_bin(writes)]
 
     assert moments == sorted({due * 1000 // BIN * BIN / 1000 for due, _ in writes})
 
@@ -249,13 +272,13 @@ def test_bins_do_not_depend_on_the_order(writes: list[tuple[float, float]], rand
     """Writes of several clients may come in any order."""
     shuffled = random.sample(writes, len(writes))
 
-    assert binned(shuffled) == binned(writes)
+    assert longest_by_bin(shuffled) == longest_by_bin(writes)
 
 
 @given(WRITES, WRITES)
 def test_more_writes_make_no_bin_lower(some: list[tuple[float, float]], more: list[tuple[float, float]]) -> None:
     """A bin of more writes is at least as high."""
-    fewer, all_of_them = (dict(map(tuple, binned(writes))) for writes in (some, some + more))
+    fewer, all_of_them = (dict(map(tuple, longest_by_bin(writes))) for writes in (some, some + more))
 
     assert all(all_of_them[at] >= ms for at, ms in fewer.items())
 
@@ -268,7 +291,7 @@ def test_the_longest_is_of_what_the_change_could_hold_up() -> None:
         Write("second run", 0.1, 0.2, "23505"),
         Write("second run", 1.1, 0.9, ""),
     )
-    seen = Seen(writes, end=1.0, reader=(0.0, 0.5), held_up=1, answer="done")
+    seen = TrafficResult(writes, end=1.0, reader=(0.0, 0.5), held_up=1, answer="done")
 
     assert (seen.longest, seen.longest_before, seen.duplicates, seen.errors) == (0.4, 0.25, 1, {"23505": 1})
 
@@ -276,15 +299,15 @@ def test_the_longest_is_of_what_the_change_could_hold_up() -> None:
 # Verdicts
 
 
-def trial(way: Way, **changes: object) -> Trial:
+def trial(way: Strategy, **changes: object) -> Trial:
     """A trial in which all went well, but for what is changed: `kept__same=False`, say."""
     writes = (Write("chat", 0.01, 0.012, "23505"), Write("new run", 0.06, 0.004, ""))
-    seen = Seen(writes, end=1.5, reader=(0.0, 1.5), held_up=0, answer="done")
+    seen = TrafficResult(writes, end=1.5, reader=(0.0, 1.5), held_up=0, answer="done")
     parts = {
-        "kept": Kept("done", 2000, same=True),
+        "kept": IntegrityResult("done", 2000, same=True),
         "served": replace(SERVED, other_providers=TRIED, verified=0.02),
-        "back": Back("done", "original", "done", "original", in_the_way=0, ended=0),
-        "load": Load(seen, "fixed", 0),
+        "back": RollbackResult("done", "original", "done", "original", in_the_way=0, ended=0),
+        "load": LoadResult(seen, "fixed", 0),
     }
     for name, value in changes.items():
         part, _, attribute = name.partition("__")
@@ -330,15 +353,15 @@ UNFIXED = {"seen__answer": "23505", "load__state": "missing"}
 )
 def test_what_decides_a_claim(changes: dict[str, object], claims: set[str]) -> None:
     """What goes well by our way alone holds only for it; what goes wrong by both does not hold."""
-    good, bad = trial(OURS), trial(BY_STATEMENT, **changes)
+    good, bad = trial(THIS_PROJECT), trial(BY_STATEMENT, **changes)
 
     assert verdicts(bad, good) == dict.fromkeys(claims, "holds only for our way")
-    assert verdicts(bad, trial(OURS, **changes)) == dict.fromkeys(claims, "does not hold")
+    assert verdicts(bad, trial(THIS_PROJECT, **changes)) == dict.fromkeys(claims, "does not hold")
 
 
 def test_the_plan_does_not_say_how_its_sql_is_sent() -> None:
     """A claim holds for the plan's SQL only where it holds however that is sent."""
-    assert verdicts(trial(BY_STATEMENT), trial(ONE_TRANSACTION, **STALLED), trial(OURS)) == {
+    assert verdicts(trial(BY_STATEMENT), trial(IN_ONE_TRANSACTION, **STALLED), trial(THIS_PROJECT)) == {
         "Downtime: none": "holds only for our way"
     }
 
@@ -355,22 +378,22 @@ def test_the_plan_does_not_say_how_its_sql_is_sent() -> None:
     ],
     ids=lambda thing: getattr(thing, "name", thing),
 )
-def test_a_verdict_changes_with_the_sql(threads: Environment, claim: str, way: Way, verdict: str) -> None:
+def test_a_verdict_changes_with_the_sql(threads: Environment, claim: str, way: Strategy, verdict: str) -> None:
     """What a claim is judged by is what the SQL did to clients."""
-    tried = replace(trial(way), served=serves(threads, way))
+    tried = replace(trial(way), served=try_clients(threads, way))
 
-    assert BY_CLAIM[claim].verdict([tried, replace(tried, way=OURS)]) == verdict
+    assert BY_CLAIM[claim].verdict([tried, replace(tried, way=THIS_PROJECT)]) == verdict
 
 
 def test_what_came_out_is_told_way_by_way() -> None:
     """Ways of which the same is to be said are named together, in their order."""
-    told = {BY_STATEMENT: "ten", ONE_TRANSACTION: "two", OURS: "two"}
+    told = {BY_STATEMENT: "ten", IN_ONE_TRANSACTION: "two", THIS_PROJECT: "two"}
     claim = Claim("", "", "", lambda trial: Outcome(holds=True, told=told[trial.way], figures={}))
 
-    assert claim.result([trial(way) for way in WAYS]) == (
+    assert claim.result([trial(way) for way in STRATEGIES]) == (
         "The plan's SQL by statement: ten. The plan's SQL in one transaction, ours: two."
     )
-    assert claim.result([trial(way) for way in WAYS[1:]]) == "Each way: two."
+    assert claim.result([trial(way) for way in STRATEGIES[1:]]) == "Each way: two."
 
 
 RESULTS = {
@@ -394,28 +417,28 @@ RESULTS = {
 @pytest.mark.parametrize(("claim", "told"), RESULTS.items())
 def test_what_is_told_of_a_claim(claim: str, told: str) -> None:
     """What came out is told in figures."""
-    assert BY_CLAIM[claim].result([trial(BY_STATEMENT), trial(OURS)]) == f"Each way: {told}."
+    assert BY_CLAIM[claim].result([trial(BY_STATEMENT), trial(THIS_PROJECT)]) == f"Each way: {told}."
 
 
 # The file
 
 
-def a_run(*trials: Trial) -> tested.Tested:
+def a_run(*trials: Trial) -> ClaimsRun:
     """What a run of these trials would hand over."""
-    return tested.Tested(trials, "2026-01-02T03:04:05Z", 180004, 12.34, 200_000, Pace())
+    return ClaimsRun(trials, "2026-01-02T03:04:05Z", 180004, 12.34, 200_000, Pace())
 
 
 SLOW = (Write("chat", -0.2, 0.009, "23505"), Write("second run", 0.03, 1.48, ""), Write("new run", 1.6, 0.002, ""))
 STORY = (
     trial(BY_STATEMENT, **STALLED, **UNFIXED, seen__writes=SLOW, load__keys=1),
-    trial(ONE_TRANSACTION, **STALLED, seen__writes=(Write("chat", 0.03, 1.5, "23505"),)),
-    trial(OURS),
+    trial(IN_ONE_TRANSACTION, **STALLED, seen__writes=(Write("chat", 0.03, 1.5, "23505"),)),
+    trial(THIS_PROJECT),
 )
 
 
 def test_the_keys_of_the_file() -> None:
     """claims.json has the keys that the report reads."""
-    found = told.contents(a_run(*STORY))
+    found = claims_contents(a_run(*STORY))
 
     assert list(found) == ["schema_version", "tested_at", "server_version", "seconds", "claims", "latency"]
     assert {tuple(claim) for claim in found["claims"]} == {
@@ -436,16 +459,16 @@ def test_the_keys_of_the_file() -> None:
 
 def test_the_file_can_be_read_again(tmp_path: Path) -> None:
     """What is written is what is read; nothing is left beside it."""
-    found = told.contents(a_run(*STORY))
-    told.write(found, tmp_path / "new" / "claims.json")
+    found = claims_contents(a_run(*STORY))
+    write_claims(found, tmp_path / "new" / "claims.json")
 
-    assert told.read(tmp_path / "new" / "claims.json") == json.loads(json.dumps(found))
+    assert read_claims(tmp_path / "new" / "claims.json") == json.loads(json.dumps(found))
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["claims.json"]
 
 
 def test_a_point_is_a_line() -> None:
     """Each point of a latency stands on a line of its own."""
-    assert "\n     [-0.2, 9.0],\n     [0.0, 1480.0],\n" in told.text(told.contents(a_run(*STORY)))
+    assert "\n     [-0.2, 9.0],\n     [0.0, 1480.0],\n" in claims_json(claims_contents(a_run(*STORY)))
 
 
 @pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"schema_version": 2}'])
@@ -455,7 +478,7 @@ def test_a_file_that_is_none(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         file.write_text(text)
     with pytest.raises(UsageError) as raised:
-        told.read(file)
+        read_claims(file)
 
     assert str(raised.value) == (
         f"{file} does not hold the plan's claims, tested.\n"
@@ -476,7 +499,7 @@ ALT = (
 
 def drawn():
     """The chart of the story, from what its file holds."""
-    return claimchart.write_latency(json.loads(told.text(told.contents(a_run(*STORY)))))
+    return claim_chart.write_latency(json.loads(claims_json(claims_contents(a_run(*STORY)))))
 
 
 def test_the_chart_says_its_numbers() -> None:
@@ -525,9 +548,9 @@ def left() -> list[str]:
 
 def test_a_scratch_database_is_gone_afterwards() -> None:
     """A scratch database is there while it is needed, with copies of it, and gone afterwards."""
-    with scratch.database("a test") as one:
-        fill(one, THREADS)
-        with scratch.database("a test", copy_of=one) as two, psycopg.connect(two.address) as connection:
+    with scratch_database("a test") as one:
+        fill_threads(one, THREADS)
+        with scratch_database("a test", copy_of=one) as two, psycopg.connect(two.address) as connection:
             assert connection.execute("SELECT count(*) FROM public.q_threads").fetchone() == (THREADS,)
             assert len(left()) == 2
 
@@ -537,7 +560,7 @@ def test_a_scratch_database_is_gone_afterwards() -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_scratch_database_is_gone_whatever_ends_it(error: type[BaseException]) -> None:
     """An error and Ctrl-C take the scratch database away, too, though somebody is still connected to it."""
-    with pytest.raises(error), scratch.database("a test") as one, psycopg.connect(one.address):
+    with pytest.raises(error), scratch_database("a test") as one, psycopg.connect(one.address):
         raise error
 
     assert left() == []
@@ -548,7 +571,7 @@ KILLED = "from incident_lib import scratch\nwith scratch.database('x'):\n    pri
 
 def test_what_a_killed_process_left_is_dropped_by_the_next() -> None:
     """A killed process cannot drop its database: the next one does, and leaves alone those in use."""
-    with scratch.database("a test") as mine:
+    with scratch_database("a test") as mine:
         with subprocess.Popen(
             [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as child:
@@ -557,7 +580,7 @@ def test_what_a_killed_process_left_is_dropped_by_the_next() -> None:
             assert len(left()) == 2
             child.kill()
         wait_until_alone()
-        with scratch.database("a test"), psycopg.connect(mine.address):
+        with scratch_database("a test"), psycopg.connect(mine.address):
             assert len(left()) == 2
 
     assert left() == []
@@ -598,9 +621,9 @@ def test_the_whole_command(tmp_path: Path) -> None:
     found = json.loads(ran.stdout)
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert found == told.read(tmp_path / "claims.json")
+    assert found == read_claims(tmp_path / "claims.json")
     assert {claim["claim"]: claim["verdict"] for claim in found["claims"]} == EXPECTED
-    assert [way["name"] for way in found["latency"]["ways"]] == ids(WAYS)
+    assert [way["name"] for way in found["latency"]["ways"]] == ids(STRATEGIES)
     assert re.findall(ID, ran.stdout) == []
     assert left() == []
 
@@ -610,7 +633,7 @@ def test_the_table_of_the_command(tmp_path: Path) -> None:
     """As a table it names every claim and its verdict, then the time and the file."""
     ran = shell("claims", "--out", str(tmp_path / "mine.json"))
     lines = [re.split(r"\s{2,}", line.strip()) for line in ran.stdout.splitlines()]
-    found = told.read(tmp_path / "mine.json")
+    found = read_claims(tmp_path / "mine.json")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert {line[0]: line[1] for line in lines if line[0] in EXPECTED} == EXPECTED

@@ -26,13 +26,13 @@ from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.lock import LOCK_KEY
+from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.report.notes import WANTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 COMMANDS = {
     *("run", "investigate", "explain", "plan", "apply", "rollback", "verify", "sql"),

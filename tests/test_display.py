@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from reports import EXAMPLE, Page, kept, page, read, unseen, wiki
 
-from incident_lib import display, paths
-from incident_lib.pseudonyms import PLAN_OWNER
+from incident_lib import paths
+from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.notebook.display import present
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +30,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("name", [section.name for section in read(paths.EXAMPLE_RUN).sections])
 def test_a_notebook_shows_every_section(displayed: list[Any], name: str) -> None:
     """Each section can be shown in a notebook, of a run that succeeded."""
-    display.present(read(paths.EXAMPLE_RUN), name)
+    present(read(paths.EXAMPLE_RUN), name)
 
     assert displayed
 
@@ -38,7 +39,7 @@ def test_a_notebook_shows_a_run_that_saw_nothing(displayed: list[Any], tmp_path:
     """Each section of a run that saw nothing can be shown in a notebook."""
     post = read(unseen(tmp_path))
     for section in post.sections:
-        display.present(post, section.name)
+        present(post, section.name)
 
     assert any("FAILED" in str(shown.data) for shown in displayed)
 
@@ -47,7 +48,7 @@ def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
     """What a notebook shows has the cells of the page, in the same order."""
     post = read(paths.EXAMPLE_RUN)
     for section in post.sections:
-        display.present(post, section.name)
+        present(post, section.name)
     html = "".join(str(shown.data) for shown in displayed if type(shown).__name__ == "HTML")
 
     assert Page(html).cells == page(paths.EXAMPLE_RUN).cells
@@ -59,7 +60,7 @@ def test_a_notebook_obeys_no_text(displayed: list[Any], tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text(f"## Summary\n\n{bad} ![x](http://e/x.png)\n", "utf-8")
     post = read(kept(tmp_path, {"unknown": [bad], "probes": [bad], "retries": bad}), notes=tmp_path / "notes.md")
     for section in post.sections:
-        display.present(post, section.name)
+        present(post, section.name)
     made = [
         {"Markdown": wiki, "HTML": Page}[kind](it.data) for it in displayed if (kind := type(it).__name__) != "Image"
     ]
@@ -75,7 +76,7 @@ def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> Non
     folder = kept(tmp_path, {"environment": raw, "unknown": [raw], "blocked_by": [{**KIND, "provider": raw}]})
     post = read(folder, notes=tmp_path / "notes.md")
     for section in post.sections:
-        display.present(post, section.name)
+        present(post, section.name)
     told = [str(it.alt if type(it).__name__ == "Image" else it.data) for it in displayed]
 
     assert [text for text in told if raw in text] == []

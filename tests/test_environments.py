@@ -8,9 +8,17 @@ import pytest
 from psycopg import conninfo
 from sqlalchemy import exc, text
 
-from incident_lib import environments
-from incident_lib.environments import Environment
-from incident_lib.errors import Failed, UsageError
+from incident_lib.database.environments import (
+    CONNECT_SECONDS,
+    Environment,
+    connecting,
+    engine,
+    is_transaction_pooled,
+    reading,
+    resolve_environment,
+    services,
+)
+from incident_lib.model.errors import Failed, UsageError
 
 PASSWORD = "hunter2"
 UNREADABLE = [
@@ -41,13 +49,13 @@ def staging(address):
 def refused(name):
     """What is said where a name does not resolve."""
     with pytest.raises(UsageError) as error:
-        environments.resolve(name)
+        resolve_environment(name)
     return str(error.value)
 
 
 def unreachable(address):
     """What is said where an address leads nowhere."""
-    with pytest.raises(Failed) as error, environments.connecting(staging(address), "test"):
+    with pytest.raises(Failed) as error, connecting(staging(address), "test"):
         pass
     return str(error.value)
 
@@ -90,12 +98,12 @@ def service_file(tmp_path, monkeypatch):
 
 def test_demo(server):
     """`demo` resolves to the embedded server."""
-    assert environments.resolve("demo").source == "the embedded server"
+    assert resolve_environment("demo").source == "the embedded server"
 
 
 def test_demo_is_reached(server):
     """The database behind `demo` is there, and is named demo."""
-    with environments.connecting(environments.resolve("demo"), "test") as connection:
+    with connecting(resolve_environment("demo"), "test") as connection:
         assert connection.info.dbname == "demo"
 
 
@@ -103,26 +111,26 @@ def test_variable(monkeypatch):
     """A name resolves to its variable, with the address untouched."""
     address = "postgres://role@host:5433/db?application_name=a%20b"
     monkeypatch.setenv("INCIDENT_STAGING_URL", address)
-    found = environments.resolve("staging")
+    found = resolve_environment("staging")
     assert (found.name, found.source, found.address) == ("staging", "INCIDENT_STAGING_URL", address)
 
 
 def test_variable_of_a_name_with_a_dash(monkeypatch):
     """A dash in a name is an underscore in its variable, in upper case."""
     monkeypatch.setenv("INCIDENT_EU_WEST_1_URL", "postgresql://host/db")
-    assert environments.resolve("eu-west-1").source == "INCIDENT_EU_WEST_1_URL"
+    assert resolve_environment("eu-west-1").source == "INCIDENT_EU_WEST_1_URL"
 
 
 def test_keyword_address(monkeypatch):
     """An address may be written in libpq's other way, as keywords."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", "host=/tmp dbname=db")
-    assert environments.resolve("staging").address == "host=/tmp dbname=db"
+    assert resolve_environment("staging").address == "host=/tmp dbname=db"
 
 
 def test_service(service_file):
     """A name without a variable resolves to the libpq service of that name."""
     service_file.write_text("[staging]\nhost=/nowhere\n")
-    assert environments.resolve("staging").source == "libpq service staging"
+    assert resolve_environment("staging").source == "libpq service staging"
 
 
 def test_service_is_reached(service_file, environment):
@@ -130,7 +138,7 @@ def test_service_is_reached(service_file, environment):
     parts = conninfo.conninfo_to_dict(environment.address)
     lines = "\n".join(f"{key}={value}" for key, value in parts.items() if value)
     service_file.write_text(f"# of the tests\n[other]\nhost=/nowhere\n[staging]\n{lines}\n")
-    with environments.connecting(environments.resolve("staging"), "test") as connection:
+    with connecting(resolve_environment("staging"), "test") as connection:
         assert connection.info.dbname == parts["dbname"]
 
 
@@ -138,33 +146,33 @@ def test_service_of_the_system(service_file, tmp_path, monkeypatch):
     """A service of the system's file is found, too."""
     monkeypatch.setenv("PGSYSCONFDIR", str(tmp_path))
     (tmp_path / "pg_service.conf").write_text("[staging]\nhost=/nowhere\n")
-    assert environments.resolve("staging").source == "libpq service staging"
+    assert resolve_environment("staging").source == "libpq service staging"
 
 
 def test_variable_before_service(service_file, monkeypatch):
     """Where there are both, the variable wins."""
     service_file.write_text("[staging]\nhost=/nowhere\n")
     monkeypatch.setenv("INCIDENT_STAGING_URL", "postgresql://host/db")
-    assert environments.resolve("staging").source == "INCIDENT_STAGING_URL"
+    assert resolve_environment("staging").source == "INCIDENT_STAGING_URL"
 
 
 def test_service_with_a_percent_sign(service_file):
     """A percent sign in a service's password is nothing special."""
     service_file.write_text("[staging]\npassword=50%off\n")
-    assert environments.services() == {"staging"}
+    assert services() == {"staging"}
 
 
 @pytest.mark.parametrize("content", [b"no section\n", b"[unclosed\n", b"\xff\xfe\x00"])
 def test_broken_service_file(service_file, content):
     """A service file that cannot be parsed names no service."""
     service_file.write_bytes(content)
-    assert environments.services() == set()
+    assert services() == set()
 
 
 def test_no_service_file(service_file):
     """A service file that is not there names no service."""
     service_file.unlink()
-    assert environments.services() == set()
+    assert services() == set()
 
 
 def test_unknown(service_file, monkeypatch):
@@ -205,7 +213,7 @@ def test_malformed_address_is_in_no_traceback(monkeypatch):
     """The error that libpq gave, which repeats the address, is not shown beside ours."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", f"mysql://role:{PASSWORD}@host/db")
     with pytest.raises(UsageError) as error:
-        environments.resolve("staging")
+        resolve_environment("staging")
     assert error.value.__cause__ is None
     assert error.value.__suppress_context__ or error.value.__context__ is None
 
@@ -270,7 +278,7 @@ def test_no_password_in_a_message(address):
 
 def test_unreachable_shows_no_cause():
     """Libpq's own error, which holds host and role, is not shown beside ours."""
-    with pytest.raises(Failed) as error, environments.connecting(staging(UNREACHABLE[0]), "test"):
+    with pytest.raises(Failed) as error, connecting(staging(UNREACHABLE[0]), "test"):
         pass
     assert error.value.__suppress_context__
 
@@ -278,32 +286,32 @@ def test_unreachable_shows_no_cause():
 def test_postgres_scheme(environment):
     """An address that begins with postgres:// is as good."""
     address = environment.address.replace("postgresql://", "postgres://")
-    with environments.connecting(staging(address), "test") as connection:
+    with connecting(staging(address), "test") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
-@pytest.mark.parametrize(("options", "expected"), [({}, environments.CONNECT_SECONDS), ({"connect_timeout": 3}, 3)])
+@pytest.mark.parametrize(("options", "expected"), [({}, CONNECT_SECONDS), ({"connect_timeout": 3}, 3)])
 def test_connect_timeout(environment, options, expected):
     """A connection attempt ends after ten seconds, unless the address says when."""
-    with environments.connecting(staging(elsewhere(environment, **options)), "test") as connection:
+    with connecting(staging(elsewhere(environment, **options)), "test") as connection:
         assert int(connection.info.get_parameters()["connect_timeout"]) == expected
 
 
 def test_application_name(environment):
     """Every connection says who it is and what it is about."""
-    with environments.connecting(environment, "test") as connection:
+    with connecting(environment, "test") as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("incident_lib test",)
 
 
 def test_application_name_of_reading(environment):
     """A connection that reads says that it investigates."""
-    with environments.reading(environment) as connection:
+    with reading(environment) as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("incident_lib investigate",)
 
 
 def test_no_prepared_statements(environment):
     """However often a statement is sent, it is never prepared at the server: a pooler would lose it."""
-    with environments.reading(environment) as connection:
+    with reading(environment) as connection:
         for _ in range(10):
             connection.execute("SELECT %s", [1])
         assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchone() == (0,)
@@ -321,20 +329,20 @@ def test_no_prepared_statements(environment):
 )
 def test_reading_is_limited(environment, setting, expected):
     """Reading happens in one read-only snapshot that waits for nobody for long."""
-    with environments.reading(environment, seconds=7) as connection:
+    with reading(environment, seconds=7) as connection:
         assert connection.execute(f"SHOW {setting}").fetchone() == (expected,)
 
 
 def test_reading_leaves_nothing(environment, connection):
     """Once reading is over, its session is gone."""
-    with environments.reading(environment) as looking:
+    with reading(environment) as looking:
         looking.execute("SELECT count(*) FROM public.q_threads")
     assert named(connection, "incident_lib investigate") == 0
 
 
 def test_reading_that_fails_leaves_nothing(environment, connection):
     """Also where reading failed, its session is gone."""
-    with pytest.raises(ZeroDivisionError), environments.reading(environment) as looking:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), reading(environment) as looking:  # noqa: PT012
         looking.execute("SELECT count(*) FROM public.q_threads")
         raise ZeroDivisionError
     assert named(connection, "incident_lib investigate") == 0
@@ -343,7 +351,7 @@ def test_reading_that_fails_leaves_nothing(environment, connection):
 @pytest.mark.parametrize("statement", ["SELECT 1", "SELECT count(*) FROM public.q_threads"])
 def test_lost_connection(environment, connection, statement):
     """A session that an administrator ended is told."""
-    with pytest.raises(Failed) as error, environments.reading(environment) as looking:  # noqa: PT012
+    with pytest.raises(Failed) as error, reading(environment) as looking:  # noqa: PT012
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
         looking.execute(statement)
     assert str(error.value) == (
@@ -355,7 +363,7 @@ def test_lost_connection(environment, connection, statement):
 
 def test_lost_connection_at_the_end(environment, connection):
     """A session that was ended after its last statement is told, too."""
-    with pytest.raises(Failed) as error, environments.reading(environment) as looking:
+    with pytest.raises(Failed) as error, reading(environment) as looking:
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57P01).\n"
@@ -366,7 +374,7 @@ def test_lost_connection_at_the_end(environment, connection):
 
 def test_used_after_it_was_lost(environment, connection):
     """A statement on a session that is known to be lost is told in our words."""
-    with pytest.raises(Failed) as error, environments.connecting(environment, "test") as looking:  # noqa: PT012
+    with pytest.raises(Failed) as error, connecting(environment, "test") as looking:  # noqa: PT012
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
         with pytest.raises(psycopg.Error):
             looking.execute("SELECT 1")
@@ -382,7 +390,7 @@ def test_no_values_in_a_message(environment, connection):
     """A statement that breaks a key is told without the key's values."""
     row_id = uuid4()
     connection.execute("INSERT INTO public.q_prompts VALUES (%s)", [row_id])
-    with pytest.raises(Failed) as error, environments.connecting(environment, "test") as writing:
+    with pytest.raises(Failed) as error, connecting(environment, "test") as writing:
         writing.execute("INSERT INTO public.q_prompts VALUES (%s)", [row_id])
     assert str(error.value) == (
         "A query failed in the environment 'staging'.\n"
@@ -393,43 +401,43 @@ def test_no_values_in_a_message(environment, connection):
 
 def test_pooler(environment):
     """The embedded server itself is no pooler in transaction mode."""
-    assert not environments.is_transaction_pooled(environment)
+    assert not is_transaction_pooled(environment)
 
 
 def test_engine_reads(environment):
     """The engine for questions of one's own answers them."""
-    with environments.engine(environment).connect() as connection:
+    with engine(environment).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM public.q_threads")).scalar() == 0
 
 
 def test_engine_refuses_writes(environment):
     """PostgreSQL itself refuses a write through the engine."""
-    with environments.engine(environment).connect() as connection, pytest.raises(exc.SQLAlchemyError) as error:
+    with engine(environment).connect() as connection, pytest.raises(exc.SQLAlchemyError) as error:
         connection.execute(text("INSERT INTO public.q_prompts DEFAULT VALUES"))
     assert error.value.orig.sqlstate == "25006"
 
 
 def test_engine_refuses_writes_that_commit(environment):
     """PostgreSQL refuses a write also where the engine's transaction would commit."""
-    with pytest.raises(exc.SQLAlchemyError) as error, environments.engine(environment).begin() as connection:
+    with pytest.raises(exc.SQLAlchemyError) as error, engine(environment).begin() as connection:
         connection.execute(text("DELETE FROM public.q_threads"))
     assert error.value.orig.sqlstate == "25006"
 
 
 def test_engine_names_itself(environment):
     """The engine's connections say who they are."""
-    with environments.engine(environment).connect() as connection:
+    with engine(environment).connect() as connection:
         assert connection.execute(text("SHOW application_name")).scalar() == "incident_lib notebook"
 
 
 def test_engine_shows_no_address():
     """What the engine looks like when printed holds no address."""
-    assert repr(environments.engine(staging(UNREACHABLE[0]))) == "Engine(postgresql+psycopg://)"
+    assert repr(engine(staging(UNREACHABLE[0]))) == "Engine(postgresql+psycopg://)"
 
 
 def test_engine_leaves_nothing(environment, connection):
     """Once a question is answered, the engine holds no session."""
-    engine = environments.engine(environment)
-    with engine.connect() as asking:
+    made = engine(environment)
+    with made.connect() as asking:
         asking.execute(text("SELECT 1"))
     assert named(connection, "incident_lib notebook") == 0

@@ -12,13 +12,21 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from reports import EXAMPLE, FORMS, MARKDOWN, UNWRITTEN, Contents, Page, end, kept, page, read, rendered, squeezed
 
-from incident_lib import moments, paths, words
-from incident_lib.model import Answer, Check
-from incident_lib.rehearsal.told import Clients, Rehearsal, Rollback, Taken, Verdict
+from incident_lib import paths
+from incident_lib.experiments.rehearsal.results import (
+    ClientResults,
+    Rehearsal,
+    RehearsalVerdict,
+    RollbackVerdict,
+    StepTime,
+)
+from incident_lib.model.model import Check, Status
+from incident_lib.model.text import ATTEMPT_MEANINGS, format_server
+from incident_lib.model.timestamps import to_iso
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Table
 from incident_lib.report.evidence import attempts_by_hour
-from incident_lib.report.recovered import MOST_LINES
-from incident_lib.report.recovered import recovered as recovered_chart
+from incident_lib.report.recovery_chart import MOST_LINES
+from incident_lib.report.recovery_chart import recovery_chart as recovered_chart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +42,7 @@ ALL_CLAIMS: Contents = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text(
 # Each number is of its own, so that none can stand in another's place.
 FAILURES: Contents = {
     **EXAMPLE["failures"],
-    **{word: 3001 + 7 * place for place, word in enumerate(words.ATTEMPTS)},
+    **{word: 3001 + 7 * place for place, word in enumerate(ATTEMPT_MEANINGS)},
     "first": "2025-09-05T08:09:10.123Z",
     "last": "2025-10-11T12:13:14.000Z",
     "not_understood": {"counted without its family: no DETAIL was logged": 1021, "of which nothing is known": 2},
@@ -69,11 +77,13 @@ SAID_YES = Rehearsal(
     threads=1_234_567,
     active_threads=345_678,
     bytes=10**8,
-    verdict=Verdict(True, "On a copy of 345,678 active threads the fix went in under writes.", "incident apply"),
-    steps=(Taken("copy", 1.5, "done"), Taken("apply: build", 0.5, "done"), Taken("apply: swap", 0.25, "done")),
-    clients=Clients(9876, {"chat": 12}, {"run": 3}, {}, 0.0424),
-    rollback=Rollback(False, "77 families hold more than one active thread."),
-    waits=(Check("who holds up the build", Answer.WAIT, "pid 17 (psql, idle, open 99 s)", "End it."),),
+    verdict=RehearsalVerdict(
+        True, "On a copy of 345,678 active threads the fix went in under writes.", "incident apply"
+    ),
+    steps=(StepTime("copy", 1.5, "done"), StepTime("apply: build", 0.5, "done"), StepTime("apply: swap", 0.25, "done")),
+    clients=ClientResults(9876, {"chat": 12}, {"run": 3}, {}, 0.0424),
+    rollback=RollbackVerdict(False, "77 families hold more than one active thread."),
+    waits=(Check("who holds up the build", Status.WAIT, "pid 17 (psql, idle, open 99 s)", "End it."),),
     not_reproduced=("a trigger of another schema",),
 )
 SAID_NO = {
@@ -88,12 +98,12 @@ SAID_NO = {
 
 def recovery(blocked: int, points: list[tuple[float, int]], looked: float = 10**6) -> Contents:
     """A recovery as a run record carries it: seconds after the fix, and how many had a chat by then."""
-    over_time = [[moments.spelled(SINCE + timedelta(seconds=after)), count] for after, count in points]
+    over_time = [[to_iso(SINCE + timedelta(seconds=after)), count] for after, count in points]
     return {
         "blocked": blocked,
         "recovered": points[-1][1] if points else 0,
-        "since": moments.spelled(SINCE),
-        "at": moments.spelled(SINCE + timedelta(seconds=looked)),
+        "since": to_iso(SINCE),
+        "at": to_iso(SINCE + timedelta(seconds=looked)),
         "over_time": over_time,
     }
 
@@ -137,7 +147,7 @@ def test_who_tried_stands_in_the_impact(tmp_path: Path, made: Any) -> None:
 
     assert table(found, "Impact", "count", "demo") == [
         [word.replace("_", " "), f"{3001 + 7 * place:,}", meaning]
-        for place, (word, meaning) in enumerate(words.ATTEMPTS.items())
+        for place, (word, meaning) in enumerate(ATTEMPT_MEANINGS.items())
     ]
     said = text(found, "Impact")
     assert "3,001 failed attempts by 3,008 families stand in the servers' logs." in said
@@ -403,7 +413,7 @@ def test_a_rehearsal_stands_beside_what_then_happened(tmp_path: Path, made: Any)
 
     assert rows == {
         "it will work": ["On a copy of 345,678 active threads the fix went in under writes.", "it worked"],
-        "server": ["PostgreSQL 16.9", words.server(EXAMPLE["server_version"])],
+        "server": ["PostgreSQL 16.9", format_server(EXAMPLE["server_version"])],
         "active threads": ["345,678", "1,408"],
         "the build": ["1.45 s a million active threads", f"{EXAMPLE['steps'][0]['seconds']:.3f} s"],
         "rollback": ["77 families hold more than one active thread.", "–"],
@@ -444,7 +454,7 @@ def test_a_rehearsal_of_a_run_that_left_the_guard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_what_clients_met_in_the_rehearsal_is_told(tmp_path: Path, made: Any) -> None:
     """What the copy's clients were answered once the fix was in, and what no guard answers, stands there, too."""
-    met = Clients(9876, {"chat": 12}, {"run": 345}, {"57P01": 67}, 0.0424)
+    met = ClientResults(9876, {"chat": 12}, {"run": 345}, {"57P01": 67}, 0.0424)
     record = SAID_YES.as_record() | {"clients": vars(met)}
     told = rehearsed_rows(made(run(tmp_path, rehearsal=record)))["clients"][0]
 

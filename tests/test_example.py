@@ -10,16 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 from conftest import add
 
-from incident_lib import environments, example, family, guards, pseudonyms
-from incident_lib.clients import Family
-from incident_lib.example import PLAN_FAMILY, as_record, choose
-from incident_lib.family import Thread
-from incident_lib.pseudonyms import PLAN_OWNER, PLAN_ROOT, PLAN_THREAD, Pseudonyms
+from incident_lib.analysis.example import PLAN_FAMILY, choose_example, example_record
+from incident_lib.analysis.families import Thread, explain_family
+from incident_lib.database.clients import Family
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT, PLAN_THREAD, PUBLISHED, Pseudonyms
 
 if TYPE_CHECKING:
     import psycopg
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 NAMES = Pseudonyms("a key")
 AT = datetime(2025, 9, 18, 14, 12, 33, tzinfo=UTC)
@@ -27,8 +28,8 @@ AT = datetime(2025, 9, 18, 14, 12, 33, tzinfo=UTC)
 
 def chosen(environment: Environment, *since: datetime) -> Family:
     """The family that is chosen in an environment."""
-    with environments.reading(environment) as connection:
-        return choose(connection, guards.read(connection), *since)
+    with reading(environment) as connection:
+        return choose_example(connection, read_catalog(connection), *since)
 
 
 def test_the_plans_family_is_chosen_where_it_is(incident: Environment) -> None:
@@ -84,8 +85,8 @@ def test_a_record_names_the_family_by_pseudonyms(environment: Environment, conne
     """What a record carries of the example holds no id, but the same names as elsewhere."""
     root, owner = UUID(int=2**100 + 1), UUID(int=2**100 + 2)
     row = add(connection, root, owner, created_at=AT, provider="manus")
-    with environments.reading(environment) as reading:
-        carried = as_record(Family(root, owner), "before", family.explain(reading, root, owner), NAMES)
+    with reading(environment) as snapshot:
+        carried = example_record(Family(root, owner), "before", explain_family(snapshot, root, owner), NAMES)
 
     assert carried == {
         "root": NAMES.name("root", root),
@@ -108,7 +109,7 @@ def test_a_record_names_the_family_by_pseudonyms(environment: Environment, conne
 def test_a_record_leaves_published_ids() -> None:
     """The fix plan's own ids, which are published, stay as they are."""
     threads = [Thread(PLAN_THREAD, None, "run", None, None, None, ())]
-    carried = as_record(PLAN_FAMILY, "after", threads, NAMES)
+    carried = example_record(PLAN_FAMILY, "after", threads, NAMES)
 
     assert (carried["root"], carried["owner"]) == (str(PLAN_ROOT), str(PLAN_OWNER))
     assert carried["after"][0] == {
@@ -124,7 +125,7 @@ def test_a_record_leaves_published_ids() -> None:
 
 def test_a_family_without_an_owner_can_be_carried() -> None:
     """A family of threads without an owner has no name for one."""
-    assert as_record(Family(PLAN_ROOT, None), "before", [], NAMES) == {
+    assert example_record(Family(PLAN_ROOT, None), "before", [], NAMES) == {
         "root": str(PLAN_ROOT),
         "owner": None,
         "before": [],
@@ -134,7 +135,7 @@ def test_a_family_without_an_owner_can_be_carried() -> None:
 def test_what_users_wrote_as_a_purpose_holds_no_id_in_a_record(incident: Environment) -> None:
     """An id that somebody wrote as a provider is named when it comes into a record."""
     thread = Thread(PLAN_THREAD, AT, str(UUID(int=5)), f"x {UUID(int=6)}", True, (), ())
-    scrubbed = NAMES.scrub(as_record(PLAN_FAMILY, "before", [thread], NAMES))["before"][0]
+    scrubbed = NAMES.scrub(example_record(PLAN_FAMILY, "before", [thread], NAMES))["before"][0]
 
     assert str(UUID(int=5)) not in json.dumps(scrubbed)
     assert str(UUID(int=6)) not in json.dumps(scrubbed)
@@ -143,4 +144,4 @@ def test_what_users_wrote_as_a_purpose_holds_no_id_in_a_record(incident: Environ
 
 def test_the_plans_family_is_published() -> None:
     """The family of the fix plan is made of ids that no pseudonym hides."""
-    assert {*example.PLAN_FAMILY} <= pseudonyms.PUBLISHED
+    assert {*PLAN_FAMILY} <= PUBLISHED

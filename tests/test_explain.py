@@ -11,18 +11,18 @@ from conftest import add
 from test_cli import shell, streams
 
 import incident_lib
-from incident_lib import environments
-from incident_lib import family as family_of
-from incident_lib.errors import UsageError
-from incident_lib.pseudonyms import PLAN_ROOT
+from incident_lib.analysis.families import explain_family
+from incident_lib.database.environments import reading
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PLAN_ROOT
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
 
-    from incident_lib.environments import Environment
-    from incident_lib.family import Thread
+    from incident_lib.analysis.families import Thread
+    from incident_lib.database.environments import Environment
 
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 DROP = "DROP INDEX public.idx_q_threads_family_unique"
@@ -44,8 +44,8 @@ def family() -> tuple[UUID, UUID]:
 
 def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Thread]:
     """The threads of a family, as `explain` tells them."""
-    with environments.reading(environment) as connection:
-        return family_of.explain(connection, *family)
+    with reading(environment) as connection:
+        return explain_family(connection, *family)
 
 
 @pytest.mark.parametrize("purpose", ["chat", "run", "eval"])

@@ -29,16 +29,20 @@ from hypothesis import given as for_any
 from hypothesis import strategies as st
 from logged import FILES, PREFIX, Logged, blocked, families, make_noise, try_chats
 
-from incident_lib import environments, failures, migrate, paths, probe
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, OUR_NAMES, RETIRED_NAME, Kind
+from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.clients import Family, NewThread, insert_thread
-from incident_lib.environments import Environment, reading
-from incident_lib.errors import IncidentError, UsageError
-from incident_lib.failures.rejections import NO_DETAIL, NO_STATE, NO_TIME, ODD_DETAIL, Rejection, judged
-from incident_lib.failures.seen import Seen
-from incident_lib.failures.tally import Ended, Failures
-from incident_lib.logs import Entry
+from incident_lib.database.clients import Family, NewThread, insert_thread
+from incident_lib.database.environments import Environment, connecting, reading
+from incident_lib.logs import failures
+from incident_lib.logs.entry import Entry
+from incident_lib.logs.failures import join_threads, read_rejections
+from incident_lib.logs.rejections import NO_DETAIL, NO_STATE, NO_TIME, ODD_DETAIL, Rejection, judge_entry
+from incident_lib.logs.seen import Seen
+from incident_lib.logs.tally import AttemptsAround, Rejections
+from incident_lib.migration.apply import apply
+from incident_lib.migration.probe import probe_semantics
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, INDEX_NAMES, RETIRED_NAME, IndexKind
+from incident_lib.model.errors import IncidentError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +51,7 @@ LOG = paths.DEMO_DATA / "server.log"
 FAMILY = Family(UUID(int=1), UUID(int=7))
 TIME = "2025-09-22 08:00:00.123 CEST"
 AT = datetime(2025, 9, 22, 6, 0, 0, 123000, tzinfo=UTC)
-MESSAGE = f'duplicate key value violates unique constraint "{GUARD_NAME}"'
+MESSAGE = f'duplicate key value violates unique constraint "{INDEX_NAME}"'
 DETAIL = f"Key (root_prompt_row_id, owner_id)=({FAMILY.root}, {FAMILY.owner}) already exists."
 
 
@@ -70,12 +74,12 @@ def counted() -> list[Attempt]:
         ]
 
 
-def by_family(found: Failures) -> dict[Family, int]:
+def by_family(found: Rejections) -> dict[Family, int]:
     """How many attempts each family made."""
     return {hit.family: hit.attempts for hit in found.hits()}
 
 
-def pairs(found: Failures) -> Counter[tuple[Family, datetime]]:
+def pairs(found: Rejections) -> Counter[tuple[Family, datetime]]:
     """The family and the time of each attempt."""
     return Counter((hit.family, at) for hit in found.hits() for at in hit.times)
 
@@ -85,7 +89,7 @@ def pairs(found: Failures) -> Counter[tuple[Family, datetime]]:
 
 def test_the_demo_is_what_its_clients_counted() -> None:
     """Every rejection in the demo's log is read, of its family, at its time; and no other error of it."""
-    found = failures.read([str(LOG)])
+    found = read_rejections([str(LOG)])
 
     assert pairs(found) == Counter((attempt.family, attempt.at) for attempt in counted())
     assert (found.failed_attempts, found.families, found.owners) == (1340, 447, 200)
@@ -97,7 +101,7 @@ def test_the_demo_is_what_its_clients_counted() -> None:
 
 def test_hits_begin_with_those_who_tried_most() -> None:
     """Families are told in the order of their attempts, the times of each in their order."""
-    hits = list(failures.read([str(LOG)]).hits())
+    hits = list(read_rejections([str(LOG)]).hits())
 
     assert [hit.attempts for hit in hits] == sorted((hit.attempts for hit in hits), reverse=True)
     assert all(list(hit.times) == sorted(hit.times) and len(hit.times) == hit.attempts for hit in hits)
@@ -127,10 +131,10 @@ def pieces(folder: Path, cuts: list[tuple[int, int]]) -> list[str]:
 def test_rotated_and_overlapping_files(tmp_path: Path, cuts: list[tuple[int, int]]) -> None:
     """An entry that several files have is counted once, whatever the order of the files."""
     files = pieces(tmp_path, cuts)
-    found = failures.read(files)
+    found = read_rejections(files)
 
-    assert pairs(found) == pairs(failures.read([str(LOG)]))
-    assert found.duplicates == sum(failures.read([name]).failed_attempts for name in files) - 1340
+    assert pairs(found) == pairs(read_rejections([str(LOG)]))
+    assert found.duplicates == sum(read_rejections([name]).failed_attempts for name in files) - 1340
 
 
 def test_files_that_were_put_together(tmp_path: Path) -> None:
@@ -139,13 +143,13 @@ def test_files_that_were_put_together(tmp_path: Path) -> None:
         b"".join(Path(name).read_bytes() for name in pieces(tmp_path, [(0, 900), (300, 1352)]))
     )
 
-    assert pairs(failures.read([str(tmp_path / "all.log")])) == pairs(failures.read([str(LOG)]))
+    assert pairs(read_rejections([str(tmp_path / "all.log")])) == pairs(read_rejections([str(LOG)]))
 
 
 def test_a_compressed_copy_is_a_copy(tmp_path: Path) -> None:
     """A file and its compressed copy hold the same entries."""
     (tmp_path / "server.log.gz").write_bytes(gzip.compress(LOG.read_bytes()))
-    found = failures.read([str(tmp_path / "server.log.gz"), str(LOG)])
+    found = read_rejections([str(tmp_path / "server.log.gz"), str(LOG)])
 
     assert (found.failed_attempts, found.duplicates) == (1340, 1340)
     assert found.bytes_read == LOG.stat().st_size + (tmp_path / "server.log.gz").stat().st_size
@@ -153,13 +157,13 @@ def test_a_compressed_copy_is_a_copy(tmp_path: Path) -> None:
 
 def rejection(**values: object) -> Rejection:
     """A rejection; as of one entry, unless told otherwise."""
-    told = {"time": TIME, "at": AT, "family": FAMILY, "guard": Kind.ORIGINAL, "purpose": None, "role": "app"}
+    told = {"time": TIME, "at": AT, "family": FAMILY, "guard": IndexKind.ORIGINAL, "purpose": None, "role": "app"}
     return Rejection(**told | {"process": "1", "ours": False, "missing": ()} | values)  # type: ignore[arg-type]
 
 
-def tallied(*files: list[Rejection]) -> Failures:
+def tallied(*files: list[Rejection]) -> Rejections:
     """The tally of some files' rejections."""
-    found = Failures()
+    found = Rejections()
     for number, file in enumerate(files):
         found.begin(f"{number}.log")
         for each in file:
@@ -212,7 +216,7 @@ def entry(**values: object) -> Entry:
 
 def test_a_rejection() -> None:
     """Who, when, by which guard: all from one entry."""
-    assert judged(entry()) == rejection()
+    assert judge_entry(entry()) == rejection()
 
 
 ROOT, OWNER = FAMILY
@@ -221,14 +225,19 @@ ROOT, OWNER = FAMILY
 @pytest.mark.parametrize(
     ("key", "family", "guard", "purpose"),
     [
-        (f"(root_prompt_row_id, owner_id)=({ROOT}, {OWNER})", FAMILY, Kind.ORIGINAL, None),
-        (f"(owner_id, root_prompt_row_id)=({OWNER}, {ROOT})", FAMILY, Kind.ORIGINAL, None),
-        (f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, chat)", FAMILY, Kind.FIXED, "chat"),
-        (f"(purpose, root_prompt_row_id, owner_id)=(run, {ROOT}, {OWNER})", FAMILY, Kind.FIXED, "run"),
-        (f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, )", FAMILY, Kind.FIXED, ""),
-        (f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, a, b) =(c\n)", FAMILY, Kind.FIXED, "a, b) =(c\n"),
-        (f'("root_prompt_row_id", "owner_id")=({ROOT}, {OWNER})', FAMILY, Kind.ORIGINAL, None),
-        (f"(root_prompt_row_id, owner_id)=({ROOT}, null)", Family(ROOT, None), Kind.ORIGINAL, None),
+        (f"(root_prompt_row_id, owner_id)=({ROOT}, {OWNER})", FAMILY, IndexKind.ORIGINAL, None),
+        (f"(owner_id, root_prompt_row_id)=({OWNER}, {ROOT})", FAMILY, IndexKind.ORIGINAL, None),
+        (f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, chat)", FAMILY, IndexKind.FIXED, "chat"),
+        (f"(purpose, root_prompt_row_id, owner_id)=(run, {ROOT}, {OWNER})", FAMILY, IndexKind.FIXED, "run"),
+        (f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, )", FAMILY, IndexKind.FIXED, ""),
+        (
+            f"(root_prompt_row_id, owner_id, purpose)=({ROOT}, {OWNER}, a, b) =(c\n)",
+            FAMILY,
+            IndexKind.FIXED,
+            "a, b) =(c\n",
+        ),
+        (f'("root_prompt_row_id", "owner_id")=({ROOT}, {OWNER})', FAMILY, IndexKind.ORIGINAL, None),
+        (f"(root_prompt_row_id, owner_id)=({ROOT}, null)", Family(ROOT, None), IndexKind.ORIGINAL, None),
         (f"(root_prompt_row_id, owner_id, provider)=({ROOT}, {OWNER}, openai)", FAMILY, None, None),
     ],
 )
@@ -239,29 +248,29 @@ ROOT, OWNER = FAMILY
         *("キー {} はすでに存在します。", "გასაღები უკვე არსებობს: {}.", "{} 키가 이미 있습니다.", 'Ключ "{}" уже'),
     ],
 )
-def test_a_key(key: str, family: Family, guard: Kind | None, purpose: str | None, words: str) -> None:
+def test_a_key(key: str, family: Family, guard: IndexKind | None, purpose: str | None, words: str) -> None:
     """A key of two columns or three, in any order, with NULL, quoted, in any language's sentence."""
-    said = judged(entry(detail=words.format(key)))
+    said = judge_entry(entry(detail=words.format(key)))
 
     assert said == rejection(family=family, guard=guard, purpose=purpose)
 
 
-@pytest.mark.parametrize("name", [*OUR_NAMES, f"{GUARD_NAME}_ccnew", f"{BUILD_NAME}_ccold1"])
+@pytest.mark.parametrize("name", [*INDEX_NAMES, f"{INDEX_NAME}_ccnew", f"{BUILD_NAME}_ccold1"])
 def test_names_of_the_guard(name: str) -> None:
     """The guard's own name, those of its build and of the retired one, and REINDEX's copies of these, are its names."""
-    assert judged(entry(message=MESSAGE.replace(GUARD_NAME, name))) == rejection()
+    assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
 
 
-@pytest.mark.parametrize("name", [f"{GUARD_NAME}_2", f"my_{GUARD_NAME}", "q_threads_pkey"])
+@pytest.mark.parametrize("name", [f"{INDEX_NAME}_2", f"my_{INDEX_NAME}", "q_threads_pkey"])
 def test_names_of_others(name: str) -> None:
     """Another index's rejection is not the guard's, even where its name begins as the guard's."""
-    assert judged(entry(message=MESSAGE.replace(GUARD_NAME, name))) is None
+    assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) is None
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"state": "42P07", "message": f'relation "{GUARD_NAME}" already exists'},
+        {"state": "42P07", "message": f'relation "{INDEX_NAME}" already exists'},
         {"state": "P0001"},
         {"message": f'could not create unique index "{BUILD_NAME}"', "detail": "Key is duplicated."},
         {"command": "CREATE INDEX"},  # a concurrent build speaks so of what its last scan finds
@@ -273,7 +282,7 @@ def test_names_of_others(name: str) -> None:
 )
 def test_what_is_no_attempt(other: dict[str, str | None]) -> None:
     """Another SQLSTATE, and a build that failed, in whatever language, is no attempt."""
-    assert judged(entry(**other)) is None
+    assert judge_entry(entry(**other)) is None
 
 
 @pytest.mark.parametrize(
@@ -287,7 +296,7 @@ def test_what_is_no_attempt(other: dict[str, str | None]) -> None:
 )
 def test_a_rejection_whose_family_is_not_known(lacking: dict[str, str | None], missing: tuple[str, ...]) -> None:
     """An attempt whose family cannot be told is one all the same, and it is told why."""
-    said = judged(entry(**lacking))
+    said = judge_entry(entry(**lacking))
 
     assert isinstance(said, Rejection)
     assert (said.at, said.family, said.missing) == (AT, None, missing)
@@ -295,8 +304,8 @@ def test_a_rejection_whose_family_is_not_known(lacking: dict[str, str | None], m
 
 def test_a_rejection_whose_time_is_not_known() -> None:
     """An attempt whose time cannot be told is one all the same; the server's zone tells it."""
-    said = judged(entry(time="2025-01-22 08:00:00 IST"))
-    helped = judged(entry(time="2025-01-22 08:00:00 IST"), "Asia/Kolkata")
+    said = judge_entry(entry(time="2025-01-22 08:00:00 IST"))
+    helped = judge_entry(entry(time="2025-01-22 08:00:00 IST"), "Asia/Kolkata")
 
     assert said == rejection(time="2025-01-22 08:00:00 IST", at=None, missing=(NO_TIME,))
     assert helped == rejection(time="2025-01-22 08:00:00 IST", at=datetime(2025, 1, 22, 2, 30, tzinfo=UTC))
@@ -304,12 +313,12 @@ def test_a_rejection_whose_time_is_not_known() -> None:
 
 def test_an_error_that_cannot_be_told() -> None:
     """Without SQLSTATE and key, words that are not known may be a rejection's: it is told that they are there."""
-    assert judged(entry(state=None, detail=None, message=f'jo: "{GUARD_NAME}"')) == NO_STATE
+    assert judge_entry(entry(state=None, detail=None, message=f'jo: "{INDEX_NAME}"')) == NO_STATE
 
 
 def test_our_own_probe_is_nobodys_attempt() -> None:
     """What our own sessions were refused is counted apart."""
-    said = judged(entry(application="incident_lib probe"))
+    said = judge_entry(entry(application="incident_lib probe"))
 
     assert said == rejection(ours=True)
     found = tallied([rejection(), rejection(ours=True, process="2")])
@@ -338,18 +347,18 @@ def test_attempts_that_the_migration_ended() -> None:
     """Attempts before and after the fix; what the fixed guard rejects is what it is for."""
     found = tallied(
         [rejection(at=AT + timedelta(hours=hour)) for hour in range(4)]
-        + [rejection(at=AT + timedelta(hours=9), guard=Kind.FIXED, purpose="chat")]
+        + [rejection(at=AT + timedelta(hours=9), guard=IndexKind.FIXED, purpose="chat")]
     )
 
-    assert found.ended(AT + timedelta(hours=3)) == Ended(4, 0, AT + timedelta(hours=3))
-    assert found.ended(AT + timedelta(hours=1)) == Ended(2, 2, AT + timedelta(hours=3))
-    assert Failures().ended(AT) == Ended(0, 0, None)
+    assert found.ended(AT + timedelta(hours=3)) == AttemptsAround(4, 0, AT + timedelta(hours=3))
+    assert found.ended(AT + timedelta(hours=1)) == AttemptsAround(2, 2, AT + timedelta(hours=3))
+    assert Rejections().ended(AT) == AttemptsAround(0, 0, None)
     assert found.by_guard == {"fixed": 1, "original": 4}
 
 
 def test_a_record_carries_no_id() -> None:
     """What a run record carries is counts, times and names of files."""
-    told = failures.read([str(LOG)]).as_record()
+    told = read_rejections([str(LOG)]).as_record()
     hours = told.pop("per_hour")
 
     assert told == {
@@ -381,7 +390,7 @@ def test_a_record_of_a_long_time_carries_days() -> None:
 
 def test_an_empty_tally() -> None:
     """Without an attempt there is no first and no last."""
-    found = Failures()
+    found = Rejections()
 
     assert (found.failed_attempts, found.families, found.owners, found.first, found.last) == (0, 0, 0, None, None)
     assert (found.per(3600), list(found.hits()), found.by_guard) == ([], [], {})
@@ -423,7 +432,7 @@ def plain() -> dict[Family, Plain]:
 def test_families_beside_their_threads(incident: Environment) -> None:
     """Of each family that tried: its threads, whether it is blocked now, when it got a chat, after how many tries."""
     with reading(incident) as connection:
-        joined = failures.join(connection, failures.read([str(LOG)]))
+        joined = join_threads(connection, read_rejections([str(LOG)]))
 
     assert {each.family: Plain(each.threads, each.blocked, each.chat_at, each.tries) for each in joined.families} == (
         plain()
@@ -433,7 +442,7 @@ def test_families_beside_their_threads(incident: Environment) -> None:
 def test_counts_beside_the_threads(incident: Environment) -> None:
     """Who tried and is blocked, who is not, who is blocked and never tried, and who got a chat in the end."""
     with reading(incident) as connection:
-        told = failures.join(connection, failures.read([str(LOG)])).as_record()
+        told = join_threads(connection, read_rejections([str(LOG)])).as_record()
     expected = plain().values()
     tries = Counter(each.tries for each in expected if each.tries is not None)
 
@@ -452,20 +461,20 @@ def test_counts_beside_the_threads(incident: Environment) -> None:
 
 def test_families_are_asked_about_in_batches(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many families are asked about at a time, the answers are theirs."""
-    found = failures.read([str(LOG)])
+    found = read_rejections([str(LOG)])
     with reading(incident) as connection:
-        at_once = failures.join(connection, found)
+        at_once = join_threads(connection, found)
         monkeypatch.setattr(failures, "BATCH", 7)
-        in_batches = failures.join(connection, found)
+        in_batches = join_threads(connection, found)
 
     assert in_batches == at_once
 
 
 def test_under_the_fixed_guard_nobody_is_blocked(incident: Environment) -> None:
     """Once the fix is in, whoever tried is not blocked."""
-    migrate.apply(incident, confirm="staging")
+    apply(incident, confirm="staging")
     with reading(incident) as connection:
-        told = failures.join(connection, failures.read([str(LOG)])).as_record()
+        told = join_threads(connection, read_rejections([str(LOG)])).as_record()
 
     assert (told["blocked"], told["hit_and_blocked"], told["hit_not_blocked"], told["blocked_never_hit"]) == (
         0,
@@ -480,7 +489,7 @@ def test_beside_a_guard_that_cannot_be_read(incident: Environment) -> None:
     with psycopg.connect(incident.address) as connection:
         connection.execute("CREATE UNIQUE INDEX odd ON public.q_threads (row_id, lower(provider)) WHERE is_active")
     with reading(incident) as connection:
-        joined = failures.join(connection, failures.read([str(LOG)]))
+        joined = join_threads(connection, read_rejections([str(LOG)]))
 
     assert (joined.blocked, joined.hit_and_blocked, joined.hit_not_blocked, joined.blocked_never_hit) == (None,) * 4
     assert {each.blocked for each in joined.families} == {None}
@@ -489,7 +498,7 @@ def test_beside_a_guard_that_cannot_be_read(incident: Environment) -> None:
 def test_families_of_another_database(environment: Environment) -> None:
     """Families that have no thread in the table are told."""
     with reading(environment) as connection:
-        told = failures.join(connection, failures.read([str(LOG)])).as_record()
+        told = join_threads(connection, read_rejections([str(LOG)])).as_record()
 
     assert (told["without_threads"], told["without_a_chat"], told["tries"]) == (447, 447, [])
 
@@ -580,7 +589,9 @@ def test_json() -> None:
 
     assert (code, err) == (0, f"{SENTENCE}\n")
     assert next(iter(told)) == "failed_attempts"
-    assert {key: told[key] for key in failures.read([str(LOG)]).as_record()} == failures.read([str(LOG)]).as_record()
+    assert {key: told[key] for key in read_rejections([str(LOG)]).as_record()} == read_rejections(
+        [str(LOG)]
+    ).as_record()
     assert (told["by_role"], told["by_purpose"], told["beside_the_threads"]) == ({"postgres": 1340}, {}, None)
     assert Counter({row["root_prompt_row_id"]: 1 for row in told["attempts"]}).total() <= len(told["attempts"]) == 447
     assert list(told["attempts"][0]) == ["root_prompt_row_id", "owner_id", "attempts", "first", "last"]
@@ -710,7 +721,7 @@ def test_real_logs_are_what_clients_counted(logged: Logged, tmp_path: Path) -> N
         try_chats(logged, told, blocked(logged, 12), times=5)
         make_noise(logged)
     for name in told.write(tmp_path).values():
-        found = failures.read([name])
+        found = read_rejections([name])
         assert by_family(found) == told.rejected
         assert (found.by_role, found.not_understood, found.duplicates) == ({"postgres": 240}, {}, 0)
         assert began <= min(each for hit in found.hits() for each in hit.times)
@@ -721,7 +732,7 @@ def test_formats_of_one_server_hold_the_same(logged: Logged, tmp_path: Path) -> 
     """What a server logged in several formats at once is counted once."""
     with logged.logging() as told:
         try_chats(logged, told, blocked(logged, 4), times=25)
-    found = failures.read(told.write(tmp_path).values())
+    found = read_rejections(told.write(tmp_path).values())
 
     assert by_family(found) == told.rejected
     assert found.duplicates == 2 * sum(told.rejected.values())
@@ -751,7 +762,7 @@ def test_real_prefixes(logged: Logged, tmp_path: Path, settings: dict[str, str],
     began = datetime.now(UTC) - timedelta(seconds=1)
     with logged.logging(**settings) as told:
         try_chats(logged, told, blocked(logged, 4), times=3)
-    read = {form: failures.read([name], **given) for form, name in told.write(tmp_path).items()}
+    read = {form: read_rejections([name], **given) for form, name in told.write(tmp_path).items()}
 
     assert {form: by_family(found) for form, found in read.items()} == dict.fromkeys(FILES, told.rejected)
     assert all(began <= found.first <= found.last <= datetime.now(UTC) for found in read.values())
@@ -763,7 +774,7 @@ def test_without_a_detail(logged: Logged, tmp_path: Path, prefix: str) -> None:
     """With log_error_verbosity = terse, stderr has no DETAIL: attempts count, their families are told as unknown."""
     with logged.logging(log_line_prefix=prefix, log_error_verbosity="terse") as told:
         try_chats(logged, told, blocked(logged, 4), times=3)
-    read = {form: failures.read([name]) for form, name in told.write(tmp_path).items()}
+    read = {form: read_rejections([name]) for form, name in told.write(tmp_path).items()}
 
     assert (read["stderr"].failed_attempts, read["stderr"].families) == (48, 0)
     assert read["stderr"].not_understood == {NO_DETAIL: 48}
@@ -785,7 +796,7 @@ def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
             with pytest.raises(psycopg.errors.UniqueViolation):
                 insert_thread(client, NewThread(*families(1)[0], purpose="chat"))
     for name in told.write(tmp_path).values():
-        found = failures.read([name])
+        found = read_rejections([name])
         assert (found.failed_attempts, found.by_role) == (3, {"authenticated": 3})
         assert found.not_understood == {NO_DETAIL: 3}
 
@@ -794,11 +805,11 @@ def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
 def swapped(logged: Logged) -> Iterator[Logged]:
     """The server, with the fixed guard, until the test ends."""
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
-    migrate.apply(environment, confirm="staging")
+    apply(environment, confirm="staging")
     yield logged
     with logged.connect() as connection:
         connection.execute("TRUNCATE public.q_threads")
-    migrate.apply(environment, confirm="staging", target=Kind.ORIGINAL)
+    apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
 
 
 def test_the_fixed_guard_tells_the_purpose(swapped: Logged, tmp_path: Path) -> None:
@@ -812,7 +823,7 @@ def test_the_fixed_guard_tells_the_purpose(swapped: Logged, tmp_path: Path) -> N
             except psycopg.errors.UniqueViolation:
                 told.rejected[families(1)[0]] += 1
     for name in told.write(tmp_path).values():
-        found = failures.read([name])
+        found = read_rejections([name])
         assert by_family(found) == told.rejected
         assert found.by_guard == {"fixed": 1 + 2 * len(purposes)}
         assert found.by_purpose == {purpose: 3 if purpose == "run" else 2 for purpose in purposes}
@@ -831,7 +842,7 @@ def test_an_owner_that_is_null(logged: Logged, tmp_path: Path) -> None:
     with logged.connect() as connection:
         connection.execute(f"DROP INDEX public.{BUILD_NAME}")
 
-    read = [failures.read([name]) for name in told.write(tmp_path).values()]
+    read = [read_rejections([name]) for name in told.write(tmp_path).values()]
     assert [(by_family(found), found.owners) for found in read] == [({ownerless: 1}, 0)] * 3
 
 
@@ -840,9 +851,9 @@ def test_our_own_probe(logged: Logged, tmp_path: Path) -> None:
     family = blocked(logged, 1)[0]
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
     prefix = "%m [%p] %q[user=%u,db=%d,app=%a] "
-    with logged.logging(log_line_prefix=prefix) as told, environments.connecting(environment, "probe") as connection:
-        probe.probe_semantics(connection, [family])
-    read = [failures.read([name], prefix=prefix) for name in told.write(tmp_path).values()]
+    with logged.logging(log_line_prefix=prefix) as told, connecting(environment, "probe") as connection:
+        probe_semantics(connection, [family])
+    read = [read_rejections([name], prefix=prefix) for name in told.write(tmp_path).values()]
 
     assert [(found.failed_attempts, found.ours) for found in read] == [(0, 3)] * 3
 
@@ -878,7 +889,7 @@ def test_real_languages(foreign: Logged, tmp_path: Path, locale: str, prefix: st
         make_noise(foreign)
         try_chats(foreign, told, blocked(foreign, 4), times=3)
         make_noise(foreign)
-    read = {form: failures.read([name]) for form, name in told.write(tmp_path).items()}
+    read = {form: read_rejections([name]) for form, name in told.write(tmp_path).items()}
 
     assert LOCALES[locale].encode() in told.logs["stderr"] or verbosity == "terse"
     assert [found.failed_attempts for found in read.values()] == [48, 48, 48]

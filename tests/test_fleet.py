@@ -27,10 +27,10 @@ import tcp
 from psycopg import sql
 from test_cli import INTERRUPTED, message, shell, streams
 
-from incident_lib import fleet, paths, record, runner
-from incident_lib.fleet import LocalProcesses
-from incident_lib.record import Record
-from incident_lib.runner import Job
+from incident_lib import paths
+from incident_lib.records.run_record import RunRecord, status_now
+from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
+from incident_lib.runs.runner import Job, RunResult, run_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,10 +252,10 @@ def with_cell(notebooks: Path, source: str, name: str = "01_investigate", place:
     nbformat.write(contents, notebooks / f"{name}.ipynb")
 
 
-def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[runner.Ended, dict[str, Any]]:
+def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[RunResult, dict[str, Any]]:
     """Run the notebooks on the demo in this process; how that ended, and the record."""
-    kept = Record.create("demo", started_by="incident run")
-    ended = runner.run(Job("demo", confirmed, "", kept.folder, timeout))
+    kept = RunRecord.create("demo", started_by="incident run")
+    ended = run_environment(Job("demo", confirmed, "", kept.folder, timeout))
     return ended, kept.read()
 
 
@@ -329,7 +329,7 @@ def test_an_environment_that_hangs_is_stopped(runs: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("INCIDENT_HANGS_URL", f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600")
         monkeypatch.setenv("INCIDENT_AWAY_URL", AWAY)
         before = set(psutil.Process().children(recursive=True))
-        ended = fleet.run(["hangs", "away"], timeout=5, executor=LocalProcesses(2))
+        ended = run_fleet(["hangs", "away"], timeout=5, executor=LocalProcesses(2))
     left = set(psutil.Process().children(recursive=True)) - before
 
     assert [(one.environment, one.status, one.error.what) for one in ended] == [
@@ -410,7 +410,7 @@ def test_a_run_that_was_killed_shows_as_killed(runs: Path) -> None:
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 
     assert contents["status"] == "running"
-    assert record.status(contents, at=later) == "killed"
+    assert status_now(contents, at=later) == "killed"
     assert alive == []
 
 
@@ -499,7 +499,7 @@ def test_resume_leaves_what_is_done(trio: Fleet) -> None:
 
 def kept_before(name: str, status: str) -> Path:
     """An earlier run of an environment that ended so; `killed` did not end."""
-    kept = Record.create(name, started_by="incident run")
+    kept = RunRecord.create(name, started_by="incident run")
     if status == "killed":
         contents = kept.read()
         contents["heartbeat_at"] = contents["started_at"] = "2025-01-01T00:00:00Z"
@@ -528,7 +528,7 @@ def test_what_resume_runs_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
         kept_before(name, status)
         monkeypatch.setenv(f"INCIDENT_{name.upper()}_URL", AWAY)
     confirmed = [name for (_, confirm), name in names.items() if confirm]
-    ended = fleet.run(list(names.values()), confirm=confirmed, resume=True, executor=LocalProcesses(2))
+    ended = run_fleet(list(names.values()), confirm=confirmed, resume=True, executor=LocalProcesses(2))
 
     assert dict(zip(BEFORE, [one.status for one in ended], strict=True)) == BEFORE
 
@@ -539,7 +539,7 @@ def test_resume_looks_at_the_latest_run(runs: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
     kept_before("staging", "succeeded")
     kept_before("staging", "failed")
-    (ended,) = fleet.run(["staging"], resume=True)
+    (ended,) = run_fleet(["staging"], resume=True)
 
     assert ended.status == "failed"
 
@@ -548,7 +548,7 @@ def test_nothing_left_to_resume(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Where all is done, `resume` begins nothing."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
     folder = kept_before("staging", "succeeded")
-    (ended,) = fleet.run(["staging"], resume=True)
+    (ended,) = run_fleet(["staging"], resume=True)
 
     assert (ended.status, ended.error, Path(ended.folder)) == ("succeeded before", None, folder.resolve())
     assert len(list((runs / "staging").iterdir())) == 1
@@ -558,8 +558,8 @@ def test_nothing_left_to_resume(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_progress_is_told(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The listener is told of each environment, and at the end that it is at its end."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
-    seen: list[fleet.Seen] = []
-    fleet.run(["demo", "staging"], executor=LocalProcesses(2), listener=seen.append)
+    seen: list[FleetProgress] = []
+    run_fleet(["demo", "staging"], executor=LocalProcesses(2), listener=seen.append)
 
     assert {one.environment for one in seen} == {"demo", "staging"}
     assert [one.share for one in seen if one.environment == "demo"][-1] == 1.0
@@ -745,7 +745,7 @@ def test_a_fleet_on_a_cluster(cluster: tuple[Any, dict[str, str]], runs: Path, m
     for variable, address in variables(cluster[1]).items():
         monkeypatch.setenv(variable, address)
     with Client(cluster[0]) as client:
-        ended = fleet.run(["far", "further"], confirm=["far"], executor=client.get_executor(pure=False))
+        ended = run_fleet(["far", "further"], confirm=["far"], executor=client.get_executor(pure=False))
 
     assert [(one.environment, one.status, one.error) for one in ended] == [
         ("far", "succeeded", None),

@@ -13,7 +13,7 @@ import pytest
 from reports import EXAMPLE, FORMS, GONE, NOTHING_SEEN, UNWRITTEN, Page, drawn, kept, page, read, squeezed
 
 from incident_lib import paths
-from incident_lib.errors import Failed, UsageError
+from incident_lib.model.errors import Failed, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,7 +161,7 @@ import sys
 from pathlib import Path
 from incident_lib import report
 from incident_lib.report import forms
-print(forms.html(report.read([Path(sys.argv[1])], Path(sys.argv[2]))), end="")
+print(forms.render_html(report.read([Path(sys.argv[1])], Path(sys.argv[2]))), end="")
 """
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from incident_lib import report
-from incident_lib.report import forms
+from incident_lib.report import render
+from incident_lib.report.postmortem import read_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 ENVIRONMENTS = ("dev", "prod", "staging", "test")  # succeeded, a dry run, failed before its first look, killed midway
@@ -17,8 +17,8 @@ QUERIES = "### The queries behind the figures"
 
 def made() -> str:
     """The Markdown up to the queries, which stand in files of their own."""
-    post = report.read([GOLDEN / environment for environment in ENVIRONMENTS], GOLDEN / "notes.md")
-    return forms.markdown(post, "pictures").partition(QUERIES)[0]
+    post = read_runs([GOLDEN / environment for environment in ENVIRONMENTS], GOLDEN / "notes.md")
+    return render.render_markdown(post, "pictures").partition(QUERIES)[0]
 
 
 def test_a_report_over_four_ends_is_as_it_was() -> None:

@@ -9,9 +9,9 @@ import pytest
 from conftest import add
 from psycopg import sql
 
-from incident_lib import guards
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, GuardState, Kind
-from incident_lib.errors import Failed
+from incident_lib.database.introspection import read_access, read_catalog
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed
 
 EVERY_VERSION = True
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
@@ -26,7 +26,7 @@ def made(connection, definition, name="made"):
 
 def read(connection, name):
     """The index of a name, as it is read; None where it is not among the table's."""
-    return next((index for index in guards.read(connection).indexes if index.name == name), None)
+    return next((index for index in read_catalog(connection).indexes if index.name == name), None)
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def acting_as(connection, role):
 
 def test_original(connection):
     """The incident's guard is read as the original guard."""
-    assert read(connection, GUARD_NAME).kind is Kind.ORIGINAL
+    assert read(connection, INDEX_NAME).kind is IndexKind.ORIGINAL
 
 
 def test_comment(connection):
     """The guard's comment is read."""
-    assert read(connection, GUARD_NAME).comment == "one active thread per prompt family and user"
+    assert read(connection, INDEX_NAME).comment == "one active thread per prompt family and user"
 
 
 def test_definition(connection):
     """The guard's definition is read as PostgreSQL prints it, with its schema."""
-    assert read(connection, GUARD_NAME).definition == (
+    assert read(connection, INDEX_NAME).definition == (
         "CREATE UNIQUE INDEX idx_q_threads_family_unique ON public.q_threads USING btree (root_prompt_row_id, owner_id)"
         " WHERE ((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
     )
@@ -68,13 +68,13 @@ def test_definition(connection):
 
 def test_flags(connection):
     """A guard that was built to the end is valid, ready and live."""
-    index = read(connection, GUARD_NAME)
+    index = read(connection, INDEX_NAME)
     assert (index.valid, index.ready, index.live) == (True, True, True)
 
 
 def test_nobody_builds(connection):
     """A guard that was built to the end has no builder."""
-    assert read(connection, GUARD_NAME).builder is None
+    assert read(connection, INDEX_NAME).builder is None
 
 
 def test_columns(connection):
@@ -84,32 +84,32 @@ def test_columns(connection):
 
 def test_included_columns_are_no_key(connection):
     """Columns that an index only includes are not part of its key."""
-    assert made(connection, f"({FAMILY}) INCLUDE (purpose) {ACTIVE}").kind is Kind.ORIGINAL
+    assert made(connection, f"({FAMILY}) INCLUDE (purpose) {ACTIVE}").kind is IndexKind.ORIGINAL
 
 
 @pytest.mark.parametrize(
     ("definition", "expected"),
     [
-        (f"({FAMILY}, purpose) {ACTIVE}", Kind.FIXED),
-        (f"(purpose, owner_id, root_prompt_row_id) {ACTIVE}", Kind.FIXED),
-        (f"(owner_id, root_prompt_row_id) {ACTIVE}", Kind.ORIGINAL),
-        (f"({FAMILY}) WHERE is_active AND root_prompt_row_id IS NOT NULL", Kind.ORIGINAL),
-        (f"({FAMILY}) WHERE root_prompt_row_id IS NOT NULL AND is_active IS TRUE", Kind.ORIGINAL),
-        (f"({FAMILY}) WHERE ((root_prompt_row_id IS NOT NULL) AND ((is_active = true)))", Kind.ORIGINAL),
-        (f"({FAMILY} DESC) {ACTIVE}", Kind.ORIGINAL),
-        ("(openai_conversation_id)", Kind.HARMLESS),
-        (f"({FAMILY}, external_session_id) {ACTIVE}", Kind.HARMLESS),
-        (f"({FAMILY}, provider, purpose) {ACTIVE}", Kind.HARMLESS),
-        ("(root_prompt_row_id) WHERE is_active", Kind.UNREADABLE),
-        (f"({FAMILY})", Kind.UNREADABLE),
-        (f"({FAMILY}) WHERE is_active", Kind.UNREADABLE),
-        (f"({FAMILY}) WHERE is_active OR root_prompt_row_id IS NOT NULL", Kind.UNREADABLE),
-        (f"({FAMILY}) WHERE NOT is_active AND root_prompt_row_id IS NOT NULL", Kind.UNREADABLE),
-        (f"({FAMILY}) {ACTIVE} AND purpose = 'run'", Kind.UNREADABLE),
-        (f"({FAMILY}, provider) {ACTIVE}", Kind.UNREADABLE),
-        (f"({FAMILY}) NULLS NOT DISTINCT {ACTIVE}", Kind.UNREADABLE),
-        (f"({FAMILY}, lower(purpose)) {ACTIVE}", Kind.UNREADABLE),
-        ("((root_prompt_row_id::text || owner_id::text)) WHERE is_active", Kind.UNREADABLE),
+        (f"({FAMILY}, purpose) {ACTIVE}", IndexKind.FIXED),
+        (f"(purpose, owner_id, root_prompt_row_id) {ACTIVE}", IndexKind.FIXED),
+        (f"(owner_id, root_prompt_row_id) {ACTIVE}", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE is_active AND root_prompt_row_id IS NOT NULL", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE root_prompt_row_id IS NOT NULL AND is_active IS TRUE", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE ((root_prompt_row_id IS NOT NULL) AND ((is_active = true)))", IndexKind.ORIGINAL),
+        (f"({FAMILY} DESC) {ACTIVE}", IndexKind.ORIGINAL),
+        ("(openai_conversation_id)", IndexKind.HARMLESS),
+        (f"({FAMILY}, external_session_id) {ACTIVE}", IndexKind.HARMLESS),
+        (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.HARMLESS),
+        ("(root_prompt_row_id) WHERE is_active", IndexKind.UNREADABLE),
+        (f"({FAMILY})", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active OR root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE NOT is_active AND root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND purpose = 'run'", IndexKind.UNREADABLE),
+        (f"({FAMILY}, provider) {ACTIVE}", IndexKind.UNREADABLE),
+        (f"({FAMILY}) NULLS NOT DISTINCT {ACTIVE}", IndexKind.UNREADABLE),
+        (f"({FAMILY}, lower(purpose)) {ACTIVE}", IndexKind.UNREADABLE),
+        ("((root_prompt_row_id::text || owner_id::text)) WHERE is_active", IndexKind.UNREADABLE),
     ],
 )
 def test_kind(connection, definition, expected):
@@ -125,13 +125,13 @@ def test_expression_has_no_column(connection):
 def test_unreadable_state(connection):
     """An unreadable unique index beside the original guard makes the guard state unknown."""
     made(connection, "(root_prompt_row_id) WHERE is_active")
-    assert guards.read(connection).state is GuardState.UNKNOWN
+    assert read_catalog(connection).state is IndexState.UNKNOWN
 
 
 def test_unique_constraint(connection):
     """A unique constraint is read as the index behind it."""
     connection.execute("ALTER TABLE public.q_threads ADD CONSTRAINT one_each UNIQUE (root_prompt_row_id, owner_id)")
-    assert read(connection, "one_each").kind is Kind.UNREADABLE
+    assert read(connection, "one_each").kind is IndexKind.UNREADABLE
 
 
 def test_exclusion_constraint(connection):
@@ -139,7 +139,7 @@ def test_exclusion_constraint(connection):
     connection.execute(
         "ALTER TABLE public.q_threads ADD CONSTRAINT apart EXCLUDE USING hash (root_prompt_row_id WITH =)"
     )
-    assert read(connection, "apart").kind is Kind.UNREADABLE
+    assert read(connection, "apart").kind is IndexKind.UNREADABLE
 
 
 def test_exclusion_of_the_fixed_key(connection):
@@ -149,12 +149,12 @@ def test_exclusion_of_the_fixed_key(connection):
         " (root_prompt_row_id WITH =, owner_id WITH =, purpose WITH =)"
         " WHERE (is_active = true AND root_prompt_row_id IS NOT NULL)"
     )
-    assert read(connection, "apart").kind is Kind.UNREADABLE
+    assert read(connection, "apart").kind is IndexKind.UNREADABLE
 
 
 def test_plain_indexes_are_not_read(connection):
     """Of the table's indexes only those that can reject a row are read."""
-    assert [index.name for index in guards.read(connection).indexes] == [GUARD_NAME, "q_threads_pkey"]
+    assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME, "q_threads_pkey"]
 
 
 def test_another_schema(connection):
@@ -162,15 +162,15 @@ def test_another_schema(connection):
     connection.execute("DROP INDEX public.idx_q_threads_family_unique")
     connection.execute("CREATE SCHEMA other")
     connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
-    connection.execute(f"CREATE UNIQUE INDEX {GUARD_NAME} ON other.q_threads ({FAMILY}) {ACTIVE}")
-    assert guards.read(connection).state is GuardState.MISSING
+    connection.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON other.q_threads ({FAMILY}) {ACTIVE}")
+    assert read_catalog(connection).state is IndexState.MISSING
 
 
 def test_another_schema_takes_no_name(connection):
     """Our name in another schema is not taken in ours."""
     connection.execute("CREATE SCHEMA other")
     connection.execute(f"CREATE TABLE other.{BUILD_NAME} ()")
-    assert guards.read(connection).taken == {}
+    assert read_catalog(connection).taken == {}
 
 
 def test_search_path_does_not_matter(connection):
@@ -178,27 +178,27 @@ def test_search_path_does_not_matter(connection):
     connection.execute("CREATE SCHEMA other")
     connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
     connection.execute("SET search_path = other, pg_catalog")
-    assert guards.read(connection).state is GuardState.ORIGINAL
+    assert read_catalog(connection).state is IndexState.ORIGINAL
 
 
 def test_name_taken_on_another_table(connection):
     """An index of our name on another table is reported with its definition."""
     connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_prompts (row_id)")
     expected = f"CREATE INDEX {BUILD_NAME} ON public.q_prompts USING btree (row_id)"
-    assert guards.read(connection).taken == {BUILD_NAME: expected}
+    assert read_catalog(connection).taken == {BUILD_NAME: expected}
 
 
 def test_name_taken_by_a_table(connection):
     """A table of our name is reported as a relation of its kind."""
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
-    assert guards.read(connection).taken == {BUILD_NAME: "a relation of kind r"}
+    assert read_catalog(connection).taken == {BUILD_NAME: "a relation of kind r"}
 
 
 def test_name_taken_by_a_plain_index(connection):
     """An index of our name on the table that is not unique is reported, for it is no guard."""
     connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_threads (name)")
     expected = f"CREATE INDEX {BUILD_NAME} ON public.q_threads USING btree (name)"
-    assert guards.read(connection).taken == {BUILD_NAME: expected}
+    assert read_catalog(connection).taken == {BUILD_NAME: expected}
 
 
 def test_failed_build(connection):
@@ -226,7 +226,7 @@ def test_missing_table(connection):
     """A database without the table is told in one message."""
     connection.execute("DROP TABLE public.q_threads")
     with pytest.raises(Failed) as error:
-        guards.rights(connection)
+        read_access(connection)
     assert str(error.value) == (
         "There is no table public.q_threads in this database.\n"
         "  why:  The catalog does not list it.\n"
@@ -237,14 +237,14 @@ def test_missing_table(connection):
 def test_missing_table_has_no_guards(connection):
     """A database without the table has no guard."""
     connection.execute("DROP TABLE public.q_threads")
-    assert guards.read(connection).indexes == ()
+    assert read_catalog(connection).indexes == ()
 
 
 def test_missing_columns(connection):
     """Every column that the table lacks is named in one message."""
     connection.execute("ALTER TABLE public.q_threads DROP COLUMN provider CASCADE, DROP COLUMN created_at")
     with pytest.raises(Failed) as error:
-        guards.rights(connection)
+        read_access(connection)
     assert str(error.value) == (
         "public.q_threads lacks provider, created_at.\n"
         "  why:  The incident is about a table that has these columns.\n"
@@ -255,7 +255,7 @@ def test_missing_columns(connection):
 def test_no_select_right(connection, nobody):
     """A role that may not read the table is told what to ask for."""
     with acting_as(connection, nobody), pytest.raises(Failed) as error:
-        guards.rights(connection)
+        read_access(connection)
     assert str(error.value) == (
         "This role may not read public.q_threads.\n"
         "  why:  It has no SELECT right on it.\n"
@@ -265,7 +265,7 @@ def test_no_select_right(connection, nobody):
 
 def test_rights_of_the_owner(connection):
     """The table's owner owns it, may write, and sees every row."""
-    rights = guards.rights(connection)
+    rights = read_access(connection)
     assert (rights.owned, rights.writable, rights.hides_rows) == (True, True, False)
 
 
@@ -273,7 +273,7 @@ def test_rights_of_a_reader(connection, nobody):
     """A role that may only read neither owns nor writes, and the table's policies hide rows from it."""
     connection.execute(sql.SQL("GRANT SELECT ON public.q_threads TO {}").format(nobody))
     with acting_as(connection, nobody):
-        rights = guards.rights(connection)
+        rights = read_access(connection)
     assert (rights.owned, rights.writable, rights.hides_rows) == (False, False, True)
 
 
@@ -282,13 +282,13 @@ def test_half_a_right_to_write(connection, nobody, right):
     """A role that may only insert, or only update, may not write as a chat client does."""
     connection.execute(sql.SQL(f"GRANT SELECT, {right} ON public.q_threads TO {{}}").format(nobody))
     with acting_as(connection, nobody):
-        rights = guards.rights(connection)
+        rights = read_access(connection)
     assert not rights.writable
 
 
 def test_the_server(connection):
     """The test's server is a primary of the version that it says, and its table is a plain one."""
-    rights = guards.rights(connection)
+    rights = read_access(connection)
     expected = (connection.info.server_version, False, False)
     assert (rights.server_version, rights.standby, rights.partitioned) == expected
 
@@ -297,4 +297,4 @@ def test_partitioned(connection):
     """A partitioned table is told apart from a plain one."""
     connection.execute("ALTER TABLE public.q_threads RENAME TO q_threads_old")
     connection.execute("CREATE TABLE public.q_threads (LIKE public.q_threads_old) PARTITION BY HASH (row_id)")
-    assert guards.rights(connection).partitioned
+    assert read_access(connection).partitioned

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.report import history
-from incident_lib.report.history import Line, over_time
-from incident_lib.report.timescale import KEPT, TimeScale
+from incident_lib.report import history_chart
+from incident_lib.report.history_chart import Line, over_time
+from incident_lib.report.time_scale import KEPT, TimeScale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +167,7 @@ def test_the_axis_begins_at_zero() -> None:
 
 def test_lines_are_told_apart_without_colour() -> None:
     """No two of the lines that are drawn together have the same dashes."""
-    assert len({dashes for _, dashes in history.STYLES}) == len(history.STYLES) == history.MOST_LINES
+    assert len({dashes for _, dashes in history_chart.STYLES}) == len(history_chart.STYLES) == history_chart.MOST_LINES
 
 
 def test_the_same_chart_is_the_same_svg() -> None:

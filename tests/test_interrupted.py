@@ -11,11 +11,13 @@ import pytest
 from migrator import Migrator
 from proxy import Proxy
 
-from incident_lib import guards, migrate, queries
-from incident_lib.catalog import GUARD_NAME, Kind
-from incident_lib.errors import Failed, Refused
-from incident_lib.lock import LOCK_KEY
-from incident_lib.plan import plan
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.lock import LOCK_KEY
+from incident_lib.migration.plan import plan_change
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.errors import Failed, Refused
 
 EVERY_VERSION = True
 pytestmark = pytest.mark.slow
@@ -28,7 +30,7 @@ def holding_up(environment, step):
     statement = {
         "build": "UPDATE public.q_threads SET message_count = 1"
         " WHERE row_id = (SELECT row_id FROM public.q_threads LIMIT 1)",
-        "swap": f"COMMENT ON INDEX public.{GUARD_NAME} IS 'never committed'",
+        "swap": f"COMMENT ON INDEX public.{INDEX_NAME} IS 'never committed'",
         "drop": "SELECT count(*) FROM public.q_threads",
     }[step]
     with psycopg.connect(environment.address, application_name=f"holds up {step}") as connection:
@@ -40,17 +42,17 @@ def holding_up(environment, step):
 def held_locks(environment):
     """How many sessions hold the lock of migrations."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        return len(queries.rows(connection, "operators", {"key": LOCK_KEY}))
+        return len(fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}))
 
 
 def catalog_of(environment):
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        return guards.read(connection)
+        return read_catalog(connection)
 
 
 def checksum(environment):
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        return queries.row(connection, "checksum")
+        return fetch_one(connection, "analysis/checksum")
 
 
 def wait_until_waiting(environment):
@@ -85,9 +87,11 @@ def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step)
     code, _ = interrupt(incident, how, step)
     assert code != 0
     assert any(index.in_force for index in catalog_of(incident).guards)
-    migrate.apply(incident, confirm="staging")
+    apply(incident, confirm="staging")
     after = catalog_of(incident)
-    assert [(i.name, i.kind, i.usable, i.comment) for i in after.guards] == [(GUARD_NAME, Kind.FIXED, True, COMMENT)]
+    assert [(i.name, i.kind, i.usable, i.comment) for i in after.guards] == [
+        (INDEX_NAME, IndexKind.FIXED, True, COMMENT)
+    ]
     assert (held_locks(incident), checksum(incident)) == (0, before)
 
 
@@ -101,8 +105,8 @@ def test_one_more_run_finishes_a_migration_whose_connection_was_cut(incident, st
         proxy.cut()
         code, message = child.finish()
     assert (code, "The connection was lost." in message) == (3, True)
-    migrate.apply(incident, confirm="staging")
-    assert plan(catalog_of(incident)).steps == ()
+    apply(incident, confirm="staging")
+    assert plan_change(catalog_of(incident)).steps == ()
 
 
 def test_a_client_that_was_killed_leaves_a_server_that_goes_on(incident):
@@ -115,7 +119,7 @@ def test_a_client_that_was_killed_leaves_a_server_that_goes_on(incident):
         child.finish()
         assert held_locks(incident) == 1
         with pytest.raises(Refused) as refused:
-            migrate.apply(incident, confirm="staging", wait=False)
+            apply(incident, confirm="staging", wait=False)
     assert refused.value.what == "Somebody is at it already."
     assert "(incident_lib migrate, active, open " in refused.value.why
 
@@ -131,22 +135,22 @@ def test_a_second_run_watches_the_first_and_then_goes_on(incident):
         time.sleep(0.6)
     assert first.finish()[0] == 0
     assert second.finish()[0] == 0
-    migrate.apply(incident, confirm="staging", listener=told.append)
-    assert (told, plan(catalog_of(incident)).steps) == ([], ())
+    apply(incident, confirm="staging", listener=told.append)
+    assert (told, plan_change(catalog_of(incident)).steps) == ([], ())
 
 
 def test_a_build_by_psql_is_waited_for(incident):
     """A build under our name that somebody else's session runs is waited for, and then used."""
-    statement = plan(catalog_of(incident)).steps[0].sql[0]
+    statement = plan_change(catalog_of(incident)).steps[0].sql[0]
     with psycopg.connect(incident.address, autocommit=True, application_name="psql") as other:
         building = threading.Thread(target=other.execute, args=[statement])
         with holding_up(incident, "build"):
             building.start()
             time.sleep(0.5)
-            assert [step.name for step in plan(catalog_of(incident)).steps] == ["wait", "swap", "drop"]
+            assert [step.name for step in plan_change(catalog_of(incident)).steps] == ["wait", "swap", "drop"]
             with pytest.raises(Refused) as refused:
-                migrate.apply(incident, confirm="staging", wait=False)
-        done = migrate.apply(incident, confirm="staging")
+                apply(incident, confirm="staging", wait=False)
+        done = apply(incident, confirm="staging")
         building.join()
     assert "still building idx_q_threads_family_unique_build" in refused.value.why
     assert [step.name for step in done.steps][-2:] == ["swap", "drop"]
@@ -162,15 +166,15 @@ def test_a_build_by_psql_is_waited_for(incident):
 def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, left):
     """When the budget runs out, the message names the blocker, and what its transaction keeps us from cleaning up."""
     with holding_up(incident, step), pytest.raises(Failed) as failed:
-        migrate.apply(incident, confirm="staging", budget=1.0)
+        apply(incident, confirm="staging", budget=1.0)
     assert failed.value.what == f"The step `{step}` took too long, and was given up."
     assert f"(holds up {step}, idle in transaction, open " in failed.value.why
     assert failed.value.next == (
         "Ask them to end their transactions, or allow more --budget."
         f" Run the same command again: it goes on from the catalog. The index {left}"
     )
-    migrate.apply(incident, confirm="staging")
-    assert plan(catalog_of(incident)).steps == ()
+    apply(incident, confirm="staging")
+    assert plan_change(catalog_of(incident)).steps == ()
 
 
 def test_a_swap_that_cannot_have_its_lock_tries_again(incident):
@@ -191,8 +195,8 @@ def test_the_incident_ends_when_the_retired_guard_stops_rejecting(incident):
             wait_until_waiting(incident)
             (released,) = clock.execute("SELECT clock_timestamp()").fetchone()
         assert child.finish()[0] == 0
-        migrate.apply(incident, confirm="staging", target=Kind.ORIGINAL)
-        done = migrate.apply(incident, confirm="staging")
+        apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
+        done = apply(incident, confirm="staging")
         (after,) = clock.execute("SELECT clock_timestamp()").fetchone()
     assert released < done.ended_at < after
 

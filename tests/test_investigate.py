@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from incident_lib import guards, paths, queries
-from incident_lib.catalog import GUARD_NAME, GuardState, Kind
-from incident_lib.environments import reading
-from incident_lib.errors import Failed
-from incident_lib.investigate import blocked, count, investigate, write_blocked
-from incident_lib.model import BlockedFamily, Counts, PerPurpose
+from incident_lib import paths
+from incident_lib.analysis.investigate import count_threads, investigate, list_blocked, write_blocked
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import query_text
+from incident_lib.model.catalog import INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed
+from incident_lib.model.model import BlockedFamily, Counts, PerPurpose
 
 ROOTS = [UUID(int=number) for number in (1, 2, 2**127)]
 OWNERS = [UUID(int=number) for number in (7, 8, 2**127 + 7)]
@@ -29,11 +31,11 @@ ORIGINAL = f"CREATE UNIQUE INDEX original ON public.q_threads (root_prompt_row_i
 FIXED = f"CREATE UNIQUE INDEX fixed ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
 UNREADABLE = "CREATE UNIQUE INDEX odd ON public.q_threads (root_prompt_row_id, owner_id, provider) WHERE is_active"
 GUARDS = {
-    GuardState.ORIGINAL: [ORIGINAL],
-    GuardState.FIXED: [FIXED],
-    GuardState.OVERLAPPING: [ORIGINAL, FIXED],
-    GuardState.MISSING: [],
-    GuardState.UNKNOWN: [ORIGINAL, UNREADABLE],
+    IndexState.ORIGINAL: [ORIGINAL],
+    IndexState.FIXED: [FIXED],
+    IndexState.OVERLAPPING: [ORIGINAL, FIXED],
+    IndexState.MISSING: [],
+    IndexState.UNKNOWN: [ORIGINAL, UNREADABLE],
 }
 STILL_ENFORCING = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.original'::regclass"
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\x01")
@@ -70,7 +72,7 @@ def threads(providers=(None, "openai", "manus", ""), purposes=("chat", "chat", "
 
 def guarded(connection, statements):
     """Put these guards in the place of the incident's."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for statement in statements:
         connection.execute(statement)
     for root in ROOTS:
@@ -205,17 +207,17 @@ any_example = settings(max_examples=150, suppress_health_check=[HealthCheck.func
 def test_guards_of_the_tests(connection, state):
     """The guards that these tests make are read as the state that they stand for."""
     guarded(connection, GUARDS[state])
-    assert guards.read(connection).state is state
+    assert read_catalog(connection).state is state
 
 
 @pytest.mark.parametrize(
     ("state", "blocks"),
     [
-        (GuardState.ORIGINAL, True),
-        (GuardState.FIXED, False),
-        (GuardState.OVERLAPPING, True),
-        (GuardState.MISSING, False),
-        (GuardState.UNKNOWN, None),
+        (IndexState.ORIGINAL, True),
+        (IndexState.FIXED, False),
+        (IndexState.OVERLAPPING, True),
+        (IndexState.MISSING, False),
+        (IndexState.UNKNOWN, None),
     ],
 )
 def test_counts(connection, state, blocks):
@@ -240,7 +242,7 @@ def test_counts_beside_an_enforcing_leftover(connection):
 
 @pytest.mark.parametrize(
     ("kind", "columns"),
-    [(Kind.ORIGINAL, ("root", "owner")), (Kind.FIXED, ("root", "owner", "purpose"))],
+    [(IndexKind.ORIGINAL, ("root", "owner")), (IndexKind.FIXED, ("root", "owner", "purpose"))],
 )
 def test_duplicate_keys(connection, kind, columns):
     """The duplicate keys of a guard are the keys of it that more than one active thread holds."""
@@ -263,7 +265,7 @@ def test_two_duplicate_keys_in_one_family(connection):
         connection,
         [Thread(UUID(int=n), ROOTS[0], OWNERS[0], None, purpose, True, None) for n, purpose in enumerate(purposes)],
     )
-    assert investigate(connection).counts.duplicate_keys[Kind.FIXED] == 2
+    assert investigate(connection).counts.duplicate_keys[IndexKind.FIXED] == 2
 
 
 def test_active_by_purpose_is_sorted(connection):
@@ -276,7 +278,7 @@ def test_active_by_purpose_is_sorted(connection):
 def test_counts_of_nothing(connection):
     """A table without a thread has counts, and all are zero."""
     nobody = PerPurpose(0, 0)
-    none = {Kind.ORIGINAL: 0, Kind.FIXED: 0}
+    none = {IndexKind.ORIGINAL: 0, IndexKind.FIXED: 0}
     assert investigate(connection).counts == Counts(0, 0, {}, 0, nobody, 0, nobody, 0, 0, 0, none)
 
 
@@ -287,17 +289,17 @@ def test_counts_as_a_record(connection):
     assert Counts.from_dict(counts.as_dict()) == counts
 
 
-@pytest.mark.parametrize("state", [GuardState.ORIGINAL, GuardState.OVERLAPPING])
+@pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
 def test_blocked(connection, state):
     """Where the original guard is in force, the list is what the words say, in the promised order."""
     guarded(connection, GUARDS[state])
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
 
     @any_example
     @given(threads(), st.sampled_from([None, START, START + timedelta(days=2)]), st.sampled_from([None, 0, 1, 3]))
     def holds(wanted, purpose_since, limit):
         found = admitted(connection, wanted)
-        seen = blocked(connection, catalog, purpose_since=purpose_since, limit=limit)
+        seen = list_blocked(connection, catalog, purpose_since=purpose_since, limit=limit)
         assert seen == listed(found, purpose_since, limit)
 
     holds()
@@ -305,14 +307,14 @@ def test_blocked(connection, state):
 
 def test_blocked_by_several(connection):
     """Where several threads block, it is the one that has stood there longest, one of unknown age before all."""
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
     guarded(connection, [])
 
     @any_example
     @given(threads(), st.sampled_from([None, START + timedelta(days=2)]))
     def holds(wanted, purpose_since):
         found = admitted(connection, wanted)
-        assert blocked(connection, catalog, purpose_since=purpose_since) == listed(found, purpose_since, None)
+        assert list_blocked(connection, catalog, purpose_since=purpose_since) == listed(found, purpose_since, None)
 
     holds()
 
@@ -322,7 +324,7 @@ def test_blocked_since_an_odd_moment(connection, created_at):
     """A moment that PostgreSQL allows and Python does not know is an unknown one."""
     add(connection, ROOTS[0], OWNERS[0])
     connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
-    (entry,) = blocked(connection, guards.read(connection), purpose_since=START)
+    (entry,) = list_blocked(connection, read_catalog(connection), purpose_since=START)
     assert entry.since is None
 
 
@@ -332,37 +334,37 @@ def test_blocked_since_where_dates_are_spelled_otherwise(environment, connection
     connection.execute(sql.SQL("ALTER DATABASE {} SET datestyle = 'German'").format(name))
     add(connection, ROOTS[0], OWNERS[0], created_at=START)
     with reading(environment) as looking:
-        (entry,) = blocked(looking, guards.read(looking), purpose_since=START)
+        (entry,) = list_blocked(looking, read_catalog(looking), purpose_since=START)
     assert entry.since == START
 
 
 def test_blocked_of_odd_texts(connection):
     """Purposes and providers that a spreadsheet takes for formulas are defused in the list."""
     guarded(connection, [ORIGINAL])
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
     odd = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\x01", "'=1", " =1", "chat", "a=b", "\\1")
 
     @any_example
     @given(threads(providers=(None, *odd), purposes=odd))
     def holds(wanted):
         found = admitted(connection, wanted)
-        assert blocked(connection, catalog) == listed(found, None, None)
+        assert list_blocked(connection, catalog) == listed(found, None, None)
 
     holds()
 
 
-@pytest.mark.parametrize("state", [GuardState.FIXED, GuardState.MISSING, GuardState.UNKNOWN])
+@pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING, IndexState.UNKNOWN])
 def test_nothing_is_listed(connection, state):
     """Where no guard blocks, or none can be read, no family is listed."""
     guarded(connection, GUARDS[state])
     add(connection, ROOTS[0], OWNERS[0])
-    assert blocked(connection, guards.read(connection)) == []
+    assert list_blocked(connection, read_catalog(connection)) == []
 
 
 def test_blocked_is_what_postgresql_rejects(connection):
     """A family is counted as blocked for chat just where PostgreSQL rejects a chat that is inserted."""
     guarded(connection, [ORIGINAL])
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
 
     def rejects(root, owner):
         with connection.transaction(force_rollback=True):
@@ -382,7 +384,7 @@ def test_blocked_is_what_postgresql_rejects(connection):
     def holds(wanted):
         admitted(connection, wanted)
         rejected = sum(rejects(root, owner) for root in ROOTS for owner in OWNERS)
-        assert count(connection, catalog).blocked.chat == rejected
+        assert count_threads(connection, catalog).blocked.chat == rejected
 
     holds()
 
@@ -390,7 +392,7 @@ def test_blocked_is_what_postgresql_rejects(connection):
 def test_written_rows(connection, tmp_path):
     """The file holds the very rows of the list, as CSV, under their columns' names."""
     guarded(connection, [ORIGINAL])
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
     for number, root in enumerate(ROOTS):
         add(connection, root, OWNERS[0], purpose=["run", "chat", 'odd, "one"\n'][number], created_at=START)
     write_blocked(connection, catalog, tmp_path / "blocked.csv", START)
@@ -398,7 +400,7 @@ def test_written_rows(connection, tmp_path):
         rows = [BlockedFamily(**row) for row in csv.DictReader(file)]
     expected = [
         BlockedFamily(*("" if value is None else str(value) for value in vars(entry).values()))
-        for entry in blocked(connection, catalog, purpose_since=START)
+        for entry in list_blocked(connection, catalog, purpose_since=START)
     ]
     shown = [str(datetime.fromisoformat(row.since).astimezone(UTC)) for row in rows]
     assert [vars(row) | {"since": since} for row, since in zip(rows, shown, strict=True)] == [
@@ -409,7 +411,7 @@ def test_written_rows(connection, tmp_path):
 def test_written_without_purpose_since(connection, tmp_path):
     """In the file, an unknown `since` is empty."""
     add(connection, ROOTS[0], OWNERS[0], row_id=UUID(int=1), created_at=START)
-    write_blocked(connection, guards.read(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     assert (tmp_path / "blocked.csv").read_text() == (
         "root_prompt_row_id,owner_id,blocked_for,since,blocking_thread,blocking_purpose,blocking_provider\n"
         f"{ROOTS[0]},{OWNERS[0]},chat,,{UUID(int=1)},run,openai\n"
@@ -420,7 +422,7 @@ def test_written_without_purpose_since(connection, tmp_path):
 def test_written_formulas_are_defused(connection, tmp_path, sign):
     """In the file, purposes and providers that a spreadsheet would take for formulas begin with an apostrophe."""
     add(connection, ROOTS[0], OWNERS[0], purpose=f"{sign}purpose", provider=f"{sign}provider")
-    write_blocked(connection, guards.read(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     with (tmp_path / "blocked.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["blocking_purpose"], row["blocking_provider"]) == (f"'{sign}purpose", f"'{sign}provider")
@@ -428,7 +430,7 @@ def test_written_formulas_are_defused(connection, tmp_path, sign):
 
 def test_written_mode(connection, tmp_path):
     """Only its owner may read the file."""
-    write_blocked(connection, guards.read(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
 
 
@@ -436,7 +438,7 @@ def test_written_mode(connection, tmp_path):
 def test_written_mode_over_an_older_file(connection, tmp_path, name):
     """Also where a file that all may read stood there before, only its owner may read it."""
     (tmp_path / name).touch(mode=0o644)
-    write_blocked(connection, guards.read(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
 
 
@@ -444,13 +446,13 @@ def test_written_where_nothing_blocks(connection, tmp_path):
     """Where no guard blocks, the file holds its header alone."""
     guarded(connection, [FIXED])
     add(connection, ROOTS[0], OWNERS[0])
-    write_blocked(connection, guards.read(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     assert (tmp_path / "blocked.csv").read_text() == ",".join(BlockedFamily.__dataclass_fields__) + "\n"
 
 
 def test_write_that_fails_leaves_nothing(connection, tmp_path):
     """A file that could not be written whole is not left behind, nor is a part of it."""
-    catalog = guards.read(connection)
+    catalog = read_catalog(connection)
     connection.close()
     with pytest.raises(Exception, match="the connection is closed"):
         write_blocked(connection, catalog, tmp_path / "blocked.csv", None)
@@ -468,7 +470,7 @@ def test_demo_counts(incident):
 def test_demo_blocked(incident, purpose_since):
     """The demo's blocked families are those that its file gives."""
     with reading(incident) as connection:
-        seen = blocked(connection, guards.read(connection), purpose_since=purpose_since)
+        seen = list_blocked(connection, read_catalog(connection), purpose_since=purpose_since)
     assert seen == listed(demo_threads(), purpose_since, None)
 
 
@@ -476,7 +478,7 @@ def test_demo_list_has_as_many_as_are_counted(incident):
     """The demo's list has an entry for each family and purpose that is counted."""
     with reading(incident) as connection:
         found = investigate(connection)
-        entries = [entry.blocked_for for entry in blocked(connection, found.catalog)]
+        entries = [entry.blocked_for for entry in list_blocked(connection, found.catalog)]
     assert PerPurpose(entries.count("chat"), entries.count("run")) == found.counts.blocked
 
 
@@ -560,7 +562,7 @@ def test_the_counts_search_nothing_row_by_row(incident):
         connection.execute("VACUUM (ANALYZE) public.q_threads")
         connection.execute("SET enable_seqscan = off")  # the demo is small: PostgreSQL would not mind a scan
         connection.execute("SET enable_bitmapscan = off")
-        plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + queries.text("counts")))
+        plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + query_text("analysis/counts")))
     assert "SubPlan" not in plan
     assert "Seq Scan on q_threads" not in plan
     assert plan.count("Index Only Scan using") == 2

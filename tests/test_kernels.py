@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
-from incident_lib.kernels import Kernels
+from incident_lib.runs.kernels import Kernels
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,9 @@ import threading
 import psycopg
 import pytest
 
-from incident_lib import clients, migrate
-from incident_lib.catalog import Kind
+from incident_lib.database import clients
+from incident_lib.migration.apply import apply
+from incident_lib.model.catalog import IndexKind
 
 EVERY_VERSION = True
 ALLOWED = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock"}
@@ -66,9 +67,9 @@ def sampled(incident):
     """What was seen while the fix was applied, rolled back and applied again, five times, under writes."""
     with Sampler(incident.address) as sampler:
         for _ in range(5):
-            migrate.apply(incident, confirm="staging")
-            migrate.apply(incident, confirm="staging", target=Kind.ORIGINAL)
-        migrate.apply(incident, confirm="staging")
+            apply(incident, confirm="staging")
+            apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
+        apply(incident, confirm="staging")
     return sampler
 
 

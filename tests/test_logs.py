@@ -18,18 +18,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logged import FORGED
 
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME
-from incident_lib.errors import Failed, UsageError
-from incident_lib.logs import Damaged, Entry, Log, entries, opened, recognised, size
-from incident_lib.logs.entry import BEGINS_WITHIN, DAMAGED, ENDS_WITHIN, NO_MESSAGE, OTHER_WORDS, UNREADABLE
+from incident_lib.logs.entries import entries, recognise_format
+from incident_lib.logs.entry import (
+    BEGINS_WITHIN,
+    DAMAGED,
+    ENDS_WITHIN,
+    NO_MESSAGE,
+    OTHER_WORDS,
+    UNREADABLE,
+    Damaged,
+    Entry,
+)
+from incident_lib.logs.messages import LANGUAGES
 from incident_lib.logs.prefix import USUAL
-from incident_lib.logs.times import checked_zone, moment
-from incident_lib.logs.words import LANGUAGES
+from incident_lib.logs.source import Log, open_log, total_size
+from incident_lib.logs.times import check_zone, parse_log_time
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME
+from incident_lib.model.errors import Failed, UsageError
 
 PREFIX = "%m [%p] %e %q%u@%d "
 TIME = "2025-09-22 08:00:00.123 CEST"
 KEY = "(root_prompt_row_id, owner_id)=(00000000-0000-0000-0000-000000000001, 00000000-0000-0000-0000-000000000007)"
-MESSAGE = f'duplicate key value violates unique constraint "{GUARD_NAME}"'
+MESSAGE = f'duplicate key value violates unique constraint "{INDEX_NAME}"'
 DETAIL = f"Key {KEY} already exists."
 STATEMENT = 'INSERT INTO public.q_threads ("root_prompt_row_id", "owner_id") VALUES ($1, $2)'
 VALUES = {
@@ -118,7 +128,7 @@ BYTES = {form: made().encode() for form, made in FORMS.items()}
 def read(log: str | bytes, **options: Any) -> list[Entry | Damaged]:
     """What is found in a log about the guard."""
     data = log.encode() if isinstance(log, str) else log
-    return list(entries(Log(io.BytesIO(data), "server.log"), GUARD_NAME, **options))
+    return list(entries(Log(io.BytesIO(data), "server.log"), INDEX_NAME, **options))
 
 
 def entry(**values: Any) -> Entry:
@@ -150,13 +160,13 @@ def test_a_format_is_recognised(form: str) -> None:
     """A format is recognised, also where the log is cut off within its first entry."""
     log = (BYTES[form] * 3).decode()
 
-    assert [recognised(log[cut:].encode()) for cut in (0, 1, 40, 300)] == [form] * 4
+    assert [recognise_format(log[cut:].encode()) for cut in (0, 1, 40, 300)] == [form] * 4
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_other_entries_are_not_read(form: str) -> None:
     """An entry whose message does not name it is left out, whatever else names it."""
-    others = FORMS[form]("permission denied", DETAIL, f"DROP INDEX {GUARD_NAME}")
+    others = FORMS[form]("permission denied", DETAIL, f"DROP INDEX {INDEX_NAME}")
 
     assert read(others + FORMS[form]() + others) == read(FORMS[form]())
 
@@ -178,7 +188,7 @@ def test_lines_may_end_as_on_windows(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_statement_of_megabytes(form: str) -> None:
     """What is long is not held, and does not hide what comes after it."""
-    long = FORMS[form]("no", None, f"{GUARD_NAME} " * 200_000)
+    long = FORMS[form]("no", None, f"{INDEX_NAME} " * 200_000)
 
     assert read(long + FORMS[form]() + long) == read(FORMS[form]())
 
@@ -317,16 +327,16 @@ def test_the_commands_that_build_are_told() -> None:
 def test_every_language_is_read(language: str, prefix: str, detail: str | None) -> None:
     """In each language of PostgreSQL's an error is known as one, with and without SQLSTATE and DETAIL."""
     words = LANGUAGES[language]
-    log = stderr(words.duplicate % GUARD_NAME, detail, prefix=prefix, label=words.error)
+    log = stderr(words.duplicate % INDEX_NAME, detail, prefix=prefix, label=words.error)
     state, role = ("23505", "authenticator") if prefix == PREFIX else (None, None)
 
-    assert read(log) == [entry(message=words.duplicate % GUARD_NAME, detail=detail, state=state, role=role)]
+    assert read(log) == [entry(message=words.duplicate % INDEX_NAME, detail=detail, state=state, role=role)]
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] "])
 def test_a_language_that_is_not_known(prefix: str) -> None:
     """In words that are not known, places tell: the message names one thing, and a key follows."""
-    message = f'duplicitní hodnota klíče porušuje unikátní omezení "{GUARD_NAME}"'
+    message = f'duplicitní hodnota klíče porušuje unikátní omezení "{INDEX_NAME}"'
     state, role = ("23505", "authenticator") if prefix == PREFIX else (None, None)
 
     assert read(stderr(message, prefix=prefix, label="CHYBA")) == [entry(message=message, state=state, role=role)]
@@ -358,7 +368,7 @@ def test_words_are_those_of_postgresql(catalog: Path) -> None:
 def test_a_log_that_ends_within_an_entry(form: str, cut: str) -> None:
     """An entry that is cut off before it names the guard is told; the others are read."""
     whole = FORMS[form]()
-    at = whole.index("violates") if cut == "message" else whole.index(GUARD_NAME) + 12
+    at = whole.index("violates") if cut == "message" else whole.index(INDEX_NAME) + 12
 
     assert read(whole + whole[:at]) == [*read(whole), Damaged(ENDS_WITHIN)]
 
@@ -443,7 +453,7 @@ def test_memory_does_not_grow(form: str, noise: str) -> None:
     """A log of 100 MB, or one line of 100 MB, is read in a few."""
     part = FORMS[form](noise).encode() if noise == "permission denied" else BYTES[form].replace(b"\n", b" ")
     tracemalloc.start()
-    found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), GUARD_NAME, form=form))
+    found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), INDEX_NAME, form=form))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -474,17 +484,17 @@ def test_progress_is_in_bytes_of_the_file(tmp_path: Path) -> None:
     """Who listens is told of the bytes of the file, compressed as they are."""
     file, told = tmp_path / "server.log.gz", list[int]()
     file.write_bytes(gzip.compress(BYTES["stderr"] * 1000))
-    with opened(str(file), told.append) as log:
-        assert len(list(entries(log, GUARD_NAME))) == 1000
+    with open_log(str(file), told.append) as log:
+        assert len(list(entries(log, INDEX_NAME))) == 1000
 
     assert (told[-1], log.done, log.name) == (file.stat().st_size, file.stat().st_size, "server.log.gz")
-    assert size([str(file), str(file)]) == 2 * file.stat().st_size
-    assert size([str(file), "-"]) is None
+    assert total_size([str(file), str(file)]) == 2 * file.stat().st_size
+    assert total_size([str(file), "-"]) is None
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
     """A file that cannot be read is told by its name."""
-    with pytest.raises(Failed) as raised, opened(str(tmp_path / "none.log"), print):
+    with pytest.raises(Failed) as raised, open_log(str(tmp_path / "none.log"), print):
         pass
 
     assert str(raised.value) == (
@@ -673,7 +683,7 @@ def test_a_damaged_row() -> None:
 )
 def test_times(text: str, zone: str | None, expected: str) -> None:
     """Whatever the zone and the form, a time is told in UTC."""
-    assert moment(text, zone) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+    assert parse_log_time(text, zone) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -685,13 +695,13 @@ def test_times(text: str, zone: str | None, expected: str) -> None:
 )
 def test_times_that_cannot_be_told(text: str) -> None:
     """A zone that may be several, or is not used then, and what is no time, is not guessed at."""
-    assert moment(text) is None
+    assert parse_log_time(text) is None
 
 
 def test_a_zone_that_is_not_known() -> None:
     """A zone that is given must be one."""
     with pytest.raises(UsageError) as raised:
-        checked_zone("Europe/Atlantis")
+        check_zone("Europe/Atlantis")
 
     assert str(raised.value) == (
         "'Europe/Atlantis' is no time zone that is known here.\n"
@@ -718,7 +728,7 @@ MARKS = [
     ":  ",
     "ERROR:  ",
     "23505",
-    GUARD_NAME,
+    INDEX_NAME,
     KEY,
     begun(),
 ]
@@ -733,7 +743,7 @@ CHUNKS = st.sampled_from([1, 5, 100, 1 << 20])
 )
 def test_garbage_between_entries(form: str, garbage: list[bytes], chunk: int) -> None:
     """Whatever stands in lines between whole entries, each of those is read, and no other."""
-    log = b"".join(BYTES[form] + part.replace(GUARD_NAME.encode(), b"idx") + b"\n" for part in garbage)
+    log = b"".join(BYTES[form] + part.replace(INDEX_NAME.encode(), b"idx") + b"\n" for part in garbage)
     found = [each for each in read(log, form=form, chunk=chunk, after=2000) if isinstance(each, Entry)]
 
     assert [each.message for each in found] == [MESSAGE] * len(garbage)

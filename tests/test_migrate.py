@@ -13,18 +13,19 @@ import pytest
 from conftest import add
 from psycopg import conninfo, sql
 
-from incident_lib import guards, queries
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, RETIRED_NAME, GuardState, Kind
-from incident_lib.clients import Family
-from incident_lib.environments import Environment, reading
-from incident_lib.errors import Failed, Refused
-from incident_lib.investigate import blocked, investigate
-from incident_lib.lock import LOCK_KEY
-from incident_lib.migrate import apply
-from incident_lib.model import Answer, Check, Plan, Step
-from incident_lib.preflight import Estimate, Preflight, preflight
-from incident_lib.probe import FAMILIES, Probe, probe
-from incident_lib.verify import holds, is_fixed, verify, verify_probes
+from incident_lib.analysis.investigate import investigate, list_blocked
+from incident_lib.database.clients import Family
+from incident_lib.database.environments import Environment, reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.lock import LOCK_KEY
+from incident_lib.migration.preflight import Estimate, Preflight, run_preflight
+from incident_lib.migration.probe import FAMILIES, Probe, probe_families
+from incident_lib.migration.verify import holds, is_fixed, verify_catalog, verify_probes
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed, Refused
+from incident_lib.model.model import Check, Plan, Status, Step
 
 EVERY_VERSION = True
 COMMENT = "one active thread per prompt family and user"
@@ -32,8 +33,8 @@ ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 FIXED_KEY = f"ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
 BUILD = f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} {FIXED_KEY}"
 SWAP = (
-    f"BEGIN; ALTER INDEX public.{GUARD_NAME} RENAME TO {RETIRED_NAME};"
-    f" ALTER INDEX public.{BUILD_NAME} RENAME TO {GUARD_NAME}; COMMIT"
+    f"BEGIN; ALTER INDEX public.{INDEX_NAME} RENAME TO {RETIRED_NAME};"
+    f" ALTER INDEX public.{BUILD_NAME} RENAME TO {INDEX_NAME}; COMMIT"
 )
 DROP = f"DROP INDEX CONCURRENTLY public.{RETIRED_NAME}"
 TOUCH = "SELECT count(*) FROM public.q_threads"
@@ -135,7 +136,7 @@ def drop_killed_in_second_wait(connection, environment):
 
 def missing(connection, environment):
     """No guard at all."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
 
 
 def missing_but_for_a_leftover(connection, environment):
@@ -152,7 +153,7 @@ def fixed_under_another_name(connection, environment):
 def only_an_enforcing_leftover(connection, environment):
     """An original guard that is invalid and enforces, and nothing else."""
     with open_transaction(environment, TOUCH):
-        canceled(environment, f"DROP INDEX CONCURRENTLY public.{GUARD_NAME}")
+        canceled(environment, f"DROP INDEX CONCURRENTLY public.{INDEX_NAME}")
 
 
 HALF_WAY = [
@@ -172,26 +173,26 @@ HALF_WAY = [
 def catalog_of(environment):
     """The guards, as they are now."""
     with session(environment, autocommit=True) as connection:
-        return guards.read(connection)
+        return read_catalog(connection)
 
 
 def checksum(environment):
     """The checksum over all threads."""
     with session(environment, autocommit=True) as connection:
-        return queries.row(connection, "checksum")
+        return fetch_one(connection, "analysis/checksum")
 
 
 def chat_families(environment):
     """The families that are blocked for chat."""
     with reading(environment) as connection:
-        entries = blocked(connection, guards.read(connection))
+        entries = list_blocked(connection, read_catalog(connection))
     return [Family(e.root_prompt_row_id, e.owner_id) for e in entries if e.blocked_for == "chat"]
 
 
-def checked(environment, target=Kind.FIXED):
+def checked(environment, target=IndexKind.FIXED):
     """Every preflight check by its name."""
     with reading(environment) as connection:
-        found = preflight(connection, environment, investigate(connection), target)
+        found = run_preflight(connection, environment, investigate(connection), target)
     return {check.name: check for check in found.checks}
 
 
@@ -222,13 +223,13 @@ def as_role(environment, role):
 def test_ends_fixed(incident):
     """After the migration the fixed guard alone is in force."""
     apply(incident, confirm="staging")
-    assert catalog_of(incident).state is GuardState.FIXED
+    assert catalog_of(incident).state is IndexState.FIXED
 
 
 def test_verify_holds(incident):
     """After the migration every check of the verification holds."""
     apply(incident, confirm="staging")
-    assert holds(verify(catalog_of(incident)))
+    assert holds(verify_catalog(catalog_of(incident)))
 
 
 def test_verify_does_not_hold_before(incident):
@@ -245,14 +246,14 @@ def test_steps(incident):
 def test_before_and_after(incident):
     """What the migration returns holds the catalog as it was and as it is."""
     migration = apply(incident, confirm="staging")
-    assert (migration.before.state, migration.after.state) == (GuardState.ORIGINAL, GuardState.FIXED)
+    assert (migration.before.state, migration.after.state) == (IndexState.ORIGINAL, IndexState.FIXED)
 
 
 def test_comment_is_kept(incident):
     """The guard's comment is still there."""
     apply(incident, confirm="staging")
-    (index,) = catalog_of(incident).of(Kind.FIXED)
-    assert (index.name, index.comment) == (GUARD_NAME, COMMENT)
+    (index,) = catalog_of(incident).of(IndexKind.FIXED)
+    assert (index.name, index.comment) == (INDEX_NAME, COMMENT)
 
 
 def test_no_thread_is_changed(incident):
@@ -266,7 +267,7 @@ def test_no_row_version_is_ours(incident):
     """No version of a thread's row carries a transaction of the migration."""
     migration = apply(incident, confirm="staging")
     with session(incident) as connection:
-        found = queries.row(connection, "own_versions", {"xids": list(migration.xids)})
+        found = fetch_one(connection, "analysis/own_versions", {"xids": list(migration.xids)})
     assert found == {"versions": 0}
 
 
@@ -280,7 +281,7 @@ def test_row_versions_of_others_are_found(environment, connection):
     with connection.transaction():
         add(connection, uuid4(), uuid4())
         (xid,) = connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
-    assert queries.row(connection, "own_versions", {"xids": [xid]}) == {"versions": 1}
+    assert fetch_one(connection, "analysis/own_versions", {"xids": [xid]}) == {"versions": 1}
 
 
 def test_twice_is_once(incident):
@@ -351,7 +352,7 @@ def test_lock_is_given_back(incident):
     """After the migration nobody holds its advisory lock."""
     apply(incident, confirm="staging")
     with session(incident) as connection:
-        assert queries.rows(connection, "operators", {"key": LOCK_KEY}) == []
+        assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
 
 
 @pytest.mark.parametrize("confirm", ["", "prod", "STAGING", "staging "])
@@ -370,22 +371,22 @@ def test_wrong_confirm_changes_nothing(incident):
     """Where the name was not given, the original guard is still in force."""
     with pytest.raises(Refused):
         apply(incident, confirm="prod")
-    assert catalog_of(incident).state is GuardState.ORIGINAL
+    assert catalog_of(incident).state is IndexState.ORIGINAL
 
 
 def test_rollback(incident):
     """The way back ends with the original guard alone."""
     apply(incident, confirm="staging")
-    apply(incident, confirm="staging", target=Kind.ORIGINAL)
+    apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = catalog_of(incident)
-    assert (catalog.state, [i.name for i in catalog.guards]) == (GuardState.ORIGINAL, [GUARD_NAME])
+    assert (catalog.state, [i.name for i in catalog.guards]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 def test_rollback_changes_no_thread(incident):
     """No thread is changed by the migration and its rollback."""
     before = checksum(incident)
     apply(incident, confirm="staging")
-    apply(incident, confirm="staging", target=Kind.ORIGINAL)
+    apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
     assert checksum(incident) == before
 
 
@@ -404,7 +405,7 @@ def test_rollback_changes_no_thread(incident):
 def test_flags_of_leftovers(environment, connection, left_by, flags):
     """Each kind of leftover has the flags that the migration's table gives."""
     left_by(connection, environment)
-    assert [(i.valid, i.ready, i.live) for i in guards.read(connection).guards if not i.usable] == [flags]
+    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).guards if not i.usable] == [flags]
 
 
 @pytest.mark.parametrize("left_by", HALF_WAY)
@@ -412,17 +413,17 @@ def test_resumed(environment, connection, left_by):
     """From wherever it was left, the migration ends with the fixed guard alone, under the official name."""
     left_by(connection, environment)
     apply(environment, confirm="staging")
-    catalog = guards.read(connection)
-    assert (is_fixed(catalog), [i.name for i in catalog.guards]) == (True, [GUARD_NAME])
+    catalog = read_catalog(connection)
+    assert (is_fixed(catalog), [i.name for i in catalog.guards]) == (True, [INDEX_NAME])
 
 
 @pytest.mark.parametrize("left_by", [built, swapped, killed_in_later_wait, drop_killed_in_first_wait, missing])
 def test_rolled_back_from_half_way(environment, connection, left_by):
     """From wherever the migration was left, the rollback ends with the original guard alone."""
     left_by(connection, environment)
-    apply(environment, confirm="staging", target=Kind.ORIGINAL)
-    catalog = guards.read(connection)
-    assert (catalog.state, [i.name for i in catalog.guards]) == (GuardState.ORIGINAL, [GUARD_NAME])
+    apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
+    catalog = read_catalog(connection)
+    assert (catalog.state, [i.name for i in catalog.guards]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 @pytest.mark.parametrize(
@@ -443,7 +444,7 @@ def test_somebody_else_did_it_first(environment, connection, step, statements):
             connection.execute(todo.pop(0))
 
     apply(environment, confirm="staging", listener=listener)
-    assert is_fixed(guards.read(connection))
+    assert is_fixed(read_catalog(connection))
 
 
 # The probe
@@ -453,7 +454,7 @@ def test_probe_before(incident):
     """Before the migration every family that is blocked for chat is rejected."""
     families = chat_families(incident)
     with session(incident, autocommit=True) as connection:
-        assert probe(connection, families) == Probe("chat", rejected=FAMILIES)
+        assert probe_families(connection, families) == Probe("chat", rejected=FAMILIES)
 
 
 def test_probe_after(incident):
@@ -461,7 +462,7 @@ def test_probe_after(incident):
     families = chat_families(incident)
     apply(incident, confirm="staging")
     with session(incident, autocommit=True) as connection:
-        assert probe(connection, families) == Probe("chat", admitted=FAMILIES)
+        assert probe_families(connection, families) == Probe("chat", admitted=FAMILIES)
 
 
 def test_probe_leaves_no_trace(incident):
@@ -470,7 +471,7 @@ def test_probe_leaves_no_trace(incident):
     apply(incident, confirm="staging")
     before = checksum(incident)
     with session(incident, autocommit=True) as connection:
-        probe(connection, families)
+        probe_families(connection, families)
     assert checksum(incident) == before
 
 
@@ -479,7 +480,7 @@ def test_probe_of_a_locked_table(environment, connection):
     family = Family(uuid4(), uuid4())
     add(connection, *family)
     with open_transaction(environment, "LOCK TABLE public.q_threads IN SHARE MODE"):
-        assert probe(connection, [family]) == Probe("chat", not_probed=1)
+        assert probe_families(connection, [family]) == Probe("chat", not_probed=1)
 
 
 def test_probe_of_a_locked_row(environment, connection):
@@ -487,7 +488,7 @@ def test_probe_of_a_locked_row(environment, connection):
     family = Family(uuid4(), uuid4())
     add(connection, *family, purpose="chat")
     with open_transaction(environment, "UPDATE public.q_threads SET name = 'x'"):
-        assert probe(connection, [family]) == Probe("chat", not_probed=1)
+        assert probe_families(connection, [family]) == Probe("chat", not_probed=1)
 
 
 def test_probe_beside_an_open_insert(environment, connection):
@@ -496,28 +497,28 @@ def test_probe_beside_an_open_insert(environment, connection):
     connection.execute("INSERT INTO public.q_prompts VALUES (%s)", [family.root])
     with session(environment) as other:
         add(other, *family, purpose="chat")
-        assert probe(connection, [family]) == Probe("chat", not_probed=1)
+        assert probe_families(connection, [family]) == Probe("chat", not_probed=1)
 
 
 def test_probe_replaces_a_chat(environment, connection):
     """A chat is tried as the chat client does it: the old chat is ended first, so it is in nobody's way."""
     family = Family(uuid4(), uuid4())
     add(connection, *family, purpose="chat")
-    assert probe(connection, [family]) == Probe("chat", admitted=1)
+    assert probe_families(connection, [family]) == Probe("chat", admitted=1)
 
 
 def test_probe_of_a_run(environment, connection):
     """A run is rejected where a chat holds the family's key."""
     family = Family(uuid4(), uuid4())
     add(connection, *family, purpose="chat")
-    assert probe(connection, [family], "run") == Probe("run", rejected=1)
+    assert probe_families(connection, [family], "run") == Probe("run", rejected=1)
 
 
 def test_probe_of_few(environment, connection):
     """Of many families only the first few are tried."""
     families = [Family(UUID(int=number), UUID(int=1)) for number in range(1, 20)]
     connection.cursor().executemany("INSERT INTO public.q_prompts VALUES (%s)", [[f.root] for f in families])
-    assert probe(connection, families).attempts == FAMILIES
+    assert probe_families(connection, families).attempts == FAMILIES
 
 
 def test_probe_in_words():
@@ -528,11 +529,11 @@ def test_probe_in_words():
 @pytest.mark.parametrize(
     ("after", "answer"),
     [
-        (Probe("chat", admitted=5), Answer.OK),
-        (Probe("chat", admitted=4, not_probed=1), Answer.OK),
-        (Probe("chat", admitted=4, rejected=1), Answer.STOP),
-        (Probe("chat", not_probed=5), Answer.NOTE),
-        (Probe("chat"), Answer.NOTE),
+        (Probe("chat", admitted=5), Status.OK),
+        (Probe("chat", admitted=4, not_probed=1), Status.OK),
+        (Probe("chat", admitted=4, rejected=1), Status.STOP),
+        (Probe("chat", not_probed=5), Status.NOTE),
+        (Probe("chat"), Status.NOTE),
     ],
 )
 def test_verify_probes(after, answer):
@@ -545,7 +546,7 @@ def test_verify_probes(after, answer):
 
 def duplicated(connection):
     """No guard, and a family with two active runs."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     family = Family(uuid4(), uuid4())
     add(connection, *family)
     add(connection, *family)
@@ -568,7 +569,7 @@ def test_duplicates_leave_no_index(environment, connection):
     duplicated(connection)
     with pytest.raises(Failed):
         apply(environment, confirm="staging")
-    assert guards.read(connection).guards == ()
+    assert read_catalog(connection).guards == ()
 
 
 def test_duplicates_give_the_lock_back(environment, connection):
@@ -586,8 +587,8 @@ def test_rollback_on_coexisting_families(environment, connection):
     for purpose in ("chat", "run"):
         add(connection, *family, purpose=purpose)
     with pytest.raises(Failed):
-        apply(environment, confirm="staging", target=Kind.ORIGINAL)
-    assert is_fixed(guards.read(connection))
+        apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
+    assert is_fixed(read_catalog(connection))
 
 
 def test_somebody_is_at_it(environment):
@@ -665,7 +666,7 @@ def test_budget_leaves_no_index(environment, connection):
     snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")
     with open_transaction(environment, *snapshot), pytest.raises(Failed):
         apply(environment, confirm="staging", budget=0.5)
-    assert [index.name for index in guards.read(connection).guards] == [GUARD_NAME]
+    assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
 
 
 def test_name_is_taken(environment, connection):
@@ -696,12 +697,12 @@ def test_not_the_owner(environment, connection, role):
 
 def test_preflight_of_the_incident(environment):
     """On a quiet server every check is fine."""
-    assert {check.answer for check in checked(environment).values()} == {Answer.OK}
+    assert {check.answer for check in checked(environment).values()} == {Status.OK}
 
 
 def test_preflight_says_how_many_steps(environment):
     """The check of the guards counts the steps to the fix."""
-    assert checked(environment)["guards"] == Check("guards", Answer.OK, "3 steps to the fixed guard")
+    assert checked(environment)["guards"] == Check("guards", Status.OK, "3 steps to the fixed guard")
 
 
 def test_preflight_of_a_refusal(environment, connection):
@@ -709,7 +710,7 @@ def test_preflight_of_a_refusal(environment, connection):
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
     assert checked(environment)["guards"] == Check(
         "guards",
-        Answer.STOP,
+        Status.STOP,
         f"a name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what holds it",
         "Then look again: `incident plan`.",
     )
@@ -720,13 +721,13 @@ def test_preflight_of_a_stranger(environment, connection, role):
     connection.execute(sql.SQL("GRANT SELECT ON public.q_threads TO {}").format(sql.Identifier(role)))
     assert checked(as_role(environment, role))["table owner"] == Check(
         "table owner",
-        Answer.STOP,
+        Status.STOP,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
         "Use the owner's role for this environment.",
     )
 
 
-@pytest.mark.parametrize(("forced", "answer"), [("FORCE", Answer.STOP), ("NO FORCE", Answer.OK)])
+@pytest.mark.parametrize(("forced", "answer"), [("FORCE", Status.STOP), ("NO FORCE", Status.OK)])
 def test_preflight_of_row_level_security(environment, connection, role, forced, answer):
     """Where row level security is forced on the table's owner, its counts may be too low, which stops."""
     connection.execute(sql.SQL("ALTER TABLE public.q_threads OWNER TO {}").format(sql.Identifier(role)))
@@ -739,20 +740,20 @@ def test_preflight_of_duplicates(environment, connection):
     duplicated(connection)
     assert checked(environment)["duplicates"] == Check(
         "duplicates",
-        Answer.STOP,
+        Status.STOP,
         "1 key of the fixed guard held by more than one active thread",
         "Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
 
 
-@pytest.mark.parametrize("target", [Kind.FIXED, Kind.ORIGINAL])
+@pytest.mark.parametrize("target", [IndexKind.FIXED, IndexKind.ORIGINAL])
 def test_preflight_of_coexisting_families(environment, connection, target):
     """A family with an active chat and run stops the rollback, and not the migration."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     family = Family(uuid4(), uuid4())
     for purpose in ("chat", "run"):
         add(connection, *family, purpose=purpose)
-    expected = {Kind.FIXED: Answer.OK, Kind.ORIGINAL: Answer.STOP}[target]
+    expected = {IndexKind.FIXED: Status.OK, IndexKind.ORIGINAL: Status.STOP}[target]
     assert checked(environment, target)["duplicates"].answer is expected
 
 
@@ -765,7 +766,7 @@ def test_preflight_of_on_conflict(environment, connection, key):
     )
     assert checked(environment)["ON CONFLICT"] == Check(
         "ON CONFLICT",
-        Answer.STOP,
+        Status.STOP,
         "these name the original key, and would fail with 42P10 without it: upsert()",
         "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
@@ -778,7 +779,7 @@ def test_preflight_of_another_on_conflict(environment, connection, key):
         "CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
         f" INSERT INTO public.q_threads DEFAULT VALUES ON CONFLICT {key} DO NOTHING; END $$"
     )
-    assert checked(environment)["ON CONFLICT"].answer is Answer.OK
+    assert checked(environment)["ON CONFLICT"].answer is Status.OK
 
 
 def test_preflight_of_a_trigger(environment, connection):
@@ -787,13 +788,13 @@ def test_preflight_of_a_trigger(environment, connection):
         "CREATE TRIGGER same BEFORE UPDATE ON public.q_threads"
         " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
     )
-    assert checked(environment)["triggers"] == Check("triggers", Answer.NOTE, "these fire in a probe: same")
+    assert checked(environment)["triggers"] == Check("triggers", Status.NOTE, "these fire in a probe: same")
 
 
 def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
-    expected = Check("NULL keys", Answer.NOTE, "1 active thread without an owner: outside both guards")
+    expected = Check("NULL keys", Status.NOTE, "1 active thread without an owner: outside both guards")
     assert checked(environment)["NULL keys"] == expected
 
 
@@ -802,14 +803,14 @@ def test_preflight_of_other_purposes(environment, connection):
     add(connection, uuid4(), uuid4(), purpose="eval")
     assert checked(environment)["purposes"] == Check(
         "purposes",
-        Answer.NOTE,
+        Status.NOTE,
         "besides chat and run there is 'eval': each purpose gets a key of its own",
     )
 
 
 @pytest.mark.parametrize(
     ("statement", "build", "drop"),
-    [(TOUCH, Answer.OK, Answer.WAIT), (WRITE, Answer.WAIT, Answer.WAIT), ("SELECT 1", Answer.OK, Answer.OK)],
+    [(TOUCH, Status.OK, Status.WAIT), (WRITE, Status.WAIT, Status.WAIT), ("SELECT 1", Status.OK, Status.OK)],
 )
 def test_preflight_of_open_transactions(environment, statement, build, drop):
     """A transaction that read the table holds up the drop, one that wrote it the build, too."""
@@ -830,13 +831,13 @@ def test_preflight_of_a_done_migration(environment):
     """Nobody holds up what is done already."""
     apply(environment, confirm="staging")
     with open_transaction(environment, WRITE):
-        assert {check.answer for check in checked(environment).values()} == {Answer.OK}
+        assert {check.answer for check in checked(environment).values()} == {Status.OK}
 
 
 ESTIMATE = Estimate(active_threads=1_250_000, table_bytes=1_140_000_000)
 STEP = Step("build", (), "none", transaction=False, why="why")
-WAITS = Check("who holds up the drop", Answer.WAIT, "pid 1 (psql, idle, open 3 s)", "cure")
-STOPS = Check("table owner", Answer.STOP, "seen", "The cure.")
+WAITS = Check("who holds up the drop", Status.WAIT, "pid 1 (psql, idle, open 3 s)", "cure")
+STOPS = Check("table owner", Status.STOP, "seen", "The cure.")
 
 
 @pytest.mark.parametrize(
@@ -844,7 +845,7 @@ STOPS = Check("table owner", Answer.STOP, "seen", "The cure.")
     [
         (
             (STEP,),
-            (Check("triggers", Answer.OK, "none"),),
+            (Check("triggers", Status.OK, "none"),),
             f"Safe to apply now; {ESTIMATE}. Nobody holds it up. Next: incident apply --env eu --confirm eu",
         ),
         (
@@ -855,7 +856,7 @@ STOPS = Check("table owner", Answer.STOP, "seen", "The cure.")
         ),
         (
             (STEP,),
-            (WAITS, STOPS, Check("pooler", Answer.STOP, "seen")),
+            (WAITS, STOPS, Check("pooler", Status.STOP, "seen")),
             "Not safe to apply now: table owner, pooler. Next: settle that, then incident plan --env eu",
         ),
         ((), (), "The fixed guard alone is in force. Next: incident verify --env eu"),
@@ -863,12 +864,12 @@ STOPS = Check("table owner", Answer.STOP, "seen", "The cure.")
 )
 def test_sentence(steps, checks, expected):
     """A preflight ends with one sentence: safe or not, who holds it up, the next command."""
-    assert Preflight(Plan(Kind.FIXED, steps), checks, ESTIMATE).sentence("eu") == expected
+    assert Preflight(Plan(IndexKind.FIXED, steps), checks, ESTIMATE).sentence("eu") == expected
 
 
 def test_sentence_of_a_rollback():
     """The sentence of a rollback's preflight names the rollback's command."""
-    assert Preflight(Plan(Kind.ORIGINAL, (STEP,)), (), ESTIMATE).sentence("eu") == (
+    assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).sentence("eu") == (
         f"Safe to roll back now; {ESTIMATE}. Nobody holds it up. Next: incident rollback --env eu --confirm eu"
     )
 
@@ -883,10 +884,10 @@ def test_estimate():
 def test_require():
     """Where a check stops, it is required in vain, and the message holds what was seen and the cure."""
     with pytest.raises(Refused) as error:
-        Preflight(Plan(Kind.FIXED, (STEP,)), (WAITS, STOPS), ESTIMATE).require("eu")
+        Preflight(Plan(IndexKind.FIXED, (STEP,)), (WAITS, STOPS), ESTIMATE).require("eu")
     assert str(error.value) == ("Nothing was changed in 'eu'.\n  why:  table owner: seen.\n  next: The cure.")
 
 
 def test_require_what_only_waits():
     """What only has to wait is not refused."""
-    Preflight(Plan(Kind.FIXED, (STEP,)), (WAITS,), ESTIMATE).require("eu")
+    Preflight(Plan(IndexKind.FIXED, (STEP,)), (WAITS,), ESTIMATE).require("eu")

@@ -12,10 +12,11 @@ from uuid import UUID
 import nbformat
 import pytest
 
-from incident_lib import paths, words
-from incident_lib.model import Counts
-from incident_lib.pseudonyms import PUBLISHED
-from incident_lib.runner import NOTEBOOKS
+from incident_lib import paths
+from incident_lib.model.model import Counts
+from incident_lib.model.pseudonyms import PUBLISHED
+from incident_lib.model.text import COUNT_MEANINGS, counts_by_name, format_count
+from incident_lib.runs.runner import NOTEBOOKS
 
 Cells = list[Any]
 BOOKS: dict[str, Cells] = {
@@ -213,7 +214,7 @@ def test_no_path_is_committed(cells: Cells) -> None:
 def test_the_example_record_has_the_figures_of_the_notebook() -> None:
     """The counts that are committed in the second notebook are those of the committed example run."""
     record = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
-    looks = [words.counts_by_word(Counts.from_dict(record["counts"][moment])) for moment in ("before", "after")]
+    looks = [counts_by_name(Counts.from_dict(record["counts"][moment])) for moment in ("before", "after")]
     (table,) = (
         output.data["text/html"]
         for cell in code(BOOKS["02_migrate"])
@@ -223,5 +224,5 @@ def test_the_example_record_has_the_figures_of_the_notebook() -> None:
     found = [unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", table)]
 
     assert [tuple(found[n : n + 3]) for n in range(0, len(found), 4)] == [
-        (word, *(words.shown(look[word]) for look in looks)) for word in words.MEANINGS
+        (word, *(format_count(look[word]) for look in looks)) for word in COUNT_MEANINGS
     ]

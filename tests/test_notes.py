@@ -14,10 +14,11 @@ from click.testing import CliRunner
 from reports import FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
 from reports import read as report_of
 
-from incident_lib import cli, fleet, paths
-from incident_lib.errors import Failed, UsageError
+from incident_lib import cli, paths
+from incident_lib.model.errors import Failed, UsageError
 from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
+from incident_lib.runs.fleet import run_fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,14 +37,14 @@ def file_of(folder: Path, text: str) -> Path:
 
 def read(folder: Path, text: str) -> Notes:
     """What is read from notes."""
-    return notes.read(file_of(folder, text))
+    return notes.read_notes(file_of(folder, text))
 
 
 def refused(folder: Path, text: str) -> str:
     """The message about notes that cannot be read."""
     file = file_of(folder, text)
     with pytest.raises(UsageError) as raised:
-        notes.read(file)
+        notes.read_notes(file)
     assert raised.value.exit_code == 2
     return str(raised.value).replace(os.path.relpath(file), "notes.md")
 
@@ -60,9 +61,9 @@ def test_notes_are_made_from_the_template(tmp_path: Path) -> None:
     """Where there are no notes they are made from the template, in which nothing is written yet."""
     file = tmp_path / "new" / "notes.md"
 
-    assert notes.read(file) == notes.read(UNWRITTEN)
+    assert notes.read_notes(file) == notes.read_notes(UNWRITTEN)
     assert file.read_bytes() == UNWRITTEN.read_bytes()
-    assert notes.read(file).unwritten == list(WANTED)
+    assert notes.read_notes(file).unwritten == list(WANTED)
 
 
 def test_the_template_has_every_section_that_is_wanted() -> None:
@@ -110,7 +111,7 @@ def test_notes_that_cannot_be_made_are_a_message(tmp_path: Path) -> None:
     """Where notes can neither be read nor made, a message says so, and names the option that helps."""
     (tmp_path / "file").touch()
     with pytest.raises(Failed) as raised:
-        notes.read(tmp_path / "file" / "more" / "notes.md")
+        notes.read_notes(tmp_path / "file" / "more" / "notes.md")
 
     assert raised.value.why == "Not a directory."
     assert "--notes" in raised.value.next
@@ -120,7 +121,7 @@ def test_notes_that_cannot_be_made_are_a_message(tmp_path: Path) -> None:
 def test_notes_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
     """A folder in place of the notes is a message that does not say that anything was to be written."""
     with pytest.raises(Failed) as raised:
-        notes.read(tmp_path)
+        notes.read_notes(tmp_path)
 
     assert raised.value.why == "Is a directory."
     assert "written" not in raised.value.what
@@ -130,14 +131,14 @@ def test_what_is_no_text_is_shown_as_such(tmp_path: Path) -> None:
     """A byte that is no UTF-8 keeps nobody from the rest of the notes."""
     (tmp_path / "notes.md").write_bytes(b"## Summary\n\nCaf\xe9.\n")
 
-    assert notes.read(tmp_path / "notes.md").text("Summary") == "Caf\ufffd."
+    assert notes.read_notes(tmp_path / "notes.md").text("Summary") == "Caf\ufffd."
 
 
 def test_notes_of_another_encoding_are_a_message(tmp_path: Path) -> None:
     """Notes that are no UTF-8 at all are a message."""
     (tmp_path / "notes.md").write_bytes("## Summary\n".encode("utf-16"))
     with pytest.raises(UsageError):
-        notes.read(tmp_path / "notes.md")
+        notes.read_notes(tmp_path / "notes.md")
 
 
 @pytest.mark.parametrize("made", ["\ufeff# INC-1\n\n## Summary\n\nIt was.\n", "\ufeff## Summary\n\nIt was.\n"])
@@ -295,7 +296,7 @@ def test_a_run_with_notes_that_cannot_be_read_is_not_begun(tmp_path: Path, monke
     monkeypatch.setattr(paths, "NOTES", file_of(tmp_path, MALFORMED))
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
     with pytest.raises(UsageError) as raised:
-        fleet.run(["demo"], confirm=["demo"])
+        run_fleet(["demo"], confirm=["demo"])
 
     assert (raised.value.exit_code, raised.value.why) == (2, "Line 3: no section is called 'Sumary'.")
     assert not (tmp_path / "runs").exists()

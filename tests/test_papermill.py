@@ -21,7 +21,8 @@ import pytest
 import tcp
 from psycopg import sql
 
-from incident_lib import paths, record
+from incident_lib import paths
+from incident_lib.records.run_record import status_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -313,7 +314,7 @@ def test_what_is_killed_shows_as_killed(tmp_path: Path, victim: str) -> None:
 
     assert alive == []
     assert contents["status"] == "running"
-    assert record.status(contents, at=later) == "killed"
+    assert status_now(contents, at=later) == "killed"
 
 
 def noted(folder: Path) -> bool:
@@ -339,4 +340,4 @@ def test_sigterm(tmp_path: Path) -> None:
     contents = Ran(tmp_path, 0, "").record("staging")
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 
-    assert record.status(contents, at=later) in {"killed", "failed"}
+    assert status_now(contents, at=later) in {"killed", "failed"}

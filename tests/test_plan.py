@@ -6,8 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, KEYS, OUR_NAMES, RETIRED_NAME, Catalog, Index, Kind
-from incident_lib.plan import after, plan
+from incident_lib.migration.plan import catalog_after, plan_change
+from incident_lib.model.catalog import (
+    BUILD_NAME,
+    INDEX_NAME,
+    INDEX_NAMES,
+    KEYS,
+    RETIRED_NAME,
+    Catalog,
+    IndexKind,
+    UniqueIndex,
+)
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
@@ -25,56 +34,56 @@ DROP_BUILD = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_buil
 DROP_RETIRED = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_retired"'
 
 
-def guard(kind, name=GUARD_NAME, flags=USABLE, **more):
+def guard(kind, name=INDEX_NAME, flags=USABLE, **more):
     """A guard of a kind, usable unless told otherwise."""
     valid, ready, live = flags
-    return Index(
+    return UniqueIndex(
         name, f"the definition of {name}", KEYS[kind], PREDICATE, True, False, valid, ready, live, **more
     )  # fmt: skip
 
 
-def original(name=GUARD_NAME, flags=USABLE, **more):
+def original(name=INDEX_NAME, flags=USABLE, **more):
     """An original guard."""
-    return guard(Kind.ORIGINAL, name, flags, **more)
+    return guard(IndexKind.ORIGINAL, name, flags, **more)
 
 
-def fixed(name=GUARD_NAME, flags=USABLE, **more):
+def fixed(name=INDEX_NAME, flags=USABLE, **more):
     """A fixed guard."""
-    return guard(Kind.FIXED, name, flags, **more)
+    return guard(IndexKind.FIXED, name, flags, **more)
 
 
 def stranger(name, columns, **more):
     """A usable unique index of other columns."""
-    return Index(name, f"the definition of {name}", columns, PREDICATE, True, False, True, True, True, **more)
+    return UniqueIndex(name, f"the definition of {name}", columns, PREDICATE, True, False, True, True, True, **more)
 
 
-def steps(*indexes, target=Kind.FIXED):
+def steps(*indexes, target=IndexKind.FIXED):
     """The names of the steps that are planned from these indexes."""
-    return [step.name for step in plan(Catalog(indexes), target).steps]
+    return [step.name for step in plan_change(Catalog(indexes), target).steps]
 
 
-def statements(*indexes, target=Kind.FIXED):
+def statements(*indexes, target=IndexKind.FIXED):
     """Everything that a plan from these indexes sends, in order."""
-    return [statement for step in plan(Catalog(indexes), target).steps for statement in step.sql]
+    return [statement for step in plan_change(Catalog(indexes), target).steps for statement in step.sql]
 
 
 def is_done(catalog, target):
     """Whether exactly one guard is there: of the target's kind, usable, under the official name."""
     guards = [index for index in catalog.indexes if index.kind in KEYS]
-    return len(guards) == 1 and guards[0].kind is target and guards[0].usable and guards[0].name == GUARD_NAME
+    return len(guards) == 1 and guards[0].kind is target and guards[0].usable and guards[0].name == INDEX_NAME
 
 
 def walked(catalog, target):
     """The catalogs that are passed through, the start and the end included."""
     passed = [catalog]
-    for step in plan(catalog, target).steps:
-        passed.append(after(step, passed[-1]))
+    for step in plan_change(catalog, target).steps:
+        passed.append(catalog_after(step, passed[-1]))
     return passed
 
 
 FLAGS = st.sampled_from([USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD])
-NAMES = st.lists(st.sampled_from(OUR_NAMES + FOREIGN_NAMES), unique=True, max_size=6)
-TARGETS = st.sampled_from([Kind.ORIGINAL, Kind.FIXED])
+NAMES = st.lists(st.sampled_from(INDEX_NAMES + FOREIGN_NAMES), unique=True, max_size=6)
+TARGETS = st.sampled_from([IndexKind.ORIGINAL, IndexKind.FIXED])
 
 
 @st.composite
@@ -107,12 +116,12 @@ def test_from_fixed():
 def test_rollback_from_fixed():
     """From the fixed guard the way back is the same way, with the original guard built."""
     expected = [BUILD_ORIGINAL, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
-    assert statements(fixed(), target=Kind.ORIGINAL) == expected
+    assert statements(fixed(), target=IndexKind.ORIGINAL) == expected
 
 
 def test_rollback_from_original():
     """From the original guard no rollback is to do."""
-    assert steps(original(), target=Kind.ORIGINAL) == []
+    assert steps(original(), target=IndexKind.ORIGINAL) == []
 
 
 @pytest.mark.parametrize("flags", [STILL_ENFORCING, SCAN_FAILED, DEAD])
@@ -186,14 +195,14 @@ def test_builder_is_waited_for():
 
 def test_wait_says_why():
     """The step that waits names the index that is being built, and sends nothing."""
-    step = plan(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED, builder=4711)))).steps[0]
+    step = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED, builder=4711)))).steps[0]
     expected = ((), f"the server is still building {BUILD_NAME}, for another session")
     assert (step.sql, step.why) == expected
 
 
 def test_comment_is_copied_in_the_swap():
     """The official index's comment goes to the guard that takes its name, in the swap's transaction."""
-    way = plan(Catalog((original(comment="one active thread's guard"),)))
+    way = plan_change(Catalog((original(comment="one active thread's guard"),)))
     assert way.steps[1].sql[-1] == (
         "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s guard'"
     )
@@ -201,7 +210,7 @@ def test_comment_is_copied_in_the_swap():
 
 def test_swap_is_one_transaction():
     """Both renames and the comment go into one transaction."""
-    assert [step.transaction for step in plan(Catalog((original(comment="c"),))).steps] == [False, True, False]
+    assert [step.transaction for step in plan_change(Catalog((original(comment="c"),))).steps] == [False, True, False]
 
 
 def test_harmless_is_left_alone():
@@ -211,7 +220,7 @@ def test_harmless_is_left_alone():
 
 def test_unreadable_is_refused():
     """Where something unreadable enforces, there is no plan."""
-    way = plan(Catalog((original(), stranger("uq_root", ("root_prompt_row_id",)))))
+    way = plan_change(Catalog((original(), stranger("uq_root", ("root_prompt_row_id",)))))
     assert way.refusal == (
         "uq_root enforces something that we cannot read; look at its definition, and drop it or ask us less"
     )
@@ -224,7 +233,7 @@ def test_refusal_has_no_steps():
 
 def test_name_taken_by_another_relation():
     """Where a relation that is no guard holds one of our names, there is no plan."""
-    way = plan(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
+    way = plan_change(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
     assert way.refusal == (
         "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what holds it"
     )
@@ -232,7 +241,7 @@ def test_name_taken_by_another_relation():
 
 def test_name_taken_by_a_harmless_index():
     """Where a harmless index of the table holds one of our names, there is no plan."""
-    way = plan(Catalog((original(), stranger(RETIRED_NAME, ("row_id",)))))
+    way = plan_change(Catalog((original(), stranger(RETIRED_NAME, ("row_id",)))))
     assert way.refusal == (
         "a name that we need is taken (idx_q_threads_family_unique_retired is "
         "the definition of idx_q_threads_family_unique_retired); rename what holds it"
@@ -241,7 +250,9 @@ def test_name_taken_by_a_harmless_index():
 
 def test_two_names_taken():
     """Every name that is taken is named, in order."""
-    way = plan(Catalog((original(),), {RETIRED_NAME: "a relation of kind v", BUILD_NAME: "a relation of kind r"}))
+    way = plan_change(
+        Catalog((original(),), {RETIRED_NAME: "a relation of kind v", BUILD_NAME: "a relation of kind r"})
+    )
     assert way.refusal == (
         "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r; "
         "idx_q_threads_family_unique_retired is a relation of kind v); rename what holds it"
@@ -250,7 +261,7 @@ def test_two_names_taken():
 
 def test_three_names_held_by_incomplete_guards():
     """Where guards that enforce and are incomplete hold all our names, there is no plan."""
-    way = plan(Catalog(tuple(original(name, STILL_ENFORCING) for name in OUR_NAMES)))
+    way = plan_change(Catalog(tuple(original(name, STILL_ENFORCING) for name in INDEX_NAMES)))
     assert way.refusal == (
         "our three names are taken by guards none of which is complete; drop one that enforces nothing"
     )
@@ -258,7 +269,7 @@ def test_three_names_held_by_incomplete_guards():
 
 def test_three_names_held_by_complete_guards():
     """Where complete original guards hold all our names, there is a plan or a refusal, and no crash."""
-    way = plan(Catalog(tuple(original(name) for name in OUR_NAMES)))
+    way = plan_change(Catalog(tuple(original(name) for name in INDEX_NAMES)))
     assert way.steps or way.refusal
 
 
@@ -266,14 +277,14 @@ def test_three_names_held_by_complete_guards():
 @given(catalogs(), TARGETS)
 def test_any_plan_arrives(catalog, target):
     """From any catalog there is a refusal, or a walk to one usable guard of the target's kind and name."""
-    assert plan(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
+    assert plan_change(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
 
 
 @settings(max_examples=500)
 @given(catalogs(), TARGETS)
 def test_any_plan_is_short(catalog, target):
     """From any catalog the walk takes fewer than fifteen steps."""
-    assert len(plan(catalog, target).steps) < 15
+    assert len(plan_change(catalog, target).steps) < 15
 
 
 @settings(max_examples=500)
@@ -296,9 +307,9 @@ def test_no_step_loses_the_last_complete_guard(catalog, target):
 @given(catalogs(), TARGETS)
 def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     """Planned anew after each step, the plan is what was left of the one before."""
-    whole = plan(catalog, target).steps
+    whole = plan_change(catalog, target).steps
     passed = walked(catalog, target)
-    assert [plan(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
+    assert [plan_change(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
 
 
 @settings(max_examples=500)
@@ -309,14 +320,14 @@ def test_names_stay_unique(catalog, target):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [Kind.ORIGINAL, Kind.FIXED])
+@pytest.mark.parametrize("target", [IndexKind.ORIGINAL, IndexKind.FIXED])
 def test_every_catalog_of_four_names(target):
     """From each of the 6,561 catalogs over our names and another, the plan is refused, or arrives, always guarded."""
-    of_a_name = [None, *product((Kind.ORIGINAL, Kind.FIXED), (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
+    of_a_name = [None, *product((IndexKind.ORIGINAL, IndexKind.FIXED), (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
     for held in product(of_a_name, repeat=4):
-        named = zip((*OUR_NAMES, "a_guard"), held, strict=True)
+        named = zip((*INDEX_NAMES, "a_guard"), held, strict=True)
         start = Catalog(tuple(guard(found[0], name, found[1]) for name, found in named if found))
-        if plan(start, target).refusal:
+        if plan_change(start, target).refusal:
             continue
         passed = walked(start, target)
         assert is_done(passed[-1], target)

@@ -12,9 +12,11 @@ import psycopg
 import pytest
 from conftest import add
 
-from incident_lib import guards, paths, queries
-from incident_lib.catalog import GUARD_NAME, Kind
-from incident_lib.investigate import copy_blocked, count, duplicates
+from incident_lib import paths
+from incident_lib.analysis.investigate import copy_blocked, count_threads, list_duplicates
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_one, query_text
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
 
 sys.path.append(str(paths.ROOT / "benchmarks"))
 import data
@@ -49,7 +51,7 @@ def large(filled: str) -> Iterator[psycopg.Connection[Any]]:
 
 def plan(connection: psycopg.Connection[Any], query: str) -> str:
     """The plan of a question without parameters."""
-    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + queries.text(query).encode()))
+    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(query).encode()))
 
 
 def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -> None:
@@ -68,7 +70,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
     """Whether both reads go side by side or one after the other, the counts are those of the data."""
     large.execute("SET parallel_setup_cost = 0")
     large.execute(f"SET max_parallel_workers_per_gather = {parallel}")
-    found = count(large, guards.read(large))
+    found = count_threads(large, read_catalog(large))
 
     assert ("Parallel Append" in plan(large, "counts")) is bool(parallel)
     assert (found.families, found.blocked.chat, found.blocked.run) == (25_000, 21_375, 3_125)
@@ -79,7 +81,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
     """Whom the guard blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
     with psycopg.ClientCursor(large) as cursor:
-        asked = cursor.mogrify(queries.text(query), {"purpose_since": None, "most": 20})
+        asked = cursor.mogrify(query_text(query), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
 
     assert len(re.findall(r"Scan.* on q_threads", found)) == 1
@@ -88,25 +90,25 @@ def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> N
 def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
     """A NULL purpose is counted, blocks both chat and run, and is never a duplicate to the fixed guard."""
     connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for _ in range(2):
         add(connection, ROOT, OWNER)
     connection.execute("UPDATE public.q_threads SET purpose = NULL")
-    row = queries.row(connection, "counts")
+    row = fetch_one(connection, "analysis/counts")
 
     assert row["active_by_purpose"] == {"(null)": 2}
     assert (row["blocked_chat"], row["blocked_run"], row["coexisting_families"]) == (1, 1, 1)
     assert row["duplicates_fixed"] is None
-    assert [len(duplicates(connection, kind, limit=5)) for kind in (Kind.ORIGINAL, Kind.FIXED)] == [1, 0]
+    assert [len(list_duplicates(connection, kind, limit=5)) for kind in (IndexKind.ORIGINAL, IndexKind.FIXED)] == [1, 0]
 
 
 def test_a_checksum_sees_an_update_that_changes_nothing(connection: psycopg.Connection[Any]) -> None:
     """A row that was written anew, though with the same values, is another version: the checksum says so."""
     add(connection, ROOT, OWNER)
-    before = queries.row(connection, "checksum")
-    again = queries.row(connection, "checksum")
+    before = fetch_one(connection, "analysis/checksum")
+    again = fetch_one(connection, "analysis/checksum")
     connection.execute("UPDATE public.q_threads SET purpose = purpose")
-    after = queries.row(connection, "checksum")
+    after = fetch_one(connection, "analysis/checksum")
 
     assert before == again
     assert (after["threads"], after["checksum"] == before["checksum"]) == (1, False)
@@ -115,10 +117,10 @@ def test_a_checksum_sees_an_update_that_changes_nothing(connection: psycopg.Conn
 def test_a_checksum_does_not_see_a_vacuum(connection: psycopg.Connection[Any]) -> None:
     """What freezes and moves nothing changes no version."""
     add(connection, ROOT, OWNER)
-    before = queries.row(connection, "checksum")
+    before = fetch_one(connection, "analysis/checksum")
     connection.execute("VACUUM (FREEZE, ANALYZE) public.q_threads")
 
-    assert queries.row(connection, "checksum") == before
+    assert fetch_one(connection, "analysis/checksum") == before
 
 
 def test_a_list_that_is_cut_short(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
@@ -126,6 +128,6 @@ def test_a_list_that_is_cut_short(connection: psycopg.Connection[Any], tmp_path:
     for number in range(3):
         add(connection, UUID(int=number), OWNER)
     with (tmp_path / "blocked.csv").open("wb") as out:
-        copy_blocked(connection, guards.read(connection), out, limit=2)
+        copy_blocked(connection, read_catalog(connection), out, limit=2)
 
     assert len((tmp_path / "blocked.csv").read_text("utf-8").splitlines()) == 3

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from incident_lib import environments, investigate, migrate, preflight
-from incident_lib.environments import Environment
-from incident_lib.errors import Refused
-from incident_lib.model import Answer
-from incident_lib.plan import plan
-from incident_lib.rehearsal import told
-from incident_lib.rehearsal.rehearse import rehearse
+from incident_lib.analysis.investigate import investigate
+from incident_lib.database.environments import Environment, is_transaction_pooled, reading
+from incident_lib.experiments.rehearsal.rehearse import rehearse
+from incident_lib.experiments.rehearsal.results import RehearsalVerdict
+from incident_lib.migration.apply import apply
+from incident_lib.migration.plan import plan_change
+from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.errors import Refused
+from incident_lib.model.model import Status
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed: no command `pgbouncer`"
@@ -61,7 +63,7 @@ def pooled(incident, request):
 def test_a_transaction_pooler_is_refused_with_the_cure(pooled):
     """Behind a pooler in transaction mode nothing is begun."""
     with pytest.raises(Refused) as refused:
-        migrate.apply(pooled, confirm="staging")
+        apply(pooled, confirm="staging")
     assert str(refused.value) == (
         "A pooler in transaction mode stands between us and the server.\n"
         "  why:  Settings would leak to other clients through it, and our lock be stranded.\n"
@@ -72,24 +74,24 @@ def test_a_transaction_pooler_is_refused_with_the_cure(pooled):
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
 def test_an_investigation_works_through_a_transaction_pooler(pooled):
     """Looking works through any pooler, and the preflight says why applying would not."""
-    with environments.reading(pooled) as connection:
-        found = investigate.investigate(connection)
-        checks = preflight.preflight(connection, pooled, found)
+    with reading(pooled) as connection:
+        found = investigate(connection)
+        checks = run_preflight(connection, pooled, found)
     assert found.counts.blocked.chat > 0
-    assert [check.name for check in checks.checks if check.answer is Answer.STOP] == ["pooler"]
+    assert [check.name for check in checks.checks if check.answer is Status.STOP] == ["pooler"]
 
 
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
 def test_an_idle_transaction_pool_is_recognised_every_time(pooled):
     """However the pool hands its backends out, transaction mode is seen."""
-    assert [environments.is_transaction_pooled(pooled) for _ in range(10)] == [True] * 10
+    assert [is_transaction_pooled(pooled) for _ in range(10)] == [True] * 10
 
 
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
 def test_a_rehearsal_works_through_a_transaction_pooler(pooled):
     """A rehearsal copies through any pooler, and says that the fix has to be applied past it."""
     verdict = rehearse(pooled).verdict
-    assert verdict == told.Verdict(
+    assert verdict == RehearsalVerdict(
         True,
         "On a copy of 1,408 active threads the fix went in under writes, was rolled back, and went in again. "
         "It has to be applied past the transaction pooler: from here it is refused.",
@@ -100,10 +102,10 @@ def test_a_rehearsal_works_through_a_transaction_pooler(pooled):
 @pytest.mark.parametrize("pooled", ["session"], indirect=True)
 def test_a_session_pooler_is_used(pooled):
     """In session mode the fix is applied through the pooler."""
-    done = migrate.apply(pooled, confirm="staging")
-    assert plan(done.after).steps == ()
+    done = apply(pooled, confirm="staging")
+    assert plan_change(done.after).steps == ()
 
 
 def test_a_direct_connection_is_no_pooler(incident):
     """Without a pooler none is seen."""
-    assert environments.is_transaction_pooled(incident) is False
+    assert is_transaction_pooled(incident) is False

@@ -13,15 +13,16 @@ import pytest
 from click.testing import CliRunner
 from conftest import add
 
-from incident_lib import migrate, queries
-from incident_lib.catalog import GUARD_NAME
 from incident_lib.cli import cli
-from incident_lib.clients import Family, create_chat
-from incident_lib.clients import NewThread as Thread
-from incident_lib.errors import IncidentError
-from incident_lib.model import Answer, Check
-from incident_lib.probe import FAMILIES, Probe, probe_semantics
-from incident_lib.verify import verify_semantics
+from incident_lib.database.clients import Family, create_chat
+from incident_lib.database.clients import NewThread as Thread
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.probe import FAMILIES, Probe, probe_semantics
+from incident_lib.migration.verify import verify_semantics
+from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.errors import IncidentError
+from incident_lib.model.model import Check, Status
 
 EVERY_VERSION = True
 CURE = "Run `incident plan`: it shows what is left to do."
@@ -67,14 +68,14 @@ def original(staging, connection):
 @pytest.fixture
 def fixed(original):
     """Staging with the fixed guard, and a family with an active run."""
-    migrate.apply(original, confirm="staging")
+    apply(original, confirm="staging")
     return original
 
 
 @pytest.fixture
 def unguarded(original, connection):
     """Staging without a guard, and a family with an active run."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     return original
 
 
@@ -144,9 +145,9 @@ def test_only_a_few_families_are_tried(fixed, connection):
 def test_nothing_is_left(request, connection, state):
     """Whatever is admitted, nothing is left in the table."""
     request.getfixturevalue(state)
-    before = queries.row(connection, "checksum")
+    before = fetch_one(connection, "analysis/checksum")
     probe_semantics(connection, [FAMILY])
-    assert queries.row(connection, "checksum") == before
+    assert fetch_one(connection, "analysis/checksum") == before
 
 
 def test_no_setting_is_left(fixed, connection):
@@ -271,9 +272,9 @@ def test_semantics_that_hold():
     """A chat admitted beside a run, and seconds rejected, are what the fix promises."""
     probes = (Probe("chat beside a run", 5), Probe("second chat", 0, 5), Probe("second run", 0, 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Answer.OK, "chat beside a run: 5 of 5 admitted, 0 rejected"),
-        Check("second chat", Answer.OK, "second chat: 0 of 5 admitted, 5 rejected"),
-        Check("second run", Answer.OK, "second run: 0 of 5 admitted, 5 rejected"),
+        Check("chat beside a run", Status.OK, "chat beside a run: 5 of 5 admitted, 0 rejected"),
+        Check("second chat", Status.OK, "second chat: 0 of 5 admitted, 5 rejected"),
+        Check("second run", Status.OK, "second run: 0 of 5 admitted, 5 rejected"),
     )
 
 
@@ -281,9 +282,9 @@ def test_semantics_that_do_not_hold():
     """A chat rejected beside a run, or a second thread admitted, breaks what the fix promises."""
     probes = (Probe("chat beside a run", 4, 1), Probe("second chat", 1, 4), Probe("second run", 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Answer.STOP, "chat beside a run: 4 of 5 admitted, 1 rejected", CURE),
-        Check("second chat", Answer.STOP, "second chat: 1 of 5 admitted, 4 rejected", CURE),
-        Check("second run", Answer.STOP, "second run: 5 of 5 admitted, 0 rejected", CURE),
+        Check("chat beside a run", Status.STOP, "chat beside a run: 4 of 5 admitted, 1 rejected", CURE),
+        Check("second chat", Status.STOP, "second chat: 1 of 5 admitted, 4 rejected", CURE),
+        Check("second run", Status.STOP, "second run: 5 of 5 admitted, 0 rejected", CURE),
     )
 
 
@@ -291,7 +292,7 @@ def test_semantics_of_no_family():
     """Where there is no family to try, that is noted."""
     probes = (Probe("chat beside a run"), Probe("second chat"), Probe("second run"))
     note = "no family has a run and no chat: nothing could be tried"
-    assert verify_semantics(probes) == (Check("probe", Answer.NOTE, note),)
+    assert verify_semantics(probes) == (Check("probe", Status.NOTE, note),)
 
 
 def test_semantics_of_nothing_probed():
@@ -301,7 +302,7 @@ def test_semantics_of_nothing_probed():
         Probe("second chat", not_probed=5),
         Probe("second run", 0, 0, 5),
     )
-    assert {check.answer for check in verify_semantics(probes)} == {Answer.NOTE}
+    assert {check.answer for check in verify_semantics(probes)} == {Status.NOTE}
 
 
 # `incident verify --probe`
@@ -369,9 +370,9 @@ def test_verify_of_a_locked_table(fixed):
 def test_verify_leaves_nothing(request, connection, state):
     """Whatever it finds, `verify --probe` leaves nothing in the table."""
     request.getfixturevalue(state)
-    before = queries.row(connection, "checksum")
+    before = fetch_one(connection, "analysis/checksum")
     probed()
-    assert queries.row(connection, "checksum") == before
+    assert fetch_one(connection, "analysis/checksum") == before
 
 
 def test_verify_without_a_probe_writes_nothing(fixed, connection):
@@ -395,5 +396,5 @@ def test_which_families_are_probed(fixed, connection, run, chat, owner, probed_t
     """A family of an owner is probed where its run is active and no chat is."""
     add(connection, FAMILY.root, owner, is_active=run)
     add(connection, FAMILY.root, owner, purpose="chat", is_active=chat)
-    rows = queries.rows(connection, "probed", {"most": FAMILIES})
+    rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})
     assert {Family(**row) for row in rows} == {FAMILY, *([Family(FAMILY.root, owner)] if probed_too else [])}

@@ -19,9 +19,10 @@ import pytest
 import yaml
 
 import incident_lib
-from incident_lib import errors, paths
+from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.runner import NOTEBOOKS
+from incident_lib.model.errors import Failed, Refused, UsageError
+from incident_lib.runs.runner import NOTEBOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -299,7 +300,7 @@ def _table(heading: str) -> list[list[str]]:
 def test_readme_has_the_exit_codes() -> None:
     """The README's exit codes are those of the errors, in the words of the command line's help."""
     told = {int(code): meaning for code, meaning in _table("### Exit codes")}
-    kinds = {kind.exit_code for kind in (errors.Refused, errors.UsageError, errors.Failed)}
+    kinds = {kind.exit_code for kind in (Refused, UsageError, Failed)}
 
     assert set(told) == {0, *kinds, 130}
     assert [meaning for meaning in told.values() if meaning.partition(":")[0] not in (cli.help or "")] == []

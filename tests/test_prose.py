@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import EXAMPLE, FORMS, Page, commonmark, kept, wiki
 
-from incident_lib.errors import UsageError
-from incident_lib.pseudonyms import PLAN_OWNER
-from incident_lib.report import Postmortem, forms, notes
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.report import notes, render
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED, WELCOME
+from incident_lib.report.postmortem import Postmortem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,8 @@ def _forms(text: str) -> dict[str, str]:
     found = Postmortem((Chapter(NOTHING, "run"),), notes._Reader("notes.md", text).notes())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
-        html = forms.html(found)
-    return {"html": html, "markdown": forms.markdown(found, "p")}
+        html = render.render_html(found)
+    return {"html": html, "markdown": render.render_markdown(found, "p")}
 
 
 NOTHING = {
@@ -144,14 +145,14 @@ def _check_harmless(page: Page) -> None:
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_prose_obeys_nothing_in_html(attack: str) -> None:
     """Markup of HTML in people's prose makes no element of the page, and pictures are not loaded."""
-    _check_harmless(Page(forms.prose(attack)))
+    _check_harmless(Page(render.render_prose(attack)))
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_prose_obeys_nothing_in_markdown(attack: str, shown: Callable[[str], Page]) -> None:
     """Markup of HTML in people's prose makes no element of a wiki that lets HTML through; pictures are not loaded."""
-    _check_harmless(shown(forms.safe_markdown(attack)))
+    _check_harmless(shown(render.safe_markdown(attack)))
 
 
 MARKS = (
@@ -164,7 +165,7 @@ MARKUP = st.lists(st.sampled_from(MARKS), max_size=24).map("".join)
 @given(MARKUP)
 def test_no_markup_is_obeyed_in_html(text: str) -> None:
     """Whatever marks people put one after the other, prose makes elements of Markdown alone, all of them closed."""
-    _check_harmless(Page(forms.prose(text)))
+    _check_harmless(Page(render.render_prose(text)))
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
@@ -172,7 +173,7 @@ def test_no_markup_is_obeyed_in_html(text: str) -> None:
 @given(text=MARKUP)
 def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]) -> None:
     """Whatever marks people put one after the other, a wiki makes elements of Markdown alone of them."""
-    _check_harmless(shown(forms.safe_markdown(text)))
+    _check_harmless(shown(render.safe_markdown(text)))
 
 
 def _why_not(text: str) -> str | None:
@@ -181,8 +182,8 @@ def _why_not(text: str) -> str | None:
         found = Postmortem((Chapter(EXAMPLE, "run"),), notes._Reader("notes.md", text).notes())
     except UsageError as error:
         return error.why
-    assert forms.markdown(found, "p").startswith("# 1,088 families")
-    assert Page("".join(forms.prose(body) for body in found.notes.sections.values())).open == []
+    assert render.render_markdown(found, "p").startswith("# 1,088 families")
+    assert Page("".join(render.render_prose(body) for body in found.notes.sections.values())).open == []
     return None
 
 

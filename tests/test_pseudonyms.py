@@ -11,8 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_lib import demo, pseudonyms
-from incident_lib.pseudonyms import PLAN_OWNER, PLAN_ROOT, PLAN_THREAD, PUBLISHED, VARIABLE, Pseudonyms
+from incident_lib.database import demo
+from incident_lib.model.pseudonyms import (
+    PLAN_OWNER,
+    PLAN_ROOT,
+    PLAN_THREAD,
+    PUBLISHED,
+    VARIABLE,
+    Pseudonyms,
+    pseudonyms_for,
+)
 
 ID = UUID("4d486cdb-1824-448c-acd2-c99b0c379a35")
 OTHER = UUID("4d486cdb-1824-448c-acd2-c99b0c379a36")
@@ -113,7 +121,7 @@ def test_scrub_twice_is_scrub_once(thing: object) -> None:
 def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, without a key of one's own, the committed key gives the names."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    names = pseudonyms.for_environment("demo", demo.KEY)
+    names = pseudonyms_for("demo", demo.KEY)
 
     assert names.name("owner", ID) == Pseudonyms(demo.KEY).name("owner", ID)
 
@@ -121,7 +129,7 @@ def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_key_of_ones_own_wins_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, too, a key that is set is the one that is used."""
     monkeypatch.setenv(VARIABLE, "my key")
-    names = pseudonyms.for_environment("demo", demo.KEY)
+    names = pseudonyms_for("demo", demo.KEY)
 
     assert names.name("owner", ID) == Pseudonyms("my key").name("owner", ID)
 
@@ -131,7 +139,7 @@ def test_elsewhere_the_demos_key_is_never_used(monkeypatch: pytest.MonkeyPatch, 
     """Elsewhere an unset key is a random one, never the one that everybody knows."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
-    names = pseudonyms.for_environment(environment, demo.KEY)
+    names = pseudonyms_for(environment, demo.KEY)
 
     assert names.name("owner", ID) != Pseudonyms(demo.KEY).name("owner", ID)
 
@@ -140,7 +148,7 @@ def test_a_random_key_holds_in_processes_that_are_started(monkeypatch: pytest.Mo
     """A random key is handed to the kernels of the run, so that its three notebooks use the same names."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
-    here = pseudonyms.for_environment("staging", demo.KEY).name("owner", ID)
+    here = pseudonyms_for("staging", demo.KEY).name("owner", ID)
     asked = (
         "from uuid import UUID; from incident_lib import demo, pseudonyms;"
         f"print(pseudonyms.for_environment('staging', demo.KEY).name('owner', UUID('{ID}')))"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from incident_lib import paths, record
-from incident_lib.errors import Failed, Refused, UsageError
-from incident_lib.record import Record
+from incident_lib import paths
+from incident_lib.model.errors import Failed, Refused, UsageError
+from incident_lib.records import run_record as record
+from incident_lib.records.run_record import RunRecord, git_commit, latest_runs, status_now, status_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,21 +58,21 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def kept(runs: Path) -> Record:
+def kept(runs: Path) -> RunRecord:
     """A run that has just begun."""
-    return Record.create("staging", started_by="a test")
+    return RunRecord.create("staging", started_by="a test")
 
 
-def _writer(kept: Record, who: str, many: int) -> subprocess.Popen[bytes]:
+def _writer(kept: RunRecord, who: str, many: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", WRITER, str(kept.folder), who, str(many)])
 
 
-def test_a_new_record_has_every_key_of_the_contract(kept: Record) -> None:
+def test_a_new_record_has_every_key_of_the_contract(kept: RunRecord) -> None:
     """A new record carries every key of the contract, in its order."""
     assert list(kept.read()) == KEYS
 
 
-def test_a_new_record_has_seen_nothing(kept: Record) -> None:
+def test_a_new_record_has_seen_nothing(kept: RunRecord) -> None:
     """A new record is running and holds no finding yet."""
     contents = kept.read()
     told = {key: contents[key] for key in ("status", "guard", "counts", "preflight", "steps", "notebooks", "error")}
@@ -87,37 +88,37 @@ def test_a_new_record_has_seen_nothing(kept: Record) -> None:
     }
 
 
-def test_moments_are_utc(kept: Record) -> None:
+def test_moments_are_utc(kept: RunRecord) -> None:
     """The moments of a record are UTC to the second, and say so."""
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", kept.read()["started_at"])
 
 
-def test_a_run_has_a_folder_of_its_environment_and_its_time(kept: Record, runs: Path) -> None:
+def test_a_run_has_a_folder_of_its_environment_and_its_time(kept: RunRecord, runs: Path) -> None:
     """A run's folder is <runs>/<environment>/<UTC time>."""
     assert re.fullmatch(r"staging/\d{8}T\d{6}Z", str(kept.folder.relative_to(runs)))
 
 
 def test_two_runs_in_one_second_get_two_folders(runs: Path) -> None:
     """Runs that begin in the same second get a folder each, and the last of them is the latest."""
-    folders = [Record.create("staging", started_by="a test").folder for _ in range(3)]
+    folders = [RunRecord.create("staging", started_by="a test").folder for _ in range(3)]
 
     assert len(set(folders)) == 3
-    assert record.latest("staging") == [folders[-1]]
+    assert latest_runs("staging") == [folders[-1]]
 
 
 def test_latest_is_one_of_each_environment(runs: Path) -> None:
     """Without a name, latest finds the last run of each environment, by name."""
-    of_prod, _, of_demo = (Record.create(name, started_by="a test").folder for name in ("prod", "demo", "demo"))
+    of_prod, _, of_demo = (RunRecord.create(name, started_by="a test").folder for name in ("prod", "demo", "demo"))
 
-    assert record.latest() == [of_demo, of_prod]
+    assert latest_runs() == [of_demo, of_prod]
 
 
 def test_latest_of_nothing_is_nothing(runs: Path) -> None:
     """Where no run has been, latest finds none."""
-    assert record.latest() == []
+    assert latest_runs() == []
 
 
-def test_a_reader_never_sees_half_a_record(kept: Record) -> None:
+def test_a_reader_never_sees_half_a_record(kept: RunRecord) -> None:
     """A reader that polls while another process writes sees whole records only."""
     writer = _writer(kept, "a", 150)
     seen = []
@@ -129,7 +130,7 @@ def test_a_reader_never_sees_half_a_record(kept: Record) -> None:
     assert len(set(seen)) > 3
 
 
-def test_two_processes_lose_nothing(kept: Record) -> None:
+def test_two_processes_lose_nothing(kept: RunRecord) -> None:
     """Two processes that update one record at the same time both find all of theirs in it."""
     writers = [_writer(kept, who, 60) for who in "ab"]
 
@@ -137,12 +138,12 @@ def test_two_processes_lose_nothing(kept: Record) -> None:
     assert sorted(kept.read()["steps"]) == sorted(f"{who}{n}" for who in "ab" for n in range(60))
 
 
-def test_two_threads_lose_nothing(kept: Record) -> None:
+def test_two_threads_lose_nothing(kept: RunRecord) -> None:
     """Two threads of one process, as a run and its heart are, change the record at once, and every change is in it."""
 
     def write(who: str) -> None:
         for n in range(200):
-            Record(kept.folder).update(lambda c, n=n: {**c, "steps": [*c["steps"], f"{who}{n}"]})
+            RunRecord(kept.folder).update(lambda c, n=n: {**c, "steps": [*c["steps"], f"{who}{n}"]})
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(write, "ab"))
@@ -150,14 +151,14 @@ def test_two_threads_lose_nothing(kept: Record) -> None:
     assert sorted(kept.read()["steps"]) == sorted(f"{who}{n}" for who in "ab" for n in range(200))
 
 
-def test_nothing_but_the_record_is_left_behind(kept: Record) -> None:
+def test_nothing_but_the_record_is_left_behind(kept: RunRecord) -> None:
     """An update leaves no part file behind."""
     kept.set(verdict="fine")
 
     assert sorted(file.name for file in kept.folder.iterdir()) == [".lock", "record.json"]
 
 
-def test_the_heartbeat_moves(kept: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_moves(kept: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a run beats, its heartbeat moves without anybody's doing."""
     monkeypatch.setattr(record, "HEARTBEAT_SECONDS", 0.02)
     old = {**kept.read(), "heartbeat_at": "2025-01-01T00:00:00Z"}
@@ -170,7 +171,7 @@ def test_the_heartbeat_moves(kept: Record, monkeypatch: pytest.MonkeyPatch) -> N
     assert kept.read()["heartbeat_at"] > old["heartbeat_at"]
 
 
-def test_the_heartbeat_stops_with_the_run(kept: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_heartbeat_stops_with_the_run(kept: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a run has ended nothing writes its record any more."""
     monkeypatch.setattr(record, "HEARTBEAT_SECONDS", 0.02)
     with kept.beating():
@@ -183,23 +184,23 @@ def test_the_heartbeat_stops_with_the_run(kept: Record, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0, "running"), (60, "running"), (61, "killed")])
-def test_a_silent_run_is_killed(kept: Record, seconds: int, shown: str) -> None:
+def test_a_silent_run_is_killed(kept: RunRecord, seconds: int, shown: str) -> None:
     """A run that says `running` and has been silent for more than a minute is shown as killed."""
     contents = kept.read()
     at = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=seconds)
 
-    assert record.status(contents, at) == shown
+    assert status_now(contents, at) == shown
 
 
 @pytest.mark.parametrize("ended", ["succeeded", "dry-run", "refused", "failed"])
-def test_a_run_that_ended_is_never_killed(kept: Record, ended: str) -> None:
+def test_a_run_that_ended_is_never_killed(kept: RunRecord, ended: str) -> None:
     """A run that ended is shown as it ended, however long ago."""
     kept.finish(ended)
 
-    assert record.status(kept.read(), datetime(2099, 1, 1, tzinfo=UTC)) == ended
+    assert status_now(kept.read(), datetime(2099, 1, 1, tzinfo=UTC)) == ended
 
 
-def test_set_merges_a_dict(kept: Record) -> None:
+def test_set_merges_a_dict(kept: RunRecord) -> None:
     """A dict that is set goes into the dict that stands there."""
     kept.set(guard={"before": {"state": "original"}})
     kept.set(guard={"after": {"state": "fixed"}})
@@ -207,7 +208,7 @@ def test_set_merges_a_dict(kept: Record) -> None:
     assert kept.read()["guard"] == {"before": {"state": "original"}, "after": {"state": "fixed"}}
 
 
-def test_set_replaces_what_is_no_dict(kept: Record) -> None:
+def test_set_replaces_what_is_no_dict(kept: RunRecord) -> None:
     """Anything but a dict is replaced, a list too."""
     kept.set(steps=[1, 2], verdict="one")
     kept.set(steps=[3], verdict="two")
@@ -215,7 +216,7 @@ def test_set_replaces_what_is_no_dict(kept: Record) -> None:
     assert (kept.read()["steps"], kept.read()["verdict"]) == ([3], "two")
 
 
-def test_keys_of_later_versions_stay(kept: Record) -> None:
+def test_keys_of_later_versions_stay(kept: RunRecord) -> None:
     """A key that this version does not know survives an update."""
     kept.set(added_later={"a": 1})
     kept.set(verdict="fine")
@@ -223,14 +224,14 @@ def test_keys_of_later_versions_stay(kept: Record) -> None:
     assert kept.read()["added_later"] == {"a": 1}
 
 
-def test_text_is_kept_in_any_script(kept: Record) -> None:
+def test_text_is_kept_in_any_script(kept: RunRecord) -> None:
     """Text of any script, with quotes and line breaks, is read back as it was."""
     kept.set(verdict='รายงาน "ประจำเดือน"\n\u202e\U0001f600')
 
     assert kept.read()["verdict"] == 'รายงาน "ประจำเดือน"\n\u202e\U0001f600'
 
 
-def test_a_notebook_is_noted_once(kept: Record) -> None:
+def test_a_notebook_is_noted_once(kept: RunRecord) -> None:
     """A notebook that is noted again replaces its own entry and leaves the others."""
     kept.note_notebook("01_investigate", "running")
     kept.note_notebook("02_migrate", "running")
@@ -242,7 +243,7 @@ def test_a_notebook_is_noted_once(kept: Record) -> None:
     ]
 
 
-def test_finish_says_how_and_when(kept: Record) -> None:
+def test_finish_says_how_and_when(kept: RunRecord) -> None:
     """Finishing sets the status, the error and the moment."""
     kept.finish("failed", Failed("It broke.", "It was old.", "Buy a new one."))
     contents = kept.read()
@@ -252,7 +253,7 @@ def test_finish_says_how_and_when(kept: Record) -> None:
     assert contents["finished_at"] >= contents["started_at"]
 
 
-def test_finish_keeps_an_earlier_error(kept: Record) -> None:
+def test_finish_keeps_an_earlier_error(kept: RunRecord) -> None:
     """The error that stopped a run stays, whatever follows from it."""
     kept.set(error={"what": "The cause.", "why": "So.", "next": "Go."})
     kept.finish("failed", Failed("A consequence.", "The cause.", "Look above."))
@@ -266,7 +267,7 @@ def test_finish_keeps_an_earlier_error(kept: Record) -> None:
 )
 def test_an_error_says_how_a_run_ended(error: Exception, status: str) -> None:
     """A refusal ends a run as refused, anything else as failed."""
-    assert record.status_of(error) == status
+    assert status_of(error) == status
 
 
 def test_an_unwritable_folder_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ def test_an_unwritable_folder_is_one_message(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "file" / "runs"))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Failed) as raised:
-        Record.create("staging", started_by="a test")
+        RunRecord.create("staging", started_by="a test")
 
     assert str(raised.value) == (
         "file/runs/staging cannot be written.\n"
@@ -290,7 +291,7 @@ def test_what_is_no_record_is_one_message(tmp_path: Path, text: str | None) -> N
     if text is not None:
         (tmp_path / "record.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError) as raised:
-        Record(tmp_path).read()
+        RunRecord(tmp_path).read()
 
     assert str(raised.value) == (
         f"{tmp_path} is not the folder of a run.\n"
@@ -302,7 +303,7 @@ def test_what_is_no_record_is_one_message(tmp_path: Path, text: str | None) -> N
 def test_updating_what_is_no_run_is_a_message(tmp_path: Path) -> None:
     """A notebook that is told of a folder which holds no run gets a message, and nothing is made there."""
     with pytest.raises(UsageError):
-        Record(tmp_path / "none").note_notebook("01_investigate", "running")
+        RunRecord(tmp_path / "none").note_notebook("01_investigate", "running")
 
     assert not (tmp_path / "none").exists()
 
@@ -326,25 +327,25 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_git_commit_is_the_checkouts(checkout: Path) -> None:
     """A record names the commit of the checkout."""
-    assert record.git_commit() == _git(checkout, "rev-parse", "HEAD")
+    assert git_commit() == _git(checkout, "rev-parse", "HEAD")
 
 
 def test_git_commit_tells_of_changes(checkout: Path) -> None:
     """Where tracked files differ from the commit, a plus sign says so."""
     (checkout / "file").write_text("two")
 
-    assert record.git_commit() == _git(checkout, "rev-parse", "HEAD") + "+"
+    assert git_commit() == _git(checkout, "rev-parse", "HEAD") + "+"
 
 
 def test_git_commit_outside_a_checkout_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outside a checkout no commit is made up."""
     monkeypatch.setattr(paths, "ROOT", tmp_path)
 
-    assert record.git_commit() is None
+    assert git_commit() is None
 
 
 def test_git_commit_without_git_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where git is not installed a record can be made all the same."""
     monkeypatch.setenv("PATH", str(checkout))
 
-    assert record.git_commit() is None
+    assert git_commit() is None

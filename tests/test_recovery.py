@@ -20,19 +20,23 @@ from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_lib import follow, guards, investigate, moments, recovery
-from incident_lib.catalog import GUARD_NAME
+from incident_lib.analysis import recovery
+from incident_lib.analysis.investigate import write_blocked
+from incident_lib.analysis.recovery import MOST_MOMENTS, Recovery, read_recovery
 from incident_lib.cli import cli
-from incident_lib.clients import Family
-from incident_lib.environments import reading
-from incident_lib.errors import Failed, IncidentError, UsageError
-from incident_lib.record import Record, status
-from incident_lib.recovery import MOST_MOMENTS, Recovery
+from incident_lib.database.clients import Family
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.errors import Failed, IncidentError, UsageError
+from incident_lib.model.timestamps import to_iso
+from incident_lib.records.run_record import RunRecord, status_now
+from incident_lib.runs.recovery_watch import Tail, run_that_fixed, watch_recovery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 SINCE = datetime(2025, 10, 13, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -47,20 +51,20 @@ def run(connection: psycopg.Connection, environment: Environment, tmp_path: Path
     for family in FAMILIES:
         add(connection, *family, created_at=SINCE - timedelta(days=1))
     list_blocked(environment, tmp_path)
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     return tmp_path
 
 
 def list_blocked(environment: Environment, folder: Path) -> None:
     """Write the list of blocked families, as a run does that looks."""
     with reading(environment) as reader:
-        investigate.write_blocked(reader, guards.read(reader), folder / "blocked.csv", None)
+        write_blocked(reader, read_catalog(reader), folder / "blocked.csv", None)
 
 
 def look(environment: Environment, run: Path, since: datetime = SINCE) -> Recovery:
     """Who has recovered."""
     with reading(environment) as reader:
-        return recovery.recovery(reader, run, since)
+        return read_recovery(reader, run, since)
 
 
 def chat(connection: psycopg.Connection, family: Family, at: datetime, **columns: object) -> None:
@@ -240,7 +244,7 @@ def test_a_record_carries_the_sum_over_time(offsets: list[int], others: int) -> 
 
     assert len(points) <= MOST_MOMENTS
     assert counts == sorted(set(counts))
-    assert points == [[moments.spelled(found.first_chats[count - 1]), count] for count in counts]
+    assert points == [[to_iso(found.first_chats[count - 1]), count] for count in counts]
     assert counts[-1:] == ([len(offsets)] if offsets else [])
     assert counts[:1] == ([-(-len(offsets) // MOST_MOMENTS)] if offsets else [])
     assert (told["blocked"], told["recovered"]) == (len(offsets) + others, len(offsets))
@@ -264,7 +268,7 @@ def entry(number: int, *, fixed: bool = False, at: datetime | None = None) -> by
     prefix = f"{at or SINCE + number * SECOND:%Y-%m-%d %H:%M:%S}.250 UTC [4101] 23505 postgres@postgres "
     purpose, value = (", purpose", ", chat") if fixed else ("", "")
     return (
-        f'{prefix}ERROR:  duplicate key value violates unique constraint "{GUARD_NAME}"\n'
+        f'{prefix}ERROR:  duplicate key value violates unique constraint "{INDEX_NAME}"\n'
         f"{prefix}DETAIL:  Key (root_prompt_row_id, owner_id{purpose})=({family.root}, {family.owner}{value}) "
         "already exists.\n"
         f'{prefix}STATEMENT:  INSERT INTO public.q_threads ("root_prompt_row_id", "owner_id") VALUES ($1, $2)\n'
@@ -288,14 +292,14 @@ def grow(log: Path, more: bytes) -> None:
         file.write(more)
 
 
-def after(tail: follow.Tail) -> int:
+def after(tail: Tail) -> int:
     """How many were rejected since the fix, at one more look."""
     return tail.look().ended(SINCE).after
 
 
 def test_what_is_added_is_counted_once(log: Path) -> None:
     """Each look counts what was added since the last, and nothing twice."""
-    tail, seen = follow.Tail(log), []
+    tail, seen = Tail(log), []
     for more in (b"", entry(1), b"", NOISE, entry(2) + entry(3), b""):
         grow(log, more)
         seen.append(after(tail))
@@ -308,13 +312,13 @@ def test_what_came_before_the_fix_is_not_counted(log: Path) -> None:
     """A log has what was rejected before, too; and what the fixed guard rejects is as it should be."""
     grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2, fixed=True))
 
-    assert after(follow.Tail(log)) == 1
+    assert after(Tail(log)) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 40, 90, 130])
 def test_a_line_that_is_not_whole_waits(log: Path, cut: int) -> None:
     """The last line counts once it has its end."""
-    tail, line = follow.Tail(log), entry(1)
+    tail, line = Tail(log), entry(1)
     assert line.index(b"\n") > cut
     grow(log, line[:cut])
     before = after(tail)
@@ -328,7 +332,7 @@ def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, p
     """Each rejection is counted once, in whatever pieces the log comes."""
     whole = NOISE + b"".join(map(entry, range(1, 5)))
     log = tmp_path_factory.mktemp("pieces") / "server.log"
-    tail, written = follow.Tail(log), 0
+    tail, written = Tail(log), 0
     for piece in (*pieces, len(whole)):
         written += piece
         log.write_bytes(whole[:written])
@@ -340,7 +344,7 @@ def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, p
 @pytest.mark.parametrize("lines", [1, 2])
 def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
     """Between the lines of an entry a look may fall: whose it is, and which guard it was, is known nevertheless."""
-    tail, parts = follow.Tail(log), entry(1, fixed=True).splitlines(keepends=True)
+    tail, parts = Tail(log), entry(1, fixed=True).splitlines(keepends=True)
     grow(log, b"".join(parts[:lines]))
     tail.look()
     grow(log, b"".join(parts[lines:]) + NOISE)
@@ -351,7 +355,7 @@ def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
 def test_two_rejections_of_one_moment(log: Path) -> None:
     """One client may be rejected twice within what the clock tells apart, also where a look falls between."""
     grow(log, entry(1) + entry(1))
-    tail = follow.Tail(log)
+    tail = Tail(log)
     together = after(tail)
     grow(log, entry(2))
     tail.look()
@@ -362,7 +366,7 @@ def test_two_rejections_of_one_moment(log: Path) -> None:
 
 def test_looks_leave_nothing_behind(log: Path) -> None:
     """However often one looks, a log is one file."""
-    tail = follow.Tail(log)
+    tail = Tail(log)
     for number in range(1, 4):
         grow(log, entry(number))
         tail.look()
@@ -372,7 +376,7 @@ def test_looks_leave_nothing_behind(log: Path) -> None:
 
 def test_a_log_that_was_emptied_is_begun_anew(log: Path) -> None:
     """What a log held before it was emptied stays counted, what it holds since is added."""
-    tail = follow.Tail(log)
+    tail = Tail(log)
     grow(log, entry(1) + entry(2))
     before = after(tail)
     log.write_bytes(entry(3))
@@ -382,7 +386,7 @@ def test_a_log_that_was_emptied_is_begun_anew(log: Path) -> None:
 
 def test_a_longer_log_in_its_place_is_begun_anew(log: Path) -> None:
     """A new file is read from its beginning, also where it is longer already than the old one was."""
-    tail = follow.Tail(log)
+    tail = Tail(log)
     grow(log, entry(1))
     tail.look()
     log.rename(log.with_suffix(".1"))
@@ -393,7 +397,7 @@ def test_a_longer_log_in_its_place_is_begun_anew(log: Path) -> None:
 
 def test_a_log_that_went_away(log: Path) -> None:
     """A log that is not there any more is told of."""
-    tail = follow.Tail(log)
+    tail = Tail(log)
     tail.look()
     log.unlink()
 
@@ -418,11 +422,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def begun(ended: datetime | None, *, how: str = "succeeded") -> Record:
+def begun(ended: datetime | None, *, how: str = "succeeded") -> RunRecord:
     """A run of staging that ended the incident then, or did not."""
-    made = Record.create("staging", "a test")
+    made = RunRecord.create("staging", "a test")
     if ended:
-        made.set(incident_ended_at=moments.spelled(ended))
+        made.set(incident_ended_at=to_iso(ended))
     made.finish(how)
     return made
 
@@ -433,7 +437,7 @@ def test_the_latest_run_that_ended_the_incident(runs: Path) -> None:
     right = begun(SINCE)
     begun(None, how="dry-run")
 
-    assert follow.fixed_run("staging") == (right.folder, SINCE)
+    assert run_that_fixed("staging") == (right.folder, SINCE)
 
 
 NO_RUN = (
@@ -450,7 +454,7 @@ def test_no_run_ended_the_incident(runs: Path, runs_before: int) -> None:
         begun(None, how="dry-run")
 
     with pytest.raises(UsageError) as raised:
-        follow.fixed_run("staging")
+        run_that_fixed("staging")
 
     assert str(raised.value) == NO_RUN
 
@@ -459,13 +463,13 @@ def test_no_run_ended_the_incident(runs: Path, runs_before: int) -> None:
 
 
 @pytest.fixture
-def fixed(connection, staging, runs) -> Record:
+def fixed(connection, staging, runs) -> RunRecord:
     """A run of staging that saw all families blocked for chat, and ended the incident."""
     for family in FAMILIES:
         add(connection, *family, created_at=SINCE - timedelta(days=1))
     record = begun(SINCE)
     list_blocked(staging, record.folder)
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     return record
 
 
@@ -516,7 +520,7 @@ def test_watching_where_no_run_ended_the_incident(staging, runs) -> None:
 
 def test_a_second_look_sees_more(connection, fixed, log) -> None:
     """Each look sees what came since the last, in the table and in the log; the record has the last."""
-    looks = follow.follow("staging", 0, log)
+    looks = watch_recovery("staging", 0, log)
     first = next(looks)
     chat(connection, FAMILIES[4], SINCE)
     grow(log, entry(1) + entry(2)[:50])
@@ -530,7 +534,7 @@ def test_a_second_look_sees_more(connection, fixed, log) -> None:
 
 def test_a_look_leaves_nothing_open(connection, fixed) -> None:
     """Between two looks no session of ours is there: an open transaction would hold others up."""
-    next(follow.follow("staging", 0))
+    next(watch_recovery("staging", 0))
 
     found = connection.execute(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'incident_lib%%'"
@@ -544,9 +548,9 @@ def test_a_killed_run_stays_killed(fixed) -> None:
     text = json.loads(fixed.file.read_text("utf-8"))
     dead = text | {"status": "running", "heartbeat_at": "2025-10-13T12:00:05Z"}
     fixed.file.write_text(json.dumps(dead), "utf-8")
-    next(follow.follow("staging", 0))
+    next(watch_recovery("staging", 0))
 
-    assert status(fixed.read()) == "killed"
+    assert status_now(fixed.read()) == "killed"
 
 
 def test_it_ends_by_ctrl_c(connection, fixed, log) -> None:

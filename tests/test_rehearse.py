@@ -24,16 +24,29 @@ from psycopg import sql
 from test_cli import HEARING, INTERRUPTED, message, shell
 from test_investigate import GUARDS, admitted, guarded, threads
 
-from incident_lib import demo, guards, migrate, paths, queries, scratch
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, RETIRED_NAME, GuardState
-from incident_lib.clients import Family
-from incident_lib.environments import Environment, connecting, reading
-from incident_lib.errors import Failed
-from incident_lib.investigate import count, investigate
-from incident_lib.model import Answer
-from incident_lib.preflight import preflight
-from incident_lib.rehearsal import copying, told, traffic
-from incident_lib.rehearsal.rehearse import Tried, judge, rehearse
+from incident_lib import paths
+from incident_lib.analysis.investigate import count_threads, investigate
+from incident_lib.database import demo
+from incident_lib.database.clients import Family
+from incident_lib.database.environments import Environment, connecting, reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_all, fetch_one, query_text
+from incident_lib.experiments.rehearsal.copy import copy_threads, name_by, wake_guards
+from incident_lib.experiments.rehearsal.rehearse import TrialResult, judge, rehearse
+from incident_lib.experiments.rehearsal.results import (
+    FILE,
+    RehearsalVerdict,
+    RollbackVerdict,
+    StepTime,
+    latest_rehearsal,
+)
+from incident_lib.experiments.rehearsal.traffic import NAME, client_results, clients_running
+from incident_lib.experiments.scratch import nearest_version, scratch_database
+from incident_lib.migration.apply import apply
+from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexState
+from incident_lib.model.errors import Failed
+from incident_lib.model.model import Status
 
 OWNER = UUID(int=7)
 STEPS = ["build", "swap", "drop"]
@@ -78,7 +91,7 @@ def fixed(environment, connection):
     """The fixed guard, and a run and a chat in families of their own."""
     add(connection, UUID(int=1), OWNER)
     add(connection, UUID(int=2), OWNER, purpose="chat")
-    migrate.apply(environment, confirm="staging")
+    apply(environment, confirm="staging")
     return environment
 
 
@@ -94,7 +107,7 @@ def coexisting(fixed, connection):
 @pytest.fixture
 def duplicated(staging, connection):
     """No guard, and three keys of the fixed guard that two active threads share."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for number in (1, 2, 3):
         add(connection, UUID(int=number), OWNER)
         add(connection, UUID(int=number), OWNER)
@@ -134,7 +147,7 @@ def at_step(step, action, phase="begins"):
 
 def test_a_healthy_incident_will_work(done):
     """Of an incident whose data nothing is wrong with, it says that the fix will work."""
-    assert done.verdict == told.Verdict(True, f"On a copy of 1,408 active threads {WENT_IN}", NEXT)
+    assert done.verdict == RehearsalVerdict(True, f"On a copy of 1,408 active threads {WENT_IN}", NEXT)
 
 
 def test_what_is_rehearsed(done):
@@ -172,16 +185,16 @@ def test_clients_that_meet_what_they_must_not(incident, done, met, seen):
     """A chat that is rejected after the fix, or any answer that no guard gives, means that it will not work."""
     with reading(incident) as connection:
         found = investigate(connection)
-        checks = preflight(connection, incident, found)
-    tried = Tried(applied=True, checks=(), clients=replace(done.clients, **met), rollback=done.rollback)
-    assert judge("staging", found, tried, checks) == told.Verdict(
+        checks = run_preflight(connection, incident, found)
+    tried = TrialResult(applied=True, checks=(), clients=replace(done.clients, **met), rollback=done.rollback)
+    assert judge("staging", found, tried, checks) == RehearsalVerdict(
         False, f"clients: {seen}.", "Rehearse again, and apply only once that is gone."
     )
 
 
 def test_the_rollback_works(done):
     """Where no family holds two active threads, the rollback works, and what ends that is said."""
-    assert done.rollback == told.Rollback(
+    assert done.rollback == RollbackVerdict(
         True, "No family holds more than one active thread; the first chat beside a run ends that."
     )
 
@@ -189,12 +202,12 @@ def test_the_rollback_works(done):
 def test_a_rollback_that_cannot_work(coexisting):
     """Where families hold a chat and a run, it says how many stand against the rollback; the fix works all the same."""
     done = rehearse(coexisting)
-    assert done.rollback == told.Rollback(
+    assert done.rollback == RollbackVerdict(
         False,
         "2 families hold more than one active thread, which the original guard cannot; "
         "`incident plan --env staging --rollback` shows them, and prints SQL that would make room.",
     )
-    assert done.verdict == told.Verdict(
+    assert done.verdict == RehearsalVerdict(
         True,
         "The fix is in already; on a copy of 6 active threads it held under writes.",
         "incident verify --env staging",
@@ -204,12 +217,12 @@ def test_a_rollback_that_cannot_work(coexisting):
 def test_data_that_break_the_guard(duplicated):
     """Where the guard is gone and keys are shared, it says that the fix will not work, why, and the cure."""
     done = rehearse(duplicated)
-    assert done.verdict == told.Verdict(
+    assert done.verdict == RehearsalVerdict(
         False,
         "duplicates: 3 keys of the fixed guard held by more than one active thread. On the copy it failed, too.",
         "Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
-    assert done.rollback == told.Rollback(None, "Not tried: the fix did not go in.")
+    assert done.rollback == RollbackVerdict(None, "Not tried: the fix did not go in.")
     assert [(step.name, step.outcome) for step in done.steps][3:] == [("apply: build", "failed")]
 
 
@@ -229,9 +242,9 @@ def test_data_that_break_the_guard_from_a_shell(duplicated):
 
 def test_a_missing_guard_without_duplicates(environment, connection):
     """Where the guard is gone, and no key is shared, the fix works."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     add(connection, UUID(int=1), OWNER)
-    assert rehearse(environment).verdict == told.Verdict(True, f"On a copy of 1 active thread {WENT_IN}", NEXT)
+    assert rehearse(environment).verdict == RehearsalVerdict(True, f"On a copy of 1 active thread {WENT_IN}", NEXT)
 
 
 @pytest.mark.slow
@@ -240,7 +253,7 @@ def test_a_name_that_is_taken(environment, connection):
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
     done = rehearse(environment)
     held = f"{BUILD_NAME} is a relation of kind r"
-    assert done.verdict == told.Verdict(
+    assert done.verdict == RehearsalVerdict(
         False,
         f"guards: a name that we need is taken ({held}); rename what holds it.",
         "Then look again: `incident plan`.",
@@ -265,7 +278,7 @@ def test_the_fix_is_in_already(fixed):
         *(*walk("rollback"), "verify"),
         *(*walk("apply again"), "verify"),
     ]
-    assert done.verdict == told.Verdict(
+    assert done.verdict == RehearsalVerdict(
         True,
         "The fix is in already; on a copy of 2 active threads it held under writes, was rolled back, "
         "and went in again.",
@@ -276,7 +289,7 @@ def test_the_fix_is_in_already(fixed):
 def test_an_empty_table(environment):
     """A table without a thread is rehearsed: its clients bring families of their own."""
     done = rehearse(environment)
-    assert done.verdict == told.Verdict(True, f"On a copy of 0 active threads {WENT_IN}", NEXT)
+    assert done.verdict == RehearsalVerdict(True, f"On a copy of 0 active threads {WENT_IN}", NEXT)
     assert (done.threads, done.clients.writes > 0, done.clients.rejected["run"] > 0) == (0, True, True)
 
 
@@ -289,7 +302,7 @@ def test_who_would_make_it_wait(environment):
         done = rehearse(environment)
     who = f"pid {pid} (reader, idle in transaction, open N s)"
     seen = [(check.name, check.answer, re.sub(r"open \d+ s", "open N s", check.seen)) for check in done.waits]
-    assert (seen, done.verdict.works) == ([("who holds up the drop", Answer.WAIT, who)], True)
+    assert (seen, done.verdict.works) == ([("who holds up the drop", Status.WAIT, who)], True)
 
 
 def test_a_build_is_not_extrapolated_from_a_few_threads(done):
@@ -299,7 +312,7 @@ def test_a_build_is_not_extrapolated_from_a_few_threads(done):
 
 def test_seconds_per_million(done):
     """The build's seconds are those of the first build of the fixed guard, for a million active threads."""
-    steps = [told.Taken(f"{name}: build", seconds, "done") for name, seconds in (("rollback", 9), ("apply", 3))]
+    steps = [StepTime(f"{name}: build", seconds, "done") for name, seconds in (("rollback", 9), ("apply", 3))]
     long = replace(done, active_threads=2_000_000, steps=tuple(steps))
     assert long.build_seconds_per_million == 1.5
 
@@ -310,7 +323,7 @@ def test_seconds_per_million(done):
 )
 def test_the_nearest_version(server_version, version):
     """The copy lies on the server of the nearest version; of two, the later."""
-    assert scratch.nearest(server_version) == version
+    assert nearest_version(server_version) == version
 
 
 @pytest.mark.slow
@@ -328,7 +341,7 @@ def test_other_versions(incident, server):
 @pytest.fixture
 def copy():
     """An empty scratch database."""
-    with scratch.database("a test", 18) as made:
+    with scratch_database("a test", 18) as made:
         yield made
 
 
@@ -338,15 +351,15 @@ def copied(source, into):
         connection.execute("DROP TABLE IF EXISTS public.q_threads")
     with reading(source) as connection:
         found = investigate(connection)
-        copying.copy_threads(connection, source.name, into, found.catalog, lambda _: None)
-    return found, copying.wake_guards(into, found.catalog)
+        copy_threads(connection, source.name, into, found.catalog, lambda _: None)
+    return found, wake_guards(into, found.catalog)
 
 
 def counted(into):
     """The catalog and the counts of a copy."""
     with reading(into) as connection:
-        catalog = guards.read(connection)
-        return catalog, count(connection, catalog)
+        catalog = read_catalog(connection)
+        return catalog, count_threads(connection, catalog)
 
 
 def alike(counts):
@@ -368,7 +381,7 @@ def test_any_copy_counts_as_its_source(environment, connection, copy, rows):
     """Whatever the threads, NULL owners, odd purposes and several providers among them, the counts are the same."""
     connection.execute("DROP TABLE public.q_threads, public.q_prompts CASCADE")
     demo.load(connection, threads=False)
-    guarded(connection, GUARDS[GuardState.MISSING])
+    guarded(connection, GUARDS[IndexState.MISSING])
     admitted(connection, rows)
     found, _ = copied(environment, copy)
     counts = counted(copy)[1]
@@ -381,8 +394,8 @@ def test_ids_are_named_by_hmac(environment, connection):
     add(connection, root, owner)
     add(connection, root, None)
     with reading(environment) as source:
-        copying.name_by(source, key)
-        found = source.execute(queries.text("rehearsed")).fetchall()
+        name_by(source, key)
+        found = source.execute(query_text("experiments/rehearsal_threads")).fetchall()
 
     def name(value):
         return UUID(bytes=hmac.digest(key, value.bytes, "sha256")[:16])
@@ -392,13 +405,13 @@ def test_ids_are_named_by_hmac(environment, connection):
 
 def test_words_of_the_clients_stay(environment, connection):
     """Purposes and providers of the clients stay as they are; any other text is named, equal ones equally."""
-    connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for purpose, provider in (("run", "openai"), ("chat", "Ann's"), ("Ann's", "Ann's"), ("Ann's", None)):
         thread = add(connection, UUID(int=1), OWNER, purpose=purpose)
         connection.execute("UPDATE public.q_threads SET provider = %s WHERE row_id = %s", [provider, thread])
     with reading(environment) as source:
-        copying.name_by(source, b"key")
-        words = {row[2:4] for row in source.execute(queries.text("rehearsed")).fetchall()}
+        name_by(source, b"key")
+        words = {row[2:4] for row in source.execute(query_text("experiments/rehearsal_threads")).fetchall()}
     digest = hmac.digest(b"key", b"Ann's", "sha256").hex()[:10]
     assert words == {
         ("run", "openai"),
@@ -482,12 +495,12 @@ def test_clients_leave_nothing(incident, copy):
     """What clients create on the copy is deleted, and nothing else of it is changed."""
     copied(incident, copy)
     with connecting(copy, "test") as connection:
-        before = queries.row(connection, "checksum")
-        rows = queries.rows(connection, "probed", {"most": 50})
-        with traffic.running(copy, [Family(**row) for row in rows]) as clients:
-            migrate.apply(copy, confirm=copy.name)
-        assert queries.row(connection, "checksum") == before
-    assert traffic.met(clients).writes > 0
+        before = fetch_one(connection, "analysis/checksum")
+        rows = fetch_all(connection, "migration/families_without_chat", {"most": 50})
+        with clients_running(copy, [Family(**row) for row in rows]) as clients:
+            apply(copy, confirm=copy.name)
+        assert fetch_one(connection, "analysis/checksum") == before
+    assert client_results(clients).writes > 0
 
 
 # Nothing is written to the environment
@@ -501,8 +514,8 @@ def test_the_source_is_not_changed(incident):
         def state():
             connection.execute("SELECT pg_stat_force_next_flush()")
             connection.execute("SELECT pg_stat_clear_snapshot()")
-            guards_there = [(i.name, i.definition) for i in guards.read(connection).indexes]
-            return queries.row(connection, "checksum"), connection.execute(written).fetchall(), guards_there
+            guards_there = [(i.name, i.definition) for i in read_catalog(connection).indexes]
+            return fetch_one(connection, "analysis/checksum"), connection.execute(written).fetchall(), guards_there
 
         before = state()
         rehearse(incident)
@@ -605,7 +618,7 @@ def test_a_failure_leaves_nothing(incident, step, phase):
     with pytest.raises(KeyboardInterrupt):
         rehearse(incident, listener=at_step(step, fail, phase))
     assert scratch_databases() == []
-    assert [thread for thread in threading.enumerate() if thread.name == traffic.NAME] == []
+    assert [thread for thread in threading.enumerate() if thread.name == NAME] == []
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
@@ -709,21 +722,21 @@ def test_a_database_without_the_table(server):
 def test_it_is_kept(named):
     """The command keeps its record beside the environment's runs, where `latest` finds it."""
     ran = shell("rehearse", "--env", "staging", "--format", "json")
-    assert json.loads(ran.stdout) == told.latest("staging")
+    assert json.loads(ran.stdout) == latest_rehearsal("staging")
     assert json.loads((paths.runs() / "staging" / "rehearsal.json").read_text("utf-8")) == json.loads(ran.stdout)
 
 
 def test_nothing_was_kept():
     """Where there was no rehearsal, or its record cannot be read, there is none."""
-    assert told.latest("staging") is None
-    paths.private("staging", told.FILE).write_text("{", "utf-8")
-    assert told.latest("staging") is None
+    assert latest_rehearsal("staging") is None
+    paths.private("staging", FILE).write_text("{", "utf-8")
+    assert latest_rehearsal("staging") is None
 
 
 def test_a_failed_rehearsal_is_kept(duplicated):
     """That the fix will not work is kept, too."""
     shell("rehearse", "--env", "staging")
-    assert told.latest("staging")["works"] is False
+    assert latest_rehearsal("staging")["works"] is False
 
 
 KEYS = {
@@ -744,7 +757,7 @@ def test_the_command_as_text(named, done):
     """The command prints each step with its outcome and time, what it showed, and last that it will work."""
     ran = shell("rehearse", "--env", "staging")
     lines = [re.sub(r"\d[\d.,]* (s|calls|chats|runs?|ms)\b", r"N \1", line) for line in ran.stdout.splitlines()]
-    version = ".".join(map(str, divmod(told.latest("staging")["server_version"], 10000)))
+    version = ".".join(map(str, divmod(latest_rehearsal("staging")["server_version"], 10000)))
     assert (ran.returncode, ran.stderr) == (0, "")
     assert lines[: lines.index("")] == [f"{step}: done, N s" for step in names(done)]
     (met,) = (line for line in lines if line.startswith("Clients: "))
@@ -767,7 +780,7 @@ def test_an_unreachable_environment(monkeypatch):
     """An environment that cannot be reached is exit code 3, and nothing is kept."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", "postgresql://nobody@/none?host=/nowhere")
     ran = shell("rehearse", "--env", "staging")
-    assert (ran.returncode, ran.stdout, told.latest("staging")) == (3, "", None)
+    assert (ran.returncode, ran.stdout, latest_rehearsal("staging")) == (3, "", None)
 
 
 @pytest.mark.slow

@@ -13,15 +13,18 @@ from conftest import add
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from incident_lib import environments, guards, investigate, migrate
-from incident_lib.catalog import GUARD_NAME
-from incident_lib.clients import Family, NewThread, get_or_create_run
-from incident_lib.remains import PROPOSED_NAME, Conflicts, Proposal, Remains, remains
+from incident_lib.analysis.investigate import count_threads
+from incident_lib.analysis.residual import PROPOSED_NAME, ProposedIndex, ProviderConflicts, Residual, read_residual
+from incident_lib.database.clients import Family, NewThread, get_or_create_run
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.migration.apply import apply
+from incident_lib.model.catalog import INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.environments import Environment
+    from incident_lib.database.environments import Environment
 
 EVERY_VERSION = True
 ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -33,10 +36,10 @@ GUARD_SQL = (
 )
 
 
-def left(environment: Environment) -> Remains:
+def left(environment: Environment) -> Residual:
     """What is left there, read-only."""
-    with environments.reading(environment) as connection:
-        return remains(connection)
+    with reading(environment) as connection:
+        return read_residual(connection)
 
 
 def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
@@ -50,9 +53,9 @@ def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
 def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
     """The demo's residual conflicts, by the provider whose active thread holds the key."""
     assert left(incident).conflicts == (
-        Conflicts("openai", 57, 57),
-        Conflicts("anthropic", 4, 4),
-        Conflicts("manus", 4, 4),
+        ProviderConflicts("openai", 57, 57),
+        ProviderConflicts("anthropic", 4, 4),
+        ProviderConflicts("manus", 4, 4),
     )
 
 
@@ -98,7 +101,7 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
 def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
     """What the fix leaves is what was there before it."""
     before = left(incident)
-    migrate.apply(incident, confirm="staging")
+    apply(incident, confirm="staging")
     after = left(incident)
 
     assert (after.conflicts, after.without_provider, after.unguarded, after.proposal) == (
@@ -122,7 +125,7 @@ def asks(environment: Environment) -> None:
 
 def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
     """Under the fixed guard the client that the worked family names is rejected."""
-    migrate.apply(incident, confirm="staging")
+    apply(incident, confirm="staging")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         asks(incident)
@@ -130,11 +133,11 @@ def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
 
 def test_the_proposed_guard_settles_it(incident: Environment) -> None:
     """Under the proposed guard alone, once the data lets it be built, that client gets its thread."""
-    migrate.apply(incident, confirm="staging")
+    apply(incident, confirm="staging")
     with psycopg.connect(incident.address, autocommit=True) as connection:
         connection.execute("UPDATE public.q_threads SET is_active = false WHERE owner_id IS NULL")
         connection.execute(left(incident).proposal.sql.encode())
-        connection.execute(f"DROP INDEX public.{GUARD_NAME}")
+        connection.execute(f"DROP INDEX public.{INDEX_NAME}")
 
     asks(incident)
 
@@ -188,7 +191,7 @@ def test_a_conflict_that_no_named_client_meets(environment: Environment, connect
     add(connection, ROOT, OWNER)
     found = left(environment)
 
-    assert (found.conflicts, found.worked) == ((Conflicts("openai", 1, 1),), None)
+    assert (found.conflicts, found.worked) == ((ProviderConflicts("openai", 1, 1),), None)
 
 
 def test_nothing_is_left_of_an_empty_table(environment: Environment) -> None:
@@ -216,7 +219,7 @@ ON_ONE_DATABASE = settings(max_examples=25, suppress_health_check=[HealthCheck.f
 
 def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
     """These threads alone, with no guard in their way."""
-    connection.execute(f"DROP INDEX IF EXISTS public.{GUARD_NAME}, public.{PROPOSED_NAME}")
+    connection.execute(f"DROP INDEX IF EXISTS public.{INDEX_NAME}, public.{PROPOSED_NAME}")
     connection.execute("TRUNCATE public.q_threads")
     for root, owner, provider, purpose, is_active in threads:
         row_id = add(connection, UUID(int=root), owner and UUID(int=owner), purpose=purpose)
@@ -233,8 +236,8 @@ def test_it_sums_up_to_the_counts(
 ) -> None:
     """By provider and in all, what is left is what an investigation counts under the same words."""
     put(connection, threads)
-    with environments.reading(environment) as reading:
-        found, counts = remains(reading), investigate.count(reading, guards.read(reading))
+    with reading(environment) as snapshot:
+        found, counts = read_residual(snapshot), count_threads(snapshot, read_catalog(snapshot))
 
     assert (found.residual_conflicts, found.unguarded) == (counts.residual_conflicts, counts.unguarded_threads)
 
@@ -305,7 +308,7 @@ def test_ending_what_is_too_many_makes_room(
 )
 def test_what_the_proposal_says(version: int, keys: int, said: str) -> None:
     """A proposal says whether it could be built, and what is in its way."""
-    proposal = Proposal(version, keys=keys, ownerless_keys=0, too_many=keys)
+    proposal = ProposedIndex(version, keys=keys, ownerless_keys=0, too_many=keys)
 
     assert (str(proposal), proposal.buildable) == (said, said.startswith("It could"))
 
@@ -323,7 +326,7 @@ def test_names_that_users_wrote_are_not_read(environment: Environment, connectio
 def test_a_family_of_its_own_purposes_only(environment: Environment, connection: psycopg.Connection) -> None:
     """A family that knows one provider only has no residual conflict, whatever its purposes are."""
     family = Family(uuid4(), uuid4())
-    migrate.apply(environment, confirm="staging")
+    apply(environment, confirm="staging")
     add(connection, *family, purpose="run")
     add(connection, *family, purpose="chat")
 

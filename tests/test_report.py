@@ -10,13 +10,14 @@ from uuid import UUID
 import pytest
 from reports import EXAMPLE, FORMS, GONE, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
 
-from incident_lib import paths, report
-from incident_lib.errors import UsageError
-from incident_lib.pseudonyms import PUBLISHED
-from incident_lib.record import Record
-from incident_lib.report import Postmortem, forms
+from incident_lib import paths
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PUBLISHED
+from incident_lib.records.run_record import RunRecord
+from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED
+from incident_lib.report.postmortem import Postmortem, postmortem, read_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,34 +35,34 @@ def _records(post: Postmortem) -> list[Contents]:
 def test_on_the_demo_it_is_the_committed_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, without a run, the postmortem is that of the example run, whatever runs there are."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    Record.create("demo", started_by="a test")
+    RunRecord.create("demo", started_by="a test")
 
-    assert _records(report.postmortem("demo")) == [EXAMPLE]
+    assert _records(postmortem("demo")) == [EXAMPLE]
 
 
 def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
     """A run's folder names it, on the demo as well."""
     folder = kept(tmp_path, {"verdict": "Mine."})
 
-    assert [record["verdict"] for record in _records(report.postmortem("demo", str(folder)))] == ["Mine."]
+    assert [record["verdict"] for record in _records(postmortem("demo", str(folder)))] == ["Mine."]
 
 
 def test_an_environments_latest_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere the postmortem is that of the environment's latest run."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    _, last = (Record.create("prod", started_by=who) for who in ("one", "two"))
-    Record.create("staging", started_by="three")
+    _, last = (RunRecord.create("prod", started_by=who) for who in ("one", "two"))
+    RunRecord.create("staging", started_by="three")
 
-    assert [chapter.folder for chapter in report.postmortem("prod").chapters] == [last.folder.name]
+    assert [chapter.folder for chapter in postmortem("prod").chapters] == [last.folder.name]
 
 
 def test_no_name_means_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an environment the postmortem has a chapter of each."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     for name in ("staging", "prod"):
-        Record.create(name, started_by="a test")
+        RunRecord.create(name, started_by="a test")
 
-    assert [chapter.environment for chapter in report.postmortem().chapters] == ["prod", "staging"]
+    assert [chapter.environment for chapter in postmortem().chapters] == ["prod", "staging"]
 
 
 @pytest.mark.parametrize(("named", "told"), [("prod", "the environment 'prod'"), ("", "any environment")])
@@ -71,7 +72,7 @@ def test_where_there_is_no_run_is_a_message(
     """Without any run to report a message says how to begin one."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     with pytest.raises(UsageError) as raised:
-        report.postmortem(named)
+        postmortem(named)
 
     assert str(raised.value) == (
         f"There is no run of {told} yet.\n  why:  {tmp_path} holds none.\n  next: Begin one: incident run"
@@ -81,7 +82,7 @@ def test_where_there_is_no_run_is_a_message(
 def test_what_is_no_run_is_a_message(tmp_path: Path) -> None:
     """A folder that holds no run is named in a message."""
     with pytest.raises(UsageError) as raised:
-        report.postmortem("prod", str(tmp_path))
+        postmortem("prod", str(tmp_path))
 
     assert str(raised.value) == (
         f"{tmp_path} is not the folder of a run.\n"
@@ -119,7 +120,7 @@ def written(folder: Path, text: str) -> Path:
 def test_a_report_over_nothing_says_so() -> None:
     """Without a run the report says that there is none."""
     assert read().title == "No run has been recorded"
-    assert "No run has been recorded" in forms.markdown(read(), "pictures")
+    assert "No run has been recorded" in render.render_markdown(read(), "pictures")
 
 
 def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
@@ -295,7 +296,7 @@ def test_the_committed_page_is_that_of_the_committed_record() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chart, "svg", lambda *_, **__: "")
-        made = forms.html(report.read([paths.EXAMPLE_RUN], paths.NOTES))
+        made = render.render_html(read_runs([paths.EXAMPLE_RUN], paths.NOTES))
 
     assert _undrawn(made) == _undrawn(committed)
 
@@ -304,7 +305,7 @@ def test_the_committed_markdown_is_that_of_the_committed_record() -> None:
     """The example's Markdown is what its record and the project's notes give now."""
     committed = (paths.EXAMPLE_RUN / "postmortem.md").read_text("utf-8")
 
-    assert forms.markdown(report.read([paths.EXAMPLE_RUN], paths.NOTES), "postmortem") == committed
+    assert render.render_markdown(read_runs([paths.EXAMPLE_RUN], paths.NOTES), "postmortem") == committed
 
 
 def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:

@@ -21,8 +21,8 @@ from reports import (
 )
 
 from incident_lib import paths
-from incident_lib.errors import Failed
-from incident_lib.report import forms
+from incident_lib.model.errors import Failed
+from incident_lib.report import render
 from incident_lib.report.chart import AFTER
 from incident_lib.report.document import Figure
 
@@ -56,7 +56,7 @@ def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
     """A run whose numbers are not those of a finished run is marked, in the page and in the Markdown."""
     folder = ended(tmp_path, how)
     marked = [attributes for attributes in page(folder).of("p") if attributes.get("class") == "failed"]
-    quoted = [line for line in forms.markdown(read(folder), "p").splitlines() if line.startswith("> ")]
+    quoted = [line for line in render.render_markdown(read(folder), "p").splitlines() if line.startswith("> ")]
 
     assert bool(marked) == (how not in ("succeeded", "dry-run"))
     assert any(STATUSES[how] in line for line in quoted) == bool(marked)
@@ -122,7 +122,7 @@ def _cells(blocks: Iterable[Block]) -> Iterator[str]:
 
 
 def _figures(*folders: Path) -> dict[str, Figure]:
-    return {figure.name: figure for section in read(*folders).sections for figure in forms.figures(section.blocks)}
+    return {figure.name: figure for section in read(*folders).sections for figure in render.figures(section.blocks)}
 
 
 def _drawn(figure: Figure) -> Axes:

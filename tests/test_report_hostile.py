@@ -12,8 +12,8 @@ from xml.etree import ElementTree as ET
 import pytest
 from reports import EXAMPLE, FORMS, NO_AFTER, drawn, end, kept, page, read, rendered, rendered_strictly, squeezed, wiki
 
-from incident_lib.pseudonyms import PLAN_OWNER
-from incident_lib.report import forms
+from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.report import render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def test_hostile_text_is_shown_in_markdown(tmp_path: Path) -> None:
 
 def test_hostile_text_ends_no_cell(tmp_path: Path) -> None:
     """A pipe in a text adds no cell to a Markdown table."""
-    lines = forms.markdown(read(*everywhere(tmp_path, HOSTILE)), "pictures").splitlines()
+    lines = render.render_markdown(read(*everywhere(tmp_path, HOSTILE)), "pictures").splitlines()
     tables = re.findall(r"(?:^\|.*\n)+", "\n".join(lines), re.MULTILINE)
     widths = [{len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()} for table in tables]
 
@@ -219,9 +219,9 @@ FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
 def test_a_raw_id_is_hidden_wherever_it_stands(tmp_path: Path, field: str) -> None:
     """A raw id that found its way into a record is in no byte of any form, its pictures' included."""
     post = read(kept(tmp_path, FIELDS[field](f"{RAW} {RAW.upper()} Key (owner_id)=({RAW}) exists.")))
-    html = forms.html(post)
+    html = render.render_html(post)
     pictures = [base64.b64decode(data).decode() for data in re.findall(r"base64,([^\"]*)", html)]
-    places = {"html": html, "markdown": forms.markdown(post, "p"), "pictures": "".join(pictures)}
+    places = {"html": html, "markdown": render.render_markdown(post, "p"), "pictures": "".join(pictures)}
 
     assert [place for place, found in places.items() if RAW in found.lower()] == []
 

@@ -24,12 +24,12 @@ from reports import (
 )
 
 from incident_lib import paths
-from incident_lib.report import forms
+from incident_lib.report import render
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from incident_lib.report import Postmortem
+    from incident_lib.report.postmortem import Postmortem
 
 NAMES = [f"env-{number:02d}" for number in range(50)]
 
@@ -41,13 +41,13 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page, Postmor
     ways = [end("succeeded"), *({**end(how), **NO_AFTER} for how in STATUSES), {**end("failed"), **NOTHING_SEEN}]
     folders = [kept(folder, {**ways[n % len(ways)], "environment": name}, name) for n, name in enumerate(NAMES)]
     post = read(*folders)
-    return undrawn(post), wiki(forms.markdown(post, "pictures")), post
+    return undrawn(post), wiki(render.render_markdown(post, "pictures")), post
 
 
 @pytest.mark.slow
 def test_a_report_over_fifty_can_be_sent(fifty: tuple[Page, Page, Postmortem]) -> None:
     """The page over fifty environments, its pictures in it, is smaller than 5 MB."""
-    assert len(forms.html(fifty[2]).encode()) < 5_000_000
+    assert len(render.render_html(fifty[2]).encode()) < 5_000_000
 
 
 @pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
@@ -93,7 +93,7 @@ def test_long_parts_of_a_report_over_fifty_are_folded(fifty: tuple[Page, Page, P
 
 
 def _times(*folders: Path) -> list[str]:
-    figures = {figure.name: figure for s in read(*folders).sections for figure in forms.figures(s.blocks)}
+    figures = {figure.name: figure for s in read(*folders).sections for figure in render.figures(s.blocks)}
     texts = figures["over-time"].chart.figure().axes[0].texts
     return [text.get_text() for text in texts]
 
@@ -172,7 +172,7 @@ def test_who_recovered_is_counted_once(tmp_path: Path) -> None:
         ended(tmp_path / name, "succeeded", "prod", started_at=at)
         for name, at in (("late", "2027-01-01T00:00:00Z"), ("early", "2026-01-01T00:00:00Z"))
     ]
-    recovery = {figure.name: figure for s in read(*runs).sections for figure in forms.figures(s.blocks)}["recovered"]
+    recovery = {figure.name: figure for s in read(*runs).sections for figure in render.figures(s.blocks)}["recovered"]
 
     assert (
         recovery.chart.title

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reports import EXAMPLE, Contents, Page, undrawn, wiki
 
-from incident_lib import words
-from incident_lib.report import Postmortem, forms
+from incident_lib.model.text import ATTEMPT_MEANINGS
+from incident_lib.report import render
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.notes import Notes
+from incident_lib.report.postmortem import Postmortem
 
 WORDS = ("families", "active_threads", "blocked_families", "blocked for chat", "blocked for run", "affected_owners")
 MORE_WORDS = ("coexisting_families", "residual_conflicts", "unguarded_threads")
@@ -37,7 +38,7 @@ def numbered(seed: int, environment: str = "demo") -> Contents:
     made["counts"]["before"]["blocked"]["chat"] = made["blocked_since"]["chat"][-1][1] + 2 * (seed % 2)
     for step in made["steps"]:
         step["seconds"] = next(numbers) / 1000
-    made["failures"] |= _numbered(dict.fromkeys(words.ATTEMPTS, 0), numbers)
+    made["failures"] |= _numbered(dict.fromkeys(ATTEMPT_MEANINGS, 0), numbers)
     made["failures"]["per_hour"] = [[at, next(numbers)] for at, _ in made["failures"]["per_hour"]]
     made["failures"]["failed_attempts"] = sum(count for _, count in made["failures"]["per_hour"])
     made["failures"]["not_understood"] = {"lines had no key.": next(numbers)}
@@ -72,7 +73,7 @@ def page(*records: Contents) -> Page:
 
 def rendered(*records: Contents) -> Page:
     """The Markdown report over some records, as a wiki renders it."""
-    return wiki(forms.markdown(post(*records), "pictures"))
+    return wiki(render.render_markdown(post(*records), "pictures"))
 
 
 FORMS = (page, rendered)
@@ -149,7 +150,7 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
 def attempts_of(*records: Contents) -> list[list[str]]:
     """The table of who tried, without what each means."""
     return [
-        [word.replace("_", " "), *(f"{record['failures'][word]:,}" for record in records)] for word in words.ATTEMPTS
+        [word.replace("_", " "), *(f"{record['failures'][word]:,}" for record in records)] for word in ATTEMPT_MEANINGS
     ]
 
 
@@ -318,7 +319,7 @@ def _told_of_blockers(record: Contents) -> str:
 def test_every_number_in_a_pictures_text_is_the_records(seed: int) -> None:
     """The text in place of each picture has the record's numbers, and no other."""
     record = numbered(seed)
-    figures = {f.name: f for section in post(record).sections for f in forms.figures(section.blocks)}
+    figures = {f.name: f for section in post(record).sections for f in render.figures(section.blocks)}
 
     assert {name: figure.chart.alt for name, figure in figures.items()} == told_of(record)
     assert [name for name, f in figures.items() if not f.chart.alt.startswith(f"{f.chart.title}. ")] == []
@@ -335,7 +336,7 @@ def test_every_pictures_text_is_in_each_form(made: Any) -> None:
 def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
     """What is written into the charts are the record's numbers; a bar is as long as its number."""
     record = numbered(seed)
-    figures = {f.name: f.chart for section in post(record).sections for f in forms.figures(section.blocks)}
+    figures = {f.name: f.chart for section in post(record).sections for f in render.figures(section.blocks)}
     axes = {name: figures[name].figure().axes[0] for name in ("before-after", "left", "blockers")}
     looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
     after = record["counts"]["after"]

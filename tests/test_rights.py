@@ -16,10 +16,13 @@ import tcp
 from clusters import at
 from test_cli import message, shell, streams
 
-from incident_lib import environments, fleet, investigate, preflight, survey
-from incident_lib.environments import Environment
-from incident_lib.errors import Failed, UsageError
-from incident_lib.model import Answer
+from incident_lib.analysis.access import check_access
+from incident_lib.analysis.investigate import investigate
+from incident_lib.database.environments import Environment, reading
+from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.errors import Failed, UsageError
+from incident_lib.model.model import Status
+from incident_lib.runs.fleet import run_fleet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +79,8 @@ def of(*roles: str) -> pytest.MarkDecorator:
 @of("owner", "reader", "writer")
 def test_a_role_that_may_read_counts_all(role: Environment) -> None:
     """Whoever may read the table, owner or not, counts what there is."""
-    with environments.reading(role) as connection:
-        found = investigate.investigate(connection)
+    with reading(role) as connection:
+        found = investigate(connection)
 
     assert (found.counts.families, found.counts.blocked.chat) == (1257, 1088)
 
@@ -85,8 +88,8 @@ def test_a_role_that_may_read_counts_all(role: Environment) -> None:
 @of("owner")
 def test_the_owner_may_do_all(role: Environment) -> None:
     """The table's owner is stopped by nothing."""
-    with environments.reading(role) as connection:
-        found = preflight.preflight(connection, role, investigate.investigate(connection))
+    with reading(role) as connection:
+        found = run_preflight(connection, role, investigate(connection))
 
     assert found.stops == ()
 
@@ -151,8 +154,8 @@ def test_a_writer_may_probe(role: Environment) -> None:
 @of("rls")
 def test_counts_under_row_level_security_are_said_to_be_too_low(role: Environment) -> None:
     """Where policies hide rows, the verdict is not that all is well and done: plan and unknowns say so."""
-    with environments.reading(role) as connection:
-        found = preflight.preflight(connection, role, investigate.investigate(connection))
+    with reading(role) as connection:
+        found = run_preflight(connection, role, investigate(connection))
 
     assert [(check.name, check.seen) for check in found.stops] == [tuple(RLS_STOP[0].split(": ", 1))]
 
@@ -201,9 +204,9 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
 )
 def test_a_survey_names_what_is_missing(role: Environment, missing: dict[str, str]) -> None:
     """`env check` names each right that is missing, and what that would stop."""
-    found = survey.survey(role)
+    found = check_access(role)
 
-    assert {check.name: check.seen for check in found if check.answer is not Answer.OK} == missing
+    assert {check.name: check.seen for check in found if check.answer is not Status.OK} == missing
 
 
 @of("reader")
@@ -296,7 +299,7 @@ def test_what_policies_hide_cannot_be_rehearsed(role: Environment) -> None:
 )
 def test_postgresql_refuses_a_write(role: Environment, statement: str) -> None:
     """A write in `reading` is refused by PostgreSQL itself, whatever the role may do elsewhere."""
-    with pytest.raises(Failed) as error, environments.reading(role) as connection:
+    with pytest.raises(Failed) as error, reading(role) as connection:
         connection.execute(statement)
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 25006).\n"
@@ -308,7 +311,7 @@ def test_postgresql_refuses_a_write(role: Environment, statement: str) -> None:
 @of("owner")
 def test_no_way_out_of_read_only(role: Environment) -> None:
     """After its first query a transaction of `reading` cannot be turned into one that writes."""
-    with pytest.raises(Failed) as error, environments.reading(role) as connection:  # noqa: PT012
+    with pytest.raises(Failed) as error, reading(role) as connection:  # noqa: PT012
         connection.execute("SELECT 1")
         connection.execute("SET TRANSACTION READ WRITE")
     assert "SQLSTATE 25001" in str(error.value)
@@ -318,7 +321,7 @@ def test_no_way_out_of_read_only(role: Environment) -> None:
 def test_timeouts_are_set(role: Environment) -> None:
     """`reading` has a statement, a lock and an idle time-out, at the server."""
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    with environments.reading(role) as connection:
+    with reading(role) as connection:
         found = [connection.execute(f"SHOW {name}").fetchone() for name in names]
 
     assert found == [("1min",), ("2s",), ("1min",)]
@@ -398,7 +401,7 @@ def test_two_names_of_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two names that lead to one variable are one environment, and are refused as two."""
     monkeypatch.setenv("INCIDENT_EU_WEST_URL", "postgresql://db.example/db")
     with pytest.raises(UsageError) as error:
-        fleet.run(["eu-west", "demo", "eu_west"])
+        run_fleet(["eu-west", "demo", "eu_west"])
 
     assert str(error.value) == (
         "eu-west and eu_west are the same environment.\n"
@@ -581,7 +584,7 @@ def test_a_server_that_goes_away_in_the_middle(mortal: tcp.Tcp, end: str, said: 
     """A server that stops while a statement runs is one message, that holds nothing of its address."""
     environment = Environment("staging", "INCIDENT_STAGING_URL", mortal.url("reader", "incident_template"))
     stop = threading.Timer(0.5, mortal.control, ("-m", end, "stop"))
-    with pytest.raises(Failed) as error, environments.reading(environment) as connection:  # noqa: PT012
+    with pytest.raises(Failed) as error, reading(environment) as connection:  # noqa: PT012
         stop.start()
         connection.execute("SELECT pg_sleep(20)")
     stop.join()

@@ -18,10 +18,13 @@ import pytest
 from click.testing import CliRunner
 from conftest import add
 
-from incident_lib import emit, guards, migrate, queries
-from incident_lib.catalog import BUILD_NAME, GUARD_NAME, GuardState, Kind
 from incident_lib.cli import cli
-from incident_lib.errors import Failed, IncidentError
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.script import settling_sql
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed, IncidentError
 
 BLOCKED_AGAIN = "From the moment that the original guard is built, chat is blocked by run again.\n"
 MAKES_ROOM = "This would make room. It ends threads that users see: nothing here runs it."
@@ -65,7 +68,7 @@ def fixed(staging, connection, runs):
     """Staging with the fixed guard, and a run and a chat in families of their own."""
     add(connection, UUID(int=1), OWNER)
     add(connection, UUID(int=2), OWNER, purpose="chat")
-    migrate.apply(staging, confirm="staging")
+    apply(staging, confirm="staging")
     return staging
 
 
@@ -85,12 +88,12 @@ def coexisting(fixed, connection):
 
 def checksum(connection):
     """The checksum over all threads."""
-    return queries.row(connection, "checksum")
+    return fetch_one(connection, "analysis/checksum")
 
 
 def alone(connection):
     """Kind and flags of each guard by its name."""
-    return {index.name: (index.kind, index.flags()) for index in guards.read(connection).guards}
+    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).guards}
 
 
 # Without confirm
@@ -112,7 +115,7 @@ def test_without_confirm(fixed, confirm):
 def test_without_confirm_nothing_changes(fixed, connection):
     """Without the environment's name the fixed guard stays."""
     incident("rollback")
-    assert guards.read(connection).state is GuardState.FIXED
+    assert read_catalog(connection).state is IndexState.FIXED
 
 
 # Where no families coexist
@@ -121,7 +124,7 @@ def test_without_confirm_nothing_changes(fixed, connection):
 def test_the_rollback_ends_original(fixed, connection):
     """Where no families coexist, the rollback ends in the original guard alone."""
     assert rollback().code == 0
-    assert alone(connection) == {GUARD_NAME: (Kind.ORIGINAL, "valid")}
+    assert alone(connection) == {INDEX_NAME: (IndexKind.ORIGINAL, "valid")}
 
 
 def test_the_rollback_warns(fixed):
@@ -132,9 +135,9 @@ def test_the_rollback_warns(fixed):
 def test_the_warning_comes_first(fixed, connection, monkeypatch):
     """The warning is said before anything is changed."""
     said = []
-    monkeypatch.setattr("click.echo", lambda text="", **_: said.append((text, guards.read(connection).state)))
+    monkeypatch.setattr("click.echo", lambda text="", **_: said.append((text, read_catalog(connection).state)))
     rollback()
-    assert said[0] == (BLOCKED_AGAIN.strip(), GuardState.FIXED)
+    assert said[0] == (BLOCKED_AGAIN.strip(), IndexState.FIXED)
 
 
 def test_what_the_rollback_says(fixed):
@@ -171,16 +174,16 @@ def test_twice_leaves_the_same_index(fixed, connection):
     """A second rollback leaves the very index of the first."""
     which = "SELECT to_regclass(%s)::oid"
     rollback()
-    before = connection.execute(which, [GUARD_NAME]).fetchone()
+    before = connection.execute(which, [INDEX_NAME]).fetchone()
     rollback()
-    assert connection.execute(which, [GUARD_NAME]).fetchone() == before
+    assert connection.execute(which, [INDEX_NAME]).fetchone() == before
 
 
 def test_the_fix_again(fixed, connection):
     """After a rollback the fix goes in again."""
     rollback()
     assert incident("apply", "--confirm", "staging").code == 0
-    assert alone(connection) == {GUARD_NAME: (Kind.FIXED, "valid")}
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
 
 
 def test_what_does_not_coexist(fixed, connection):
@@ -230,7 +233,7 @@ def test_the_advice_of_a_refusal_works(coexisting):
     """The command that a refused rollback names prints the SQL that would make room."""
     (advised,) = re.findall(r"`incident ([^`]*)`", rollback().message)
     command, *options = shlex.split(advised.replace(" --env staging", ""))
-    assert emit.settle(Kind.ORIGINAL) in incident(command, *options).out
+    assert settling_sql(IndexKind.ORIGINAL) in incident(command, *options).out
 
 
 def test_a_sample_of_the_families(coexisting):
@@ -269,21 +272,21 @@ def test_where_the_file_is(coexisting, runs):
 
 def test_the_sql_is_printed(coexisting):
     """A refused rollback prints the SQL that would make room, last, and says that nothing runs it."""
-    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{emit.settle(Kind.ORIGINAL)}\n\n")
+    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
 
 
 def test_the_sql_is_not_run(coexisting, connection):
     """A refused rollback changes no thread and no guard."""
     before = checksum(connection)
     rollback()
-    assert (checksum(connection), alone(connection)) == (before, {GUARD_NAME: (Kind.FIXED, "valid")})
+    assert (checksum(connection), alone(connection)) == (before, {INDEX_NAME: (IndexKind.FIXED, "valid")})
 
 
 def test_once_settled(coexisting, connection):
     """Once somebody has run that SQL, the rollback goes through."""
     connection.execute(rollback().out.partition(MAKES_ROOM)[2].encode())
     assert rollback().code == 0
-    assert alone(connection) == {GUARD_NAME: (Kind.ORIGINAL, "valid")}
+    assert alone(connection) == {INDEX_NAME: (IndexKind.ORIGINAL, "valid")}
 
 
 # A pair that comes after the check
@@ -298,18 +301,18 @@ DATA_BREAKS_IT = (
 def test_a_pair_that_came_after_the_check(coexisting, connection):
     """A pair that came after the check fails the build, which says so without a key's values."""
     with pytest.raises(Failed) as failed:
-        migrate.apply(coexisting, confirm="staging", target=Kind.ORIGINAL)
+        apply(coexisting, confirm="staging", target=IndexKind.ORIGINAL)
     assert str(failed.value) == DATA_BREAKS_IT
-    assert alone(connection) == {GUARD_NAME: (Kind.FIXED, "valid")}
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
 
 
 def test_the_advice_of_a_failure_works(coexisting):
     """The command that a failed rollback names prints the SQL that would make room."""
     with pytest.raises(Failed) as failed:
-        migrate.apply(coexisting, confirm="staging", target=Kind.ORIGINAL)
+        apply(coexisting, confirm="staging", target=IndexKind.ORIGINAL)
     (advised,) = re.findall(r"`incident ([^`]*)`", failed.value.next)
     command, *options = shlex.split(advised.replace(" --env staging", ""))
-    assert emit.settle(Kind.ORIGINAL) in incident(command, *options).out
+    assert settling_sql(IndexKind.ORIGINAL) in incident(command, *options).out
 
 
 def until_blocked(connection, blocker):
@@ -332,7 +335,7 @@ def broken_late(fixed, connection):
 
     def roll_back():
         try:
-            migrate.apply(fixed, confirm="staging", target=Kind.ORIGINAL)
+            apply(fixed, confirm="staging", target=IndexKind.ORIGINAL)
         except Failed as error:
             told.append(error)
 
@@ -345,7 +348,7 @@ def broken_late(fixed, connection):
             add(late, UUID(int=1), OWNER, purpose="chat")
             writer.rollback()
             until_blocked(connection, late)  # before it validates
-            assert alone(connection)[BUILD_NAME] == (Kind.ORIGINAL, "invalid, still enforcing")
+            assert alone(connection)[BUILD_NAME] == (IndexKind.ORIGINAL, "invalid, still enforcing")
         thread.join()
     return told[0]
 
@@ -357,13 +360,13 @@ def test_a_pair_that_came_during_the_build(broken_late):
 
 def test_a_late_pair_leaves_no_enforcing_leftover(broken_late, connection):
     """What a late pair left of the build is dropped, though it enforced, and the fixed guard stays."""
-    assert alone(connection) == {GUARD_NAME: (Kind.FIXED, "valid")}
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
 
 
 def test_after_a_late_pair_chats_are_admitted(broken_late, connection):
     """After a late pair failed the rollback, a chat is admitted beside another family's run."""
     coexist(connection, 555)
-    assert guards.read(connection).blocks is False
+    assert read_catalog(connection).blocks is False
 
 
 # The plan
@@ -402,7 +405,7 @@ def test_the_plan_of_a_rollback_that_is_done(fixed):
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
     """Where families coexist the plan prints the SQL that would make room, says what stops it, and ends with 1."""
     ran = incident("plan", "--rollback")
-    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{emit.settle(Kind.ORIGINAL)}\n\n")
+    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
     assert (ran.code, ran.err, ran.message) == (
         1,
         "",

@@ -24,9 +24,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib import fleet, paths, record, runner
-from incident_lib.errors import UsageError
-from incident_lib.pseudonyms import PLAN_ROOT, PUBLISHED
+from incident_lib import paths
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PLAN_ROOT, PUBLISHED
+from incident_lib.records.run_record import RunRecord
+from incident_lib.runs.fleet import run_fleet
+from incident_lib.runs.runner import RunResult
+from incident_lib.runs.runner import _papermill as papermill_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -397,7 +401,7 @@ def test_a_notebook_without_parameters(notebooks: Path) -> None:
     """A notebook without its parameters cell is bad usage, and nothing is begun."""
     change(notebooks / "02_migrate.ipynb", lambda cells: [cell.metadata.pop("tags", None) for cell in cells])
     with pytest.raises(UsageError) as raised:
-        fleet.run(["demo"], confirm=["demo"])
+        run_fleet(["demo"], confirm=["demo"])
 
     assert raised.value.exit_code == 2
     assert str(raised.value) == (
@@ -415,7 +419,7 @@ def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -
     if text:
         (notebooks / "01_investigate.ipynb").write_text(text)
     with pytest.raises(UsageError) as raised:
-        fleet.run(["demo"])
+        run_fleet(["demo"])
 
     assert str(raised.value) == (
         "01_investigate.ipynb cannot be read as a notebook.\n"
@@ -427,7 +431,7 @@ def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -
 def test_a_name_that_is_confirmed_but_not_run() -> None:
     """A confirmation of an environment that is not run is bad usage."""
     with pytest.raises(UsageError) as raised:
-        fleet.run(["demo"], confirm=["prod"])
+        run_fleet(["demo"], confirm=["prod"])
 
     assert str(raised.value) == (
         "--confirm prod confirms nothing.\n"
@@ -439,17 +443,17 @@ def test_a_name_that_is_confirmed_but_not_run() -> None:
 def test_a_name_that_is_named_twice() -> None:
     """An environment that is named twice is bad usage."""
     with pytest.raises(UsageError) as raised:
-        fleet.run(["demo", "prod", "demo"])
+        run_fleet(["demo", "prod", "demo"])
 
     assert str(raised.value) == (
         "demo is named twice.\n  why:  One run looks at each environment once.\n  next: Name each --env once."
     )
 
 
-def ended(notebook: str) -> tuple[runner.Ended, dict[str, Any]]:
+def ended(notebook: str) -> tuple[RunResult, dict[str, Any]]:
     """How the only run of the demo ended, and its record."""
-    (end,) = fleet.run(["demo"], executor=ThreadPoolExecutor(1))  # where the copied notebooks are known
-    contents = record.Record(end.folder).read()
+    (end,) = run_fleet(["demo"], executor=ThreadPoolExecutor(1))  # where the copied notebooks are known
+    contents = RunRecord(end.folder).read()
     assert [entry["name"] for entry in contents["notebooks"]] == [notebook]
     return end, contents
 
@@ -490,7 +494,7 @@ def test_a_notebook_that_leaves_early(notebooks: Path) -> None:
 def test_a_moment_that_is_none_is_bad_usage(notebooks: Path) -> None:
     """A parameter that no notebook would take is refused before anything is begun."""
     with pytest.raises(UsageError) as refused:
-        fleet.run(["demo"], purpose_since="last week")
+        run_fleet(["demo"], purpose_since="last week")
 
     assert (refused.value.exit_code, str(refused.value)) == (
         2,
@@ -502,7 +506,7 @@ def test_a_moment_that_is_none_is_bad_usage(notebooks: Path) -> None:
 
 def _papermill(notebook: Path, **parameters: Any) -> str:
     """What a notebook says that papermill runs with these parameters, as far as it comes."""
-    execute, ran_into = runner._papermill()  # the very kernel options of a run
+    execute, ran_into = papermill_of_runs()  # the very kernel options of a run
     with pytest.raises(ran_into) as raised:
         execute(notebook, notebook.with_name("out.ipynb"), parameters=parameters, progress_bar=False)
     return str(raised.value)
@@ -528,7 +532,7 @@ def test_a_parameter_of_a_wrong_type_stops(notebooks: Path) -> None:
 
 def test_the_postmortem_of_a_run_that_failed_reads_to_its_end(ran: Ran, notebooks: Path) -> None:
     """The third notebook, opened over a run that failed, shows it as failed and comes to its end."""
-    execute, _ = runner._papermill()
+    execute, _ = _papermill()
     out = notebooks / "out.ipynb"
     given = {"environment": "away", "run": str(ran.folder("away"))}
     execute(notebooks / "03_postmortem.ipynb", out, parameters=given, progress_bar=False)

@@ -18,10 +18,10 @@ import pytest
 import tcp
 from sqlalchemy import text
 
-from incident_lib import environments, pseudonyms
-from incident_lib.environments import Environment
-from incident_lib.errors import Failed
-from incident_lib.runner import Job
+from incident_lib.database.environments import Environment, engine, variable_of
+from incident_lib.model.errors import Failed
+from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT
+from incident_lib.runs.runner import Job
 
 SOURCES = ("variable", "service")
 FORMS = {
@@ -80,8 +80,8 @@ def configured(
     environ["INCIDENT_RUNS"] = str(folder / "runs")
     if source == "variable":
         for name, (role, database, password) in databases.items():
-            environ[environments.variable_of(name)] = served.url(role, database, password=password)
-        environ[environments.variable_of("away")] = served.url("owner", "db").replace(f":{served.port}", ":1")
+            environ[variable_of(name)] = served.url(role, database, password=password)
+        environ[variable_of("away")] = served.url("owner", "db").replace(f":{served.port}", ":1")
         return environ
     escaped = {name: password.replace("\\", "\\\\").replace(":", "\\:") for name, (_, _, password) in databases.items()}
     secret = folder.parent / f"secret-{source}"  # what holds the password in the first place is not what we write
@@ -144,7 +144,7 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
         "csv": ("investigate", "--env", "staging", "--format", "csv"),
         "json": ("investigate", "--env", "staging", "--format", "json"),
         "plan": ("plan", "--env", "staging"),
-        "explain": ("explain", "--env", "staging", str(pseudonyms.PLAN_ROOT), str(pseudonyms.PLAN_OWNER)),
+        "explain": ("explain", "--env", "staging", str(PLAN_ROOT), str(PLAN_OWNER)),
         "rehearse": ("rehearse", "--env", "staging"),
         "apply unconfirmed": ("apply", "--env", "staging"),
         "apply": ("apply", "--env", "staging", "--confirm", "staging"),
@@ -244,7 +244,7 @@ def test_a_traceback_holds_no_password() -> None:
     """A traceback of a connection that failed, its causes included, holds no password."""
     address = f"postgresql://me:{quote(tcp.PASSWORD, safe='')}@{tcp.HOST}:1/db"
     environment = Environment("staging", "INCIDENT_STAGING_URL", address)
-    with pytest.raises(Failed) as error, environments.engine(environment).connect() as connection:
+    with pytest.raises(Failed) as error, engine(environment).connect() as connection:
         connection.execute(text("SELECT 1"))
 
     assert tcp.NEEDLE not in "".join(traceback.format_exception(error.value))

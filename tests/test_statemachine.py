@@ -22,14 +22,16 @@ from hypothesis.stateful import (
 )
 from psycopg import sql
 
-from incident_lib import clients, guards, migrate
-from incident_lib.catalog import GUARD_NAME, KEYS, GuardState, Kind
-from incident_lib.clients import Family, NewThread
-from incident_lib.environments import reading
-from incident_lib.errors import Failed, Refused
-from incident_lib.investigate import investigate
-from incident_lib.plan import PREDICATE, after, plan
-from incident_lib.preflight import preflight
+from incident_lib.analysis.investigate import investigate
+from incident_lib.database import clients
+from incident_lib.database.clients import Family, NewThread
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.migration.apply import apply
+from incident_lib.migration.plan import PREDICATE, catalog_after, plan_change
+from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState
+from incident_lib.model.errors import Failed, Refused
 
 CONFIRM = "staging"
 COMMENT = "one active thread per prompt family and user"
@@ -40,8 +42,8 @@ FAMILIES = [
     Family(UUID(int=1), None),
 ]
 ANY_FAMILY = st.sampled_from(FAMILIES)
-ANY_KIND = st.sampled_from([Kind.FIXED, Kind.ORIGINAL])
-OPPOSITE = {Kind.FIXED: Kind.ORIGINAL, Kind.ORIGINAL: Kind.FIXED}
+ANY_KIND = st.sampled_from([IndexKind.FIXED, IndexKind.ORIGINAL])
+OPPOSITE = {IndexKind.FIXED: IndexKind.ORIGINAL, IndexKind.ORIGINAL: IndexKind.FIXED}
 
 INDEXES = """
 SELECT c.relname, array_length(string_to_array(i.indkey::text, ' '), 1), i.indisvalid, i.indisready, i.indislive
@@ -75,7 +77,7 @@ class Thread:
 class Guard:
     """An index of the model."""
 
-    kind: Kind
+    kind: IndexKind
     valid: bool = True
     ready: bool = True
     live: bool = True
@@ -88,7 +90,7 @@ class Incident(RuleBasedStateMachine):
         super().__init__()
         self.environment, self.mine = environment, mine
         self.rows: dict[UUID, Thread] = {}
-        self.guards: dict[str, Guard] = {GUARD_NAME: Guard(Kind.ORIGINAL)}
+        self.guards: dict[str, Guard] = {INDEX_NAME: Guard(IndexKind.ORIGINAL)}
 
     @initialize()
     def reset(self):
@@ -96,9 +98,9 @@ class Incident(RuleBasedStateMachine):
         for name, *_ in self.mine.execute(INDEXES).fetchall():
             self.mine.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
         self.mine.execute("TRUNCATE public.q_threads")
-        key = ", ".join(KEYS[Kind.ORIGINAL])
-        self.mine.execute(f"CREATE UNIQUE INDEX {GUARD_NAME} ON public.q_threads ({key}) WHERE {PREDICATE}")
-        self.mine.execute(f"COMMENT ON INDEX public.{GUARD_NAME} IS '{COMMENT}'")
+        key = ", ".join(KEYS[IndexKind.ORIGINAL])
+        self.mine.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON public.q_threads ({key}) WHERE {PREDICATE}")
+        self.mine.execute(f"COMMENT ON INDEX public.{INDEX_NAME} IS '{COMMENT}'")
 
     # The model
 
@@ -108,7 +110,7 @@ class Incident(RuleBasedStateMachine):
         in_force = {guard.kind for guard in self.guards.values() if guard.ready}
         if family.owner is None:
             return True
-        return not (active if Kind.ORIGINAL in in_force else active & {purpose})
+        return not (active if IndexKind.ORIGINAL in in_force else active & {purpose})
 
     def coexist(self):
         """Whether a family holds several active threads."""
@@ -117,14 +119,14 @@ class Incident(RuleBasedStateMachine):
 
     def steps(self, target):
         """The steps from here, and what stands in the catalog after each of them."""
-        catalog = guards.read(self.mine)
-        for step in plan(catalog, target).steps:
-            catalog = after(step, catalog)
+        catalog = read_catalog(self.mine)
+        for step in plan_change(catalog, target).steps:
+            catalog = catalog_after(step, catalog)
             yield step, {i.name: Guard(i.kind, i.valid, i.ready, i.live) for i in catalog.guards}
 
     def stand_alone(self, kind):
         """A guard of that kind alone, complete, under the official name."""
-        self.guards = {GUARD_NAME: Guard(kind)}
+        self.guards = {INDEX_NAME: Guard(kind)}
 
     # The clients
 
@@ -171,33 +173,33 @@ class Incident(RuleBasedStateMachine):
     def migrate(self):
         """The migration ends in the fixed guard alone."""
         with self.no_row_touched():
-            migrate.apply(self.environment, confirm=CONFIRM)
-        self.stand_alone(Kind.FIXED)
+            apply(self.environment, confirm=CONFIRM)
+        self.stand_alone(IndexKind.FIXED)
 
     @rule()
     def roll_back(self):
         """The rollback is refused where families coexist, and ends in the original guard alone elsewhere."""
         with reading(self.environment) as connection:
-            found = preflight(connection, self.environment, investigate(connection), Kind.ORIGINAL)
+            found = run_preflight(connection, self.environment, investigate(connection), IndexKind.ORIGINAL)
         if self.coexist():
             with pytest.raises(Refused):
                 found.require(CONFIRM)
             return
         found.require(CONFIRM)
         with self.no_row_touched():
-            migrate.apply(self.environment, confirm=CONFIRM, target=Kind.ORIGINAL)
-        self.stand_alone(Kind.ORIGINAL)
+            apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
+        self.stand_alone(IndexKind.ORIGINAL)
 
     @precondition(lambda self: self.coexist())
     @rule()
     def roll_back_too_late(self):
         """A rollback that nobody checked fails at its build, and leaves none of it behind."""
-        for step, stands in self.steps(Kind.ORIGINAL):
+        for step, stands in self.steps(IndexKind.ORIGINAL):
             if step.name == "build":
                 break
             self.guards = stands
         with self.no_row_touched(), pytest.raises(Failed) as failed:
-            migrate.apply(self.environment, confirm=CONFIRM, target=Kind.ORIGINAL)
+            apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
         assert failed.value.what == "The step `build` failed: the data breaks the original guard."
 
     # Migrations that do not end
@@ -205,7 +207,7 @@ class Incident(RuleBasedStateMachine):
     @rule(kind=ANY_KIND, number=st.integers(1, 3))
     def stop_between_steps(self, kind, number):
         """A migration or rollback is stopped after some steps; the catalog is as its plan says."""
-        if kind is Kind.ORIGINAL and self.coexist():
+        if kind is IndexKind.ORIGINAL and self.coexist():
             return
         way = [stands for _, stands in self.steps(kind)][:number]
 
@@ -215,10 +217,10 @@ class Incident(RuleBasedStateMachine):
 
         with self.no_row_touched():
             if len(way) < number:
-                migrate.apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+                apply(self.environment, confirm=CONFIRM, target=kind, done=done)
             else:
                 with pytest.raises(Stopped):
-                    migrate.apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+                    apply(self.environment, confirm=CONFIRM, target=kind, done=done)
         if way:
             self.guards = way[-1]
 
@@ -226,7 +228,7 @@ class Incident(RuleBasedStateMachine):
     def kill_a_build(self, kind, late):
         """A build is killed before its first scan, or when all is indexed: not enforcing, or enforcing."""
         step = next((step for step, _ in self.steps(kind)), None)
-        if step is None or step.name != "build" or (late and kind is Kind.ORIGINAL and self.coexist()):
+        if step is None or step.name != "build" or (late and kind is IndexKind.ORIGINAL and self.coexist()):
             return
         with psycopg.connect(self.environment.address) as other, self.no_row_touched():
             if late:
@@ -300,15 +302,15 @@ class Incident(RuleBasedStateMachine):
     @invariant()
     def the_state_is_one_that_is_possible(self):
         """The guard state is never `missing` or `unknown`, and blocks where an original guard enforces."""
-        catalog = guards.read(self.mine)
-        assert catalog.state not in {GuardState.MISSING, GuardState.UNKNOWN}
-        assert catalog.blocks is any(g.ready for g in self.guards.values() if g.kind is Kind.ORIGINAL)
+        catalog = read_catalog(self.mine)
+        assert catalog.state not in {IndexState.MISSING, IndexState.UNKNOWN}
+        assert catalog.blocks is any(g.ready for g in self.guards.values() if g.kind is IndexKind.ORIGINAL)
 
     @invariant()
     def the_official_guard_keeps_its_comment(self):
         """Whatever guard has the official name has the comment, once no swap is pending."""
         (comment,) = self.mine.execute(
-            "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"public.{GUARD_NAME}"]
+            "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"public.{INDEX_NAME}"]
         ).fetchone()
         assert comment == COMMENT
 

@@ -21,9 +21,8 @@ from nbclient import NotebookClient
 from psycopg import conninfo, sql
 from test_cli import INTERRUPTED
 
-from incident_lib import environments
-from incident_lib.environments import Environment
-from incident_lib.errors import UsageError
+from incident_lib.database.environments import Environment, reading
+from incident_lib.model.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,7 +199,7 @@ def test_a_limit_of_ones_own(environment: Environment, words: list[str]) -> None
 def test_a_limit_for_all_that_looks(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """INCIDENT_TIMEOUT is the limit of what was given none, notebooks included."""
     monkeypatch.setenv("INCIDENT_TIMEOUT", "2.5")
-    with environments.reading(environment) as connection:
+    with reading(environment) as connection:
         assert connection.execute("SHOW statement_timeout").fetchone() == ("2500ms",)
 
 
@@ -208,7 +207,7 @@ def test_a_limit_for_all_that_looks(environment: Environment, monkeypatch: pytes
 def test_a_limit_that_is_no_number(environment: Environment, monkeypatch: pytest.MonkeyPatch, told: str) -> None:
     """A limit that is no number of seconds is bad usage."""
     monkeypatch.setenv("INCIDENT_TIMEOUT", told)
-    with pytest.raises(UsageError) as error, environments.reading(environment):
+    with pytest.raises(UsageError) as error, reading(environment):
         pass
 
     assert str(error.value) == (

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from incident_lib import words
-from incident_lib.catalog import GuardState
-from incident_lib.model import Counts, PerPurpose
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.model import Counts, PerPurpose
+from incident_lib.model.text import (
+    COUNT_MEANINGS,
+    blocked_sentence,
+    counts_by_name,
+    describe_session,
+    format_count,
+    format_duration,
+    list_unknowns,
+    plural,
+    verdict_line,
+)
 
 
 def looked(chat: int | None = 3, run: int | None = 1, owners: int | None = 2, **others: int) -> Counts:
@@ -32,12 +42,12 @@ BLOCKED = {
     4: "4 of 5 families (2 users) cannot start a chat.",
 }
 FIX = {
-    GuardState.ORIGINAL: "The fix is not in.",
-    GuardState.BUILDING: "The fix is not in: a build has not finished.",
-    GuardState.OVERLAPPING: "The fix is half in: the original guard still stands beside the fixed one.",
-    GuardState.RETIRING: "The fix is half in: what is left of the original guard has to go.",
-    GuardState.MISSING: "The fix is not in, and no guard is in force: duplicates can get in at any moment.",
-    GuardState.UNKNOWN: "Whether the fix is in cannot be told.",
+    IndexState.ORIGINAL: "The fix is not in.",
+    IndexState.BUILDING: "The fix is not in: a build has not finished.",
+    IndexState.OVERLAPPING: "The fix is half in: the original guard still stands beside the fixed one.",
+    IndexState.RETIRING: "The fix is half in: what is left of the original guard has to go.",
+    IndexState.MISSING: "The fix is not in, and no guard is in force: duplicates can get in at any moment.",
+    IndexState.UNKNOWN: "Whether the fix is in cannot be told.",
 }
 SAFE = {
     True: "It is safe to apply now. Next: incident apply --env prod --confirm prod",
@@ -55,16 +65,16 @@ def of(chat: int | None) -> Counts:
 @pytest.mark.parametrize("safe", SAFE)
 @pytest.mark.parametrize("state", FIX)
 def test_verdict_says_who_is_blocked_what_stands_and_what_is_next(
-    state: GuardState, safe: bool | None, chat: int | None
+    state: IndexState, safe: bool | None, chat: int | None
 ) -> None:
     """The verdict says how many are blocked, whether the fix is in, whether it is safe to apply, and what is next."""
-    assert words.verdict("prod", state, of(chat), safe=safe) == f"{BLOCKED[chat]} {FIX[state]} {SAFE[safe]}"
+    assert verdict_line("prod", state, of(chat), safe=safe) == f"{BLOCKED[chat]} {FIX[state]} {SAFE[safe]}"
 
 
 @pytest.mark.parametrize("safe", SAFE)
 def test_verdict_of_the_fixed_guard_has_nothing_to_apply(safe: bool | None) -> None:
     """Where the fix is in, nothing is left to apply, whatever the preflight says."""
-    assert words.verdict("prod", GuardState.FIXED, of(0), safe=safe) == (
+    assert verdict_line("prod", IndexState.FIXED, of(0), safe=safe) == (
         "No family is kept from starting a chat. The fix is in. Nothing is left to apply. "
         "Next: incident verify --env prod"
     )
@@ -72,14 +82,14 @@ def test_verdict_of_the_fixed_guard_has_nothing_to_apply(safe: bool | None) -> N
 
 def test_every_guard_state_has_its_sentence() -> None:
     """No guard state is without a sentence."""
-    assert {*FIX, GuardState.FIXED} == set(GuardState)
+    assert {*FIX, IndexState.FIXED} == set(IndexState)
 
 
 def test_blocked_sets_thousands_apart() -> None:
     """Large numbers are readable."""
     many = Counts.from_dict({**looked(1088, owners=1237).as_dict(), "families": 12570})
 
-    assert words.blocked(many) == "1,088 of 12,570 families (1,237 users) cannot start a chat."
+    assert blocked_sentence(many) == "1,088 of 12,570 families (1,237 users) cannot start a chat."
 
 
 @pytest.mark.parametrize(
@@ -87,18 +97,18 @@ def test_blocked_sets_thousands_apart() -> None:
 )
 def test_plural(number: int, said: str) -> None:
     """One has no s, all others have."""
-    assert words.plural(number, "user") == said
+    assert plural(number, "user") == said
 
 
 @pytest.mark.parametrize(("number", "said"), [(None, "unknown"), (0, "0"), (1408, "1,408")])
 def test_shown(number: int | None, said: str) -> None:
     """A count that is not known is unknown, never 0."""
-    assert words.shown(number) == said
+    assert format_count(number) == said
 
 
 def test_counts_by_word_has_every_count() -> None:
     """Every word that has a meaning has its number."""
-    assert words.counts_by_word(looked(coexisting_families=7, residual_conflicts=8, unguarded_threads=9)) == {
+    assert counts_by_name(looked(coexisting_families=7, residual_conflicts=8, unguarded_threads=9)) == {
         "families": 5,
         "active_threads": 6,
         "blocked_families": 4,
@@ -113,7 +123,7 @@ def test_counts_by_word_has_every_count() -> None:
 
 def test_counts_by_word_of_an_unreadable_guard_are_unknown() -> None:
     """What an unreadable guard blocks is None, and all else is counted."""
-    found = words.counts_by_word(looked(None, None, None))
+    found = counts_by_name(looked(None, None, None))
 
     assert [word for word, number in found.items() if number is None] == [
         "blocked_families",
@@ -125,7 +135,7 @@ def test_counts_by_word_of_an_unreadable_guard_are_unknown() -> None:
 
 def test_counts_by_word_of_no_look_are_unknown() -> None:
     """Where nobody looked every count is None."""
-    assert words.counts_by_word(None) == dict.fromkeys(words.MEANINGS)
+    assert counts_by_name(None) == dict.fromkeys(COUNT_MEANINGS)
 
 
 ALWAYS_UNKNOWN = [
@@ -148,7 +158,7 @@ def test_unknowns_are_said(hides_rows: bool, since_known: bool, more: list[str])
     """What a look did not see is said, a sentence each."""
     counts = looked(residual_conflicts=1, unguarded_threads=1159)
 
-    assert words.unknowns("prod", counts, hides_rows=hides_rows, since_known=since_known) == [*ALWAYS_UNKNOWN, *more]
+    assert list_unknowns("prod", counts, hides_rows=hides_rows, since_known=since_known) == [*ALWAYS_UNKNOWN, *more]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +180,7 @@ def test_unknowns_are_said(hides_rows: bool, since_known: bool, more: list[str])
 )
 def test_a_session_is_described_without_its_query(row: dict[str, object], said: str) -> None:
     """A session that others wait for is named by pid, application, state and age."""
-    assert words.described(row) == said
+    assert describe_session(row) == said
 
 
 @pytest.mark.parametrize(
@@ -179,4 +189,4 @@ def test_a_session_is_described_without_its_query(row: dict[str, object], said: 
 )
 def test_a_short_time_is_said(seconds: float, said: str) -> None:
     """A short time is said in milliseconds, from a second on in seconds."""
-    assert words.span(seconds) == said
+    assert format_duration(seconds) == said

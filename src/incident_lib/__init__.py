@@ -4,24 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from incident_lib.display import counts, present, say, show, tell
-    from incident_lib.incident import Incident
-    from incident_lib.notebook import begin, explain, postmortem
-    from incident_lib.report import Postmortem, charts
+    from incident_lib.notebook.begin import begin, explain, postmortem
+    from incident_lib.notebook.display import counts, present, say, show, tell
+    from incident_lib.notebook.incident import Incident
+    from incident_lib.report import charts
+    from incident_lib.report.postmortem import Postmortem
 
 _HOMES = {
-    "Incident": "incident",
-    "begin": "notebook",
-    "counts": "display",
-    "explain": "notebook",
-    "present": "display",
-    "say": "display",
-    "show": "display",
-    "tell": "display",
-    "Postmortem": "report",
-    "postmortem": "notebook",
+    "Incident": "notebook.incident",
+    "begin": "notebook.begin",
+    "counts": "notebook.display",
+    "explain": "notebook.begin",
+    "present": "notebook.display",
+    "say": "notebook.display",
+    "show": "notebook.display",
+    "tell": "notebook.display",
+    "Postmortem": "report.postmortem",
+    "postmortem": "notebook.begin",
     "charts": "report",
-    "tables": None,
 }
 
 __all__ = [
@@ -44,4 +44,4 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOMES[name]
-    return import_module(f"{__name__}.{name}") if home is None else getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{home}"), name)

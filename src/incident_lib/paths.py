@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO
 
-from incident_lib.errors import Failed
+from incident_lib.model import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -25,8 +25,9 @@ def private(environment: str, name: str) -> Path:
 
 
 def query(name: str) -> str:
-    """The text of one of the project's queries, as it is sent: what the report's appendix shows."""
-    return files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    """The text of one of the project's queries, named `room/query`, as it is sent."""
+    room, _, query = name.partition("/")
+    return files(__package__).joinpath(room, "sql", f"{query}.sql").read_text("utf-8")
 
 
 def runs() -> Path:

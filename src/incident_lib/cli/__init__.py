@@ -8,8 +8,15 @@ import sys
 
 import click
 
-from incident_lib.cli import changing, claiming, embedded, environment, evidence, looking, rehearsing, running
-from incident_lib.errors import IncidentError
+from incident_lib.cli.apply import apply, rollback
+from incident_lib.cli.claims import claims
+from incident_lib.cli.demo import demo
+from incident_lib.cli.env import env, explain
+from incident_lib.cli.failures import failures, watch
+from incident_lib.cli.investigate import investigate, plan, sql, verify
+from incident_lib.cli.rehearse import rehearse
+from incident_lib.cli.run import report, run
+from incident_lib.model import IncidentError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -32,21 +39,21 @@ def cli(env_file: str | None) -> None:
 
 
 for _command in (
-    running.run,
-    running.report,
-    looking.investigate,
-    looking.plan,
-    looking.verify,
-    looking.sql,
-    changing.apply,
-    changing.rollback,
-    evidence.failures,
-    evidence.watch,
-    claiming.claims,
-    rehearsing.rehearse,
-    embedded.demo,
-    environment.env,
-    environment.explain,
+    run,
+    report,
+    investigate,
+    plan,
+    verify,
+    sql,
+    apply,
+    rollback,
+    failures,
+    watch,
+    claims,
+    rehearse,
+    demo,
+    env,
+    explain,
 ):
     cli.add_command(_command)
 

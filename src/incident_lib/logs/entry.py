@@ -74,6 +74,6 @@ def line_end(data: bytes, at: int) -> int:
     return data.find(b"\n", at) + 1 or len(data)
 
 
-def text(raw: bytes | None) -> str | None:
+def decode(raw: bytes | None) -> str | None:
     """Bytes of a log as text; None for what is not there, or empty."""
     return raw.decode("utf-8", "replace") if raw else None

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.logs.entry import DAMAGED, NO_MESSAGE, Damaged, Entry
-from incident_lib.logs.words import ERRORS
+from incident_lib.logs.messages import ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from incident_lib.logs.words import ERRORS
+from incident_lib.logs.messages import ERRORS
 
 # Where each is from: the demo; Debian; PostgreSQL's default; Supabase; RDS and Aurora; Cloud SQL; pgBadger's advice,
 # in four lengths; Azure; Crunchy Data; Heroku; older Debian; Red Hat's. `%t` and `%m` stand for each other.

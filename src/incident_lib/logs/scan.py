@@ -17,7 +17,7 @@ AFTER = 1 << 18  # nor its DETAIL and its statement from the message
 LEAST = 8  # bytes of a needle that tell that it is one, where a file is cut off within it
 
 
-def scanned(
+def scan(
     read: Callable[[int], bytes], needle: bytes, form: Format, *, size: int = CHUNK, after: int = AFTER
 ) -> Iterator[Entry | Damaged]:
     """What a format finds around each place of a needle.

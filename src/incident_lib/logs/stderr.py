@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from incident_lib.logs.entry import BUILD, DAMAGED, KEY, OTHER_WORDS, Damaged, Entry, Found, line_end, text
+from incident_lib.logs.entry import BUILD, DAMAGED, KEY, OTHER_WORDS, Damaged, Entry, Found, decode, line_end
+from incident_lib.logs.messages import FIRST, LATER, STATEMENTS, duplicate_patterns
 from incident_lib.logs.prefix import USUAL, Prefix
-from incident_lib.logs.words import FIRST, LATER, STATEMENTS, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ LONG = 5000  # bytes of a line that are looked at
 
 _STATE = re.compile(rb"([0-9A-Z]{5}): ")  # in front of the message where log_error_verbosity is verbose
 _ONE_NAME = re.compile(r'[^"«»“”„]*["«»“”„]\s?\w+\s?["«»“”„][^"«»“”„]*')  # a message that quotes just one name
-_DUPLICATE = duplicates(r"\w+")
+_DUPLICATE = duplicate_patterns(r"\w+")
 _REJECTION = re.compile(rf"(?<!\d)23505(?!\d).*[\"«»“”„]\s?\w+\s?[\"«»“”„]|{_DUPLICATE.pattern}")
 
 
@@ -34,7 +34,7 @@ class Stderr:
         """See `Format`."""
         if line.startswith(b"\t") or any(prefix.error.match(line) for prefix in self._prefixes):
             return False
-        rest = needle in line and not _REJECTION.search(text(line) or "")
+        rest = needle in line and not _REJECTION.search(decode(line) or "")
         return KEY.search(line) is not None or (rest and not any(prefix.line.match(line) for prefix in self._prefixes))
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
@@ -63,7 +63,7 @@ class Stderr:
             if _word(first["label"]) in FIRST | LATER or not _ONE_NAME.fullmatch(entry.message):
                 return None
             return entry if entry.detail or entry.state not in {None, "23505"} else Damaged(OTHER_WORDS)
-        return Damaged(DAMAGED) if _REJECTION.search(text(line) or "") else None
+        return Damaged(DAMAGED) if _REJECTION.search(decode(line) or "") else None
 
 
 def _word(label: bytes) -> str:
@@ -84,16 +84,16 @@ def _detail(following: list[bytes]) -> bytes | None:
 def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
     had = first.groupdict()
     verbose = _STATE.match(had["text"])
-    statements = (part for part in map(text, following) if part and BUILD.match(part))
+    statements = (part for part in map(decode, following) if part and BUILD.match(part))
     return Entry(
-        time=text(had.get("time")) or "",
-        message=text(had["text"][verbose.end() if verbose else 0 :]) or "",
-        state=text(had.get("state") or (verbose[1] if verbose else None)),
-        detail=text(_detail(following)),
-        role=text(had.get("role")),
-        process=text(_process(first)),
-        application=text(had.get("application")),
-        command=text(had.get("tag")) or next(statements, None),
+        time=decode(had.get("time")) or "",
+        message=decode(had["text"][verbose.end() if verbose else 0 :]) or "",
+        state=decode(had.get("state") or (verbose[1] if verbose else None)),
+        detail=decode(_detail(following)),
+        role=decode(had.get("role")),
+        process=decode(_process(first)),
+        application=decode(had.get("application")),
+        command=decode(had.get("tag")) or next(statements, None),
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from incident_lib.errors import UsageError
+from incident_lib.model import UsageError
 
 _WRITTEN = re.compile(
     r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?)\d*"
@@ -18,7 +18,7 @@ _EPOCH = re.compile(r"\d{10}(?:\.\d{1,6})?|\d{13}|\d{16}", re.ASCII)
 _ZERO = frozenset({"", "UTC", "GMT", "UCT", "Z"})
 
 
-def checked_zone(zone: str | None) -> None:
+def check_zone(zone: str | None) -> None:
     """Make sure that a zone is known.
 
     Raises:
@@ -34,7 +34,7 @@ def checked_zone(zone: str | None) -> None:
         ) from None
 
 
-def moment(text: str, zone: str | None = None) -> datetime | None:
+def parse_log_time(text: str, zone: str | None = None) -> datetime | None:
     """The moment in UTC that a log's text names; None where it names none, or one of several.
 
     Args:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import moments, words
-from incident_lib.model import Counts
-from incident_lib.record import Contents, status
+from incident_lib.model import COUNT_MEANINGS, Counts, counts_by_name, format_count, format_timestamp, from_iso
+from incident_lib.records import Contents, status_now
 from incident_lib.report import charts
 from incident_lib.report.document import table
-from incident_lib.report.history import Line
+from incident_lib.report.history_chart import Line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,17 +46,19 @@ class Chapter:
     def status(self) -> str:
         """How the run ended, in a sentence; with what stopped it, if anything did."""
         error = self.record["error"]
-        return " ".join([_STATUS[status(self.record)], *([error[k] for k in ("what", "why", "next")] if error else [])])
+        return " ".join(
+            [_STATUS[status_now(self.record)], *([error[k] for k in ("what", "why", "next")] if error else [])]
+        )
 
     @property
     def ended(self) -> str:
         """How the run ended, in a word; empty where it succeeded."""
-        return _ENDED.get(status(self.record), "")
+        return _ENDED.get(status_now(self.record), "")
 
     @property
     def failed(self) -> bool:
         """Whether the numbers must not be read as those of a finished run."""
-        return status(self.record) not in ("succeeded", "dry-run")
+        return status_now(self.record) not in ("succeeded", "dry-run")
 
     @property
     def verdict(self) -> str:
@@ -91,12 +92,12 @@ class Chapter:
 
     def moment(self, key: str) -> datetime | None:
         """A moment of the record; None where it did not come."""
-        return moments.read(self.record[key]) if self.record.get(key) else None
+        return from_iso(self.record[key]) if self.record.get(key) else None
 
     def seen_at(self, moment: str) -> datetime | None:
         """When the environment was looked at, by the server's clock."""
         found = self.record.get("seen_at", {}).get(moment)
-        return moments.read(found) if found else None
+        return from_iso(found) if found else None
 
     @property
     def compared(self) -> charts.Compared:
@@ -110,7 +111,7 @@ class Chapter:
         ended, looked = self.moment("incident_ended_at"), self.seen_at("before")
         if not found or not looked:
             return None
-        points = tuple((moments.read(at), count) for at, count in found)
+        points = tuple((from_iso(at), count) for at, count in found)
         has_ended = ended is not None and self.after is not None and self.after.blocked.chat is not None
         after = self.after.blocked.chat if self.after and has_ended else None
         total = (self.before.blocked.chat if self.before else None) or points[-1][1]
@@ -119,7 +120,7 @@ class Chapter:
     @property
     def counts(self) -> Table:
         """Every count: its word, before, after, and what it means."""
-        before, after = words.counts_by_word(self.before), words.counts_by_word(self.after)
+        before, after = counts_by_name(self.before), counts_by_name(self.after)
         rows: list[tuple[object, ...]] = [
             (
                 word.replace("_", " "),
@@ -127,7 +128,7 @@ class Chapter:
                 self._cell(after[word], self.after),
                 meaning,
             )
-            for word, meaning in words.MEANINGS.items()
+            for word, meaning in COUNT_MEANINGS.items()
         ]
         purposes = sorted({purpose for look in (self.before, self.after) if look for purpose in look.active_by_purpose})
         rows += [
@@ -145,7 +146,7 @@ class Chapter:
 
     def _cell(self, number: int | None, look: Counts | None) -> str:
         """A number, or why there is none."""
-        return words.shown(number) if look else self.ended or "–"
+        return format_count(number) if look else self.ended or "–"
 
     def number(self, moment: str, purpose: str) -> str:
         """How many families were blocked for a purpose, before or after, or why that is not known."""
@@ -197,7 +198,7 @@ class Chapter:
         if self.record.get("retries"):
             said.append(f"The demo's clients: {self.record['retries']}")
         if recovery := self.record.get("recovery"):
-            at = moments.shown(moments.read(recovery["at"]))
+            at = format_timestamp(from_iso(recovery["at"]))
             said.append(f"Recovered: {recovery['recovered']:,} of {recovery['blocked']:,} families had a chat by {at}.")
         if self.record.get("unchanged"):
             said.append(f"Threads left as they were: {self.record['unchanged']}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
-from incident_lib.words import shown
+from incident_lib.model import format_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,20 +84,22 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
         for step, (number, colour, moment) in enumerate(group):
             y = place * (len(group) + 0.6) + step
             ax.barh(y, number or 0, height=0.86, color=colour)
-            told = f"{shown(number)} {moment}" if number is not None else f"{moment}: not known"
+            told = f"{format_count(number)} {moment}" if number is not None else f"{moment}: not known"
             ax.text((number or 0) + most * 0.012, y, told, va="center", fontsize=10, color=INK)
         ticks.append(place * (len(group) + 0.6) + (len(group) - 1) / 2)
     ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
-    beside = max(len(shown(number)) + len(told) + 1 for _, group in rows for number, _, told in group) if rows else 0
+    beside = (
+        max(len(format_count(number)) + len(told) + 1 for _, group in rows for number, _, told in group) if rows else 0
+    )
     inches = WIDTH - 0.5 - 0.09 * max((len(label) for label, _ in rows), default=0)
     ax.set_xlim(0, most / max(0.2, 1 - 0.09 * beside / inches))
     ax.invert_yaxis()
-    ax.xaxis.set_major_locator(integers())
+    ax.xaxis.set_major_locator(integer_ticks())
     ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    return finished(ax, title, unit)
+    return finish_axes(ax, title, unit)
 
 
-def finished(ax: Axes, title: str, unit: str) -> Axes:
+def finish_axes(ax: Axes, title: str, unit: str) -> Axes:
     """The look that all charts share: the conclusion to the left, the unit under the axis, no frame."""
     if title:
         lines = "\n".join(textwrap.wrap(title, 74))
@@ -110,7 +112,7 @@ def finished(ax: Axes, title: str, unit: str) -> Axes:
     return ax
 
 
-def integers() -> MaxNLocator:
+def integer_ticks() -> MaxNLocator:
     """Ticks at whole numbers only, a few of them."""
     from matplotlib.ticker import MaxNLocator
 

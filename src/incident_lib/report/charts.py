@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finished
-from incident_lib.words import brief, families, plural, shown
+from incident_lib.model import format_count, format_families, plural, shorten
+from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, bars, finish_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def before_after(before: Counts | None, after: Counts | None, ended: str = "") -
         for purpose in ("chat", "run")
     ]
     alt = f"{title}. " + " ".join(
-        f"Families {label}: {', '.join(f'{shown(number)} {moment}' for number, _, moment in group)}."
+        f"Families {label}: {', '.join(f'{format_count(number)} {moment}' for number, _, moment in group)}."
         for label, group in rows
     )
     return Chart(
@@ -59,7 +59,7 @@ class Compared:
         was, now = _of(self.before, purpose), _of(self.after, purpose)
         if self.before is None:
             return f"{purpose}: not seen; {self.ended or 'no look'}"
-        return f"{purpose} {shown(was)} → {shown(now) if self.after else 'no after'}" + (
+        return f"{purpose} {format_count(was)} → {format_count(now) if self.after else 'no after'}" + (
             f" ({self.ended})" if self.ended else ""
         )
 
@@ -92,11 +92,11 @@ def _dumbbells(ax: Axes, title: str, rows: Sequence[Compared]) -> Axes:
                 ax.plot(was, y, "o", color=colour, markersize=7, clip_on=False, zorder=3)
             right = max(was or 0, now or 0) + most * 0.025
             ax.text(right, y, row.told(purpose), va="center", fontsize=9, color=INK)
-    ax.set_yticks(range(len(rows)), [brief(row.environment) for row in rows], fontsize=11)
+    ax.set_yticks(range(len(rows)), [shorten(row.environment) for row in rows], fontsize=11)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, most * (1.45 if all(row.after for row in rows) else 1.75))
     ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    return finished(ax, title, "families")
+    return finish_axes(ax, title, "families")
 
 
 def blockers(kinds: Sequence[dict[str, Any]]) -> Chart:
@@ -105,7 +105,7 @@ def blockers(kinds: Sequence[dict[str, Any]]) -> Chart:
     title = _most_blocked_by(kinds)
     colours = {"chat": BEFORE, "run": INK}
     rows = [(_kind(k), [(k["families"], colours[k["blocked_for"]], f"kept from a {k['blocked_for']}")]) for k in drawn]
-    alt = f"{title}. " + " ".join(f"{label}: {families(group[0][0])} {group[0][2]}." for label, group in rows)
+    alt = f"{title}. " + " ".join(f"{label}: {format_families(group[0][0])} {group[0][2]}." for label, group in rows)
     caption = "Families by the purpose and the provider of the thread that holds their key: of several, the oldest."
     if len(drawn) < len(kinds):
         caption += f" The {len(drawn)} kinds with most families are drawn; all are in the table."
@@ -117,7 +117,7 @@ def _of_purpose(kinds: Sequence[dict[str, Any]], purpose: str) -> list[dict[str,
 
 
 def _kind(kind: dict[str, Any]) -> str:
-    return f"{brief(kind['purpose'] or 'no purpose', 18)}, {brief(kind['provider'] or 'no provider', 18)}"
+    return f"{shorten(kind['purpose'] or 'no purpose', 18)}, {shorten(kind['provider'] or 'no provider', 18)}"
 
 
 def _most_blocked_by(kinds: Sequence[dict[str, Any]]) -> str:
@@ -125,7 +125,7 @@ def _most_blocked_by(kinds: Sequence[dict[str, Any]]) -> str:
     if not for_chat:
         return "No family is kept from a chat"
     total = sum(kind["families"] for kind in for_chat)
-    return f"{for_chat[0]['families']:,} of {families(total)} are kept from a chat by a thread of {_kind(for_chat[0])}"
+    return f"{for_chat[0]['families']:,} of {format_families(total)} are kept from a chat by a thread of {_kind(for_chat[0])}"
 
 
 def left_behind(*looks: Counts) -> Chart:
@@ -168,11 +168,23 @@ def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
     if before is None and after is None:
         return "Nothing was seen"
     if after is None and ended in _NO_AFTER:
-        return f"{families(was)} cannot start a chat; {_NO_AFTER[ended]}" if was else f"No after: {_NO_AFTER[ended]}"
+        return (
+            f"{format_families(was)} cannot start a chat; {_NO_AFTER[ended]}"
+            if was
+            else f"No after: {_NO_AFTER[ended]}"
+        )
     if after is None:
-        return f"{families(was)} cannot start a chat; nothing has been applied" if was else "Nothing has been applied"
+        return (
+            f"{format_families(was)} cannot start a chat; nothing has been applied"
+            if was
+            else "Nothing has been applied"
+        )
     if was is None or now is None:
-        return f"Blocked for chat: {shown(was)} before, {shown(now)} after"
+        return f"Blocked for chat: {format_count(was)} before, {format_count(now)} after"
     if now:
-        return f"{families(now)} still cannot start a chat; {was:,} could not before"
-    return f"{families(was)} could not start a chat; now none is blocked" if was else "No family is kept from a chat"
+        return f"{format_families(now)} still cannot start a chat; {was:,} could not before"
+    return (
+        f"{format_families(was)} could not start a chat; now none is blocked"
+        if was
+        else "No family is kept from a chat"
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib import words
-from incident_lib.model import PURPOSES
+from incident_lib.model import PURPOSES, format_families, format_server, join_names, plural
 from incident_lib.report import charts
 from incident_lib.report.document import table
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 MOMENTS = ("before", "after")
 
 
-def latest(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
+def latest_chapters(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
     """The latest run of each environment, in the order of the first."""
     found: dict[str, Chapter] = {}
     for chapter in chapters:
@@ -28,7 +27,7 @@ def latest(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
 
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
-    chapters = latest(chapters)
+    chapters = latest_chapters(chapters)
     if len(chapters) == 1 and chapters[0].before:
         return charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
     seen = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
@@ -37,20 +36,20 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
         return "Nothing was seen in any environment" if chapters else "No run has been recorded"
     fixed = sum(chapter.is_fixed for chapter in chapters)
     return (
-        f"{words.families(sum(known))} in {words.plural(len(known), 'environment')} could not start a chat; "
+        f"{format_families(sum(known))} in {plural(len(known), 'environment')} could not start a chat; "
         f"fixed in {fixed} of {len(chapters)}"
     )
 
 
-def grouped(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+def group_rows(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     """Rows that begin with an environment; those that say the same of several as one."""
     found: dict[tuple[object, ...], list[str]] = {}
     for environment, *said in rows:
         found.setdefault(tuple(said), []).append(str(environment))
-    return [(words.some(names), *said) for said, names in found.items()]
+    return [(join_names(names), *said) for said, names in found.items()]
 
 
-def blocked(chapters: tuple[Chapter, ...]) -> Table:
+def blocked_table(chapters: tuple[Chapter, ...]) -> Table:
     """The families blocked in each environment, before and after."""
     rows: list[tuple[object, ...]] = [
         (c.environment, *(c.number(moment, purpose) for purpose in PURPOSES for moment in MOMENTS)) for c in chapters
@@ -59,7 +58,7 @@ def blocked(chapters: tuple[Chapter, ...]) -> Table:
     return table(f"environment|{numbers}", rows, numbers=numbers)
 
 
-def comparison(chapters: tuple[Chapter, ...]) -> Table:
+def comparison_table(chapters: tuple[Chapter, ...]) -> Table:
     """The environments beside each other: outcome, guard, families blocked for chat, and how large they are."""
     rows: list[tuple[object, ...]] = [
         (
@@ -75,7 +74,7 @@ def comparison(chapters: tuple[Chapter, ...]) -> Table:
     return table(f"environment|outcome|guard before|guard after|{numbers}", rows, numbers=numbers)
 
 
-def runs(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
+def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
     """The runs that the report was made from, a row each; and what each was made with."""
     ran: list[tuple[object, ...]] = [
         (
@@ -84,7 +83,7 @@ def runs(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
             c.record["started_at"],
             c.record["finished_at"] or "–",
             c.ended or "succeeded",
-            words.server(c.record["server_version"]),
+            format_server(c.record["server_version"]),
         )
         for c in chapters
     ]

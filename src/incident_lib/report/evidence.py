@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import moments, words
-from incident_lib.report.claimchart import write_latency
+from incident_lib.model import (
+    ATTEMPT_MEANINGS,
+    format_count,
+    format_families,
+    format_server,
+    format_timestamp,
+    from_iso,
+    plural,
+)
+from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Table, table
-from incident_lib.report.recovered import recovered as recovered_chart
+from incident_lib.report.recovery_chart import recovery_chart as recovered_chart
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,11 +31,11 @@ def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
     if not found:
         return [Paragraph("Who tried is not known: no server log was read.", "note")]
     rows: list[tuple[object, ...]] = [
-        (word.replace("_", " "), *(words.shown(record[word]) for _, record in found), meaning)
-        for word, meaning in words.ATTEMPTS.items()
+        (word.replace("_", " "), *(format_count(record[word]) for _, record in found), meaning)
+        for word, meaning in ATTEMPT_MEANINGS.items()
     ]
     total, hit = (sum(record[word] for _, record in found) for word in ("failed_attempts", "families"))
-    told = f"{words.plural(total, 'failed attempt')} by {words.families(hit)} stand in the servers' logs."
+    told = f"{plural(total, 'failed attempt')} by {format_families(hit)} stand in the servers' logs."
     orphans = (
         f"Each attempt that was a chat's may have left a conversation at the provider that nobody owns: {total:,} at "
         "most, for the guard's key does not tell a chat from a run."
@@ -45,7 +53,7 @@ def _ended(chapter: Chapter) -> str:
     last, ended = chapter.record["failures"]["last"], chapter.moment("incident_ended_at")
     if not last or not ended:
         return ""
-    when = "before" if moments.read(last) <= ended else "AFTER"
+    when = "before" if from_iso(last) <= ended else "AFTER"
     return f"{chapter.environment}: the last attempt in its logs, of {_moment(last)}, came {when} the incident's end."
 
 
@@ -54,7 +62,7 @@ def attempts_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]
     counts: Counter[datetime] = Counter()
     for chapter in chapters:
         for at, count in chapter.record.get("failures", {}).get("per_hour", []):
-            counts[moments.read(at)] += count
+            counts[from_iso(at)] += count
     return sorted(counts.items())
 
 
@@ -86,12 +94,12 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
 def rehearsed(chapter: Chapter) -> list[Block]:
     """What a rehearsal on a copy had told, beside what then happened."""
     told = chapter.rehearsal
-    if told is None or moments.read(told["rehearsed_at"]) > moments.read(chapter.record["started_at"]):
+    if told is None or from_iso(told["rehearsed_at"]) > from_iso(chapter.record["started_at"]):
         return []
     clients = told["clients"]
     rows: list[tuple[object, ...]] = [
         ("it will work" if told["works"] else "it will NOT work", told["why"], _then(chapter)),
-        ("server", words.server(told["rehearsal_version"]), words.server(chapter.record["server_version"])),
+        ("server", format_server(told["rehearsal_version"]), format_server(chapter.record["server_version"])),
         (
             "active threads",
             f"{told['active_threads']:,}",
@@ -145,7 +153,7 @@ def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
     rows: list[tuple[object, ...]] = [(c["claim"], c["verdict"], c["result"], c["how"]) for c in found["claims"]]
     verdicts = [claim["verdict"] for claim in found["claims"]]
     counted = "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    server = words.server(found["server_version"])
+    server = format_server(found["server_version"])
     when = f"Tested {_moment(found['tested_at'])} on {server}, on scratch databases with writers: {counted}."
     ways = found["latency"]["ways"]
     waited: list[tuple[object, ...]] = [
@@ -174,7 +182,7 @@ def remains(chapter: Chapter) -> list[Block]:
         ]
         family = table("created (UTC)|purpose|provider|active", threads)
         blocks.append(Part("One such family", (Paragraph(_worked(worked)), family)))
-    nobody = f"No client's lookup finds {words.plural(found['without_provider'], 'active thread')} without a provider."
+    nobody = f"No client's lookup finds {plural(found['without_provider'], 'active thread')} without a provider."
     proposal = found["proposal"]
     settled = "Proposed, not applied: a guard per provider and purpose, for which NULLs are equal."
     settle = (
@@ -192,4 +200,4 @@ def _worked(worked: dict[str, Any]) -> str:
 
 
 def _moment(spelled: str) -> str:
-    return moments.shown(moments.read(spelled))
+    return format_timestamp(from_iso(spelled))

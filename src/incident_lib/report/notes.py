@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from incident_lib import paths
-from incident_lib.errors import Failed, UsageError
+from incident_lib.model import Failed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ class Notes:
         return [section for section in WANTED if not written.get(section)]
 
 
-def read(file: Path | None = None) -> Notes:
+def read_notes(file: Path | None = None) -> Notes:
     """What people wrote into a file of notes; where there is no such file, one is made from the template.
 
     Args:
@@ -110,7 +110,7 @@ def read(file: Path | None = None) -> Notes:
 
 def template() -> str:
     """A file of notes in which nothing is written yet."""
-    return files("incident_lib").joinpath("templates", "notes.md").read_text("utf-8")
+    return files("incident_lib.report").joinpath("templates", "notes.md").read_text("utf-8")
 
 
 @dataclass

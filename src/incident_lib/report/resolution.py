@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from incident_lib.report.document import Block
 
 
-def done(chapter: Chapter) -> list[Block]:
+def resolution_blocks(chapter: Chapter) -> list[Block]:
     """What was done in one environment, and how it was verified."""
     blocks: list[Block] = [Paragraph(chapter.status, "failed" if chapter.failed else "plain")]
     steps = chapter.steps

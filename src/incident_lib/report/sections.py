@@ -6,11 +6,19 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib import paths, words
-from incident_lib.report import charts, evidence, history
-from incident_lib.report.compare import blocked, comparison, grouped, headline, latest, runs
+from incident_lib import paths
+from incident_lib.model import before_and_after, join_names, plural
+from incident_lib.report import charts, evidence, history_chart
+from incident_lib.report.compare import (
+    blocked_table,
+    comparison_table,
+    group_rows,
+    headline,
+    latest_chapters,
+    runs_tables,
+)
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
-from incident_lib.report.resolution import done
+from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
@@ -19,7 +27,10 @@ if TYPE_CHECKING:
     from incident_lib.report.document import Block
     from incident_lib.report.notes import Notes
 
-QUERIES = ("counts", "blocked", "blockers", "family", "guards", "checksum", "own_versions")
+QUERIES = (
+    *("analysis/counts", "analysis/blocked", "analysis/blockers", "analysis/family", "database/indexes"),
+    *("analysis/checksum", "analysis/own_versions"),
+)
 _CAUSE = (
     "A partial unique index allows one active thread per root prompt and user. It was made before threads had a "
     "purpose: so an active run thread holds the key that a new chat thread of its family would need, and PostgreSQL "
@@ -45,7 +56,7 @@ class Sections:
     @property
     def latest(self) -> tuple[Chapter, ...]:
         """One chapter of each environment: what is counted over all of them is counted once."""
-        return latest(self.chapters)
+        return latest_chapters(self.chapters)
 
     def all(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
@@ -57,7 +68,7 @@ class Sections:
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
             Section("claims", "The fix plan's claims, tested", evidence.claims(self.claims)),
-            Section("environments", "Environments compared", (comparison(self.chapters),)),
+            Section("environments", "Environments compared", (comparison_table(self.chapters),)),
             Section("left", "What is left", self._left()),
             *(Section(_name(title), title, self._people(title, "")) for title in _HUMAN),
             Section("action-items", "Action items", self._actions()),
@@ -103,7 +114,7 @@ class Sections:
             (only,) = self.chapters
             return Figure("before-after", charts.before_after(only.before, only.after, only.ended), only.counts)
         chart = charts.compared([chapter.compared for chapter in self.chapters], headline(self.chapters))
-        return Figure("before-after", chart, blocked(self.chapters))
+        return Figure("before-after", chart, blocked_table(self.chapters))
 
     def _over_time(self) -> Block | None:
         lines = sorted((c.line for c in self.latest if c.line), key=lambda line: -line.most)
@@ -112,15 +123,17 @@ class Sections:
         if not lines:
             return Paragraph("Since when families are blocked is not known: see what is hidden or unknown.", "note")
         came = sorted({chapter.moment("purpose_since") for chapter in self.chapters} - {None})  # type: ignore[type-var]
-        ended = [(line.until, "fixed") for line in lines[: history.MOST_LINES] if line.after is not None]
+        ended = [(line.until, "fixed") for line in lines[: history_chart.MOST_LINES] if line.after is not None]
         events = [*((at, "purpose came") for at in came if at), *ended]
         rows: list[tuple[object, ...]] = [
             (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}")
             for place, line in enumerate(lines)
-            for at, count in (line.points if place < history.MOST_LINES else line.points[-1:])
+            for at, count in (line.points if place < history_chart.MOST_LINES else line.points[-1:])
         ]
         behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
-        return Figure("over-time", history.over_time(lines, events, evidence.attempts_by_hour(self.latest)), behind)
+        return Figure(
+            "over-time", history_chart.over_time(lines, events, evidence.attempts_by_hour(self.latest)), behind
+        )
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, ...]] = Counter()
@@ -140,7 +153,7 @@ class Sections:
         return Figure("blockers", charts.blockers(kinds), behind)
 
     def _root_cause(self) -> tuple[Block, ...]:
-        guards = grouped([row for chapter in self.chapters for row in chapter.guards])
+        guards = group_rows([row for chapter in self.chapters for row in chapter.guards])
         seen: Block = Paragraph("No look got to the catalog.", "note")
         if guards:
             seen = table("environment|moment|guard state|definition|flags", guards, code="definition")
@@ -156,7 +169,9 @@ class Sections:
 
     def _resolution(self) -> tuple[Block, ...]:
         several = len(self.chapters) > 1
-        parts = (Part(chapter.environment, tuple(done(chapter)), folded=several) for chapter in self.chapters)
+        parts = (
+            Part(chapter.environment, tuple(resolution_blocks(chapter)), folded=several) for chapter in self.chapters
+        )
         return (*parts, *evidence.recovered(self.latest), *self._added("Resolution"))
 
     def _left(self) -> tuple[Block, ...]:
@@ -203,9 +218,9 @@ class Sections:
             (waiting, f"Apply the fix where it is not in: {', '.join(waiting)}"),
             (
                 conflicts,
-                f"Decide whether provider belongs into the guard: {words.plural(conflicts, 'residual conflict')}",
+                f"Decide whether provider belongs into the guard: {plural(conflicts, 'residual conflict')}",
             ),
-            (unguarded, f"Give {words.plural(unguarded, 'unguarded thread')} an owner, or the column a NOT NULL"),
+            (unguarded, f"Give {plural(unguarded, 'unguarded thread')} an owner, or the column a NOT NULL"),
         ]
         return [what for needed, what in asked if needed]
 
@@ -215,12 +230,12 @@ class Sections:
             for line in chapter.unknown:
                 told.setdefault(line, []).append(chapter.environment)
         everywhere = len(self.chapters)
-        lines = (line if len(who) == everywhere else f"{words.some(who)}: {line}" for line, who in told.items())
+        lines = (line if len(who) == everywhere else f"{join_names(who)}: {line}" for line, who in told.items())
         return (Bullets((_HIDDEN, *lines)),)
 
     def _appendix(self) -> tuple[Block, ...]:
         queries = tuple(Code(f"{name}.sql", paths.query(name)) for name in QUERIES)
-        return (*runs(self.chapters), Part("The queries behind the figures", queries))
+        return (*runs_tables(self.chapters), Part("The queries behind the figures", queries))
 
 
 MOST_TOLD = 6  # environments that the summary tells of one by one
@@ -240,4 +255,4 @@ def _seen(chapter: Chapter) -> str:
     """What was blocked before, and what is now, in words."""
     if not chapter.before:
         return "Nothing was seen: the run ended before its first look."
-    return words.was_and_is(chapter.before, chapter.after)
+    return before_and_after(chapter.before, chapter.after)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib import moments
-from incident_lib.record import status
-from incident_lib.report.compare import grouped
+from incident_lib.model import format_families, format_timestamp, from_iso
+from incident_lib.records import status_now
+from incident_lib.report.compare import group_rows
 from incident_lib.report.document import Bullets, Paragraph, table
 from incident_lib.report.notes import Event
-from incident_lib.words import families
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
     if not found:
         return (Paragraph("No moment is known.", "note"),)
     found.sort(key=lambda pair: pair[1].at)
-    same = grouped([(where or "–", moments.shown(e.at), e.what, e.source) for where, e in found])
+    same = group_rows([(where or "–", format_timestamp(e.at), e.what, e.source) for where, e in found])
     rows: list[tuple[object, ...]] = [(at, where, what, source) for where, at, what, source in same]
     more = "" if in_full else "Of so many environments only what matters most is here; steps are under Resolution."
     return (table("UTC|environment|what happened|source", rows), *((Bullets((more,)),) if more else ()))
@@ -48,19 +47,21 @@ def _story(chapter: Chapter) -> Iterator[Event]:
         yield Event(since, "The column purpose came; threads that existed became runs.", "parameter purpose_since")
     if line := chapter.line:
         first, count = line.points[0]
-        yield Event(first, f"{families(count)} of those blocked later for chat were blocked by now.", "q_threads")
+        yield Event(
+            first, f"{format_families(count)} of those blocked later for chat were blocked by now.", "q_threads"
+        )
     for which in ("first", "last"):
         if at := chapter.record.get("failures", {}).get(which):
-            yield Event(moments.read(at), f"The {which} attempt that the guard rejected.", "server log")
+            yield Event(from_iso(at), f"The {which} attempt that the guard rejected.", "server log")
     if ended := chapter.moment("incident_ended_at"):
         what = "The incident ended: from here on the original guard rejected nothing."
         yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")
     if (
         chapter.failed
-        and status(chapter.record) != "running"
+        and status_now(chapter.record) != "running"
         and (finished := chapter.moment("finished_at") or chapter.moment("heartbeat_at"))
     ):
-        yield Event(finished, f"The run ended: {status(chapter.record)}.", f"run record, {HERE}")
+        yield Event(finished, f"The run ended: {status_now(chapter.record)}.", f"run record, {HERE}")
 
 
 def _work(chapter: Chapter) -> Iterator[Event]:
@@ -68,9 +69,11 @@ def _work(chapter: Chapter) -> Iterator[Event]:
     for moment, did, look in looks:
         if look and (at := chapter.seen_at(moment)):
             count = look.blocked.chat
-            seen = "how many are blocked is not known" if count is None else f"{families(count)} blocked for chat"
+            seen = (
+                "how many are blocked is not known" if count is None else f"{format_families(count)} blocked for chat"
+            )
             yield Event(at, f"{did}: {seen}.", f"q_threads, {SERVER}")
     for step in chapter.record["steps"]:
         if step.get("started_at"):
             what = f"Step {step['name']}: {step['outcome']} in {step['seconds']:.3f} s."
-            yield Event(moments.read(step["started_at"]), what, f"run record, {HERE}")
+            yield Event(from_iso(step["started_at"]), what, f"run record, {HERE}")

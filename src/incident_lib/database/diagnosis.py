@@ -1,0 +1,116 @@
+"""PostgreSQL's and libpq's errors in our words: theirs hold hosts, roles, and the values of keys."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from incident_lib.model import Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def translate_errors(environment: str) -> Iterator[None]:
+    """Turn PostgreSQL's errors into one message that holds no address, no values and no user's id."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise statement_failure(environment, error) from None
+
+
+def connection_failure(environment: str, source: str, said: str) -> Failed:
+    """What stopped a connection, in our words: libpq's hold the host and the role."""
+    reasons = ((why, cure) for sign, why, cure in _CONNECT_SIGNS if re.search(sign, said, flags=re.I))
+    why, cure = next(reasons, ("The server or the network turned the connection down.", ""))
+    check = f"Check {source}; `psql` with the same address tells what the server says."
+    return Failed(f"The environment {environment!r} cannot be reached.", why, f"{cure} {check}".strip())
+
+
+_CONNECT_SIGNS = (
+    (r"definition of service", "libpq finds no service of that name.", "Correct the service, or pg_service.conf."),
+    (
+        r"password authentication failed|no password supplied",
+        "The server refused the role or its password.",
+        "Put the right password into .pgpass or the address.",
+    ),
+    (
+        r"timeout expired|timed out",
+        "Nothing answered in time.",
+        "Is the host right, and open to this network?",
+    ),
+    (
+        r"could not translate|resolve host|name or service not known|getaddrinfo"
+        r"|codec can't encode|label (empty|too long)|idna",
+        "The host's name is not known here.",
+        "Correct the host.",
+    ),
+    (r"refused", "Nothing listens at that address.", "Is the server up, and the port right?"),
+    (r"no such file or directory", "There is no socket at that path.", "Is the server up?"),
+    (r'database ".*" does not exist', "The server has no database of that name.", "Correct the database."),
+    (r'role ".*" does not exist', "The server has no role of that name.", "Correct the role."),
+    (
+        r"SSL|TLS|encryption|certificate",
+        "The server and we do not agree on TLS.",
+        "Set sslmode in the address.",
+    ),
+    (
+        r"pg_hba",
+        "The server's pg_hba.conf lets nobody in this way.",
+        "Ask for an entry, or come from another host.",
+    ),
+    (
+        r"too many (clients|connections)|connection slots",
+        "The server has no connection left.",
+        "Try again later.",
+    ),
+    (
+        r"starting up|shutting down|recovery mode",
+        "The server is starting or stopping.",
+        "Try again in a moment.",
+    ),
+)
+
+
+def statement_failure(environment: str, error: psycopg.Error) -> Failed:
+    """What a failed statement means, by its SQLSTATE alone."""
+    state = error.sqlstate or ""
+    where = f"in the environment {environment!r}"
+    for known, why, cure in _STATEMENT_STATES:
+        if state.startswith(known):
+            return Failed(f"A query failed {where} (SQLSTATE {state}).", why, cure)
+    if not state:
+        return Failed(
+            f"The connection was lost {where}.",
+            "The server or the network closed it.",
+            "Run the same command again: what was done is seen in the catalog.",
+        )
+    return Failed(
+        f"A query failed {where}.",
+        f"PostgreSQL answered SQLSTATE {state}.",
+        "Look the code up in PostgreSQL's appendix of error codes; the server's log has the statement.",
+    )
+
+
+_STATEMENT_STATES = (
+    ("42501", "The role may not do that.", "Ask for the right, or use the role that owns public.q_threads."),
+    (
+        "42P01",
+        "A table that we read is not there.",
+        "Is this the right database? It should hold public.q_threads.",
+    ),
+    ("42703", "A column that we read is not there.", "Has every migration of q_threads been applied there?"),
+    (
+        "57014",
+        "It took longer than the statement timeout, or somebody cancelled it.",
+        "Try again with a longer --timeout.",
+    ),
+    ("55P03", "A lock was not to be had in time.", "Try again; `incident plan` names who is in the way."),
+    ("57P", "The server ended our connection.", "Run the same command again."),
+    ("08", "The connection broke.", "Run the same command again."),
+    ("25006", "The server refuses writes here: it is read-only, or a standby.", "Use the primary's address."),
+)

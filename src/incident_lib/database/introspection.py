@@ -1,0 +1,77 @@
+"""What PostgreSQL's catalog says about the table and its guards: by definitions and flags, never by names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, Catalog, Failed, UniqueIndex
+
+if TYPE_CHECKING:
+    from incident_lib.database.environments import Connection
+
+_WHICH = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
+_FIELDS = tuple(field.name for field in fields(UniqueIndex))
+
+
+@dataclass(frozen=True)
+class TableAccess:
+    """What the server is, and what this role may do with the table."""
+
+    server_version: int
+    standby: bool
+    partitioned: bool
+    owned: bool
+    may_create: bool  # an index, in the table's schema
+    writable: bool
+    hides_rows: bool
+
+
+def read_catalog(connection: Connection) -> Catalog:
+    """Read the guards from the catalog.
+
+    Returns:
+        Every unique or exclusion index of q_threads, and our names where something else holds them.
+    """
+    found = fetch_all(connection, "database/indexes", _WHICH)
+    ours = [
+        row | {"unique": row["unique"] and not row["exclusion"], "columns": tuple(row["columns"])}
+        for row in found
+        if row["on_table"] and (row["unique"] or row["exclusion"])
+    ]
+    others = {
+        row["name"]: row["definition"] or f"a relation of kind {row['relkind']}"
+        for row in found
+        if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
+    }
+    return Catalog(tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in ours), others)
+
+
+def read_access(connection: Connection) -> TableAccess:
+    """Look whether the table is as we know it, and what this role may do.
+
+    Raises:
+        Failed: there is no such table, a column is missing, or the role may not read it.
+    """
+    row = fetch_one(connection, "database/table_access", _WHICH)
+    if not row["found"]:
+        raise Failed(
+            f"There is no table {SCHEMA}.{TABLE} in this database.",
+            "The catalog does not list it.",
+            "Is this the right database? Check the environment's address.",
+        )
+    if missing := [column for column in COLUMNS if column not in row["columns"]]:
+        raise Failed(
+            f"{SCHEMA}.{TABLE} lacks {', '.join(missing)}.",
+            "The incident is about a table that has these columns.",
+            "Has every migration of q_threads been applied there?",
+        )
+    if not row["readable"]:
+        raise Failed(
+            f"This role may not read {SCHEMA}.{TABLE}.",
+            "It has no SELECT right on it.",
+            f"Ask the owner: GRANT SELECT ON {SCHEMA}.{TABLE} TO the role of this environment.",
+        )
+    told = {name: row[name] for name in ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")}
+    return TableAccess(partitioned=row["relkind"] == "p", **told)

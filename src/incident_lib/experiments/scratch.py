@@ -1,0 +1,78 @@
+"""Scratch databases of the embedded server: made for one purpose, gone at the end, whatever ends it."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import conninfo, sql
+
+from incident_lib.database import Environment, connecting, demo, fetch_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from incident_lib.database import Connection
+
+VERSIONS = (18, 16)  # those that the embedded server's package brings
+PREFIX = "incident_scratch_"
+NO_FLUSH = "-c synchronous_commit=off"  # nothing there has to survive a crash, and the disk is others', too
+CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")  # the other one takes two checkpoints
+DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+
+def nearest_version(server_version: int) -> int:
+    """The version of the embedded server that is nearest to another server's; of two, the later."""
+    major = server_version // 10000
+    return min(VERSIONS, key=lambda version: (abs(version - major), -version))
+
+
+@contextmanager
+def scratch_database(
+    purpose: str, version: int = demo.VERSION, *, copy_of: Environment | None = None
+) -> Iterator[Environment]:
+    """A database of the embedded server of a version, which is started where it does not run.
+
+    At the end the database is dropped, and the server stopped if it was started here and nobody else uses it.
+    What a killed process left behind is dropped at the beginning.
+
+    Args:
+        purpose: what messages call it.
+        version: one of VERSIONS.
+        copy_of: another such database, that nobody is connected to; without one it is empty.
+
+    Raises:
+        Failed: the server does not start, or cannot make a database.
+    """
+    deserted = started = not demo.is_running(version)
+    server = Environment(purpose, "the embedded server", demo.maintenance(version))
+    name = f"{PREFIX}{secrets.token_hex(6)}"
+    template = conninfo.conninfo_to_dict(copy_of.address)["dbname"] if copy_of else "template0"
+    try:
+        with connecting(server, name) as connection:
+            _sweep(connection)
+            try:
+                connection.execute(CREATE.format(sql.Identifier(name), sql.Identifier(str(template))))
+                address = conninfo.make_conninfo(server.address, dbname=name, options=NO_FLUSH)
+                yield Environment(purpose, server.source, address)
+            finally:
+                connection.execute(DROP.format(sql.Identifier(name)))
+                deserted = started and _is_alone(connection)
+    finally:
+        if deserted:
+            demo.stop(version)
+
+
+def _sweep(connection: Connection) -> None:
+    """Drop what was left behind: whoever is at one keeps a session open that is called by it."""
+    for row in fetch_all(connection, "experiments/abandoned_databases", {"prefix": PREFIX}):
+        with suppress(psycopg.Error):  # somebody else sweeps, too
+            connection.execute(DROP.format(sql.Identifier(row["name"])))
+
+
+def _is_alone(connection: Connection) -> bool:
+    """Whether no other client has a session at the server."""
+    others = "SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    return connection.execute(others).fetchone() is None

@@ -1,0 +1,69 @@
+"""Read PostgreSQL's server logs, in any of their formats, as a stream: the entries whose message has a needle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from incident_lib.logs import exports
+from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, line_end
+from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, scan
+from incident_lib.logs.source import Log
+from incident_lib.logs.stderr import Stderr
+from incident_lib.logs.structured import Csvlog, Jsonlog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from incident_lib.logs.entry import Format
+
+FORMATS = ("stderr", "csvlog", "jsonlog", "export")
+HEAD = 1 << 16  # bytes of a log by which its format is recognised
+
+
+def entries(
+    log: Log,
+    needle: str,
+    *,
+    prefix: str | None = None,
+    form: str | None = None,
+    chunk: int = CHUNK,
+    after: int = AFTER,
+) -> Iterator[Entry | Damaged]:
+    """The entries whose message has the needle, in the order of the log, and what may have been such entries.
+
+    Args:
+        log: as `opened` yields it.
+        needle: what the message must have, in its first line.
+        prefix: the server's log_line_prefix; None: any of the usual ones.
+        form: one of FORMATS; None: recognised by what the log begins with.
+        chunk: how many bytes are read at a time.
+        after: how many bytes after a needle belong to its entry at most.
+    """
+    head = log.peek(HEAD)
+    form = form or recognise_format(head)
+    if form == "export":
+        yield from exports.entries(log.read, needle, chunk)
+    else:
+        kind = _format(form, prefix)
+        first = head[: line_end(head, 0)]
+        if kind.begins_within(first[:BEFORE], needle.encode()):
+            yield Damaged(BEGINS_WITHIN)
+            log.skip(len(first))
+        yield from scan(log.read, needle.encode(), kind, size=chunk, after=after)
+    if log.broken:
+        yield Damaged(UNREADABLE)
+
+
+def _format(form: str, prefix: str | None) -> Format:
+    if form == "stderr":
+        return Stderr(prefix)
+    return Csvlog() if form == "csvlog" else Jsonlog()
+
+
+def recognise_format(head: bytes) -> str:
+    """The format of a log, one of FORMATS, by what it begins with: a line or record of it may be cut off."""
+    begins = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if exports.HEADER.match(begins) or (exports.OBJECTS.match(begins) and not Jsonlog.first.match(begins)):
+        return "export"
+    places = {"csvlog": Csvlog.first.search(head), "jsonlog": Jsonlog.first.search(head)}
+    return min(((found.start(), form) for form, found in places.items() if found), default=(0, "stderr"))[1]

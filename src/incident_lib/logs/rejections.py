@@ -1,0 +1,125 @@
+"""What one entry of a log says: whom the guard rejected, and when; or why that cannot be told."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from incident_lib.database import Family
+from incident_lib.logs.messages import build_patterns, duplicate_patterns
+from incident_lib.logs.times import parse_log_time
+from incident_lib.model import INDEX_NAMES, KEYS, IndexKind
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from incident_lib.logs.entry import Entry
+
+REJECTED = "23505"
+MOST_COLUMNS = 6  # of a key that is read
+OURS = "incident_lib"  # how the application_name of our own sessions begins
+
+NO_DETAIL = "counted without its family: no DETAIL was logged (log_error_verbosity, or row level security)"
+ODD_DETAIL = "counted without its family: its DETAIL cannot be read"
+NO_TIME = "counted without its time: it has none, or a zone that is ambiguous; give --time-zone"
+NO_STATE = "not counted: an error that names the guard, in words that are not known, and without its SQLSTATE"
+
+# REINDEX CONCURRENTLY makes a guard of a guard's name and _ccnew; that one rejects, too, until it has that name.
+_NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))})(?:_cc(?:new|old)\d*)?(?!\w)"
+_NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
+_KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
+
+
+class Rejection(NamedTuple):
+    """A try to create a thread that the guard rejected, as far as its entry says who and when."""
+
+    time: str  # as it is written
+    at: datetime | None
+    family: Family | None
+    guard: IndexKind | None  # of what kind, by its key; None where the key is not logged
+    purpose: str | None  # where the key carries it
+    role: str | None
+    process: str | None
+    ours: bool  # of a probe of ours, which is rolled back: nobody's attempt
+    missing: tuple[str, ...]  # what could not be told, and why
+
+
+class _Key(NamedTuple):
+    """Whose key it was that was taken already, and of which guard; None where the DETAIL does not say."""
+
+    family: Family | None = None
+    guard: IndexKind | None = None
+    purpose: str | None = None
+
+
+def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None:
+    """What an entry says: a rejection, the reason why that cannot be told, or None where it is something else.
+
+    SQLSTATE and the places of things decide. Words do only where no SQLSTATE was logged, in every language of
+    PostgreSQL's; and to tell a failed build from a rejection, where the entry has no command.
+
+    Args:
+        entry: one whose message may name the guard.
+        zone: the server's log_timezone; see `times.moment`.
+    """
+    said = _said(entry.message.strip())
+    if said in {"", "build"} or entry.state not in {None, REJECTED} or entry.builds:
+        return None
+    key = _key(entry.detail or "")
+    if entry.state is None and said != "duplicate" and not key:
+        return NO_STATE
+    return _rejection(entry, key or _Key(), parse_log_time(entry.time, zone))
+
+
+@lru_cache(maxsize=256)  # most entries have the same message
+def _said(message: str) -> str:
+    """What a message says in words that are known: `duplicate`, `build`, else `other`; nothing without the guard."""
+    if not _NAME.search(message):
+        return ""
+    known = (("duplicate", _DUPLICATE), ("build", _BUILD))
+    return next((word for word, pattern in known if pattern.fullmatch(message)), "other")
+
+
+def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
+    told = ((at, NO_TIME), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
+    return Rejection(
+        time=entry.time,
+        at=at,
+        family=key.family,
+        guard=key.guard,
+        purpose=key.purpose,
+        role=entry.role,
+        process=entry.process,
+        ours=(entry.application or "").startswith(OURS),
+        missing=tuple(reason for thing, reason in told if thing is None),
+    )
+
+
+@lru_cache(maxsize=4096)  # families try again
+def _key(detail: str) -> _Key | None:
+    """The key that a DETAIL names; None where it names none."""
+    found = _KEY.search(detail)
+    if found is None:
+        return None
+    columns = tuple(name.strip('" ') for name in found["columns"].split(","))
+    values = _values(columns, found["values"])
+    root, owner = (values.get(column) for column in KEYS[IndexKind.ORIGINAL])
+    return _Key(
+        Family(UUID(root), UUID(owner) if owner else None) if root and "owner_id" in values else None,
+        next((kind for kind, known in KEYS.items() if sorted(known) == sorted(columns)), None),
+        values.get("purpose"),
+    )
+
+
+def _values(columns: tuple[str, ...], written: str) -> dict[str, str | None]:
+    """The values of a key by column, as PostgreSQL writes them: bare, with a comma between, `null` for NULL."""
+    found = _row(columns).fullmatch(written) if len(columns) <= MOST_COLUMNS else None
+    return dict(zip(columns, (None if v == "null" else v for v in found.groups()), strict=True)) if found else {}
+
+
+@lru_cache(maxsize=64)
+def _row(columns: tuple[str, ...]) -> re.Pattern[str]:
+    uuid = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|null)"
+    return re.compile(", ".join(uuid if name in KEYS[IndexKind.ORIGINAL] else "(.*)" for name in columns), re.DOTALL)

@@ -1,0 +1,81 @@
+"""Is the fix in, by definition and flags; and does PostgreSQL act accordingly?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from incident_lib.model import Catalog, Check, IndexKind, IndexState, Status
+
+if TYPE_CHECKING:
+    from incident_lib.migration.probe import Probe
+
+TRY_AGAIN = "Try again when the table is less busy."
+
+
+def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tuple[Check, ...]:
+    """Check the catalog against a target.
+
+    Returns:
+        A check for each thing that must hold; the answer is yes where none of them is a STOP.
+    """
+    wanted = [index for index in catalog.of(target) if index.usable]
+    strangers = [index for index in catalog.guards if index.kind is not target]
+    invalid = [index for index in catalog.of(target) if not index.usable]
+    return (
+        _check(
+            "definition",
+            bool(wanted),
+            f"{', '.join(i.name for i in wanted)} is the {target} guard, by columns, predicate and uniqueness",
+            f"no index is the {target} guard, complete and in force",
+        ),
+        _check(
+            "alone",
+            not strangers,
+            "no other guard is there",
+            "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in strangers),
+        ),
+        _check(
+            "flags",
+            not invalid,
+            "valid, ready and live",
+            "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
+        ),
+    )
+
+
+def verify_probes(before: Probe | None, after: Probe) -> Check:
+    """Check that what was rejected before is admitted now."""
+    more = f"; before: {before}" if before else ""
+    return replace(_probed(after, wrong=after.rejected, more=more), name="probe")
+
+
+def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
+    """Check that chat and run coexist, and that a second chat and a second run do not."""
+    beside, *seconds = probes
+    if not beside.attempts:
+        return (Check("probe", Status.NOTE, "no family has a run and no chat: nothing could be tried"),)
+    return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
+
+
+def _probed(probe: Probe, *, wrong: int, more: str = "") -> Check:
+    """One probe's check: STOP where an answer was wrong, NOTE where there was none."""
+    if probe.not_probed == probe.attempts:
+        return Check(probe.purpose, Status.NOTE, f"{probe}{more}: nothing could be tried", TRY_AGAIN)
+    return _check(probe.purpose, not wrong, f"{probe}{more}", f"{probe}{more}")
+
+
+def holds(checks: tuple[Check, ...]) -> bool:
+    """Whether none of the checks failed."""
+    return all(check.answer is not Status.STOP for check in checks)
+
+
+def is_fixed(catalog: Catalog) -> bool:
+    """Whether the fixed guard alone is in force."""
+    return catalog.state is IndexState.FIXED and holds(verify_catalog(catalog))
+
+
+def _check(name: str, good: bool, seen: str, otherwise: str) -> Check:
+    if good:
+        return Check(name, Status.OK, seen)
+    return Check(name, Status.STOP, otherwise, "Run `incident plan`: it shows what is left to do.")
