@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import clusters
 import psycopg
 import pytest
 from hypothesis import settings
@@ -18,6 +17,7 @@ from psycopg import sql
 from incident_lib.database import demo
 from incident_lib.database.clients import NewThread, insert_thread
 from incident_lib.database.environments import Environment
+from tests.support import clusters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,315 @@
+"""What blocks the families and since when, summed up: against a plain reading in Python, on a real server."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from incident_lib.analysis.blockers import LONGEST, MOST_BLOCKERS, MOST_MOMENTS, _growth, summarize_blockers
+from incident_lib.analysis.investigate import count_threads
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.model.catalog import Catalog, IndexState
+from incident_lib.report.chapter import Chapter
+from tests.analysis.test_investigate import (
+    FIXED,
+    GUARDS,
+    ORIGINAL,
+    ROOTS,
+    START,
+    STILL_ENFORCING,
+    Thread,
+    admitted,
+    any_example,
+    blocking,
+    demo_threads,
+    guarded,
+    threads,
+)
+from tests.conftest import ODD_MOMENTS
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from incident_lib.database.environments import Environment
+
+PURPOSES = ("chat", "run")
+SINCE = datetime(2025, 9, 1, 2, 30, tzinfo=UTC)
+NOTHING = {"purpose_since": None, "blocked_by": [], "blocked_since": {"chat": [], "run": []}}
+
+
+def oldest(found: list[Thread], purpose: str) -> list[Thread]:
+    """Of each family that is blocked for a purpose the thread that holds its key: of several, the oldest."""
+    held = blocking(found, purpose).values()
+    return [min(others, key=lambda t: (t.created_at is not None, t.created_at or START, t.row_id)) for others in held]
+
+
+def spelled(moment: datetime) -> str:
+    """A moment as records carry it."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def kinds(found: list[Thread], purpose: str) -> list[dict[str, Any]]:
+    """The kinds of threads that block families for a purpose, those that block most first."""
+    counted = Counter((thread.purpose, thread.provider) for thread in oldest(found, purpose))
+    order = sorted(counted.items(), key=lambda kind: (-kind[1], kind[0][0], kind[0][1] is None, kind[0][1] or ""))
+    return [
+        {"blocked_for": purpose, "families": families, "purpose": of, "provider": provider}
+        for (of, provider), families in order
+    ]
+
+
+def growth(found: list[Thread], purpose: str, purpose_since: datetime | None) -> list[tuple[str, int]]:
+    """How many families were blocked for a purpose by the last moment of each hour in which any came to be."""
+    created = [thread.created_at for thread in oldest(found, purpose)]
+    since = sorted(max(at, purpose_since) for at in created if at and purpose_since)
+    ends = sorted({max(at for at in since if at.replace(minute=0, second=0) == hour) for hour in map(_hour, since)})
+    return [(spelled(end), sum(at <= end for at in since)) for end in ends]
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0)
+
+
+def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, Any]:
+    """The summary by the words of the design."""
+    return {
+        "purpose_since": purpose_since and f"{purpose_since:%Y-%m-%dT%H:%M:%S.000Z}",
+        "blocked_by": [kind for purpose in PURPOSES for kind in kinds(found, purpose)],
+        "blocked_since": {purpose: growth(found, purpose, purpose_since) for purpose in PURPOSES},
+    }
+
+
+def summed(connection: psycopg.Connection, purpose_since: datetime | None = None) -> dict[str, Any]:
+    """The summary of what the table holds."""
+    return summarize_blockers(connection, read_catalog(connection), purpose_since)
+
+
+AGES = st.lists(st.none() | st.integers(0, 400), min_size=25, max_size=25)
+MOMENTS = st.none() | st.just(SINCE) | st.integers(-60, 500).map(lambda minutes: START + timedelta(minutes=minutes))
+
+
+@pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
+def test_what_blocks_and_since_when(connection: psycopg.Connection, state: IndexState) -> None:
+    """For any threads, of whatever age, and whenever the purpose came, the sums are those of the words."""
+    guarded(connection, GUARDS[state])
+
+    @any_example
+    @given(threads(), AGES, MOMENTS)
+    def holds(wanted: list[Thread], ages: list[int | None], purpose_since: datetime | None) -> None:
+        aged = [
+            thread._replace(created_at=None if age is None else START + timedelta(minutes=age, seconds=age % 60))
+            for thread, age in zip(wanted, ages, strict=False)
+        ]
+        found = admitted(connection, aged)
+        assert summed(connection, purpose_since) == expected(found, purpose_since)
+
+    holds()
+
+
+@any_example
+@given(threads(), st.none() | st.just(SINCE))
+def test_the_sums_are_those_of_the_counts(
+    connection: psycopg.Connection, wanted: list[Thread], purpose_since: datetime | None
+) -> None:
+    """What blocks, summed up, is as many families as are counted as blocked; since when is known of no more."""
+    admitted(connection, [thread for thread in wanted if thread.root is None or thread.root in _prompts(connection)])
+    counts = count_threads(connection, read_catalog(connection)).blocked
+    found = summed(connection, purpose_since)
+
+    for purpose in PURPOSES:
+        families = [kind["families"] for kind in found["blocked_by"] if kind["blocked_for"] == purpose]
+        assert sum(families) == getattr(counts, purpose)
+        assert max((count for _, count in found["blocked_since"][purpose]), default=0) <= sum(families)
+
+
+def _prompts(connection: psycopg.Connection) -> set[UUID]:
+    rows = [[root] for root in ROOTS]
+    connection.cursor().executemany("INSERT INTO public.q_prompts VALUES (%s) ON CONFLICT DO NOTHING", rows)
+    return set(ROOTS)
+
+
+def thread(
+    number: int, family: int, minutes: float | None = None, *, purpose: str = "run", provider: str | None = "openai"
+) -> Thread:
+    """An active thread, of purpose `run` unless told otherwise."""
+    created_at = None if minutes is None else START + timedelta(minutes=minutes)
+    return Thread(UUID(int=number), ROOTS[0], UUID(int=1000 + family), provider, purpose, True, created_at)
+
+
+def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
+    """The demo's threads give the sums that a plain count over their file gives, thinned to what a chart can show."""
+    since = datetime(2025, 9, 22, 6, tzinfo=UTC)
+    with reading(incident) as connection:
+        found = summed(connection, since)
+    whole = expected(demo_threads(), since)
+
+    assert found["blocked_by"] == whole["blocked_by"]
+    for purpose in PURPOSES:
+        points, every = found["blocked_since"][purpose], whole["blocked_since"][purpose]
+        assert [point for point in points if point not in every] == []
+        assert (points[0], points[-1], len(points) <= MOST_MOMENTS) == (every[0], every[-1], True)
+
+
+@pytest.mark.parametrize("purpose_since", [None, SINCE])
+@pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING])
+def test_where_no_guard_blocks_there_is_nothing(
+    connection: psycopg.Connection, state: IndexState, purpose_since: datetime | None
+) -> None:
+    """Under the fixed guard, or under none, nothing blocks: the sums are empty, not unknown."""
+    guarded(connection, GUARDS[state])
+    admitted(connection, [thread(1, 1, 5)])
+    known = purpose_since and "2025-09-01T02:30:00.000Z"
+
+    assert summed(connection, purpose_since) == {**NOTHING, "purpose_since": known}
+
+
+def test_where_a_guard_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
+    """Beside a guard that cannot be read what blocks is unknown, never nothing; when the purpose came is kept."""
+    guarded(connection, GUARDS[IndexState.UNKNOWN])
+    admitted(connection, [thread(1, 1, 5)])
+
+    assert summed(connection, SINCE) == {
+        "purpose_since": "2025-09-01T02:30:00.000Z",
+        "blocked_by": None,
+        "blocked_since": None,
+    }
+
+
+def test_an_original_guard_that_is_invalid_blocks_on(connection: psycopg.Connection) -> None:
+    """An original guard that is invalid and still enforces blocks as before."""
+    guarded(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
+    admitted(connection, [thread(1, 1, 5)])
+
+    assert summed(connection)["blocked_by"] == [
+        {"blocked_for": "chat", "families": 1, "purpose": "run", "provider": "openai"}
+    ]
+
+
+def test_without_a_thread_there_is_nothing(connection: psycopg.Connection) -> None:
+    """An empty table blocks nobody."""
+    assert summed(connection) == NOTHING
+
+
+def test_where_the_purposes_age_is_unknown_nobody_is_known_since(connection: psycopg.Connection) -> None:
+    """Where it was not given when the purpose came, no family is said to be blocked since any moment."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(n, n, n) for n in range(1, 9)])
+
+    assert summed(connection)["blocked_since"] == {"chat": [], "run": []}
+
+
+def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Connection) -> None:
+    """A thread whose age is unknown blocks its family, and is in no sum over time."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(1, 1, 200), thread(2, 2), thread(3, 3, 205)])
+    found = summed(connection, START)
+
+    assert found["blocked_by"][0]["families"] == 3
+    assert found["blocked_since"] == {"chat": [("2025-09-01T03:25:00Z", 2)], "run": []}
+
+
+def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Connection) -> None:
+    """Threads that are older than the column block since it came."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(1, 1, 0), thread(2, 2, 60), thread(3, 3, 300)])
+
+    assert summed(connection, SINCE)["blocked_since"]["chat"] == [
+        ("2025-09-01T02:30:00Z", 2),
+        ("2025-09-01T05:00:00Z", 3),
+    ]
+
+
+def test_many_kinds_become_others(connection: psycopg.Connection) -> None:
+    """Of many kinds those that block most are named; the rest is one sum, apart for each purpose."""
+    guarded(connection, [ORIGINAL])
+    wanted, number = [], 0
+    for kind in range(1, MOST_BLOCKERS + 4):
+        for _ in range(kind):
+            number += 1
+            wanted.append(thread(number, number, provider=f"p{kind:02d}"))
+    admitted(connection, wanted)
+    found = summed(connection)["blocked_by"]
+
+    assert [kind["families"] for kind in found] == [*range(MOST_BLOCKERS + 3, 3, -1), 1 + 2 + 3]
+    assert found[-1] == {"blocked_for": "chat", "purpose": "others", "provider": "others", "families": 6}
+    assert sum(kind["families"] for kind in found) == number
+
+
+def test_as_many_kinds_as_are_named_have_no_others(connection: psycopg.Connection) -> None:
+    """Where there are no more kinds than are named, there is no sum of others."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(n, n, provider=f"p{n:02d}") for n in range(1, MOST_BLOCKERS + 1)])
+
+    assert [kind["provider"] for kind in summed(connection)["blocked_by"]] == [
+        f"p{n:02d}" for n in range(1, MOST_BLOCKERS + 1)
+    ]
+
+
+@pytest.mark.parametrize("length", [LONGEST - 1, LONGEST, LONGEST + 1, 10_000])
+def test_long_values_are_cut(connection: psycopg.Connection, length: int) -> None:
+    """A purpose or provider that is longer than a record takes is cut, and seen to be cut."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(1, 1, provider="é" * length, purpose="p" * length)])
+    kind = summed(connection)["blocked_by"][0]
+    whole = length <= LONGEST
+
+    assert kind["provider"] == ("é" * length if whole else "é" * (LONGEST - 1) + "…")
+    assert kind["purpose"] == ("p" * length if whole else "p" * (LONGEST - 1) + "…")
+
+
+@pytest.mark.parametrize("hours", [*range(1, 4), *range(28, 33), 45, *range(58, 63), 89, 90, 91, 600])
+def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
+    """Of however many moments no more than a chart can show are kept, in order, the first and the last among them."""
+    rows = [{"since": START + timedelta(hours=hour), "families": 1} for hour in range(hours)]
+    points = _growth(rows)
+    every = [(spelled(START + timedelta(hours=hour)), hour + 1) for hour in range(hours)]
+
+    assert len(points) <= MOST_MOMENTS
+    assert len(points) >= min(hours, MOST_MOMENTS // 2)
+    assert (points[0], points[-1]) == (every[0], every[-1])
+    assert points == sorted(set(points))
+    assert set(points) <= set(every)
+
+
+def test_no_moment_is_no_point() -> None:
+    """Where nothing is known since when, there is no point."""
+    assert _growth([]) == []
+
+
+def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) -> None:
+    """The summary can be written as JSON, and is read back by the report as it was."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(n, n, 60 * n) for n in range(1, 5)])
+    found = json.loads(json.dumps(summed(connection, START)))
+    counts = count_threads(connection, read_catalog(connection)).as_dict()
+    record = {**found, "environment": "staging", "seen_at": {"before": "2025-09-02T00:00:00.000Z"}}
+    line = Chapter({**record, "counts": {"before": counts, "after": None}}, "run").line
+
+    assert line is not None
+    assert (line.total, line.most, line.after) == (4, 4, None)
+    assert line.points == tuple((START + timedelta(hours=n), n) for n in range(1, 5))
+
+
+def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection) -> None:
+    """Where the catalog holds no guard the table is not asked."""
+    assert summarize_blockers(connection, Catalog(()), None) == NOTHING
+
+
+@pytest.mark.parametrize("created_at", ODD_MOMENTS)
+def test_a_thread_of_an_odd_moment_breaks_nothing(connection: psycopg.Connection, created_at: str) -> None:
+    """A thread of a moment that PostgreSQL allows and Python does not know is of unknown age."""
+    guarded(connection, [ORIGINAL])
+    admitted(connection, [thread(1, 1, 5), thread(2, 2, 5)])
+    connection.execute("UPDATE public.q_threads SET created_at = %s WHERE row_id = %s", [created_at, UUID(int=1)])
+    found = summed(connection, START)
+
+    assert found["blocked_by"][0]["families"] == 2
+    assert found["blocked_since"]["chat"][-1][0] == "2025-09-01T00:05:00Z"

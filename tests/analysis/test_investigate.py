@@ -1,0 +1,568 @@
+"""The counts and the blocked families, against a plain reading of the design's words in Python."""
+
+import csv
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql
+
+from incident_lib import paths
+from incident_lib.analysis.investigate import count_threads, investigate, list_blocked, write_blocked
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import query_text
+from incident_lib.model.catalog import INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed
+from incident_lib.model.model import BlockedFamily, Counts, PerPurpose
+from tests.conftest import ODD_MOMENTS, add
+
+ROOTS = [UUID(int=number) for number in (1, 2, 2**127)]
+OWNERS = [UUID(int=number) for number in (7, 8, 2**127 + 7)]
+START = datetime(2025, 9, 1, tzinfo=UTC)
+COLUMNS = ("row_id", "root_prompt_row_id", "owner_id", "provider", "purpose", "is_active", "created_at")
+ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+ORIGINAL = f"CREATE UNIQUE INDEX original ON public.q_threads (root_prompt_row_id, owner_id) {ACTIVE}"
+FIXED = f"CREATE UNIQUE INDEX fixed ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
+UNREADABLE = "CREATE UNIQUE INDEX odd ON public.q_threads (root_prompt_row_id, owner_id, provider) WHERE is_active"
+GUARDS = {
+    IndexState.ORIGINAL: [ORIGINAL],
+    IndexState.FIXED: [FIXED],
+    IndexState.OVERLAPPING: [ORIGINAL, FIXED],
+    IndexState.MISSING: [],
+    IndexState.UNKNOWN: [ORIGINAL, UNREADABLE],
+}
+STILL_ENFORCING = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.original'::regclass"
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\x01")
+
+
+class Thread(NamedTuple):
+    """A thread, as far as the words are about it."""
+
+    row_id: UUID
+    root: UUID | None
+    owner: UUID | None
+    provider: str | None
+    purpose: str
+    is_active: bool | None
+    created_at: datetime | None
+
+
+def threads(providers=(None, "openai", "manus", ""), purposes=("chat", "chat", "run", "run", "eval", "")):
+    """Lists of random threads of a few families."""
+    one = st.tuples(
+        st.sampled_from([None, *ROOTS]),
+        st.sampled_from([None, *OWNERS]),
+        st.sampled_from(providers),
+        st.sampled_from(purposes),
+        st.sampled_from([True, True, True, False, None]),
+        st.one_of(st.none(), st.integers(0, 5).map(lambda days: START + timedelta(days=days))),
+    )
+    return st.lists(one, max_size=25).flatmap(
+        lambda found: st.permutations(range(1, len(found) + 1)).map(
+            lambda ids: [Thread(UUID(int=number), *thread) for number, thread in zip(ids, found, strict=True)]
+        )
+    )
+
+
+def guarded(connection, statements):
+    """Put these guards in the place of the incident's."""
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
+    for statement in statements:
+        connection.execute(statement)
+    for root in ROOTS:
+        connection.execute("INSERT INTO public.q_prompts VALUES (%s)", [root])
+
+
+def admitted(connection, wanted):
+    """Put these threads in the place of all others; those that the guards admitted."""
+    values = "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+    query = f"INSERT INTO public.q_threads ({', '.join(COLUMNS)}) {values}"
+    with connection.transaction():
+        connection.execute("DELETE FROM public.q_threads")
+        connection.cursor().executemany(query, wanted)
+    rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM public.q_threads").fetchall()
+    return [Thread(*row) for row in rows]
+
+
+def active(found):
+    """The active threads."""
+    return [thread for thread in found if thread.is_active is True and thread.root is not None]
+
+
+def by_family(found):
+    """The threads of each family."""
+    families: dict[tuple[Any, Any], list[Thread]] = {}
+    for thread in found:
+        families.setdefault((thread.root, thread.owner), []).append(thread)
+    return families
+
+
+def blocking(found, purpose):
+    """For each family that is blocked for a purpose under the original guard, the threads that block it."""
+    families = {}
+    for (root, owner), held in by_family(active(found)).items():
+        others = [thread for thread in held if thread.purpose != purpose]
+        if owner is not None and others:
+            families[root, owner] = others
+    return families
+
+
+def residual(found):
+    """The active threads that hold the fixed guard's key in a family that has ever used another provider."""
+    families = by_family(found)
+    return [
+        thread
+        for thread in active(found)
+        if thread.owner is not None
+        and any(other.provider != thread.provider for other in families[thread.root, thread.owner])
+    ]
+
+
+def duplicates(found, *columns):
+    """The keys of these columns, of active threads with an owner, that more than one thread holds."""
+    keys = [tuple(getattr(thread, column) for column in columns) for thread in active(found) if thread.owner]
+    return {key for key in keys if keys.count(key) > 1}
+
+
+def counted(found, blocks):
+    """The counts by the words of the design; `blocks` is None where a guard cannot be read."""
+
+    def known(number):
+        return None if blocks is None else number if blocks else 0
+
+    chat, run = blocking(found, "chat"), blocking(found, "run")
+    owners = {purpose: {owner for _, owner in families} for purpose, families in (("chat", chat), ("run", run))}
+    return {
+        "families": len(by_family(active(found))),
+        "active_threads": len(active(found)),
+        "active_by_purpose": {
+            purpose: sum(thread.purpose == purpose for thread in active(found))
+            for purpose in sorted({thread.purpose for thread in active(found)})
+        },
+        "blocked_families": known(len(chat.keys() | run.keys())),
+        "blocked": PerPurpose(known(len(chat)), known(len(run))),
+        "affected_owners": known(len(owners["chat"] | owners["run"])),
+        "blocked_owners": PerPurpose(known(len(owners["chat"])), known(len(owners["run"]))),
+        "coexisting_families": sum(
+            owner is not None and len(held) > 1 for (_, owner), held in by_family(active(found)).items()
+        ),
+        "residual_conflicts": len(residual(found)),
+        "unguarded_threads": sum(thread.owner is None for thread in active(found)),
+    }
+
+
+def without_duplicates(counts):
+    """The counts but for the duplicate keys."""
+    return {name: value for name, value in vars(counts).items() if name != "duplicate_keys"}
+
+
+def defused(value):
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{value}" if value and value.startswith(FORMULAS) else value
+
+
+def listed(found, purpose_since, limit):
+    """The blocked families by the words of the design, in the promised order."""
+    entries = []
+    for purpose in ("chat", "run"):
+        for (root, owner), held in blocking(found, purpose).items():
+            thread = min(held, key=lambda t: (t.created_at is not None, t.created_at or START, t.row_id))
+            known = thread.created_at is not None and purpose_since is not None
+            since = max(thread.created_at, purpose_since) if known else None
+            texts = defused(thread.purpose), defused(thread.provider)
+            entries.append(BlockedFamily(root, owner, purpose, since, thread.row_id, *texts))
+    far = datetime.max.replace(tzinfo=UTC)
+    entries.sort(key=lambda e: (e.blocked_for, e.since or far, e.root_prompt_row_id, e.owner_id))
+    return entries[:limit]
+
+
+def demo_threads():
+    """The demo's threads, read from its file by the csv module alone."""
+    flags = {"t": True, "f": False, "": None}
+    with (paths.DEMO_DATA / "threads.csv").open(newline="") as file:
+        return [
+            Thread(
+                UUID(row["row_id"]),
+                UUID(row["root_prompt_row_id"]) if row["root_prompt_row_id"] else None,
+                UUID(row["owner_id"]) if row["owner_id"] else None,
+                row["provider"] or None,
+                row["purpose"],
+                flags[row["is_active"]],
+                datetime.fromisoformat(row["created_at"]) if row["created_at"] else None,
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+any_example = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.mark.parametrize("state", GUARDS)
+def test_guards_of_the_tests(connection, state):
+    """The guards that these tests make are read as the state that they stand for."""
+    guarded(connection, GUARDS[state])
+    assert read_catalog(connection).state is state
+
+
+@pytest.mark.parametrize(
+    ("state", "blocks"),
+    [
+        (IndexState.ORIGINAL, True),
+        (IndexState.FIXED, False),
+        (IndexState.OVERLAPPING, True),
+        (IndexState.MISSING, False),
+        (IndexState.UNKNOWN, None),
+    ],
+)
+def test_counts(connection, state, blocks):
+    """Under any guards and for any threads that they admit, each count is what its word says."""
+    guarded(connection, GUARDS[state])
+
+    @any_example
+    @given(threads())
+    def holds(wanted):
+        found = admitted(connection, wanted)
+        assert without_duplicates(investigate(connection).counts) == counted(found, blocks)
+
+    holds()
+
+
+def test_counts_beside_an_enforcing_leftover(connection):
+    """An original guard that is invalid and still enforces blocks like a valid one."""
+    guarded(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
+    found = admitted(connection, [Thread(UUID(int=1), ROOTS[0], OWNERS[0], "openai", "run", True, None)])
+    assert without_duplicates(investigate(connection).counts) == counted(found, blocks=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [(IndexKind.ORIGINAL, ("root", "owner")), (IndexKind.FIXED, ("root", "owner", "purpose"))],
+)
+def test_duplicate_keys(connection, kind, columns):
+    """The duplicate keys of a guard are the keys of it that more than one active thread holds."""
+    guarded(connection, [])
+
+    @any_example
+    @given(threads())
+    def holds(wanted):
+        found = admitted(connection, wanted)
+        assert investigate(connection).counts.duplicate_keys[kind] == len(duplicates(found, *columns))
+
+    holds()
+
+
+def test_two_duplicate_keys_in_one_family(connection):
+    """A family with two active chats and two active runs has two keys that the fixed guard cannot hold."""
+    guarded(connection, [])
+    purposes = ("chat", "chat", "run", "run")
+    admitted(
+        connection,
+        [Thread(UUID(int=n), ROOTS[0], OWNERS[0], None, purpose, True, None) for n, purpose in enumerate(purposes)],
+    )
+    assert investigate(connection).counts.duplicate_keys[IndexKind.FIXED] == 2
+
+
+def test_active_by_purpose_is_sorted(connection):
+    """The purposes come in their order."""
+    for purpose in ("run", "chat", "eval", "a"):
+        add(connection, ROOTS[0], UUID(int=len(purpose) + ord(purpose[0])), purpose=purpose)
+    assert list(investigate(connection).counts.active_by_purpose) == ["a", "chat", "eval", "run"]
+
+
+def test_counts_of_nothing(connection):
+    """A table without a thread has counts, and all are zero."""
+    nobody = PerPurpose(0, 0)
+    none = {IndexKind.ORIGINAL: 0, IndexKind.FIXED: 0}
+    assert investigate(connection).counts == Counts(0, 0, {}, 0, nobody, 0, nobody, 0, 0, 0, none)
+
+
+def test_counts_as_a_record(connection):
+    """The counts survive the way into a run record and back."""
+    add(connection, ROOTS[0], OWNERS[0])
+    counts = investigate(connection).counts
+    assert Counts.from_dict(counts.as_dict()) == counts
+
+
+@pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
+def test_blocked(connection, state):
+    """Where the original guard is in force, the list is what the words say, in the promised order."""
+    guarded(connection, GUARDS[state])
+    catalog = read_catalog(connection)
+
+    @any_example
+    @given(threads(), st.sampled_from([None, START, START + timedelta(days=2)]), st.sampled_from([None, 0, 1, 3]))
+    def holds(wanted, purpose_since, limit):
+        found = admitted(connection, wanted)
+        seen = list_blocked(connection, catalog, purpose_since=purpose_since, limit=limit)
+        assert seen == listed(found, purpose_since, limit)
+
+    holds()
+
+
+def test_blocked_by_several(connection):
+    """Where several threads block, it is the one that has stood there longest, one of unknown age before all."""
+    catalog = read_catalog(connection)
+    guarded(connection, [])
+
+    @any_example
+    @given(threads(), st.sampled_from([None, START + timedelta(days=2)]))
+    def holds(wanted, purpose_since):
+        found = admitted(connection, wanted)
+        assert list_blocked(connection, catalog, purpose_since=purpose_since) == listed(found, purpose_since, None)
+
+    holds()
+
+
+@pytest.mark.parametrize("created_at", ODD_MOMENTS)
+def test_blocked_since_an_odd_moment(connection, created_at):
+    """A moment that PostgreSQL allows and Python does not know is an unknown one."""
+    add(connection, ROOTS[0], OWNERS[0])
+    connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
+    (entry,) = list_blocked(connection, read_catalog(connection), purpose_since=START)
+    assert entry.since is None
+
+
+def test_blocked_since_where_dates_are_spelled_otherwise(environment, connection):
+    """How a database spells its dates is no matter."""
+    name = sql.Identifier(connection.info.dbname)
+    connection.execute(sql.SQL("ALTER DATABASE {} SET datestyle = 'German'").format(name))
+    add(connection, ROOTS[0], OWNERS[0], created_at=START)
+    with reading(environment) as looking:
+        (entry,) = list_blocked(looking, read_catalog(looking), purpose_since=START)
+    assert entry.since == START
+
+
+def test_blocked_of_odd_texts(connection):
+    """Purposes and providers that a spreadsheet takes for formulas are defused in the list."""
+    guarded(connection, [ORIGINAL])
+    catalog = read_catalog(connection)
+    odd = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\x01", "'=1", " =1", "chat", "a=b", "\\1")
+
+    @any_example
+    @given(threads(providers=(None, *odd), purposes=odd))
+    def holds(wanted):
+        found = admitted(connection, wanted)
+        assert list_blocked(connection, catalog) == listed(found, None, None)
+
+    holds()
+
+
+@pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING, IndexState.UNKNOWN])
+def test_nothing_is_listed(connection, state):
+    """Where no guard blocks, or none can be read, no family is listed."""
+    guarded(connection, GUARDS[state])
+    add(connection, ROOTS[0], OWNERS[0])
+    assert list_blocked(connection, read_catalog(connection)) == []
+
+
+def test_blocked_is_what_postgresql_rejects(connection):
+    """A family is counted as blocked for chat just where PostgreSQL rejects a chat that is inserted."""
+    guarded(connection, [ORIGINAL])
+    catalog = read_catalog(connection)
+
+    def rejects(root, owner):
+        with connection.transaction(force_rollback=True):
+            connection.execute(
+                "UPDATE public.q_threads SET is_active = false"
+                " WHERE root_prompt_row_id = %s AND owner_id = %s AND purpose = 'chat' AND is_active",
+                [root, owner],
+            )
+            query = (
+                "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, purpose, is_active)"
+                " VALUES (%s, %s, 'chat', true) ON CONFLICT DO NOTHING"
+            )
+            return connection.execute(query, [root, owner]).rowcount == 0
+
+    @any_example
+    @given(threads())
+    def holds(wanted):
+        admitted(connection, wanted)
+        rejected = sum(rejects(root, owner) for root in ROOTS for owner in OWNERS)
+        assert count_threads(connection, catalog).blocked.chat == rejected
+
+    holds()
+
+
+def test_written_rows(connection, tmp_path):
+    """The file holds the very rows of the list, as CSV, under their columns' names."""
+    guarded(connection, [ORIGINAL])
+    catalog = read_catalog(connection)
+    for number, root in enumerate(ROOTS):
+        add(connection, root, OWNERS[0], purpose=["run", "chat", 'odd, "one"\n'][number], created_at=START)
+    write_blocked(connection, catalog, tmp_path / "blocked.csv", START)
+    with (tmp_path / "blocked.csv").open(newline="") as file:
+        rows = [BlockedFamily(**row) for row in csv.DictReader(file)]
+    expected = [
+        BlockedFamily(*("" if value is None else str(value) for value in vars(entry).values()))
+        for entry in list_blocked(connection, catalog, purpose_since=START)
+    ]
+    shown = [str(datetime.fromisoformat(row.since).astimezone(UTC)) for row in rows]
+    assert [vars(row) | {"since": since} for row, since in zip(rows, shown, strict=True)] == [
+        vars(entry) | {"since": str(datetime.fromisoformat(entry.since).astimezone(UTC))} for entry in expected
+    ]
+
+
+def test_written_without_purpose_since(connection, tmp_path):
+    """In the file, an unknown `since` is empty."""
+    add(connection, ROOTS[0], OWNERS[0], row_id=UUID(int=1), created_at=START)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    assert (tmp_path / "blocked.csv").read_text() == (
+        "root_prompt_row_id,owner_id,blocked_for,since,blocking_thread,blocking_purpose,blocking_provider\n"
+        f"{ROOTS[0]},{OWNERS[0]},chat,,{UUID(int=1)},run,openai\n"
+    )
+
+
+@pytest.mark.parametrize("sign", FORMULAS)
+def test_written_formulas_are_defused(connection, tmp_path, sign):
+    """In the file, purposes and providers that a spreadsheet would take for formulas begin with an apostrophe."""
+    add(connection, ROOTS[0], OWNERS[0], purpose=f"{sign}purpose", provider=f"{sign}provider")
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    with (tmp_path / "blocked.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["blocking_purpose"], row["blocking_provider"]) == (f"'{sign}purpose", f"'{sign}provider")
+
+
+def test_written_mode(connection, tmp_path):
+    """Only its owner may read the file."""
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
+
+
+@pytest.mark.parametrize("name", ["blocked.csv", "blocked.part"])
+def test_written_mode_over_an_older_file(connection, tmp_path, name):
+    """Also where a file that all may read stood there before, only its owner may read it."""
+    (tmp_path / name).touch(mode=0o644)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
+
+
+def test_written_where_nothing_blocks(connection, tmp_path):
+    """Where no guard blocks, the file holds its header alone."""
+    guarded(connection, [FIXED])
+    add(connection, ROOTS[0], OWNERS[0])
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    assert (tmp_path / "blocked.csv").read_text() == ",".join(BlockedFamily.__dataclass_fields__) + "\n"
+
+
+def test_write_that_fails_leaves_nothing(connection, tmp_path):
+    """A file that could not be written whole is not left behind, nor is a part of it."""
+    catalog = read_catalog(connection)
+    connection.close()
+    with pytest.raises(Exception, match="the connection is closed"):
+        write_blocked(connection, catalog, tmp_path / "blocked.csv", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_counts(incident):
+    """The demo's counts are those that its file gives."""
+    with reading(incident) as connection:
+        counts = investigate(connection).counts
+    assert without_duplicates(counts) == counted(demo_threads(), blocks=True)
+
+
+@pytest.mark.parametrize("purpose_since", [None, datetime(2025, 9, 22, 6, tzinfo=UTC)])
+def test_demo_blocked(incident, purpose_since):
+    """The demo's blocked families are those that its file gives."""
+    with reading(incident) as connection:
+        seen = list_blocked(connection, read_catalog(connection), purpose_since=purpose_since)
+    assert seen == listed(demo_threads(), purpose_since, None)
+
+
+def test_demo_list_has_as_many_as_are_counted(incident):
+    """The demo's list has an entry for each family and purpose that is counted."""
+    with reading(incident) as connection:
+        found = investigate(connection)
+        entries = [entry.blocked_for for entry in list_blocked(connection, found.catalog)]
+    assert PerPurpose(entries.count("chat"), entries.count("run")) == found.counts.blocked
+
+
+def test_clock(environment):
+    """An investigation carries the server's time."""
+    before = datetime.now(UTC)
+    with reading(environment) as connection:
+        at = investigate(connection).at
+    assert before <= at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO public.q_prompts DEFAULT VALUES",
+        "UPDATE public.q_threads SET is_active = false",
+        "DELETE FROM public.q_threads",
+        "DROP INDEX public.idx_q_threads_family_unique",
+    ],
+)
+def test_reading_refuses_writes(environment, statement):
+    """PostgreSQL itself refuses a write while we read."""
+    with pytest.raises(Failed) as error, reading(environment) as connection:
+        connection.execute(statement)
+    assert str(error.value) == (
+        "A query failed in the environment 'staging' (SQLSTATE 25006).\n"
+        "  why:  The server refuses writes here: it is read-only, or a standby.\n"
+        "  next: Use the primary's address."
+    )
+
+
+def test_reading_leaves_no_transaction(environment, connection):
+    """Once an investigation is over, no other session of the database is in a transaction."""
+    with reading(environment) as looking:
+        investigate(looking)
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'"
+    )
+    deadline = time.monotonic() + 5
+    while (left := connection.execute(query).fetchone()) != (0,) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == (0,)
+
+
+def test_statement_timeout(environment):
+    """A statement that takes longer than was allowed is told."""
+    with pytest.raises(Failed) as error, reading(environment, seconds=0.05) as connection:
+        connection.execute("SELECT pg_sleep(10)")
+    assert str(error.value) == (
+        "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
+        "  why:  It took longer than the statement timeout, or somebody cancelled it.\n"
+        "  next: Try again with a longer --timeout."
+    )
+
+
+def test_one_snapshot(environment, connection):
+    """What others commit in the meantime is not seen: all of an investigation is of one snapshot."""
+    with reading(environment) as looking:
+        before = investigate(looking).counts
+        add(connection, ROOTS[0], OWNERS[0])
+        assert investigate(looking).counts == before
+
+
+def test_lock_timeout(environment, connection):
+    """A table that somebody holds exclusively is not waited for longer than two seconds."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE public.q_threads IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Failed) as error, reading(environment) as looking:
+            looking.execute("SET LOCAL lock_timeout = '20ms'; SELECT count(*) FROM public.q_threads")
+    assert str(error.value) == (
+        "A query failed in the environment 'staging' (SQLSTATE 55P03).\n"
+        "  why:  A lock was not to be had in time.\n"
+        "  next: Try again; `incident plan` names who is in the way."
+    )
+
+
+def test_the_counts_search_nothing_row_by_row(incident):
+    """The counts read the lookup indexes once each: no scan of the table's rows, and nothing looked up for each row."""
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE) public.q_threads")
+        connection.execute("SET enable_seqscan = off")  # the demo is small: PostgreSQL would not mind a scan
+        connection.execute("SET enable_bitmapscan = off")
+        plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + query_text("analysis/counts")))
+    assert "SubPlan" not in plan
+    assert "Seq Scan on q_threads" not in plan
+    assert plan.count("Index Only Scan using") == 2

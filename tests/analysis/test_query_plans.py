@@ -1,0 +1,133 @@
+"""How PostgreSQL goes about our questions on a table of some size, and what they say of rows that the demo lacks."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from incident_lib import paths
+from incident_lib.analysis.investigate import copy_blocked, count_threads, list_duplicates
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_one, query_text
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from tests.conftest import add
+from tests.support import clusters
+
+sys.path.append(str(paths.ROOT / "benchmarks"))
+import data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EVERY_VERSION = True
+THREADS = 100_000
+ROOT, OWNER = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture(scope="session")
+def filled(server: str) -> Iterator[str]:
+    """The address of a database of a hundred thousand threads, the benchmarks' own."""
+    name = f"filled_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        with psycopg.connect(clusters.at(server, name), autocommit=True) as connection:
+            data.fill(connection, THREADS)
+        yield clusters.at(server, name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def large(filled: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to it, for reading."""
+    with psycopg.connect(filled, autocommit=True) as connection:
+        yield connection
+
+
+def plan(connection: psycopg.Connection[Any], query: str) -> str:
+    """The plan of a question without parameters."""
+    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(query).encode()))
+
+
+def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -> None:
+    """With nothing but its own settings PostgreSQL counts from the two lookup indexes, in order, and from no row."""
+    found = plan(large, "counts")
+
+    assert sorted(re.findall(r"Scan (?:using|on) (\w+)", found)) == [
+        *("held", "held", "idx_threads_family_purpose", "idx_threads_provider", "kind", "kind", "unnest"),
+    ]
+    assert len(re.findall(r"Index Only Scan using", found)) == 2
+    assert re.findall(r"Sort Key: .*root_prompt_row_id", found) == []
+
+
+@pytest.mark.parametrize("parallel", [0, 2])
+def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], parallel: int) -> None:
+    """Whether both reads go side by side or one after the other, the counts are those of the data."""
+    large.execute("SET parallel_setup_cost = 0")
+    large.execute(f"SET max_parallel_workers_per_gather = {parallel}")
+    found = count_threads(large, read_catalog(large))
+
+    assert ("Parallel Append" in plan(large, "counts")) is bool(parallel)
+    assert (found.families, found.blocked.chat, found.blocked.run) == (25_000, 21_375, 3_125)
+    assert (found.affected_owners, found.residual_conflicts, found.unguarded_threads) == (980, 1_250, 500)
+
+
+@pytest.mark.parametrize("query", ["blocked", "blockers"])
+def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
+    """Whom the guard blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
+    with psycopg.ClientCursor(large) as cursor:
+        asked = cursor.mogrify(query_text(query), {"purpose_since": None, "most": 20})
+        found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
+
+    assert len(re.findall(r"Scan.* on q_threads", found)) == 1
+
+
+def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
+    """A NULL purpose is counted, blocks both chat and run, and is never a duplicate to the fixed guard."""
+    connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")
+    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
+    for _ in range(2):
+        add(connection, ROOT, OWNER)
+    connection.execute("UPDATE public.q_threads SET purpose = NULL")
+    row = fetch_one(connection, "analysis/counts")
+
+    assert row["active_by_purpose"] == {"(null)": 2}
+    assert (row["blocked_chat"], row["blocked_run"], row["coexisting_families"]) == (1, 1, 1)
+    assert row["duplicates_fixed"] is None
+    assert [len(list_duplicates(connection, kind, limit=5)) for kind in (IndexKind.ORIGINAL, IndexKind.FIXED)] == [1, 0]
+
+
+def test_a_checksum_sees_an_update_that_changes_nothing(connection: psycopg.Connection[Any]) -> None:
+    """A row that was written anew, though with the same values, is another version: the checksum says so."""
+    add(connection, ROOT, OWNER)
+    before = fetch_one(connection, "analysis/checksum")
+    again = fetch_one(connection, "analysis/checksum")
+    connection.execute("UPDATE public.q_threads SET purpose = purpose")
+    after = fetch_one(connection, "analysis/checksum")
+
+    assert before == again
+    assert (after["threads"], after["checksum"] == before["checksum"]) == (1, False)
+
+
+def test_a_checksum_does_not_see_a_vacuum(connection: psycopg.Connection[Any]) -> None:
+    """What freezes and moves nothing changes no version."""
+    add(connection, ROOT, OWNER)
+    before = fetch_one(connection, "analysis/checksum")
+    connection.execute("VACUUM (FREEZE, ANALYZE) public.q_threads")
+
+    assert fetch_one(connection, "analysis/checksum") == before
+
+
+def test_a_list_that_is_cut_short(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
+    """A limit bounds the lines of the list, not counting its header."""
+    for number in range(3):
+        add(connection, UUID(int=number), OWNER)
+    with (tmp_path / "blocked.csv").open("wb") as out:
+        copy_blocked(connection, read_catalog(connection), out, limit=2)
+
+    assert len((tmp_path / "blocked.csv").read_text("utf-8").splitlines()) == 3

@@ -1,0 +1,333 @@
+"""What the fix leaves: conflicts between providers, what nobody finds or guards, and the guard that would settle it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from incident_lib.analysis.investigate import count_threads
+from incident_lib.analysis.residual import PROPOSED_NAME, ProposedIndex, ProviderConflicts, Residual, read_residual
+from incident_lib.database.clients import Family, NewThread, get_or_create_run
+from incident_lib.database.environments import reading
+from incident_lib.database.introspection import read_catalog
+from incident_lib.migration.apply import apply
+from incident_lib.model.catalog import INDEX_NAME
+from tests.conftest import add
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from incident_lib.database.environments import Environment
+
+EVERY_VERSION = True
+ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+ROOT, OWNER = UUID(int=1), UUID(int=7)
+GUARD_SQL = (
+    'CREATE UNIQUE INDEX CONCURRENTLY "idx_q_threads_family_provider_unique" ON "public"."q_threads" '
+    '("root_prompt_row_id", "owner_id", "provider", "purpose") NULLS NOT DISTINCT '
+    "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+)
+
+
+def left(environment: Environment) -> Residual:
+    """What is left there, read-only."""
+    with reading(environment) as connection:
+        return read_residual(connection)
+
+
+def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
+    """Take a thread's provider away: an INSERT that sends none would get the column's default."""
+    connection.execute("UPDATE public.q_threads SET provider = NULL WHERE row_id = %s", [row_id])
+
+
+# On the demo
+
+
+def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
+    """The demo's residual conflicts, by the provider whose active thread holds the key."""
+    assert left(incident).conflicts == (
+        ProviderConflicts("openai", 57, 57),
+        ProviderConflicts("anthropic", 4, 4),
+        ProviderConflicts("manus", 4, 4),
+    )
+
+
+def test_the_demo_as_a_record(incident: Environment) -> None:
+    """A record carries all of it, and no id."""
+    found = left(incident).as_record()
+    version = found["proposal"].pop("server_version")
+
+    assert re.findall(ID, json.dumps(found)) == []
+    assert version // 10000 in (15, 16, 18)
+    assert found == {
+        "residual_conflicts": 65,
+        "by_provider": [
+            {"provider": "openai", "active_threads": 57, "families": 57},
+            {"provider": "anthropic", "active_threads": 4, "families": 4},
+            {"provider": "manus", "active_threads": 4, "families": 4},
+        ],
+        "without_provider": 14,
+        "unguarded_threads": 159,
+        "worked": {
+            "held_by": "openai",
+            "asked_for": "manus",
+            "purpose": "run",
+            "threads": [
+                {"created_at": "2025-09-08 07:17", "purpose": "run", "provider": "manus", "is_active": False},
+                {"created_at": "2025-09-14 16:20", "purpose": "run", "provider": "openai", "is_active": True},
+            ],
+        },
+        "proposal": {
+            "sql": GUARD_SQL,
+            "buildable": False,
+            "told": (
+                "It cannot be built today. In its way: 8 keys with several active threads each (8 without an owner), "
+                "151 threads too many."
+            ),
+            "keys": 8,
+            "ownerless_keys": 8,
+            "too_many": 151,
+        },
+    }
+
+
+def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
+    """What the fix leaves is what was there before it."""
+    before = left(incident)
+    apply(incident, confirm="staging")
+    after = left(incident)
+
+    assert (after.conflicts, after.without_provider, after.unguarded, after.proposal) == (
+        before.conflicts,
+        before.without_provider,
+        before.unguarded,
+        before.proposal,
+    )
+
+
+# The worked family
+
+
+def asks(environment: Environment) -> None:
+    """Let the client ask that the worked family names, as run clients do."""
+    worked = left(environment).worked
+    assert worked is not None
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        get_or_create_run(connection, NewThread(worked.root, worked.owner, provider=worked.asked_for))
+
+
+def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
+    """Under the fixed guard the client that the worked family names is rejected."""
+    apply(incident, confirm="staging")
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        asks(incident)
+
+
+def test_the_proposed_guard_settles_it(incident: Environment) -> None:
+    """Under the proposed guard alone, once the data lets it be built, that client gets its thread."""
+    apply(incident, confirm="staging")
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        connection.execute("UPDATE public.q_threads SET is_active = false WHERE owner_id IS NULL")
+        connection.execute(left(incident).proposal.sql.encode())
+        connection.execute(f"DROP INDEX public.{INDEX_NAME}")
+
+    asks(incident)
+
+
+@pytest.mark.parametrize(
+    ("held_by", "said"),
+    [
+        (
+            "openai",
+            "An active thread of the provider openai and of purpose run holds the fixed guard's key: "
+            "a client that looks for one of manus finds none, and its insert is rejected.",
+        ),
+        (
+            None,
+            "An active thread of no provider and of purpose run holds the fixed guard's key: "
+            "a client that looks for one of manus finds none, and its insert is rejected.",
+        ),
+    ],
+)
+def test_the_worked_family_in_words(
+    environment: Environment, connection: psycopg.Connection, held_by: str | None, said: str
+) -> None:
+    """The worked family is told in a sentence, also where the active thread has no provider."""
+    add(connection, ROOT, OWNER, provider="manus", is_active=False)
+    row_id = add(connection, ROOT, OWNER, provider="openai")
+    if held_by is None:
+        unnamed(connection, row_id)
+    worked = left(environment).worked
+
+    assert worked is not None
+    assert str(worked) == said
+    assert (worked.root, worked.owner) == (ROOT, OWNER)
+    assert {thread.provider for thread in worked.threads} == {"manus", held_by}
+
+
+def test_the_smallest_family_is_worked(environment: Environment, connection: psycopg.Connection) -> None:
+    """Of several families the one with the fewest threads is shown."""
+    for root, ended in ((UUID(int=1), 3), (UUID(int=2), 1)):
+        for _ in range(ended):
+            add(connection, root, OWNER, provider="manus", is_active=False)
+        add(connection, root, OWNER)
+    worked = left(environment).worked
+
+    assert worked is not None
+    assert worked.root == UUID(int=2)
+
+
+def test_a_conflict_that_no_named_client_meets(environment: Environment, connection: psycopg.Connection) -> None:
+    """Where a family's other threads have no provider, its conflict is counted, and there is nobody to show."""
+    unnamed(connection, add(connection, ROOT, OWNER, is_active=False))
+    add(connection, ROOT, OWNER)
+    found = left(environment)
+
+    assert (found.conflicts, found.worked) == ((ProviderConflicts("openai", 1, 1),), None)
+
+
+def test_nothing_is_left_of_an_empty_table(environment: Environment) -> None:
+    """Where there is no thread nothing is left, and nothing is in the proposal's way."""
+    found = left(environment)
+
+    assert (found.conflicts, found.without_provider, found.unguarded, found.worked) == ((), 0, 0, None)
+    assert str(found.proposal) == "It could be built today: no two active threads share a key of it."
+
+
+# What is counted
+
+THREADS = st.lists(
+    st.tuples(
+        st.integers(1, 2),  # root
+        st.sampled_from([None, 1, 2]),  # owner
+        st.sampled_from([None, "openai", "manus"]),
+        st.sampled_from(["chat", "run"]),
+        st.sampled_from([True, True, False, None]),
+    ),
+    max_size=10,
+)
+ON_ONE_DATABASE = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
+    """These threads alone, with no guard in their way."""
+    connection.execute(f"DROP INDEX IF EXISTS public.{INDEX_NAME}, public.{PROPOSED_NAME}")
+    connection.execute("TRUNCATE public.q_threads")
+    for root, owner, provider, purpose, is_active in threads:
+        row_id = add(connection, UUID(int=root), owner and UUID(int=owner), purpose=purpose)
+        connection.execute(
+            "UPDATE public.q_threads SET provider = %s, is_active = %s WHERE row_id = %s",
+            [provider, is_active, row_id],
+        )
+
+
+@ON_ONE_DATABASE
+@given(THREADS)
+def test_it_sums_up_to_the_counts(
+    environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
+) -> None:
+    """By provider and in all, what is left is what an investigation counts under the same words."""
+    put(connection, threads)
+    with reading(environment) as snapshot:
+        found, counts = read_residual(snapshot), count_threads(snapshot, read_catalog(snapshot))
+
+    assert (found.residual_conflicts, found.unguarded) == (counts.residual_conflicts, counts.unguarded_threads)
+
+
+@ON_ONE_DATABASE
+@given(THREADS)
+def test_threads_without_a_provider_are_found_by_nobody(
+    environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
+) -> None:
+    """Active threads without a provider are counted, whoever owns them."""
+    put(connection, threads)
+
+    assert left(environment).without_provider == sum(
+        provider is None and is_active is True for _, _, provider, _, is_active in threads
+    )
+
+
+@ON_ONE_DATABASE
+@given(THREADS)
+def test_it_can_be_built_where_it_says_so(
+    environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
+) -> None:
+    """The proposed guard can be built on the data exactly where the proposal says that it can."""
+    put(connection, threads)
+    proposal = left(environment).proposal
+    try:
+        connection.execute(proposal.sql.encode())
+        built = True
+    except psycopg.errors.UniqueViolation:
+        built = False
+
+    assert proposal.buildable is built
+
+
+@ON_ONE_DATABASE
+@given(THREADS)
+def test_ending_what_is_too_many_makes_room(
+    environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
+) -> None:
+    """Of each key all threads but one are too many: without them it can be built."""
+    put(connection, threads)
+    too_many = left(environment).proposal.too_many
+    ended = connection.execute(
+        "UPDATE public.q_threads SET is_active = false WHERE row_id IN (SELECT row_id FROM (SELECT row_id,"
+        " row_number() OVER (PARTITION BY root_prompt_row_id, owner_id, provider, purpose) AS place"
+        " FROM public.q_threads WHERE is_active) AS t WHERE place > 1)"
+    ).rowcount
+
+    assert ended == too_many
+    assert left(environment).proposal.buildable
+
+
+# The proposal
+
+
+@pytest.mark.parametrize(
+    ("version", "keys", "said"),
+    [
+        (140012, 0, "It cannot be built on PostgreSQL 14: NULLS NOT DISTINCT came with 15."),
+        (150001, 0, "It could be built today: no two active threads share a key of it."),
+        (
+            150001,
+            1,
+            "It cannot be built today. In its way: 1 key with several active threads each (0 without an owner), "
+            "1 thread too many.",
+        ),
+    ],
+)
+def test_what_the_proposal_says(version: int, keys: int, said: str) -> None:
+    """A proposal says whether it could be built, and what is in its way."""
+    proposal = ProposedIndex(version, keys=keys, ownerless_keys=0, too_many=keys)
+
+    assert (str(proposal), proposal.buildable) == (said, said.startswith("It could"))
+
+
+def test_names_that_users_wrote_are_not_read(environment: Environment, connection: psycopg.Connection) -> None:
+    """Nothing that a user wrote is in it."""
+    add(connection, ROOT, OWNER, provider="manus", is_active=False, name="a secret name")
+    add(connection, ROOT, OWNER, name="a secret name")
+    found = left(environment)
+
+    assert found.worked is not None
+    assert "secret" not in repr(found)
+
+
+def test_a_family_of_its_own_purposes_only(environment: Environment, connection: psycopg.Connection) -> None:
+    """A family that knows one provider only has no residual conflict, whatever its purposes are."""
+    family = Family(uuid4(), uuid4())
+    apply(environment, confirm="staging")
+    add(connection, *family, purpose="run")
+    add(connection, *family, purpose="chat")
+
+    assert left(environment).conflicts == ()

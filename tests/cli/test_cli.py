@@ -1,0 +1,794 @@
+"""The command line as a shell sees it: exit codes, what goes to which stream, and whole messages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+
+from incident_lib import paths
+from incident_lib.cli import cli
+from incident_lib.migration.lock import LOCK_KEY
+from incident_lib.report.notes import WANTED
+from tests.conftest import add
+from tests.support import clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from incident_lib.database.environments import Environment
+
+COMMANDS = {
+    *("run", "investigate", "explain", "plan", "apply", "rollback", "verify", "sql"),
+    *("failures", "watch", "claims", "rehearse", "report", "env", "demo"),
+}
+VERDICT = (
+    "1,088 of 1,257 families (237 users) cannot start a chat. The fix is not in. It is safe to apply now. "
+    "Next: incident apply --env {0} --confirm {0}"
+)
+COUNTS = {
+    "families",
+    "active_threads",
+    "active_by_purpose",
+    "blocked_families",
+    "blocked",
+    "affected_owners",
+    "coexisting_families",
+    "residual_conflicts",
+    "unguarded_threads",
+}
+INTERRUPTED = (
+    "incident: interrupted. Run the same command again: a migration goes on from the catalog, all else begins anew."
+)
+
+Ran = subprocess.CompletedProcess[str]
+
+
+def shell(*words: str, **variables: str) -> Ran:
+    """Run a command as a shell does, its two streams apart."""
+    command = [sys.executable, "-m", "incident_lib", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **variables}
+    )
+
+
+def message(what: str, why: str, next_: str) -> str:
+    """A message as it stands on standard error."""
+    return f"incident: {what}\n  why:  {why}\n  next: {next_}\n"
+
+
+def streams(ran: Ran) -> tuple[int, str, str]:
+    """The exit code, standard output, standard error."""
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.fixture
+def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """`incident`, resolvable as `staging` by commands that a test starts."""
+    monkeypatch.setenv("INCIDENT_STAGING_URL", incident.address)
+    return incident
+
+
+def guards(environment: Environment) -> list[str]:
+    """The definitions of the unique indexes of the table, its primary key aside."""
+    with psycopg.connect(environment.address) as connection:
+        rows = connection.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'q_threads' AND indexdef LIKE 'CREATE UNIQUE%'"
+            " AND indexname <> 'q_threads_pkey' ORDER BY 1"
+        )
+        return [definition for (definition,) in rows]
+
+
+# What there is
+
+
+def test_help_lists_every_command() -> None:
+    """`incident --help` lists every command of the design, those that come later too."""
+    ran = shell("--help")
+    listed = set(re.findall(r"^  ([a-z]+) ", ran.stdout.partition("Commands:")[2], re.MULTILINE))
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert listed == COMMANDS
+
+
+def test_help_tells_the_exit_codes() -> None:
+    """`incident --help` tells what each exit code means."""
+    assert "Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not; 130 interrupted." in " ".join(
+        shell("-h").stdout.split()
+    )
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help(command: str) -> None:
+    """Each command explains itself and each of its options."""
+    ran = CliRunner().invoke(cli, [command, "--help"])
+
+    assert ran.exit_code == 0
+    assert ran.output.startswith(f"Usage: cli {command}")
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    """Without a command the help is shown, as bad usage, on standard error."""
+    ran = shell()
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["investigate", "--env", "demo", "--nope"], "Error: No such option '--nope'.\n"),
+        (["investigate"], "Error: Missing option '--env'.\n"),
+        (["investigate", "--env", "demo", "--limit", "-1"], "Error: Invalid value for '--limit': -1 is not in the"),
+        (["nope"], "Error: No such command 'nope'.\n"),
+        (["report"], "Error: Missing argument 'RUN…'.\n"),
+    ],
+)
+def test_bad_usage_is_said(words: list[str], said: str) -> None:
+    """A wrong call exits with 2, its message on standard error alone."""
+    ran = shell(*words)
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert said in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+# Look
+
+
+@pytest.fixture(scope="module")
+def shapes() -> dict[str, Ran]:
+    """`incident investigate --env demo` in each of its formats."""
+    limits = {"table": ["--limit", "3"], "csv": ["--limit", "0"], "json": []}
+    return {shape: shell("investigate", "--env", "demo", "--format", shape, *limit) for shape, limit in limits.items()}
+
+
+@pytest.mark.parametrize("shape", ["table", "csv", "json"])
+def test_investigate_succeeds(shapes: dict[str, Ran], shape: str) -> None:
+    """Looking succeeds, blocked families or not."""
+    assert shapes[shape].returncode == 0
+
+
+def test_the_table_begins_with_the_verdict(shapes: dict[str, Ran]) -> None:
+    """For people the verdict is the first line, and nothing goes to standard error."""
+    assert " ".join(shapes["table"].stdout.split())[: len(VERDICT.format("demo"))] == VERDICT.format("demo")
+    assert shapes["table"].stderr == ""
+
+
+def test_the_table_counts_all_purposes(shapes: dict[str, Ran]) -> None:
+    """Every purpose is counted for people, whatever it is."""
+    assert "Active threads by purpose: chat 161, eval 7, run 1,240\n" in shapes["table"].stdout
+
+
+def test_the_table_lists_as_many_as_asked(shapes: dict[str, Ran]) -> None:
+    """`--limit` says how many families are listed."""
+    assert "Blocked families, 3 shown: raw ids, not to be shared" in shapes["table"].stdout
+
+
+def test_the_table_holds_whole_ids(shapes: dict[str, Ran]) -> None:
+    """In a file or a pipe the table holds whole ids, for people to search for."""
+    first = next(csv.DictReader(io.StringIO(shapes["csv"].stdout)))
+
+    assert first["root_prompt_row_id"] in shapes["table"].stdout
+    assert first["blocking_thread"] in shapes["table"].stdout
+
+
+def test_json_is_alone_on_standard_output(shapes: dict[str, Ran]) -> None:
+    """JSON has standard output for itself, the verdict goes to standard error."""
+    assert isinstance(json.loads(shapes["json"].stdout), dict)
+    assert shapes["json"].stderr == VERDICT.format("demo") + "\n"
+
+
+def test_json_has_the_promised_shape(shapes: dict[str, Ran]) -> None:
+    """JSON has the keys of the contract."""
+    told = json.loads(shapes["json"].stdout)
+
+    assert list(told) == ["environment", "guard", "counts", "blocked"]
+    assert list(told["guard"]) == ["state", "definitions"]
+    assert set(told["counts"]) >= COUNTS
+    assert (told["environment"], told["guard"]["state"]) == ("demo", "original")
+    assert told["counts"]["blocked"] == {"chat": 1088, "run": 168}
+
+
+def test_json_lists_blocked_families(shapes: dict[str, Ran]) -> None:
+    """JSON lists twenty blocked families unless told otherwise, each with why."""
+    blocked = json.loads(shapes["json"].stdout)["blocked"]
+
+    assert len(blocked) == 20
+    assert list(blocked[0]) == [
+        "root_prompt_row_id",
+        "owner_id",
+        "blocked_for",
+        "since",
+        "blocking_thread",
+        "blocking_purpose",
+        "blocking_provider",
+    ]
+
+
+def test_csv_is_alone_on_standard_output(shapes: dict[str, Ran]) -> None:
+    """CSV has standard output for itself, the verdict goes to standard error."""
+    rows = list(csv.DictReader(io.StringIO(shapes["csv"].stdout)))
+
+    assert shapes["csv"].stderr == VERDICT.format("demo") + "\n"
+    assert len(rows) == 1088 + 168  # --limit 0: all
+
+
+def test_csv_and_json_agree(shapes: dict[str, Ran]) -> None:
+    """CSV and JSON list the same families in the same order."""
+    of_csv = list(csv.DictReader(io.StringIO(shapes["csv"].stdout)))[:20]
+    of_json = [
+        {k: "" if v is None else v for k, v in row.items()} for row in json.loads(shapes["json"].stdout)["blocked"]
+    ]
+
+    assert of_csv == of_json
+
+
+def test_a_purpose_cannot_steer_the_terminal(staging: Environment, connection: psycopg.Connection) -> None:
+    """Control characters in a purpose reach no terminal."""
+    add(connection, uuid4(), uuid4(), purpose="\x1b]0;title\x07\x1b[31mred")
+    ran = shell("investigate", "--env", "staging")
+
+    assert ran.returncode == 0
+    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", ran.stdout) == []
+
+
+def test_investigate_of_nothing_blocked(staging: Environment) -> None:
+    """Of an empty table nothing is blocked, and that is said."""
+    ran = shell("investigate", "--env", "staging", "--format", "json")
+
+    assert json.loads(ran.stdout)["blocked"] == []
+    assert ran.stderr == (
+        "No family is kept from starting a chat. The fix is not in. It is safe to apply now. "
+        "Next: incident apply --env staging --confirm staging\n"
+    )
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    """A pipe whose reader has enough, `| head -1` say, ends without a word."""
+    command = [sys.executable, "-m", "incident_lib", "investigate", "--env", "demo", "--format", "csv", "--limit", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        said = process.stderr.read()
+
+    assert [line for line in said.splitlines() if line != VERDICT.format("demo")] == []
+
+
+def test_a_moment_that_is_none_is_bad_usage() -> None:
+    """`--purpose-since` takes ISO 8601 and nothing else."""
+    assert streams(shell("investigate", "--env", "demo", "--purpose-since", "last week")) == (
+        2,
+        "",
+        message(
+            "purpose_since must be a time in ISO 8601.",
+            "It is 'last week'.",
+            "Write it like 2025-09-22T06:00:00+00:00, or leave it empty.",
+        ),
+    )
+
+
+def test_plan_shows_steps_and_says_safe(named: Environment) -> None:
+    """The plan shows every step, says that it is safe, and what is next; it changes nothing."""
+    before = guards(named)
+    ran = shell("plan", "--env", "staging")
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.findall(r"^ (build|swap|drop) ", ran.stdout, re.MULTILINE) == ["build", "swap", "drop"]
+    assert re.search(r"\nSafe to apply now\b", ran.stdout)
+    assert ran.stdout.endswith("Nobody holds it up. Next: incident apply --env staging --confirm staging\n")
+    assert guards(named) == before
+
+
+CONFLICTING = """
+CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO q_threads (is_active) VALUES (true) ON CONFLICT (root_prompt_row_id, owner_id) DO NOTHING;
+END $$
+"""
+
+
+def test_plan_says_no(staging: Environment, connection: psycopg.Connection) -> None:
+    """Where a check says stop the plan names it, and exits with 1."""
+    connection.execute(CONFLICTING)
+    ran = shell("plan", "--env", "staging")
+
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "incident: It is not safe to apply the fix to 'staging' now.\n"
+        "  why:  ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().\n"
+        "  next: Let them say ON CONFLICT DO NOTHING without a key, which works before and after.\n"
+    )
+
+
+def test_apply_is_refused_where_the_plan_says_no(staging: Environment, connection: psycopg.Connection) -> None:
+    """Where a check says stop nothing is applied: exit code 1, with what was seen and the cure."""
+    connection.execute(CONFLICTING)
+
+    assert streams(shell("apply", "--env", "staging", "--confirm", "staging")) == (
+        1,
+        "",
+        message(
+            "Nothing was changed in 'staging'.",
+            "ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().",
+            "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
+        ),
+    )
+
+
+# Change
+
+
+@pytest.mark.parametrize(("words", "confirm"), [([], ""), (["--confirm", "prod"], "prod")])
+def test_apply_takes_the_environments_name(named: Environment, words: list[str], confirm: str) -> None:
+    """Without the environment's name as --confirm nothing is changed: exit code 1."""
+    before = guards(named)
+
+    assert streams(shell("apply", "--env", "staging", *words)) == (
+        1,
+        "",
+        message(
+            "Nothing was changed in 'staging'.",
+            f"To change it takes its name, and confirm is {confirm!r}.",
+            "Look at `incident plan --env staging`, then add --confirm staging.",
+        ),
+    )
+    assert guards(named) == before
+
+
+@pytest.fixture(scope="module")
+def story(server: str) -> Iterator[dict[str, Ran]]:
+    """Verify, apply, verify, apply again, plan, and look, on one database of the demo's threads."""
+    name = f"test_{uuid4().hex[:12]}"
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE incident_template").format(sql.Identifier(name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(copy)
+        address = {"INCIDENT_STORY_URL": clusters.at(server, name)}
+        yield {
+            "verify before": shell("verify", "--env", "story", **address),
+            "apply": shell("apply", "--env", "story", "--confirm", "story", **address),
+            "verify after": shell("verify", "--env", "story", **address),
+            "apply again": shell("apply", "--env", "story", "--confirm", "story", **address),
+            "plan after": shell("plan", "--env", "story", **address),
+            "investigate after": shell("investigate", "--env", "story", "--format", "json", **address),
+        }
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize(
+    ("ran", "code"),
+    [
+        ("verify before", 1),
+        ("apply", 0),
+        ("verify after", 0),
+        ("apply again", 0),
+        ("plan after", 0),
+        ("investigate after", 0),
+    ],
+)
+def test_the_story_is_told_by_exit_codes(story: dict[str, Ran], ran: str, code: int) -> None:
+    """Before the fix verify says no; apply, verify, and apply again succeed."""
+    assert story[ran].returncode == code
+
+
+def test_verify_says_no_before(story: dict[str, Ran]) -> None:
+    """Before the fix verify says that the fixed guard is not alone in force."""
+    assert story["verify before"].stderr == (
+        "incident: The fixed guard is not alone in force in 'story'.\n"
+        "  why:  definition: no index is the fixed guard, complete and in force; "
+        "alone: idx_q_threads_family_unique (original: valid).\n"
+        "  next: Look at `incident plan --env story`: it shows what is left to do.\n"
+    )
+
+
+def test_apply_tells_each_step(story: dict[str, Ran]) -> None:
+    """Apply tells each step with its outcome and duration, when the incident ended, and that the fix is in."""
+    told = re.sub(r"\d+\.\d+ s", "N s", story["apply"].stdout)
+    told = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT", told)
+
+    assert told.startswith("build: done, N s\nswap: done, N s\ndrop: done, N s\nThe incident ended at MOMENT UTC.\n")
+    assert told.endswith("story: the fixed guard alone is in force.\n")
+
+
+@pytest.mark.parametrize("ran", ["apply", "apply again", "verify after", "plan after"])
+def test_no_progress_where_there_is_no_terminal(story: dict[str, Ran], ran: str) -> None:
+    """Where standard error is no terminal nothing goes there while all is well."""
+    assert story[ran].stderr == ""
+
+
+def test_apply_twice_is_apply_once(story: dict[str, Ran]) -> None:
+    """The second time no step is taken, and nothing ends."""
+    assert "done" not in story["apply again"].stdout
+    assert "The incident ended" not in story["apply again"].stdout
+    assert story["apply again"].stdout.endswith("story: the fixed guard alone is in force.\n")
+
+
+def test_plan_after_has_nothing_left(story: dict[str, Ran]) -> None:
+    """After the fix the plan has no step left."""
+    assert story["plan after"].stdout.endswith("The fixed guard alone is in force. Next: incident verify --env story\n")
+
+
+def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:
+    """After the fix nobody is blocked, and the verdict says so."""
+    told = json.loads(story["investigate after"].stdout)
+
+    assert (told["guard"]["state"], told["counts"]["blocked"], told["blocked"]) == (
+        "fixed",
+        {"chat": 0, "run": 0},
+        [],
+    )
+    assert story["investigate after"].stderr == (
+        "No family is kept from starting a chat. The fix is in. Nothing is left to apply. "
+        "Next: incident verify --env story\n"
+    )
+
+
+@pytest.fixture
+def busy(named: Environment) -> Iterator[int]:
+    """Somebody else's session that migrates `staging`: its pid."""
+    with psycopg.connect(named.address, autocommit=True, application_name="somebody") as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        yield other.info.backend_pid
+
+
+def _untimed(text: str) -> str:
+    return re.sub(r"open \d+ s", "open N s", text)
+
+
+def test_apply_refuses_to_wait(busy: int) -> None:
+    """With --no-wait apply is refused where somebody is at it, who is named: exit code 1."""
+    ran = shell("apply", "--env", "staging", "--confirm", "staging", "--no-wait")
+
+    assert (ran.returncode, ran.stdout, _untimed(ran.stderr)) == (
+        1,
+        "",
+        message(
+            "Somebody is at it already.",
+            f"Pid {busy} (somebody, idle, open N s) is migrating this database.",
+            "Leave out --no-wait to watch it and then go on, or try again later.",
+        ),
+    )
+
+
+def test_apply_gives_up_waiting(busy: int) -> None:
+    """With its budget spent apply stops waiting, and names whom it waited for: exit code 3."""
+    ran = shell("apply", "--env", "staging", "--confirm", "staging", "--budget", "0.3")
+
+    assert (ran.returncode, ran.stdout, _untimed(ran.stderr)) == (
+        3,
+        "",
+        message(
+            "We gave up waiting.",
+            f"pid {busy} (somebody, idle, open N s) is still migrating this database.",
+            "Try again later; the catalog tells then what is left to do.",
+        ),
+    )
+
+
+# Whoever starts the tests in the background starts their children deaf to Ctrl-C.
+HEARING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);from incident_lib.cli import main; main()"
+)
+
+
+@pytest.fixture
+def interrupted(busy: int, named: Environment) -> Ran:
+    """`incident apply` that waits for somebody, and gets a Ctrl-C."""
+    command = [sys.executable, "-c", HEARING, "apply", "--env", "staging", "--confirm", "staging"]
+    with (
+        psycopg.connect(named.address, autocommit=True) as connection,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        # Between two tries for the lock: a signal within a statement is another test's.
+        polling = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'"
+            " AND application_name = 'incident_lib migrate' AND query ~ 'the advisory lock of migrations'"
+        )
+        deadline = time.monotonic() + 30
+        while connection.execute(polling).fetchone() == (0,) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def test_ctrl_c_is_one_message(interrupted: Ran, named: Environment) -> None:
+    """Ctrl-C ends a waiting command with 130 and one message; nothing was changed."""
+    assert (interrupted.returncode, interrupted.stdout, interrupted.stderr.strip()) == (130, "", INTERRUPTED)
+    assert [definition for definition in guards(named) if "purpose" in definition] == []
+
+
+WARNING_AT_EXIT = (
+    "import atexit, logging; atexit.register(lambda: logging.getLogger('psycopg').warning('user=me database=mine'));"
+    "from incident_lib.cli import main; main()"
+)
+
+
+def test_psycopgs_own_warnings_stay_away() -> None:
+    """What psycopg warns of, a rollback that Ctrl-C cut short say, names role and database, and is not shown."""
+    command = [sys.executable, "-c", WARNING_AT_EXIT, "investigate", "--env", "demo", "--limit", "1"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# What stands in the way
+
+
+@pytest.mark.parametrize("words", [["investigate"], ["plan"], ["verify"], ["apply", "--confirm", "nowhere"]])
+def test_an_unknown_environment(words: list[str]) -> None:
+    """A name that resolves to nothing is bad usage, and both ways to give it a meaning are named."""
+    assert streams(shell(*words, "--env", "nowhere")) == (
+        2,
+        "",
+        message(
+            "The environment 'nowhere' is not known.",
+            "Neither is the variable INCIDENT_NOWHERE_URL set, nor does a pg_service.conf name a service [nowhere].",
+            "Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
+        ),
+    )
+
+
+def test_a_malformed_name() -> None:
+    """A name that could leave the folder of runs is bad usage."""
+    assert streams(shell("run", "--env", "../x")) == (
+        2,
+        "",
+        message(
+            "'../x' cannot be the name of an environment.",
+            "A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.",
+            "Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
+        ),
+    )
+
+
+def test_an_address_that_is_none() -> None:
+    """An address that libpq cannot read is bad usage, and is not repeated."""
+    assert streams(shell("investigate", "--env", "odd", INCIDENT_ODD_URL="s3cret words")) == (
+        2,
+        "",
+        message(
+            "INCIDENT_ODD_URL is set, but libpq cannot read it.",
+            "It is no connection string; its text is not repeated here, since it may hold a password.",
+            "Set INCIDENT_ODD_URL=postgresql://role@host:5432/database ; escape odd characters as %XX.",
+        ),
+    )
+
+
+@pytest.mark.parametrize("words", [["investigate"], ["plan"], ["verify"], ["apply", "--confirm", "away"]])
+def test_an_unreachable_environment(words: list[str]) -> None:
+    """Where nothing listens the command could not, and its message holds nothing of the address."""
+    assert streams(shell(*words, "--env", "away", INCIDENT_AWAY_URL="postgresql://me:s3cret@127.0.0.1:1/db")) == (
+        3,
+        "",
+        message(
+            "The environment 'away' cannot be reached.",
+            "Nothing listens at that address.",
+            "Is the server up, and the port right? "
+            "Check INCIDENT_AWAY_URL; `psql` with the same address tells what the server says.",
+        ),
+    )
+
+
+@pytest.mark.parametrize("words", [["investigate"], ["plan"], ["verify"], ["apply", "--confirm", "other"]])
+def test_a_database_without_the_table(server: str, words: list[str]) -> None:
+    """A database that holds no such table is named as that."""
+    assert streams(shell(*words, "--env", "other", INCIDENT_OTHER_URL=server)) == (
+        3,
+        "",
+        message(
+            "There is no table public.q_threads in this database.",
+            "The catalog does not list it.",
+            "Is this the right database? Check the environment's address.",
+        ),
+    )
+
+
+@pytest.mark.parametrize("command", ["investigate", "plan", "verify"])
+def test_a_table_without_a_column(staging: Environment, connection: psycopg.Connection, command: str) -> None:
+    """A column that is not there is named."""
+    connection.execute("ALTER TABLE public.q_threads DROP COLUMN purpose")
+
+    assert streams(shell(command, "--env", "staging")) == (
+        3,
+        "",
+        message(
+            "public.q_threads lacks purpose.",
+            "The incident is about a table that has these columns.",
+            "Has every migration of q_threads been applied there?",
+        ),
+    )
+
+
+@pytest.fixture
+def stranger(environment: Environment, connection: psycopg.Connection) -> Iterator[str]:
+    """The address of `environment` for a role without any right."""
+    role = f"stranger_{uuid4().hex[:12]}"
+    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+    yield environment.address.replace("//postgres:@", f"//{role}@")
+    connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+
+
+@pytest.mark.parametrize("command", ["investigate", "plan", "verify"])
+def test_a_role_that_may_not_read(stranger: str, command: str) -> None:
+    """A role that may not read the table is told what to ask for."""
+    assert streams(shell(command, "--env", "staging", INCIDENT_STAGING_URL=stranger)) == (
+        3,
+        "",
+        message(
+            "This role may not read public.q_threads.",
+            "It has no SELECT right on it.",
+            "Ask the owner: GRANT SELECT ON public.q_threads TO the role of this environment.",
+        ),
+    )
+
+
+def test_a_statement_that_takes_too_long() -> None:
+    """A statement that takes longer than allowed is given up, with how to allow more."""
+    assert streams(shell("investigate", "--env", "demo", "--timeout", "0.001")) == (
+        3,
+        "",
+        message(
+            "A query failed in the environment 'demo' (SQLSTATE 57014).",
+            "It took longer than the statement timeout, or somebody cancelled it.",
+            "Try again with a longer --timeout.",
+        ),
+    )
+
+
+def test_runs_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder of runs that cannot be written is named before anything is begun."""
+    (tmp_path / "file").touch()
+    place = os.path.relpath(tmp_path / "file" / "runs" / "demo")
+
+    assert streams(shell("run", "--out", str(tmp_path / "file" / "runs"))) == (
+        3,
+        "",
+        message(
+            f"{place} cannot be written.",
+            "Not a directory.",
+            "Make it writable, or name another folder with --out.",
+        ),
+    )
+
+
+# Report
+
+
+UNWRITTEN = (
+    "8 parts to be written: Summary, Detection, Contributing factors, What went well, What went badly, "
+    "Where we were lucky, Action items, the incident's id.\n"
+)
+
+
+def test_report_needs_a_record_only(tmp_path: Path) -> None:
+    """A report is written from a record alone; its files are named, and what people have still to write."""
+    out, notes = tmp_path / "post.html", tmp_path / "notes.md"
+    words = ("report", str(paths.EXAMPLE_RUN), "--out", str(out), "--notes", str(notes))
+    ran = shell(*words, INCIDENT_DEMO_DIR="/nowhere")
+
+    assert streams(ran) == (0, f"{out}\n{tmp_path / 'post.md'}\n{tmp_path / 'post'}\n", UNWRITTEN)
+    assert out.read_text("utf-8").startswith("<!doctype html>")
+    assert notes.read_text("utf-8").startswith("# ")
+
+
+def test_report_says_nothing_of_notes_in_which_all_is_written(tmp_path: Path) -> None:
+    """Where nothing is left for people, nothing is said on standard error."""
+    written = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED)
+    (tmp_path / "notes.md").write_text(written, "utf-8")
+    words = ("--out", str(tmp_path / "post.html"), "--notes", str(tmp_path / "notes.md"))
+
+    assert shell("report", str(paths.EXAMPLE_RUN), *words).stderr == ""
+
+
+@pytest.mark.slow
+def test_report_writes_a_pdf(tmp_path: Path) -> None:
+    """`incident report --pdf` writes a PDF beside the page, and names it last."""
+    try:
+        import weasyprint  # noqa: F401
+    except (ImportError, OSError) as error:
+        pytest.skip(f"WeasyPrint cannot be loaded: {error}")
+    words = ("--out", str(tmp_path / "post.html"), "--notes", str(tmp_path / "notes.md"), "--pdf")
+    ran = shell("report", str(paths.EXAMPLE_RUN), *words)
+
+    assert (ran.returncode, ran.stdout.splitlines()[-1], ran.stderr) == (0, str(tmp_path / "post.pdf"), UNWRITTEN)
+    assert (tmp_path / "post.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_report_of_what_is_no_run(tmp_path: Path) -> None:
+    """A folder that holds no run is bad usage."""
+    assert streams(shell("report", str(tmp_path), "--out", str(tmp_path / "post.html"))) == (
+        2,
+        "",
+        message(
+            f"{tmp_path} is not the folder of a run.",
+            "It holds no record.json that this version can read.",
+            "Name a folder like data/runs/demo/20260101T120000Z.",
+        ),
+    )
+
+
+def test_a_report_that_cannot_be_written(tmp_path: Path) -> None:
+    """A report that cannot be written is one message, and exit code 3."""
+    (tmp_path / "file").touch()
+    ran = shell("report", str(paths.EXAMPLE_RUN), "--out", str(tmp_path / "file" / "post.html"))
+
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert re.fullmatch(r"incident: .* cannot be written\.\n  why:  Not a directory\.\n  next: .*\n", ran.stderr)
+
+
+# The embedded database
+
+
+@pytest.fixture(scope="module")
+def own_demo() -> Iterator[dict[str, Ran]]:
+    """An embedded database of its own: asked for, changed, reset, stopped, and stopped again."""
+    home = tempfile.mkdtemp(prefix="incident-own-")
+    at = {"INCIDENT_DEMO_DIR": home}
+    told = {"url": shell("demo", "url", **at)}
+    try:
+        address = told["url"].stdout.strip()
+        with psycopg.connect(address) as connection:
+            connection.execute("DELETE FROM public.q_threads")
+        told["emptied"] = shell("investigate", "--env", "demo", "--format", "json", **at)
+        told["reset"] = shell("demo", "reset", **at)
+        told["as it was"] = shell("investigate", "--env", "demo", "--format", "json", **at)
+    finally:
+        told["stop"] = shell("demo", "stop", **at)
+    told["stop again"] = shell("demo", "stop", **at)
+    yield told
+    shutil.rmtree(home)
+
+
+def test_demo_url_is_an_address(own_demo: dict[str, Ran]) -> None:
+    """`incident demo url` prints the address alone."""
+    ran = own_demo["url"]
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.fullmatch(r"postgresql://\S+\n", ran.stdout)
+
+
+def test_demo_reset_makes_it_anew(own_demo: dict[str, Ran]) -> None:
+    """`incident demo reset` brings back what somebody took away."""
+    assert streams(own_demo["reset"]) == (0, "demo is as the incident left it.\n", "")
+    assert json.loads(own_demo["emptied"].stdout)["counts"]["families"] == 0
+    assert json.loads(own_demo["as it was"].stdout)["counts"]["families"] == 1257
+
+
+def test_demo_stop_stops_it(own_demo: dict[str, Ran]) -> None:
+    """`incident demo stop` says whether there was a server to stop."""
+    assert streams(own_demo["stop"]) == (0, "The embedded server has stopped.\n", "")
+    assert streams(own_demo["stop again"]) == (0, "The embedded server was not running.\n", "")
+
+
+def test_a_demo_without_a_folder(tmp_path: Path) -> None:
+    """A folder of the embedded server that cannot be made is named."""
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "demo"
+
+    assert streams(shell("demo", "url", INCIDENT_DEMO_DIR=str(place))) == (
+        3,
+        "",
+        message(
+            "The embedded server of `demo` has no folder.",
+            f"{place} cannot be made or written by this user.",
+            "Point INCIDENT_DEMO_DIR at a folder that you may write, with a short path.",
+        ),
+    )

@@ -1,0 +1,300 @@
+"""What is read from a real server's catalog: definitions, flags, names, rights."""
+
+import os
+from contextlib import contextmanager
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from incident_lib.database.introspection import read_access, read_catalog
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed
+from tests.conftest import add
+
+EVERY_VERSION = True
+ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+FAMILY = "root_prompt_row_id, owner_id"
+
+
+def made(connection, definition, name="made"):
+    """What is read of a unique index once it is made on the table: its keys and predicate are given."""
+    connection.execute(f"CREATE UNIQUE INDEX {name} ON public.q_threads {definition}")
+    return read(connection, name)
+
+
+def read(connection, name):
+    """The index of a name, as it is read; None where it is not among the table's."""
+    return next((index for index in read_catalog(connection).indexes if index.name == name), None)
+
+
+@pytest.fixture
+def nobody(connection):
+    """A role without a right on anything; `connection` may take it."""
+    role = sql.Identifier(f"nobody_{os.getpid()}_{uuid4().hex[:8]}")
+    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    yield role
+    connection.execute("RESET ROLE")
+    connection.execute(sql.SQL("DROP OWNED BY {}").format(role))
+    connection.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+@contextmanager
+def acting_as(connection, role):
+    """Take a role for a while."""
+    connection.execute(sql.SQL("SET ROLE {}").format(role))
+    yield
+    connection.execute("RESET ROLE")
+
+
+def test_original(connection):
+    """The incident's guard is read as the original guard."""
+    assert read(connection, INDEX_NAME).kind is IndexKind.ORIGINAL
+
+
+def test_comment(connection):
+    """The guard's comment is read."""
+    assert read(connection, INDEX_NAME).comment == "one active thread per prompt family and user"
+
+
+def test_definition(connection):
+    """The guard's definition is read as PostgreSQL prints it, with its schema."""
+    assert read(connection, INDEX_NAME).definition == (
+        "CREATE UNIQUE INDEX idx_q_threads_family_unique ON public.q_threads USING btree (root_prompt_row_id, owner_id)"
+        " WHERE ((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
+    )
+
+
+def test_flags(connection):
+    """A guard that was built to the end is valid, ready and live."""
+    index = read(connection, INDEX_NAME)
+    assert (index.valid, index.ready, index.live) == (True, True, True)
+
+
+def test_nobody_builds(connection):
+    """A guard that was built to the end has no builder."""
+    assert read(connection, INDEX_NAME).builder is None
+
+
+def test_columns(connection):
+    """The key columns are read in their order."""
+    assert made(connection, f"(purpose, {FAMILY}) {ACTIVE}").columns == ("purpose", "root_prompt_row_id", "owner_id")
+
+
+def test_included_columns_are_no_key(connection):
+    """Columns that an index only includes are not part of its key."""
+    assert made(connection, f"({FAMILY}) INCLUDE (purpose) {ACTIVE}").kind is IndexKind.ORIGINAL
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        (f"({FAMILY}, purpose) {ACTIVE}", IndexKind.FIXED),
+        (f"(purpose, owner_id, root_prompt_row_id) {ACTIVE}", IndexKind.FIXED),
+        (f"(owner_id, root_prompt_row_id) {ACTIVE}", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE is_active AND root_prompt_row_id IS NOT NULL", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE root_prompt_row_id IS NOT NULL AND is_active IS TRUE", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE ((root_prompt_row_id IS NOT NULL) AND ((is_active = true)))", IndexKind.ORIGINAL),
+        (f"({FAMILY} DESC) {ACTIVE}", IndexKind.ORIGINAL),
+        ("(openai_conversation_id)", IndexKind.HARMLESS),
+        (f"({FAMILY}, external_session_id) {ACTIVE}", IndexKind.HARMLESS),
+        (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.HARMLESS),
+        ("(root_prompt_row_id) WHERE is_active", IndexKind.UNREADABLE),
+        (f"({FAMILY})", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active OR root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE NOT is_active AND root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND purpose = 'run'", IndexKind.UNREADABLE),
+        (f"({FAMILY}, provider) {ACTIVE}", IndexKind.UNREADABLE),
+        (f"({FAMILY}) NULLS NOT DISTINCT {ACTIVE}", IndexKind.UNREADABLE),
+        (f"({FAMILY}, lower(purpose)) {ACTIVE}", IndexKind.UNREADABLE),
+        ("((root_prompt_row_id::text || owner_id::text)) WHERE is_active", IndexKind.UNREADABLE),
+    ],
+)
+def test_kind(connection, definition, expected):
+    """What a real unique index is follows from its definition alone."""
+    assert made(connection, definition).kind is expected
+
+
+def test_expression_has_no_column(connection):
+    """A key that is an expression is read as None."""
+    assert made(connection, f"({FAMILY}, lower(purpose))").columns == ("root_prompt_row_id", "owner_id", None)
+
+
+def test_unreadable_state(connection):
+    """An unreadable unique index beside the original guard makes the guard state unknown."""
+    made(connection, "(root_prompt_row_id) WHERE is_active")
+    assert read_catalog(connection).state is IndexState.UNKNOWN
+
+
+def test_unique_constraint(connection):
+    """A unique constraint is read as the index behind it."""
+    connection.execute("ALTER TABLE public.q_threads ADD CONSTRAINT one_each UNIQUE (root_prompt_row_id, owner_id)")
+    assert read(connection, "one_each").kind is IndexKind.UNREADABLE
+
+
+def test_exclusion_constraint(connection):
+    """An exclusion constraint on the root prompt is read, and unreadable."""
+    connection.execute(
+        "ALTER TABLE public.q_threads ADD CONSTRAINT apart EXCLUDE USING hash (root_prompt_row_id WITH =)"
+    )
+    assert read(connection, "apart").kind is IndexKind.UNREADABLE
+
+
+def test_exclusion_of_the_fixed_key(connection):
+    """An exclusion constraint over the fixed guard's very key and predicate is not taken for the fixed guard."""
+    connection.execute(
+        "ALTER TABLE public.q_threads ADD CONSTRAINT apart EXCLUDE USING btree"
+        " (root_prompt_row_id WITH =, owner_id WITH =, purpose WITH =)"
+        " WHERE (is_active = true AND root_prompt_row_id IS NOT NULL)"
+    )
+    assert read(connection, "apart").kind is IndexKind.UNREADABLE
+
+
+def test_plain_indexes_are_not_read(connection):
+    """Of the table's indexes only those that can reject a row are read."""
+    assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME, "q_threads_pkey"]
+
+
+def test_another_schema(connection):
+    """A table and an index of the same names in another schema are not confused with the guard."""
+    connection.execute("DROP INDEX public.idx_q_threads_family_unique")
+    connection.execute("CREATE SCHEMA other")
+    connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
+    connection.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON other.q_threads ({FAMILY}) {ACTIVE}")
+    assert read_catalog(connection).state is IndexState.MISSING
+
+
+def test_another_schema_takes_no_name(connection):
+    """Our name in another schema is not taken in ours."""
+    connection.execute("CREATE SCHEMA other")
+    connection.execute(f"CREATE TABLE other.{BUILD_NAME} ()")
+    assert read_catalog(connection).taken == {}
+
+
+def test_search_path_does_not_matter(connection):
+    """The table is found by its schema, wherever the session's search path points."""
+    connection.execute("CREATE SCHEMA other")
+    connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
+    connection.execute("SET search_path = other, pg_catalog")
+    assert read_catalog(connection).state is IndexState.ORIGINAL
+
+
+def test_name_taken_on_another_table(connection):
+    """An index of our name on another table is reported with its definition."""
+    connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_prompts (row_id)")
+    expected = f"CREATE INDEX {BUILD_NAME} ON public.q_prompts USING btree (row_id)"
+    assert read_catalog(connection).taken == {BUILD_NAME: expected}
+
+
+def test_name_taken_by_a_table(connection):
+    """A table of our name is reported as a relation of its kind."""
+    connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
+    assert read_catalog(connection).taken == {BUILD_NAME: "a relation of kind r"}
+
+
+def test_name_taken_by_a_plain_index(connection):
+    """An index of our name on the table that is not unique is reported, for it is no guard."""
+    connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_threads (name)")
+    expected = f"CREATE INDEX {BUILD_NAME} ON public.q_threads USING btree (name)"
+    assert read_catalog(connection).taken == {BUILD_NAME: expected}
+
+
+def test_failed_build(connection):
+    """A CONCURRENTLY build that met duplicates in its first scan leaves an index that enforces nothing."""
+    connection.execute("DROP INDEX public.idx_q_threads_family_unique")
+    root, owner = uuid4(), uuid4()
+    add(connection, root, owner)
+    add(connection, root, owner)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads ({FAMILY}) {ACTIVE}")
+    index = read(connection, BUILD_NAME)
+    assert (index.valid, index.ready, index.live) == (False, False, True)
+
+
+def test_failed_build_admits_duplicates(connection):
+    """PostgreSQL itself admits a duplicate beside an index that we call not enforcing."""
+    test_failed_build(connection)
+    root, owner = uuid4(), uuid4()
+    add(connection, root, owner)
+    add(connection, root, owner)
+    assert not read(connection, BUILD_NAME).in_force
+
+
+def test_missing_table(connection):
+    """A database without the table is told in one message."""
+    connection.execute("DROP TABLE public.q_threads")
+    with pytest.raises(Failed) as error:
+        read_access(connection)
+    assert str(error.value) == (
+        "There is no table public.q_threads in this database.\n"
+        "  why:  The catalog does not list it.\n"
+        "  next: Is this the right database? Check the environment's address."
+    )
+
+
+def test_missing_table_has_no_guards(connection):
+    """A database without the table has no guard."""
+    connection.execute("DROP TABLE public.q_threads")
+    assert read_catalog(connection).indexes == ()
+
+
+def test_missing_columns(connection):
+    """Every column that the table lacks is named in one message."""
+    connection.execute("ALTER TABLE public.q_threads DROP COLUMN provider CASCADE, DROP COLUMN created_at")
+    with pytest.raises(Failed) as error:
+        read_access(connection)
+    assert str(error.value) == (
+        "public.q_threads lacks provider, created_at.\n"
+        "  why:  The incident is about a table that has these columns.\n"
+        "  next: Has every migration of q_threads been applied there?"
+    )
+
+
+def test_no_select_right(connection, nobody):
+    """A role that may not read the table is told what to ask for."""
+    with acting_as(connection, nobody), pytest.raises(Failed) as error:
+        read_access(connection)
+    assert str(error.value) == (
+        "This role may not read public.q_threads.\n"
+        "  why:  It has no SELECT right on it.\n"
+        "  next: Ask the owner: GRANT SELECT ON public.q_threads TO the role of this environment."
+    )
+
+
+def test_rights_of_the_owner(connection):
+    """The table's owner owns it, may write, and sees every row."""
+    rights = read_access(connection)
+    assert (rights.owned, rights.writable, rights.hides_rows) == (True, True, False)
+
+
+def test_rights_of_a_reader(connection, nobody):
+    """A role that may only read neither owns nor writes, and the table's policies hide rows from it."""
+    connection.execute(sql.SQL("GRANT SELECT ON public.q_threads TO {}").format(nobody))
+    with acting_as(connection, nobody):
+        rights = read_access(connection)
+    assert (rights.owned, rights.writable, rights.hides_rows) == (False, False, True)
+
+
+@pytest.mark.parametrize("right", ["INSERT", "UPDATE"])
+def test_half_a_right_to_write(connection, nobody, right):
+    """A role that may only insert, or only update, may not write as a chat client does."""
+    connection.execute(sql.SQL(f"GRANT SELECT, {right} ON public.q_threads TO {{}}").format(nobody))
+    with acting_as(connection, nobody):
+        rights = read_access(connection)
+    assert not rights.writable
+
+
+def test_the_server(connection):
+    """The test's server is a primary of the version that it says, and its table is a plain one."""
+    rights = read_access(connection)
+    expected = (connection.info.server_version, False, False)
+    assert (rights.server_version, rights.standby, rights.partitioned) == expected
+
+
+def test_partitioned(connection):
+    """A partitioned table is told apart from a plain one."""
+    connection.execute("ALTER TABLE public.q_threads RENAME TO q_threads_old")
+    connection.execute("CREATE TABLE public.q_threads (LIKE public.q_threads_old) PARTITION BY HASH (row_id)")
+    assert read_access(connection).partitioned

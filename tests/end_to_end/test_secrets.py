@@ -1,0 +1,250 @@
+"""No secret leaves: everything is run with a password of a known odd string, and every byte written is searched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import re
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import text
+
+from incident_lib.database.environments import Environment, engine, variable_of
+from incident_lib.model.errors import Failed
+from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT
+from incident_lib.runs.runner import Job
+from tests.support import tcp
+
+SOURCES = ("variable", "service")
+FORMS = {
+    "raw": tcp.PASSWORD.encode(),
+    "escaped": quote(tcp.PASSWORD, safe="").encode(),
+    "in any way": tcp.NEEDLE.encode(),
+    "repr": b"Environment(name=",
+}
+FAILS_MIDWAY = """
+CREATE FUNCTION public.no() RETURNS event_trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no, %', inet_server_port(); END $$;
+CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE FUNCTION public.no();
+"""
+
+
+@dataclass
+class Everything:
+    """All that was run, what it wrote, and what the list of processes showed meanwhile."""
+
+    folder: Path
+    port: int
+    codes: dict[str, int] = field(default_factory=dict)
+    said: dict[str, bytes] = field(default_factory=dict)
+    command_lines: set[bytes] = field(default_factory=set)
+
+    def run(self, what: str, *words: str, environ: dict[str, str]) -> None:
+        """Run a command as a shell does, and keep what it says."""
+        command = [sys.executable, "-m", "incident_lib", *words]
+        ran = subprocess.run(command, capture_output=True, check=False, timeout=300, env=environ, cwd=self.folder)
+        self.codes[what] = ran.returncode
+        self.said[f"stdout of {what}"] = ran.stdout
+        self.said[f"stderr of {what}"] = ran.stderr
+
+    def files(self, *patterns: str) -> dict[str, bytes]:
+        """The files that were written, by name."""
+        found = [file for pattern in patterns for file in self.folder.rglob(pattern) if file.is_file()]
+        return {str(file.relative_to(self.folder)): file.read_bytes() for file in found}
+
+
+def watch(seen: set[bytes], over: threading.Event) -> None:
+    """Collect the command lines of all processes, as `ps` shows them to everybody."""
+    while not over.wait(0.01):
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                seen.add(file.read_bytes())
+
+
+def configured(
+    served: tcp.Tcp, folder: Path, source: str, databases: dict[str, tuple[str, str, str]]
+) -> dict[str, str]:
+    """The variables of a shell in which each name resolves: by its variable, or by a service and .pgpass."""
+    environ = {k: v for k, v in os.environ.items() if not re.fullmatch(r"INCIDENT_.*_URL", k)}
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"):
+        environ[variable] = str(folder / variable.lower())
+        (folder / variable.lower()).mkdir(parents=True, exist_ok=True)
+    environ["INCIDENT_RUNS"] = str(folder / "runs")
+    if source == "variable":
+        for name, (role, database, password) in databases.items():
+            environ[variable_of(name)] = served.url(role, database, password=password)
+        environ[variable_of("away")] = served.url("owner", "db").replace(f":{served.port}", ":1")
+        return environ
+    escaped = {name: password.replace("\\", "\\\\").replace(":", "\\:") for name, (_, _, password) in databases.items()}
+    secret = folder.parent / f"secret-{source}"  # what holds the password in the first place is not what we write
+    secret.mkdir()
+    (secret / "services").write_text(
+        "".join(
+            f"[{name}]\nhost={tcp.HOST}\nport={served.port}\ndbname={database}\nuser={role}\n\n"
+            for name, (role, database, _) in databases.items()
+        )
+        + f"[away]\nhost={tcp.HOST}\nport=1\ndbname=db\nuser=owner\n",
+        "utf-8",
+    )
+    (secret / "pgpass").write_text(
+        "".join(f"*:*:{database}:{role}:{escaped[name]}\n" for name, (role, database, _) in databases.items()), "utf-8"
+    )
+    (secret / "pgpass").chmod(0o600)
+    return environ | {"PGSERVICEFILE": str(secret / "services"), "PGPASSFILE": str(secret / "pgpass")}
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Everything:
+    """Every command, and runs that succeed, change nothing, and fail in all ways, with that password."""
+    folder = tmp_path_factory.mktemp(request.param) / "written"
+    folder.mkdir()
+    with (
+        tcp.serving() as served,
+        served.database() as staging,
+        served.database() as dry,
+        served.database(more=FAILS_MIDWAY) as midway,
+    ):
+        wrong = f"{tcp.PASSWORD}!"
+        databases = {
+            "staging": ("owner", staging, tcp.PASSWORD),
+            "dry": ("owner", dry, tcp.PASSWORD),
+            "midway": ("owner", midway, tcp.PASSWORD),
+            "wrong": ("reader", dry, wrong),
+            "nodb": ("owner", "nowhere", tcp.PASSWORD),
+        }
+        if request.param == "service":  # one line of .pgpass for each role and database
+            databases["wrong"] = ("writer", staging, wrong)
+        environ = configured(served, folder, request.param, databases)
+        all_of_it = Everything(folder, served.port)
+        over = threading.Event()
+        watcher = threading.Thread(target=watch, args=(all_of_it.command_lines, over))
+        watcher.start()
+        try:
+            tell_all(all_of_it, environ)
+        finally:
+            over.set()
+            watcher.join()
+    return all_of_it
+
+
+def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
+    """Run every command, and every way in which one fails."""
+    looks = {
+        "env list": ("env", "list"),
+        "env check": ("env", "check", "staging"),
+        "investigate": ("investigate", "--env", "staging"),
+        "csv": ("investigate", "--env", "staging", "--format", "csv"),
+        "json": ("investigate", "--env", "staging", "--format", "json"),
+        "plan": ("plan", "--env", "staging"),
+        "explain": ("explain", "--env", "staging", str(PLAN_ROOT), str(PLAN_OWNER)),
+        "rehearse": ("rehearse", "--env", "staging"),
+        "apply unconfirmed": ("apply", "--env", "staging"),
+        "apply": ("apply", "--env", "staging", "--confirm", "staging"),
+        "verify": ("verify", "--env", "staging", "--probe", "--confirm", "staging"),
+        "rollback": ("rollback", "--env", "staging", "--confirm", "staging"),
+        "too slow": ("investigate", "--env", "staging", "--timeout", "0.001"),
+        "midway": ("apply", "--env", "midway", "--confirm", "midway"),
+        **{f"{bad} {c}": (c, "--env", bad) for bad in ("wrong", "nodb", "away") for c in ("investigate", "plan")},
+        **{f"{bad} check": ("env", "check", bad) for bad in ("wrong", "nodb", "away")},
+        **{f"{bad} rehearse": ("rehearse", "--env", bad) for bad in ("wrong", "nodb", "away")},
+    }
+    for what, words in looks.items():
+        all_of_it.run(what, *words, environ=environ)
+    runs = ("staging", "dry", "midway", "wrong", "nodb", "away")
+    names = [word for name in runs for word in ("--env", name)]
+    confirmed = ("--confirm", "staging", "--confirm", "midway")
+    all_of_it.run("run", "run", *names, *confirmed, "--jobs", "2", environ=environ)
+    folders = [str(folder) for name in runs for folder in sorted((all_of_it.folder / "runs" / name).glob("*/"))]
+    all_of_it.run("report", "report", *folders, environ=environ)
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_everything_ended_as_it_should(everything: Everything) -> None:
+    """What was searched is what was meant: each command and run came as far as it should."""
+    ends = {name: (everything.folder / "runs" / name) for name in ("staging", "dry", "midway", "wrong", "nodb", "away")}
+    statuses = {
+        name: [re.search(r'"status": "([\w-]+)"', file.read_text("utf-8"))[1] for file in folder.glob("*/record.json")]
+        for name, folder in ends.items()
+    }
+    failed = {what for what, code in everything.codes.items() if code == 3}
+
+    assert statuses == {
+        "staging": ["succeeded"],
+        "dry": ["dry-run"],
+        **{key: ["failed"] for key in ("midway", "wrong", "nodb", "away")},
+    }
+    assert failed == {
+        *("too slow", "midway", "run"),
+        *(f"{bad} {how}" for bad in ("wrong", "nodb", "away") for how in ("investigate", "plan", "check", "rehearse")),
+    }
+    assert {what for what, code in everything.codes.items() if code not in (0, 3)} == {"apply unconfirmed"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_file_holds_the_password(everything: Everything, form: str) -> None:
+    """No file that anything wrote holds the password: run folders, notebooks, records, reports, histories, logs."""
+    files = everything.files("*")
+
+    assert {"record.json", "01_investigate.ipynb", "02_migrate.ipynb", "postmortem.html"} <= {
+        name.rpartition("/")[2] for name in files
+    }
+    assert [name for name, content in files.items() if FORMS[form] in content] == []
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_that_was_said_holds_the_password(everything: Everything, form: str) -> None:
+    """Neither standard output nor standard error of any command holds the password."""
+    assert [what for what, said in everything.said.items() if FORMS[form] in said] == []
+
+
+def test_no_process_list_holds_the_password(everything: Everything) -> None:
+    """No command line that anybody could see while all of it ran holds the password, kernels' and workers' included."""
+    lines = everything.command_lines
+
+    assert [line for line in lines if b"ipykernel_launcher" in line]
+    assert [line for line in lines if FORMS["in any way"] in line] == []
+
+
+def test_no_shared_file_holds_the_address(everything: Everything) -> None:
+    """No record, notebook or report holds the host or the port of a server."""
+    files = everything.files("record.json", "*.ipynb", "postmortem*.html", "postmortem*.md", "*.svg")
+    address = re.compile(rb"127\.0\.0\.1|\b%d\b" % everything.port)
+
+    assert len(files) > 12
+    assert [(name, address.search(content)[0]) for name, content in files.items() if address.search(content)] == []
+
+
+def test_nothing_that_was_said_holds_the_address(everything: Everything) -> None:
+    """No message of a command holds the host or the port of a server."""
+    address = re.compile(rb"127\.0\.0\.1|\b%d\b" % everything.port)
+
+    assert [what for what, said in everything.said.items() if address.search(said)] == []
+
+
+def test_a_job_holds_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker is told, byte by byte, holds neither address nor password."""
+    monkeypatch.setenv("INCIDENT_STAGING_URL", f"postgresql://me:{quote(tcp.PASSWORD, safe='')}@db.example/db")
+    told = pickle.dumps(Job("staging", confirmed=True, purpose_since="", folder="x", timeout=1))
+
+    assert tcp.NEEDLE.encode() not in told
+    assert b"db.example" not in told
+
+
+def test_a_traceback_holds_no_password() -> None:
+    """A traceback of a connection that failed, its causes included, holds no password."""
+    address = f"postgresql://me:{quote(tcp.PASSWORD, safe='')}@{tcp.HOST}:1/db"
+    environment = Environment("staging", "INCIDENT_STAGING_URL", address)
+    with pytest.raises(Failed) as error, engine(environment).connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+    assert tcp.NEEDLE not in "".join(traceback.format_exception(error.value))

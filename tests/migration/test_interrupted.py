@@ -1,0 +1,207 @@
+"""Whatever cuts a migration off, at whatever step: one more run ends it, and nothing stays behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.lock import LOCK_KEY
+from incident_lib.migration.plan import plan_change
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.errors import Failed, Refused
+from tests.support.migrator import Migrator
+from tests.support.proxy import Proxy
+
+EVERY_VERSION = True
+pytestmark = pytest.mark.slow
+COMMENT = "one active thread per prompt family and user"
+
+
+@contextmanager
+def holding_up(environment, step):
+    """Another session's open transaction that makes one step wait: a writer's, a rename's, a reader's."""
+    statement = {
+        "build": "UPDATE public.q_threads SET message_count = 1"
+        " WHERE row_id = (SELECT row_id FROM public.q_threads LIMIT 1)",
+        "swap": f"COMMENT ON INDEX public.{INDEX_NAME} IS 'never committed'",
+        "drop": "SELECT count(*) FROM public.q_threads",
+    }[step]
+    with psycopg.connect(environment.address, application_name=f"holds up {step}") as connection:
+        connection.execute(statement)
+        yield
+        connection.rollback()
+
+
+def held_locks(environment):
+    """How many sessions hold the lock of migrations."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        return len(fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}))
+
+
+def catalog_of(environment):
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        return read_catalog(connection)
+
+
+def checksum(environment):
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        return fetch_one(connection, "analysis/checksum")
+
+
+def wait_until_waiting(environment):
+    """Wait until the migration's backend waits for somebody's lock, or tries again to get one."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        for _ in range(400):
+            found = connection.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'incident_lib migrate'"
+                " AND datname = current_database() AND wait_event_type = 'Lock'"
+            ).fetchone()
+            if found:
+                return
+            time.sleep(0.02)
+    raise AssertionError("the migration never waited")
+
+
+def interrupt(environment, how, step):
+    """Cut a migration off inside a step, and let go of what held it up; its exit code and message."""
+    with holding_up(environment, step):
+        child = Migrator(environment.address)
+        assert child.until(f"begin {step}")
+        wait_until_waiting(environment)
+        child.kill(how, environment.address)
+        return child.finish()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])
+@pytest.mark.parametrize("step", ["build", "swap", "drop"])
+def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step):
+    """Killed client, Ctrl-C, terminated backend, inside any step: one more run ends in the fixed guard alone."""
+    before = checksum(incident)
+    code, _ = interrupt(incident, how, step)
+    assert code != 0
+    assert any(index.in_force for index in catalog_of(incident).guards)
+    apply(incident, confirm="staging")
+    after = catalog_of(incident)
+    assert [(i.name, i.kind, i.usable, i.comment) for i in after.guards] == [
+        (INDEX_NAME, IndexKind.FIXED, True, COMMENT)
+    ]
+    assert (held_locks(incident), checksum(incident)) == (0, before)
+
+
+@pytest.mark.parametrize("step", ["build", "drop"])
+def test_one_more_run_finishes_a_migration_whose_connection_was_cut(incident, step):
+    """A connection that is cut between client and server is told of as lost, and one more run finishes."""
+    with Proxy(incident.address) as proxy, holding_up(incident, step):
+        child = Migrator(proxy.address)
+        assert child.until(f"begin {step}")
+        wait_until_waiting(incident)
+        proxy.cut()
+        code, message = child.finish()
+    assert (code, "The connection was lost." in message) == (3, True)
+    apply(incident, confirm="staging")
+    assert plan_change(catalog_of(incident)).steps == ()
+
+
+def test_a_client_that_was_killed_leaves_a_server_that_goes_on(incident):
+    """While the server still builds for a dead client, `wait=False` refuses, and names who holds the lock."""
+    with holding_up(incident, "build"):
+        child = Migrator(incident.address)
+        assert child.until("begin build")
+        wait_until_waiting(incident)
+        child.kill("SIGKILL", incident.address)
+        child.finish()
+        assert held_locks(incident) == 1
+        with pytest.raises(Refused) as refused:
+            apply(incident, confirm="staging", wait=False)
+    assert refused.value.what == "Somebody is at it already."
+    assert "(incident_lib migrate, active, open " in refused.value.why
+
+
+def test_a_second_run_watches_the_first_and_then_goes_on(incident):
+    """With waiting allowed, a second run tells how far the first one is, and ends in the fixed guard."""
+    told = []
+    with holding_up(incident, "build"):
+        first = Migrator(incident.address)
+        assert first.until("begin build")
+        wait_until_waiting(incident)
+        second = Migrator(incident.address)
+        time.sleep(0.6)
+    assert first.finish()[0] == 0
+    assert second.finish()[0] == 0
+    apply(incident, confirm="staging", listener=told.append)
+    assert (told, plan_change(catalog_of(incident)).steps) == ([], ())
+
+
+def test_a_build_by_psql_is_waited_for(incident):
+    """A build under our name that somebody else's session runs is waited for, and then used."""
+    statement = plan_change(catalog_of(incident)).steps[0].sql[0]
+    with psycopg.connect(incident.address, autocommit=True, application_name="psql") as other:
+        building = threading.Thread(target=other.execute, args=[statement])
+        with holding_up(incident, "build"):
+            building.start()
+            time.sleep(0.5)
+            assert [step.name for step in plan_change(catalog_of(incident)).steps] == ["wait", "swap", "drop"]
+            with pytest.raises(Refused) as refused:
+                apply(incident, confirm="staging", wait=False)
+        done = apply(incident, confirm="staging")
+        building.join()
+    assert "still building idx_q_threads_family_unique_build" in refused.value.why
+    assert [step.name for step in done.steps][-2:] == ["swap", "drop"]
+
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("build", "idx_q_threads_family_unique_build is left behind: invalid, not enforcing."),
+        ("drop", "idx_q_threads_family_unique_retired is left behind: invalid, still enforcing."),
+    ],
+)
+def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, left):
+    """When the budget runs out, the message names the blocker, and what its transaction keeps us from cleaning up."""
+    with holding_up(incident, step), pytest.raises(Failed) as failed:
+        apply(incident, confirm="staging", budget=1.0)
+    assert failed.value.what == f"The step `{step}` took too long, and was given up."
+    assert f"(holds up {step}, idle in transaction, open " in failed.value.why
+    assert failed.value.next == (
+        "Ask them to end their transactions, or allow more --budget."
+        f" Run the same command again: it goes on from the catalog. The index {left}"
+    )
+    apply(incident, confirm="staging")
+    assert plan_change(catalog_of(incident)).steps == ()
+
+
+def test_a_swap_that_cannot_have_its_lock_tries_again(incident):
+    """A lock on the index that is held for a second delays the swap, and fails nothing."""
+    child = Migrator(incident.address)
+    with holding_up(incident, "swap"):
+        assert child.until("begin swap")
+        time.sleep(1)
+    assert child.finish() == (0, "")
+
+
+def test_the_incident_ends_when_the_retired_guard_stops_rejecting(incident):
+    """`ended_at` lies between the reader's end, which the drop waited for, and the end of the drop."""
+    with psycopg.connect(incident.address, autocommit=True) as clock:
+        with holding_up(incident, "drop"):
+            child = Migrator(incident.address)
+            assert child.until("begin drop")
+            wait_until_waiting(incident)
+            (released,) = clock.execute("SELECT clock_timestamp()").fetchone()
+        assert child.finish()[0] == 0
+        apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
+        done = apply(incident, confirm="staging")
+        (after,) = clock.execute("SELECT clock_timestamp()").fetchone()
+    assert released < done.ended_at < after
+
+
+def test_a_killed_migration_prints_no_address(incident):
+    """What a killed migration prints holds no part of the address."""
+    _, message = interrupt(incident, "terminate", "build")
+    assert incident.address.split("@")[1] not in message

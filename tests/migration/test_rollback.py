@@ -1,0 +1,432 @@
+"""`incident rollback` as people use it: what it says, what it refuses, and what a late pair cannot break."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import threading
+import time
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from incident_lib.cli import cli
+from incident_lib.database.introspection import read_catalog
+from incident_lib.database.queries import fetch_one
+from incident_lib.migration.apply import apply
+from incident_lib.migration.script import settling_sql
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.errors import Failed, IncidentError
+from tests.conftest import add
+
+BLOCKED_AGAIN = "From the moment that the original guard is built, chat is blocked by run again.\n"
+MAKES_ROOM = "This would make room. It ends threads that users see: nothing here runs it."
+OWNER = UUID(int=7)
+
+
+class Ran(NamedTuple):
+    """What a command ended with: its exit code, both streams, and the message that goes with any code but 0."""
+
+    code: int
+    out: str
+    err: str
+    message: str = ""
+
+
+def incident(*words):
+    """Run `incident …` on staging."""
+    command, *options = words
+    ran = CliRunner().invoke(cli, [command, "--env", "staging", *options], standalone_mode=False)
+    if isinstance(ran.exception, IncidentError):
+        return Ran(ran.exception.exit_code, ran.stdout, ran.stderr, str(ran.exception))
+    if ran.exception:
+        raise ran.exception
+    return Ran(ran.return_value, ran.stdout, ran.stderr)
+
+
+def rollback():
+    """Run `incident rollback`, confirmed."""
+    return incident("rollback", "--confirm", "staging")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """The folder of runs, of this test alone."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def fixed(staging, connection, runs):
+    """Staging with the fixed guard, and a run and a chat in families of their own."""
+    add(connection, UUID(int=1), OWNER)
+    add(connection, UUID(int=2), OWNER, purpose="chat")
+    apply(staging, confirm="staging")
+    return staging
+
+
+def coexist(connection, *numbers):
+    """Families with an active chat and an active run."""
+    for number in numbers:
+        for purpose in ("run", "chat"):
+            add(connection, UUID(int=number), OWNER, purpose=purpose)
+
+
+@pytest.fixture
+def coexisting(fixed, connection):
+    """Staging with the fixed guard, and seven families with an active chat and an active run."""
+    coexist(connection, *range(101, 108))
+    return fixed
+
+
+def checksum(connection):
+    """The checksum over all threads."""
+    return fetch_one(connection, "analysis/checksum")
+
+
+def alone(connection):
+    """Kind and flags of each guard by its name."""
+    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).guards}
+
+
+# Without confirm
+
+
+@pytest.mark.parametrize("confirm", [(), ("--confirm", "prod"), ("--confirm", "")])
+def test_without_confirm(fixed, confirm):
+    """Without the environment's very name the rollback is refused."""
+    assert incident("rollback", *confirm) == Ran(
+        1,
+        "",
+        "",
+        "Nothing was changed in 'staging'.\n"
+        f"  why:  To change it takes its name, and confirm is {(*confirm, '', '')[1]!r}.\n"
+        "  next: Look at `incident plan --env staging`, then add --confirm staging.",
+    )
+
+
+def test_without_confirm_nothing_changes(fixed, connection):
+    """Without the environment's name the fixed guard stays."""
+    incident("rollback")
+    assert read_catalog(connection).state is IndexState.FIXED
+
+
+# Where no families coexist
+
+
+def test_the_rollback_ends_original(fixed, connection):
+    """Where no families coexist, the rollback ends in the original guard alone."""
+    assert rollback().code == 0
+    assert alone(connection) == {INDEX_NAME: (IndexKind.ORIGINAL, "valid")}
+
+
+def test_the_rollback_warns(fixed):
+    """The rollback says on standard error that chat is blocked by run again."""
+    assert rollback().err == BLOCKED_AGAIN
+
+
+def test_the_warning_comes_first(fixed, connection, monkeypatch):
+    """The warning is said before anything is changed."""
+    said = []
+    monkeypatch.setattr("click.echo", lambda text="", **_: said.append((text, read_catalog(connection).state)))
+    rollback()
+    assert said[0] == (BLOCKED_AGAIN.strip(), IndexState.FIXED)
+
+
+def test_what_the_rollback_says(fixed):
+    """The rollback tells each step with its outcome and time, and last that the original guard is in force."""
+    lines = [re.sub(r"\d+\.\d{3} s", "N s", line) for line in rollback().out.splitlines()]
+    assert (lines[:3], lines[-1]) == (
+        ["build: done, N s", "swap: done, N s", "drop: done, N s"],
+        "staging: the original guard alone is in force.",
+    )
+
+
+def test_the_rollback_does_not_end_the_incident(fixed):
+    """The rollback never says that the incident ended: it begins again."""
+    assert "incident ended" not in rollback().out
+
+
+def test_the_rollback_changes_no_thread(fixed, connection):
+    """The rollback changes no thread."""
+    before = checksum(connection)
+    rollback()
+    assert checksum(connection) == before
+
+
+def test_twice_does_nothing(fixed):
+    """A second rollback takes no step, and warns of nothing."""
+    rollback()
+    again = rollback()
+    assert (again.code, again.err, again.message) == (0, "", "")
+    assert not re.search(r"^(build|swap|drop):", again.out, re.MULTILINE)
+    assert again.out.splitlines()[-1] == "staging: the original guard alone is in force."
+
+
+def test_twice_leaves_the_same_index(fixed, connection):
+    """A second rollback leaves the very index of the first."""
+    which = "SELECT to_regclass(%s)::oid"
+    rollback()
+    before = connection.execute(which, [INDEX_NAME]).fetchone()
+    rollback()
+    assert connection.execute(which, [INDEX_NAME]).fetchone() == before
+
+
+def test_the_fix_again(fixed, connection):
+    """After a rollback the fix goes in again."""
+    rollback()
+    assert incident("apply", "--confirm", "staging").code == 0
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
+
+
+def test_what_does_not_coexist(fixed, connection):
+    """Threads without an owner, ended threads, and other families of the same user stand against no rollback."""
+    for purpose in ("run", "chat"):
+        add(connection, UUID(int=101), None, purpose=purpose)
+        add(connection, UUID(int=102), OWNER, purpose=purpose, is_active=purpose == "run")
+        add(connection, None, OWNER, purpose=purpose)
+    assert rollback().code == 0
+
+
+def test_from_a_shell(fixed):
+    """On a shell the warning goes to standard error, what was done to standard output, and the code is 0."""
+    ran = shell("rollback", "--env", "staging", "--confirm", "staging")
+    assert (ran.returncode, ran.stderr) == (0, BLOCKED_AGAIN)
+    assert ran.stdout.splitlines()[-1] == "staging: the original guard alone is in force."
+
+
+def shell(*words):
+    """Run a command as a shell does."""
+    command = [sys.executable, "-m", "incident_lib", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+# Where families coexist
+
+
+def test_coexisting_families_refuse(coexisting):
+    """Where families coexist the rollback is refused, with their number."""
+    refused = rollback()
+    assert (refused.code, refused.err, refused.message) == (
+        1,
+        "",
+        "Nothing was changed in 'staging'.\n"
+        "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
+        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
+    )
+
+
+def test_a_refusal_on_a_shell(coexisting):
+    """On a shell the refusal is one message on standard error, and the code is 1."""
+    ran = shell("rollback", "--env", "staging", "--confirm", "staging")
+    assert (ran.returncode, ran.stderr) == (1, f"incident: {rollback().message}\n")
+
+
+def test_the_advice_of_a_refusal_works(coexisting):
+    """The command that a refused rollback names prints the SQL that would make room."""
+    (advised,) = re.findall(r"`incident ([^`]*)`", rollback().message)
+    command, *options = shlex.split(advised.replace(" --env staging", ""))
+    assert settling_sql(IndexKind.ORIGINAL) in incident(command, *options).out
+
+
+def test_a_sample_of_the_families(coexisting):
+    """A refused rollback shows the first five families, their active threads and purposes."""
+    lines = [line.split(None, 3) for line in rollback().out.splitlines()]
+    assert [[*line[:3], line[3].strip()] for line in lines if line and line[0].startswith("00000000-")] == [
+        [str(UUID(int=number)), str(OWNER), "2", "chat, run"] for number in range(101, 106)
+    ]
+
+
+def test_the_file_of_all_families(coexisting, runs):
+    """A refused rollback writes all of the families into a file below the folder of runs."""
+    rollback()
+    with (runs / "staging" / "duplicates-original.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["root_prompt_row_id", "owner_id", "active_threads", "purposes"],
+        *([str(UUID(int=number)), str(OWNER), "2", "chat, run"] for number in range(101, 108)),
+    ]
+
+
+def test_the_file_is_private(coexisting, runs):
+    """The file of all families may be read by its owner alone, whatever stood there before."""
+    (runs / "staging").mkdir()
+    for name in ("duplicates-original.csv", "duplicates-original.part"):
+        (runs / "staging" / name).touch(mode=0o644)
+    rollback()
+    assert stat.S_IMODE((runs / "staging" / "duplicates-original.csv").stat().st_mode) == 0o600
+
+
+def test_where_the_file_is(coexisting, runs):
+    """A refused rollback tells where the file is, and that it is not to be shared."""
+    line = f"All of them: {runs / 'staging' / 'duplicates-original.csv'} (raw ids, not to be shared)"
+    assert line in rollback().out.splitlines()
+
+
+def test_the_sql_is_printed(coexisting):
+    """A refused rollback prints the SQL that would make room, last, and says that nothing runs it."""
+    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
+
+
+def test_the_sql_is_not_run(coexisting, connection):
+    """A refused rollback changes no thread and no guard."""
+    before = checksum(connection)
+    rollback()
+    assert (checksum(connection), alone(connection)) == (before, {INDEX_NAME: (IndexKind.FIXED, "valid")})
+
+
+def test_once_settled(coexisting, connection):
+    """Once somebody has run that SQL, the rollback goes through."""
+    connection.execute(rollback().out.partition(MAKES_ROOM)[2].encode())
+    assert rollback().code == 0
+    assert alone(connection) == {INDEX_NAME: (IndexKind.ORIGINAL, "valid")}
+
+
+# A pair that comes after the check
+
+DATA_BREAKS_IT = (
+    "The step `build` failed: the data breaks the original guard.\n"
+    "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
+    "  next: `incident plan --env staging --rollback` shows them, and prints what would settle it."
+)
+
+
+def test_a_pair_that_came_after_the_check(coexisting, connection):
+    """A pair that came after the check fails the build, which says so without a key's values."""
+    with pytest.raises(Failed) as failed:
+        apply(coexisting, confirm="staging", target=IndexKind.ORIGINAL)
+    assert str(failed.value) == DATA_BREAKS_IT
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
+
+
+def test_the_advice_of_a_failure_works(coexisting):
+    """The command that a failed rollback names prints the SQL that would make room."""
+    with pytest.raises(Failed) as failed:
+        apply(coexisting, confirm="staging", target=IndexKind.ORIGINAL)
+    (advised,) = re.findall(r"`incident ([^`]*)`", failed.value.next)
+    command, *options = shlex.split(advised.replace(" --env staging", ""))
+    assert settling_sql(IndexKind.ORIGINAL) in incident(command, *options).out
+
+
+def until_blocked(connection, blocker):
+    """Wait until a session of ours waits for `blocker` alone."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        rows = connection.execute(
+            "SELECT pg_blocking_pids(pid) FROM pg_stat_activity WHERE application_name = 'incident_lib migrate'"
+        ).fetchall()
+        if ([blocker.info.backend_pid],) in rows:
+            return
+        time.sleep(0.01)
+    raise TimeoutError
+
+
+@pytest.fixture
+def broken_late(fixed, connection):
+    """The message of a rollback whose build was ready, and enforced, when a pair failed its validation."""
+    told = []
+
+    def roll_back():
+        try:
+            apply(fixed, confirm="staging", target=IndexKind.ORIGINAL)
+        except Failed as error:
+            told.append(error)
+
+    thread = threading.Thread(target=roll_back)
+    with psycopg.connect(fixed.address) as writer:
+        writer.execute("LOCK TABLE public.q_threads IN ROW EXCLUSIVE MODE")
+        thread.start()
+        until_blocked(connection, writer)  # before its first scan
+        with psycopg.connect(fixed.address) as late:
+            add(late, UUID(int=1), OWNER, purpose="chat")
+            writer.rollback()
+            until_blocked(connection, late)  # before it validates
+            assert alone(connection)[BUILD_NAME] == (IndexKind.ORIGINAL, "invalid, still enforcing")
+        thread.join()
+    return told[0]
+
+
+def test_a_pair_that_came_during_the_build(broken_late):
+    """A pair that came while the build was enforcing already fails it with the same message."""
+    assert str(broken_late) == DATA_BREAKS_IT
+
+
+def test_a_late_pair_leaves_no_enforcing_leftover(broken_late, connection):
+    """What a late pair left of the build is dropped, though it enforced, and the fixed guard stays."""
+    assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
+
+
+def test_after_a_late_pair_chats_are_admitted(broken_late, connection):
+    """After a late pair failed the rollback, a chat is admitted beside another family's run."""
+    coexist(connection, 555)
+    assert read_catalog(connection).blocks is False
+
+
+# The plan
+
+
+def plan_line(ran):
+    """The last line of a plan, its estimate left open."""
+    return re.sub(r"; the build takes .* twice\.", "; N.", ran.out.splitlines()[-1])
+
+
+def test_the_plan_of_a_rollback(fixed):
+    """The plan of a rollback that is safe ends with the command that does it, and with 0."""
+    ran = incident("plan", "--rollback")
+    assert (ran.code, ran.err, plan_line(ran)) == (
+        0,
+        "",
+        "Safe to roll back now; N. Nobody holds it up. Next: incident rollback --env staging --confirm staging",
+    )
+
+
+def test_the_steps_of_a_rollback(fixed):
+    """The plan of a rollback lists its steps, in order."""
+    words = [line.split()[0] for line in incident("plan", "--rollback").out.splitlines() if line.split()]
+    assert [word for word in words if word in {"build", "swap", "drop"}] == ["build", "swap", "drop"]
+
+
+def test_the_plan_of_a_rollback_that_is_done(fixed):
+    """Where the original guard stands, the plan of a rollback has nothing to do, and ends with 0."""
+    rollback()
+    ran = incident("plan", "--rollback")
+    assert (ran.code, ran.err) == (0, "")
+    assert "build " not in ran.out.partition("Steps")[2]
+    assert plan_line(ran).startswith("The original guard alone is in force. ")
+
+
+def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
+    """Where families coexist the plan prints the SQL that would make room, says what stops it, and ends with 1."""
+    ran = incident("plan", "--rollback")
+    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
+    assert (ran.code, ran.err, ran.message) == (
+        1,
+        "",
+        "It is not safe to roll back 'staging' now.\n"
+        "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
+        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
+    )
+
+
+def test_the_advice_of_a_done_rollback_works(fixed):
+    """The command that the plan of a done rollback names ends with 0."""
+    rollback()
+    advised = incident("plan", "--rollback").out.splitlines()[-1].partition("Next: incident ")[2]
+    command, *options = shlex.split(advised.replace(" --env staging", ""))
+    assert incident(command, *options).code == 0
+
+
+@pytest.mark.parametrize("families", [(), (101,)])
+def test_the_plan_changes_nothing(fixed, connection, families):
+    """The plan of a rollback changes no thread and no guard."""
+    coexist(connection, *families)
+    before = checksum(connection), alone(connection)
+    incident("plan", "--rollback")
+    assert (checksum(connection), alone(connection)) == before

@@ -1,0 +1,342 @@
+"""The notebooks under papermill by itself, as schedulers run it: exit code, message, and a record all the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import nbformat
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from incident_lib import paths
+from incident_lib.records.run_record import status_now
+from tests.support import clusters, tcp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Ran:
+    """A run of papermill in a folder of its own."""
+
+    folder: Path
+    code: int
+    stderr: str
+
+    @property
+    def contents(self) -> Any:
+        """The notebook that it wrote."""
+        return nbformat.read(self.folder / "out.ipynb", as_version=4)
+
+    def outputs(self) -> list[str]:
+        """The texts of all outputs, errors included, one after the other."""
+        outputs = [output for cell in self.contents.cells for output in cell.get("outputs", ())]
+        texts = [
+            output.get("text") or "\n".join(output.get("traceback", ())) or output.get("data", {}).get("text/plain", "")
+            for output in outputs
+        ]
+        return [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in texts]
+
+    def record(self, environment: str) -> dict[str, Any]:
+        """The record of the only run of an environment."""
+        (file,) = (self.folder / "runs" / environment).glob("*/record.json")
+        contents: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        return contents
+
+
+def command(notebook: str, *words: str) -> list[str]:
+    """Papermill's own command line."""
+    return [sys.executable, "-m", "papermill", str(paths.NOTEBOOKS / f"{notebook}.ipynb"), "out.ipynb", *words]
+
+
+def environ(folder: Path, address: str) -> dict[str, str]:
+    """The variables of a scheduler that knows one environment."""
+    return {**os.environ, "INCIDENT_RUNS": str(folder / "runs"), "INCIDENT_STAGING_URL": address}
+
+
+def papermill(folder: Path, address: str, notebook: str, *words: str) -> Ran:
+    """Run a notebook as a scheduler does, from a folder that is not ours."""
+    ran = subprocess.run(
+        command(notebook, *words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+        cwd=folder,
+        env=environ(folder, address),
+    )
+    return Ran(folder, ran.returncode, ran.stderr)
+
+
+@pytest.fixture(scope="module")
+def address(server: str) -> Iterator[str]:
+    """A copy of the demo's threads, for this module alone."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE incident_template").format(sql.Identifier(name)))
+        yield clusters.at(server, name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def dry(address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The migration without `confirm`."""
+    return papermill(tmp_path_factory.mktemp("dry"), address, "02_migrate", "-p", "environment", "staging")
+
+
+@pytest.fixture(scope="module")
+def confirmed(dry: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The migration with `confirm`, on the database that the dry run had before."""
+    words = ("-p", "environment", "staging", "-p", "confirm", "staging")
+    return papermill(tmp_path_factory.mktemp("confirmed"), address, "02_migrate", *words)
+
+
+def test_a_dry_run_is_no_failure(dry: Ran) -> None:
+    """Without the environment's name as `confirm` papermill ends with 0."""
+    assert dry.code == 0
+
+
+def test_the_first_output_says_dry_run(dry: Ran) -> None:
+    """The notebook's first output says that it is a dry run, and why."""
+    assert dry.outputs()[0].splitlines()[0] == (
+        "DRY RUN: nothing will be changed in 'staging', since confirm is 'demo' and not its name."
+    )
+
+
+def test_the_record_says_dry_run(dry: Ran) -> None:
+    """The record says that it was a dry run, and holds no step."""
+    kept = dry.record("staging")
+
+    assert (kept["status"], kept["steps"], kept["error"]) == ("dry-run", [], None)
+    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [("02_migrate", "done")]
+
+
+def test_a_confirmed_migration_succeeds(confirmed: Ran) -> None:
+    """With `confirm`, from another folder, papermill ends with 0, and the record says `succeeded`."""
+    kept = confirmed.record("staging")
+
+    assert (confirmed.code, kept["status"], kept["error"]) == (0, "succeeded", None)
+    assert [(step["name"], step["outcome"]) for step in kept["steps"]] == [
+        ("build", "done"),
+        ("swap", "done"),
+        ("drop", "done"),
+    ]
+    assert [kept["guard"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
+
+
+def test_the_first_output_says_that_it_may_change(confirmed: Ran) -> None:
+    """The first output of a confirmed migration says that it may change the environment."""
+    assert confirmed.outputs()[0].splitlines()[0] == "This notebook may change 'staging': confirm says so."
+
+
+def test_the_folder_of_the_caller_holds_the_output_alone(confirmed: Ran) -> None:
+    """Papermill's notebook, and the runs where INCIDENT_RUNS says, are all that is written."""
+    assert sorted(file.name for file in confirmed.folder.iterdir()) == ["out.ipynb", "runs"]
+
+
+@pytest.mark.parametrize("notebook", ["01_investigate", "03_postmortem"])
+def test_the_other_notebooks_run_alone(confirmed: Ran, address: str, notebook: str) -> None:
+    """The first and third notebook run by themselves, too, beside the run that was before."""
+    ran = papermill(confirmed.folder, address, notebook, "-p", "environment", "staging")
+
+    assert (
+        ran.code,
+        [cell for cell in ran.contents.cells if cell.cell_type == "code" and not cell.execution_count],
+    ) == (
+        0,
+        [],
+    )
+
+
+WRONG = {
+    "an unknown parameter": (
+        "02_migrate",
+        ("-p", "environment", "staging", "-p", "confrim", "staging"),
+        "The notebook has no parameter confrim.\n"
+        "  why:  Its parameters are confirm, environment, redact, run.\n"
+        "  next: Correct the name that is given with -p.",
+    ),
+    "a wrong type": (
+        "02_migrate",
+        ("-p", "environment", "staging", "-p", "confirm", "True"),
+        "The parameter confirm must be a text.\n"
+        "  why:  It is True, of type bool.\n"
+        "  next: Correct it in the notebook's first cell, or with -p.",
+    ),
+    "a wrong type of redact": (
+        "01_investigate",
+        ("-p", "environment", "staging", "-p", "redact", "maybe"),
+        "The parameter redact must be true or false.\n"
+        "  why:  It is 'maybe', of type str.\n"
+        "  next: Correct it in the notebook's first cell, or with -p.",
+    ),
+    "no moment": (
+        "01_investigate",
+        ("-p", "environment", "staging", "-p", "purpose_since", "last week"),
+        "purpose_since must be a time in ISO 8601.\n"
+        "  why:  It is 'last week'.\n"
+        "  next: Write it like 2025-09-22T06:00:00+00:00, or leave it empty.",
+    ),
+    "an unknown environment": (
+        "02_migrate",
+        ("-p", "environment", "nowhere"),
+        "The environment 'nowhere' is not known.\n"
+        "  why:  Neither is the variable INCIDENT_NOWHERE_URL set, nor does a pg_service.conf name a service"
+        " [nowhere].\n"
+        "  next: Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
+    ),
+    "an odd name": (
+        "01_investigate",
+        ("-p", "environment", "../x"),
+        "'../x' cannot be the name of an environment.\n"
+        "  why:  A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.\n"
+        "  next: Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
+    ),
+    "an environment that is a number": (
+        "01_investigate",
+        ("-p", "environment", "7"),
+        "The parameter environment must be a text.\n"
+        "  why:  It is 7, of type int.\n"
+        "  next: Correct it in the notebook's first cell, or with -p.",
+    ),
+}
+UNNAMED = {"an odd name", "an environment that is a number"}
+
+
+@pytest.fixture(scope="module", params=WRONG)
+def wrong(request: pytest.FixtureRequest, address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Ran]:
+    """A run of papermill with a wrong parameter, and which."""
+    notebook, words, _ = WRONG[request.param]
+    return request.param, papermill(tmp_path_factory.mktemp("wrong"), address, notebook, *words)
+
+
+def test_a_wrong_parameter_is_a_failure(wrong: tuple[str, Ran]) -> None:
+    """A wrong parameter ends papermill with another code than 0, and our message on standard error."""
+    what, ran = wrong
+    said = re.sub(r"\x1b\[[0-9;]*m", "", ran.stderr)
+
+    assert ran.code != 0
+    assert WRONG[what][2] in said
+
+
+def test_a_wrong_parameter_stops_the_first_cell(wrong: tuple[str, Ran]) -> None:
+    """A wrong parameter stops the cell that begins, whose output is our message, and no cell behind it runs."""
+    what, ran = wrong
+    (error,) = [cell for cell in ran.contents.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
+    behind = ran.contents.cells[ran.contents.cells.index(error) + 1 :]
+
+    assert "il.begin(" in error.source
+    assert WRONG[what][2] in ran.outputs()
+    assert [cell.execution_count for cell in behind if cell.cell_type == "code" and cell.execution_count] == []
+
+
+def test_a_wrong_parameter_is_recorded(wrong: tuple[str, Ran]) -> None:
+    """A wrong parameter leaves a record that failed and says why, where the environment's name can name a folder."""
+    what, ran = wrong
+    notebook, words, said = WRONG[what]
+    if what in UNNAMED:
+        assert not (ran.folder / "runs").exists()
+        return
+    kept = ran.record(words[2])
+    expected = re.fullmatch(r"(.*)\n  why:  (.*)\n  next: (.*)", said)
+
+    assert (kept["status"], kept["error"]) == (
+        "failed",
+        dict(zip(("what", "why", "next"), expected.groups(), strict=True)),
+    )
+    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(notebook, "failed")]
+    assert kept["finished_at"]
+
+
+def test_a_tuple_for_a_text(address: str, tmp_path: Path) -> None:
+    """Parameters of a file, a list say where a text is due, are refused like those of the command line."""
+    (tmp_path / "parameters.yaml").write_text("environment: [staging, prod]\n")
+    ran = papermill(tmp_path, address, "01_investigate", "-f", "parameters.yaml")
+
+    assert ran.code != 0
+    assert any(
+        output.startswith(
+            "The parameter environment must be a text.\n  why:  It is ['staging', 'prod'], of type list.\n"
+        )
+        for output in ran.outputs()
+    )
+
+
+def test_an_unreachable_environment(tmp_path: Path) -> None:
+    """An environment that cannot be reached ends papermill with a failure, and its record with the message."""
+    ran = papermill(tmp_path, "postgresql://me@127.0.0.1:1/db", "01_investigate", "-p", "environment", "staging")
+    kept = ran.record("staging")
+
+    assert ran.code != 0
+    assert (kept["status"], kept["error"]["what"]) == ("failed", "The environment 'staging' cannot be reached.")
+
+
+@pytest.mark.parametrize("victim", ["kernel", "papermill"])
+def test_what_is_killed_shows_as_killed(tmp_path: Path, victim: str) -> None:
+    """Where kernel or papermill are killed the record never says that it succeeded: a minute later it is killed."""
+    with tcp.silent() as port:
+        address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
+        with subprocess.Popen(
+            command("01_investigate", "-p", "environment", "staging"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env=environ(tmp_path, address),
+        ) as process:
+            tcp.wait_for(lambda: noted(tmp_path))
+            kernels = [
+                one
+                for one in psutil.Process(process.pid).children(recursive=True)
+                if "ipykernel_launcher" in one.cmdline()
+            ]
+            for one in kernels if victim == "kernel" else [psutil.Process(process.pid)]:
+                one.send_signal(signal.SIGKILL)
+            process.wait(60)
+            _, alive = psutil.wait_procs(kernels, timeout=10)
+    contents = Ran(tmp_path, 0, "").record("staging")
+    later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
+
+    assert alive == []
+    assert contents["status"] == "running"
+    assert status_now(contents, at=later) == "killed"
+
+
+def noted(folder: Path) -> bool:
+    """Whether the only run there has begun a notebook."""
+    files = list((folder / "runs" / "staging").glob("*/record.json"))
+    return bool(files and json.loads(files[0].read_text("utf-8"))["notebooks"])
+
+
+def test_sigterm(tmp_path: Path) -> None:
+    """Papermill that gets SIGTERM, as from a scheduler, leaves a record that does not say `succeeded`."""
+    with tcp.silent() as port:
+        address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
+        with subprocess.Popen(
+            command("01_investigate", "-p", "environment", "staging"),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env=environ(tmp_path, address),
+        ) as process:
+            tcp.wait_for(lambda: noted(tmp_path))
+            process.terminate()
+            process.wait(60)
+    contents = Ran(tmp_path, 0, "").record("staging")
+    later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
+
+    assert status_now(contents, at=later) in {"killed", "failed"}

@@ -1,0 +1,475 @@
+"""The report in a real browser: it asks nobody, obeys no text, and can be read, tabbed through and printed."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.image
+import nbformat
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from incident_lib import paths
+from incident_lib.model.errors import UsageError
+from incident_lib.report import render
+from incident_lib.report.postmortem import read_runs
+from tests.notebook.test_lab import CHROMIUM, QUIET
+from tests.support import crafted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`"),
+]
+printed = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="Poppler is not installed: no `pdftotext`")
+# Texts of 10,000 characters in every field are a page that takes seconds to make and to lay out.
+ENDLESS = "endless"
+
+WIDE, NARROW = 1280, 360
+REPORTS = ("demo", "several", "fleet", "hostile")
+SCHEMES = ("light", "dark")
+INKS = {"light": (0x22, 0x22, 0x22), "dark": (0xE6, 0xED, 0xF3)}  # of the text in charts
+SHEET = 658, 986  # pixels of A4 between the page's margins
+MOST_BYTES = 5_000_000
+
+# What a hostile text would do, noted; and what the page's own policy had to forbid.
+WATCHED = """
+window.noted = [];
+for (const name of ["alert", "confirm", "prompt", "open", "fetch"]) window[name] = () => window.noted.push(name);
+document.addEventListener("securitypolicyviolation", event => window.noted.push(event.violatedDirective));
+"""
+UNFOLDED = "document.querySelectorAll('details').forEach(each => { each.open = true })"
+# What is asked of a page, once every disclosure is open; the page itself may run nothing.
+ANSWERS = """() => {
+  const all = found => [...document.querySelectorAll(found)]
+  return {
+    noted: window.noted,
+    width: document.documentElement.scrollWidth,
+    ids: all('[id]').map(each => each.id),
+    anchors: all('a[href^="#"]').map(each => each.hash.slice(1)),
+    levels: all('h1, h2, h3, h4, h5, h6').map(each => Number(each.tagName[1])),
+    pictures: all('img').map(each => [each.naturalWidth > 0, each.alt.length > 40]),
+    acting: all('script, iframe, object, embed, form, svg, link, base, body style').map(each => each.tagName).concat(
+      all('*').flatMap(each => [...each.attributes]).map(each => `${each.name}=${each.value}`)
+        .filter(each => /^(on|style=)|^[^=]*=\\s*javascript:|^src=(?!data:image.svg.xml;base64,)/.test(each))),
+  }
+}"""
+# Words of ours whose first letter is not to the left of their last.
+TURNED = r"""() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = []
+  const place = (node, at) => {
+    const range = document.createRange()
+    range.setStart(node, at)
+    range.setEnd(node, at + 1)
+    return range.getBoundingClientRect()
+  }
+  while (walker.nextNode()) {
+    const node = walker.currentNode
+    for (const word of node.data.matchAll(/families|stands|succeeded|FAILED/g)) {
+      const [first, last] = [0, word[0].length - 1].map(step => place(node, word.index + step))
+      if (first.width && first.top === last.top && first.left > last.left) found.push(node.data)
+    }
+  }
+  return found
+}"""
+# The texts of what is folded, cell by cell: on paper cells need not follow each other.
+FOLDED = """() => [...document.querySelectorAll('details')].flatMap(details => {
+  const walker = document.createTreeWalker(details, NodeFilter.SHOW_TEXT), found = []
+  while (walker.nextNode()) found.push(walker.currentNode.data)
+  return found
+})"""
+TABLES = r"""() => [...document.querySelectorAll('table')].map(table =>
+  [...table.rows].map(row => [...row.cells].map(cell => cell.textContent.replace(/\s+/g, ' ').trim())))"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A page that was opened, and unfolded: whom it asked, what was logged, and what it answered to `ANSWERS`."""
+
+    asked: list[str]
+    said: list[str]
+    answers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A page that was walked through by the keyboard, and the numbers of what was reached, in their order."""
+
+    page: Page
+    reached: list[str | None]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The file of a report, by its name; each is written once."""
+
+    @cache
+    def file(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        text = TEXTS.get(name)
+        notes = crafted.hostile_notes(folder, text) if text else None
+        made = folder / "postmortem.html"
+        made.write_text(render.render_html(read_runs(_runs(name, folder), notes)), "utf-8")
+        return made
+
+    return file
+
+
+TEXTS = {"hostile": crafted.hostile_text(), "endless": crafted.hostile_text(10_000), "turned": crafted.TURNED}
+
+
+def _runs(name: str, folder: Path) -> list[Path]:
+    """The folders of the runs that a report is over."""
+    if name in TEXTS:
+        return crafted.hostile(folder, TEXTS[name])
+    if name == "fleet":
+        return crafted.fleet(folder)
+    return {
+        "demo": lambda: [paths.EXAMPLE_RUN],
+        "failed": lambda: [crafted.failed(folder)],
+        "several": lambda: [paths.EXAMPLE_RUN, crafted.failed(folder), crafted.unseen(folder)],
+    }[name]()
+
+
+@contextmanager
+def opened(browser: Browser, file: Path, *, width: int = WIDE, scheme: str = "light", **options: Any) -> Iterator[Page]:
+    """A page of the browser's that shows a file, in a context of its own."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    yield page
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def looked(browser: Browser, written: Callable[[str], Path]) -> Callable[..., Look]:
+    """A look at a report, by its name; each is taken once."""
+
+    @cache
+    def taken(name: str, scheme: str, width: int) -> Look:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.add_init_script(WATCHED)
+        page = context.new_page()
+        asked, said = _listened(page)
+        page.goto(written(name).as_uri())
+        page.evaluate(UNFOLDED)
+        found = Look(asked, said, page.evaluate(ANSWERS))
+        context.close()
+        return found
+
+    return lambda name, scheme="light", width=WIDE: taken(name, scheme, width)
+
+
+def _listened(page: Page) -> tuple[list[str], list[str]]:
+    """What a page asks for from now on, but for what it carries itself; and what it logs."""
+    asked, said = list[str](), list[str]()
+    page.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return asked, said
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
+def test_a_page_asks_for_nothing(looked, written, name, scheme):
+    """Nothing is asked for but the page itself."""
+    assert looked(name, scheme).asked == [written(name).as_uri()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
+def test_a_page_complains_of_nothing(looked, name, scheme):
+    """Nothing is logged, and nothing on the page is against the page's own policy."""
+    assert looked(name, scheme).said == []
+
+
+@pytest.mark.parametrize("name", ["hostile", ENDLESS])
+def test_hostile_text_does_nothing(looked, name):
+    """What a hostile text asks for is not done: no dialog, no script, no address."""
+    assert looked(name).answers["noted"] == []
+
+
+@pytest.mark.parametrize("name", ["hostile", ENDLESS])
+def test_hostile_text_makes_no_element(looked, name):
+    """A hostile text brings no element or attribute that acts, and no link that runs anything."""
+    assert looked(name).answers["acting"] == []
+
+
+def test_marks_of_direction_turn_nothing_of_ours(browser, written):
+    """Behind a text with marks from right to left, what the report says goes on from left to right."""
+    with opened(browser, written("turned")) as page:
+        assert page.evaluate(TURNED) == []
+
+
+@pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
+def test_a_narrow_screen_is_not_scrolled_sideways(looked, name):
+    """On a screen of 360 pixels nothing is wider than the screen."""
+    assert looked(name, width=NARROW).answers["width"] <= NARROW
+
+
+def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
+    """On a screen of 360 pixels a chart is shown at two thirds of its size at least."""
+    with opened(browser, written("demo"), width=NARROW) as page:
+        shrunk = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
+
+    assert [share for share in shrunk if share < 0.66] == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_chart_is_drawn_and_told(looked, name):
+    """Every picture has been drawn, and has a text in its place."""
+    pictures = looked(name).answers["pictures"]
+
+    assert len(pictures) >= 4
+    assert [picture for picture in pictures if picture != [True, True]] == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_chart_is_in_the_ink_of_its_scheme(browser, written, scheme):
+    """The letters of every chart are light on dark paper and dark on light paper, none the other way round."""
+    other = next(each for each in SCHEMES if each != scheme)
+    with opened(browser, written("demo"), scheme=scheme) as page:
+        pictures = [_pixels(image.screenshot()) for image in page.locator("img").all()]
+
+    counts = [(_count(picture, INKS[scheme]) > 100, _count(picture, INKS[other])) for picture in pictures]
+    assert counts == [(True, 0)] * len(pictures)
+
+
+def _pixels(png: bytes) -> np.ndarray:
+    return (matplotlib.image.imread(io.BytesIO(png))[:, :, :3] * 255).round().astype(int)
+
+
+def _count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return int((picture == colour).all(axis=2).sum())
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_anchor_leads_to_something(looked, name):
+    """Every link within the page leads to an element of the page."""
+    answers = looked(name).answers
+
+    assert [anchor for anchor in answers["anchors"] if anchor not in answers["ids"]] == []
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_ids_are_unique(looked, name):
+    """No two elements share an id."""
+    ids = looked(name).answers["ids"]
+
+    assert sorted(ids) == sorted(set(ids))
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_level_of_headings_is_left_out(looked, name):
+    """One heading is the first, and none is more than one level below the one before it."""
+    levels = looked(name).answers["levels"]
+
+    assert [levels[0], levels.count(1)] == [1, 1]
+    assert [(above, level) for above, level in pairwise(levels) if level > above + 1] == []
+
+
+def test_the_contents_name_each_section(browser, written):
+    """The contents are the headings of the sections, each with its address, in their order."""
+    with opened(browser, written("demo")) as page:
+        contents = [(link.inner_text(), link.get_attribute("href")) for link in page.locator("nav a").all()]
+        headings = [(each.inner_text(), f"#{each.get_attribute('id')}") for each in page.locator("h2").all()]
+
+    assert contents == headings
+
+
+def test_the_contents_lead_to_a_section(browser, written):
+    """A click on a line of the contents brings its section's heading into view."""
+    with opened(browser, written("demo")) as page:
+        heading = page.locator("h2", has_text="Action items")
+        expect(heading).not_to_be_in_viewport()
+        page.locator("nav").get_by_text("Action items").click()
+
+        expect(heading).to_be_in_viewport()
+
+
+def test_nothing_moves_for_those_who_want_no_motion(browser, written):
+    """Whoever asked for less motion gets to a section at once, not by a glide over all of the page."""
+    with opened(browser, written("demo"), reduced_motion="reduce") as page:
+        assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+@pytest.fixture(scope="module", params=["demo", "several"])
+def walk(request: pytest.FixtureRequest, browser: Browser, written: Callable[[str], Path]) -> Iterator[Walk]:
+    """A walk through a page by the keys Tab and Enter alone: what each Tab got to; and the page, as it is then."""
+    with opened(browser, written(request.param)) as page:
+        page.evaluate("document.querySelectorAll('a, summary, .wide').forEach((each, n) => { each.dataset.n = n })")
+        here = "[document.activeElement.dataset.n, document.activeElement.matches('details:not([open]) > summary')]"
+        reached = []
+        for _ in range(page.locator("[data-n]").count()):
+            page.keyboard.press("Tab")
+            number, folded = page.evaluate(here)
+            reached.append(number)
+            if folded:
+                page.keyboard.press("Enter")
+        yield Walk(page, reached)
+
+
+def test_the_keyboard_gets_everywhere(walk):
+    """Tab gets to every link, every disclosure and every table that may be scrolled, in their order."""
+    assert walk.reached == [str(number) for number in range(len(walk.reached))]
+
+
+def test_the_keyboard_opens_everything(walk):
+    """Enter opens every disclosure, those within another too."""
+    assert walk.page.locator("details").count() > 5
+    assert walk.page.locator("details:not([open]) > summary").all_inner_texts() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "width"),
+    [
+        *(("demo", "light", WIDE), ("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
+        *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
+    ],
+)
+def test_axe_finds_nothing_serious(browser, written, name, scheme, width):
+    """No rule of axe-core that matters is broken; but for a page over many environments, with all disclosures open."""
+    with opened(browser, written(name), width=width, scheme=scheme, bypass_csp=True) as page:
+        if name != "fleet":
+            page.evaluate(UNFOLDED)
+        violations = Axe().run(page).response["violations"]
+
+    serious = [rule for rule in violations if rule["impact"] in ("serious", "critical")]
+    assert [(rule["id"], node["target"], node["failureSummary"]) for rule in serious for node in rule["nodes"]] == []
+
+
+def test_without_scripts_a_page_says_the_same(browser, written):
+    """With JavaScript off every text of the page is seen that is seen with it."""
+    seen = []
+    for scripts in (True, False):
+        with opened(browser, written("several"), java_script_enabled=scripts) as page:
+            seen.append(page.locator("body").inner_text())
+
+    assert seen[0] == seen[1]
+    assert "What is hidden or unknown" in seen[1]
+
+
+@pytest.mark.parametrize("way", ["a click", "the keyboard"])
+def test_without_scripts_a_disclosure_opens(browser, written, way):
+    """With JavaScript off a disclosure shows what is in it."""
+    with opened(browser, written("demo"), java_script_enabled=False) as page:
+        told = page.get_by_text("no row is hidden from this role")
+        expect(told).to_be_hidden()
+        fold = page.locator("summary", has_text="Preflight")
+        fold.click() if way == "a click" else fold.press("Enter")
+
+        expect(told).to_be_visible()
+
+
+def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light") -> Path:
+    """A report printed from the browser."""
+    with opened(browser, file, scheme=scheme) as page:
+        page.pdf(path=out, format="A4")
+    return out
+
+
+def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
+    """The PDF that is written of the same runs."""
+    try:
+        return read_runs([paths.EXAMPLE_RUN]).write(out.with_suffix(".html"), pdf=True)[-1]
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+@printed
+@pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
+def test_what_is_folded_is_on_paper(browser, written, tmp_path, printer):
+    """Every word of every disclosure is in the PDF, though nobody opened one."""
+    with opened(browser, written("demo")) as page:
+        folded = " ".join(page.evaluate(FOLDED))
+    file = printer(browser, written("demo"), tmp_path / "paper.pdf")
+    told = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True).stdout.decode()
+    paper = "".join(told.split())  # lines are broken elsewhere on paper, also within a word
+
+    assert "norowishiddenfromthisrole" in paper
+    assert [word for word in folded.split() if word not in paper] == []
+
+
+@printed
+def test_dark_prints_as_light(browser, written, tmp_path):
+    """From a dark screen the same pages are printed as from a light one."""
+    pages = []
+    for scheme in SCHEMES:
+        file = _by_browser(browser, written("demo"), tmp_path / f"{scheme}.pdf", scheme)
+        pages.append(subprocess.run(["pdftoppm", "-r", "20", file], capture_output=True, check=True).stdout)
+
+    assert pages[0] == pages[1]
+
+
+def test_a_chart_is_whole_on_paper(browser, written):
+    """No chart of many environments is taller than a sheet, where it would be cut."""
+    with opened(browser, written("fleet"), width=SHEET[0]) as page:
+        page.emulate_media(media="print")
+        heights = page.evaluate("[...document.images].map(image => image.clientHeight)")
+
+    assert [height for height in heights if height > SHEET[1]] == []
+
+
+def test_fifty_environments_are_small(written):
+    """The page over fifty environments stays below five megabytes."""
+    assert written("fleet").stat().st_size < MOST_BYTES
+
+
+@pytest.fixture(scope="module")
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The notebook of the postmortem, with its committed outputs, as nbconvert makes HTML of it."""
+    from nbconvert import HTMLExporter
+
+    made = tmp_path_factory.mktemp("notebook") / "03_postmortem.html"
+    source = nbformat.read(paths.NOTEBOOKS / "03_postmortem.ipynb", as_version=4)
+    made.write_text(HTMLExporter(template_name="lab").from_notebook_node(source)[0], "utf-8")
+    return made
+
+
+def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
+    """The notebook's tables are those of the page over the same record, cell by cell."""
+    tables = []
+    for file in (notebook, written("demo")):
+        with opened(browser, file, offline=True) as page:
+            tables.append(page.evaluate(TABLES))
+
+    assert len(tables[1]) > 10
+    assert tables[0] == tables[1]
+
+
+def test_the_notebook_complains_of_nothing(browser, notebook):
+    """The notebook's page asks only for what nbconvert's own template asks for, and logs nothing."""
+    context = browser.new_context()
+    context.route(re.compile("^https?:"), lambda route: route.fulfill(body="", content_type="text/javascript"))
+    page = context.new_page()
+    asked, said = _listened(page)
+    page.goto(notebook.as_uri())
+    context.close()
+
+    theirs = re.compile(r"https://cdnjs\.cloudflare\.com/ajax/libs/(require\.js|mathjax)/")
+    assert [address for address in asked if not theirs.match(address)] == [notebook.as_uri()]
+    assert said == []

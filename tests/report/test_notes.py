@@ -1,0 +1,424 @@
+"""People's words: kept as they are, found by their headings, and told of by line where they cannot be read."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from incident_lib import cli, paths
+from incident_lib.model.errors import Failed, UsageError
+from incident_lib.report import notes
+from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
+from incident_lib.runs.fleet import run_fleet
+from tests.support.reports import FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
+from tests.support.reports import read as report_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECTIONS = (*WANTED, *WELCOME)
+USE = f"Use one of: {', '.join(SECTIONS)}."
+HOW = "Write it like `- 2025-10-13 08:18 UTC: what (source)`."
+
+
+def file_of(folder: Path, text: str) -> Path:
+    """A file of notes."""
+    made = folder / "notes.md"
+    made.write_bytes(text.encode())
+    return made
+
+
+def read(folder: Path, text: str) -> Notes:
+    """What is read from notes."""
+    return notes.read_notes(file_of(folder, text))
+
+
+def refused(folder: Path, text: str) -> str:
+    """The message about notes that cannot be read."""
+    file = file_of(folder, text)
+    with pytest.raises(UsageError) as raised:
+        notes.read_notes(file)
+    assert raised.value.exit_code == 2
+    return str(raised.value).replace(os.path.relpath(file), "notes.md")
+
+
+def message(line: int, why: str, cure: str) -> str:
+    """The message about one line."""
+    return f"notes.md cannot be read as notes.\n  why:  Line {line}: {why}.\n  next: {cure}"
+
+
+# The file
+
+
+def test_notes_are_made_from_the_template(tmp_path: Path) -> None:
+    """Where there are no notes they are made from the template, in which nothing is written yet."""
+    file = tmp_path / "new" / "notes.md"
+
+    assert notes.read_notes(file) == notes.read_notes(UNWRITTEN)
+    assert file.read_bytes() == UNWRITTEN.read_bytes()
+    assert notes.read_notes(file).unwritten == list(WANTED)
+
+
+def test_the_template_has_every_section_that_is_wanted() -> None:
+    """The template has a heading of each section that only people can tell, and no heading that is unknown."""
+    headings = re.findall(r"^## (.*)$", notes.template(), re.MULTILINE)
+
+    assert set(WANTED) <= set(headings) <= set(SECTIONS)
+    assert notes.template().startswith("# ")
+
+
+def test_the_lines_that_the_template_shows_can_be_read(tmp_path: Path) -> None:
+    """The rows that the template shows within its comments are read as they promise."""
+    shown = notes.template().replace("<!--", "").replace("-->", "")
+    rows = re.findall(r"^- .*$", shown, re.MULTILINE)
+    found = read(tmp_path, f"## Timeline\n{rows[0]}\n## Action items\n{rows[1]}\n")
+
+    assert found.events == (
+        Event(datetime(2025, 10, 13, 8, 18, tzinfo=UTC), "the first user wrote to support", "support's inbox"),
+    )
+    assert found.actions == (Action("What is to be done", "a name or a team", "2026-01-31", done=False),)
+
+
+@pytest.mark.parametrize("text", ["", "# INC-1\n", "## Summary\r\n\r\nIt was.  \r\n"], ids=ascii)
+def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
+    """Notes that are there stay byte by byte as they are, and keep their age, however often they are read."""
+    file = file_of(tmp_path, text)
+    os.utime(file, (1, 1))
+    run = unseen(tmp_path)
+    for _ in range(2):
+        report_of(run, notes=file).write(tmp_path / "post.html")
+
+    assert file.read_bytes() == text.encode()
+    assert file.stat().st_mtime == 1
+
+
+def test_notes_of_one_s_own_are_left_alone_by_reports_over_others(tmp_path: Path) -> None:
+    """A report with notes of its own neither reads nor makes the project's."""
+    before = paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns
+    rendered(kept(tmp_path, {}), notes=tmp_path / "own.md")
+
+    assert (paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns) == before
+
+
+def test_notes_that_cannot_be_made_are_a_message(tmp_path: Path) -> None:
+    """Where notes can neither be read nor made, a message says so, and names the option that helps."""
+    (tmp_path / "file").touch()
+    with pytest.raises(Failed) as raised:
+        notes.read_notes(tmp_path / "file" / "more" / "notes.md")
+
+    assert raised.value.why == "Not a directory."
+    assert "--notes" in raised.value.next
+    assert "--out" not in raised.value.next
+
+
+def test_notes_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
+    """A folder in place of the notes is a message that does not say that anything was to be written."""
+    with pytest.raises(Failed) as raised:
+        notes.read_notes(tmp_path)
+
+    assert raised.value.why == "Is a directory."
+    assert "written" not in raised.value.what
+
+
+def test_what_is_no_text_is_shown_as_such(tmp_path: Path) -> None:
+    """A byte that is no UTF-8 keeps nobody from the rest of the notes."""
+    (tmp_path / "notes.md").write_bytes(b"## Summary\n\nCaf\xe9.\n")
+
+    assert notes.read_notes(tmp_path / "notes.md").text("Summary") == "Caf\ufffd."
+
+
+def test_notes_of_another_encoding_are_a_message(tmp_path: Path) -> None:
+    """Notes that are no UTF-8 at all are a message."""
+    (tmp_path / "notes.md").write_bytes("## Summary\n".encode("utf-16"))
+    with pytest.raises(UsageError):
+        notes.read_notes(tmp_path / "notes.md")
+
+
+@pytest.mark.parametrize("made", ["\ufeff# INC-1\n\n## Summary\n\nIt was.\n", "\ufeff## Summary\n\nIt was.\n"])
+def test_a_mark_of_the_encoding_is_no_text(tmp_path: Path, made: str) -> None:
+    """The mark that some editors put before the first heading is no text of the notes."""
+    assert read(tmp_path, made).text("Summary") == "It was."
+
+
+# Sections
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_every_section_is_read(tmp_path: Path, title: str) -> None:
+    """What stands under a heading is that section's text."""
+    assert read(tmp_path, f"## {title}\n\nIt was.\n\nSo.\n").text(title) == "It was.\n\nSo."
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("title", SECTIONS)
+def test_every_section_is_shown_in_its_place(tmp_path: Path, made: Any, title: str) -> None:
+    """What people wrote for a section stands in that section of the report."""
+    found = made(kept(tmp_path, {}), notes=file_of(tmp_path, f"## {title}\n\nAs people say.\n"))
+    sections = [name for name, section in found.sections.items() if "As people say." in section.text]
+
+    assert sections == [{"Resolution": "Resolution and verification"}.get(title, title)]
+
+
+@pytest.mark.parametrize("heading", ["## summary", "##   SUMMARY  ", "## Summary ##", "##\tSummary #"])
+def test_headings_may_be_spelled_freely(tmp_path: Path, heading: str) -> None:
+    """Case, spaces and closing marks of a heading do not matter."""
+    assert read(tmp_path, f"{heading}\nIt was.\n").text("Summary") == "It was."
+
+
+def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
+    """Notes whose lines end in CR LF are read like others, and messages name the same line."""
+    text = "# INC-1\n\n<!-- one\ntwo -->\n## Summary\n\nIt was.\n\n## Nonsense\n"
+
+    assert read(tmp_path, text.partition("## N")[0].replace("\n", "\r\n")) == read(tmp_path, text.partition("## N")[0])
+    assert refused(tmp_path, text.replace("\n", "\r\n")) == refused(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["# INC-1\n", "#   INC-1 <!-- the id -->\n", "# INC-1 #\n\n## Summary\n"])
+def test_the_title_is_the_incidents_id(tmp_path: Path, text: str) -> None:
+    """The heading of the first order is the incident's id."""
+    assert read(tmp_path, text).incident == "INC-1"
+
+
+def test_headings_within_a_section_are_its_text(tmp_path: Path) -> None:
+    """Headings of a lower order belong to the section in which they stand."""
+    assert read(tmp_path, "## Summary\n\n### First\n\nIt was.\n").text("Summary") == "### First\n\nIt was."
+
+
+FENCED = [
+    "```sh\n# no heading\n## Nonsense\n```",
+    "~~~\n# no heading\n~~~",
+    "````\n```\n# no heading\n```\n````",
+    "~~~\n```\n# no heading\n~~~",
+    "- a\n\n  ```\n  # no heading\n  ```",
+    "```\n<!-- no comment -->\n```",
+    "    # code by its indent",
+    "Say `<!-- no comment -->` to hide.",
+]
+
+
+@pytest.mark.parametrize("body", FENCED)
+def test_code_is_left_alone(tmp_path: Path, body: str) -> None:
+    """Lines within code that look like headings or comments are neither, and sections go on behind it."""
+    found = read(tmp_path, f"## Summary\n\n{body}\n\n## Detection\n\nBy luck.\n")
+
+    assert (found.text("Summary"), found.text("Detection")) == (body.strip(), "By luck.")
+
+
+@pytest.mark.parametrize("body", ["```SELECT 1```", "Use ```` ``` ```` for it.", "``` `a` ```", "- ```a```"])
+def test_code_within_a_line_hides_no_section(tmp_path: Path, body: str) -> None:
+    """Code that opens and closes within its line does not swallow the sections behind it."""
+    assert read(tmp_path, f"## Summary\n\n{body}\n\n## Detection\n\nBy luck.\n").text("Detection") == "By luck."
+
+
+def test_comments_are_not_shown(tmp_path: Path) -> None:
+    """What stands in a comment is no text, over however many lines."""
+    assert read(tmp_path, "## Summary\n<!-- a\n\n## b -->\nIt <!-- c -->was.\n").text("Summary") == "It was."
+
+
+# What cannot be read
+
+
+def test_an_unknown_heading_names_its_line(tmp_path: Path) -> None:
+    """A heading of no section is told with its line, and the headings that there are."""
+    assert refused(tmp_path, "# INC-1\n\n## Summary\n\nIt was.\n\n## Sumary\n") == message(
+        7, "no section is called 'Sumary'", USE
+    )
+
+
+@pytest.mark.parametrize("second", ["Summary", "SUMMARY"])
+def test_a_doubled_heading_names_its_line(tmp_path: Path, second: str) -> None:
+    """A section that is there twice is told with the line of the second, however it is spelled."""
+    assert refused(tmp_path, f"## Summary\n\nIt was.\n\n## {second}\n\nIt is.\n") == message(
+        5, "the section 'Summary' is there twice", "Merge the two."
+    )
+
+
+def test_a_doubled_title_names_its_line(tmp_path: Path) -> None:
+    """A second heading of the first order is told with its line: the first would be lost."""
+    assert "Line 5: " in refused(tmp_path, "# INC-1\n## Summary\n\nIt was.\n# INC-2\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("It was.\n", 1),
+        ("\n\nIt was.\n## Summary\n", 3),
+        ("# INC-1\n\n\nIt was.\n## Summary\n", 4),
+        ("# INC-1\n<!-- one\ntwo\nthree --> It was.\n", 4),
+        ("##Summary\nIt was.\n", 1),
+    ],
+)
+def test_loose_text_names_its_line(tmp_path: Path, text: str, line: int) -> None:
+    """Text outside of any section is told with its first line."""
+    assert refused(tmp_path, text) == message(
+        line, "this text is in no section", "Put it under a heading like `## Summary`."
+    )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2025-13-01 08:18 UTC: it",
+        "2025-10-13 25:18 UTC: it",
+        "2025-10-13 08:18: it",
+        "2025-10-13: it",
+        "2025-10-13 08:18 CEST: it",
+        "2025-10-13 08:18 UTC:",
+    ],
+)
+def test_a_bad_moment_names_its_line(tmp_path: Path, moment: str) -> None:
+    """A row of the timeline whose moment cannot be read is told with its line, comments above it counted."""
+    text = f"# INC-1\n<!--\n-->\n## Timeline\n\n- 2025-10-13 08:17 UTC: all is well\n- {moment}\n"
+
+    assert refused(tmp_path, text) == message(7, "the moment cannot be read", HOW)
+
+
+@pytest.mark.parametrize("due", ["soon", "2026-02-30", "31.1.2026", "20260131", "2026-W05"])
+def test_a_bad_due_date_names_its_line(tmp_path: Path, due: str) -> None:
+    """An action item whose date cannot be read is told with its line."""
+    text = f"## Action items\n\n- [ ] It (owner: Ada, due: 2026-01-31)\n- [ ] That (owner: Ada, due: {due})\n"
+
+    assert refused(tmp_path, text) == message(4, f"{due!r} is no date", "Write it like `due: 2026-01-31`.")
+
+
+MALFORMED = "# INC-1\n\n## Sumary\n\nIt was.\n"
+
+
+def test_a_run_with_notes_that_cannot_be_read_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes that cannot be read stop a run before anything of it is begun."""
+    monkeypatch.setattr(paths, "NOTES", file_of(tmp_path, MALFORMED))
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
+    with pytest.raises(UsageError) as raised:
+        run_fleet(["demo"], confirm=["demo"])
+
+    assert (raised.value.exit_code, raised.value.why) == (2, "Line 3: no section is called 'Sumary'.")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_incident_run_exits_with_2_where_notes_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`incident run` ends as bad usage, by the line, and makes no folder of runs."""
+    monkeypatch.setattr(paths, "NOTES", file_of(tmp_path, MALFORMED))
+    monkeypatch.setenv("INCIDENT_RUNS", "")  # what --out sets stays within this test
+    ended = CliRunner().invoke(cli.cli, ["run", "--out", str(tmp_path / "runs")])
+
+    assert isinstance(ended.exception, UsageError)
+    assert (ended.exception.exit_code, ended.exception.why) == (2, "Line 3: no section is called 'Sumary'.")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_incident_report_exits_with_2_where_notes_cannot_be_read(tmp_path: Path) -> None:
+    """`incident report` exits with 2 and the whole message, and writes nothing."""
+    command = [sys.executable, "-m", "incident_lib", "report", str(paths.EXAMPLE_RUN)]
+    options = ["--notes", "notes.md", "--out", str(tmp_path / "out" / "post.html")]
+    file_of(tmp_path, MALFORMED)
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False, cwd=tmp_path)
+    told = message(3, "no section is called 'Sumary'", USE)
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", f"incident: {told}\n")
+    assert not (tmp_path / "out").exists()
+
+
+# Events
+
+
+def test_events_are_read(tmp_path: Path) -> None:
+    """Rows of the timeline that begin with a moment are events; what else stands there is text."""
+    found = read(
+        tmp_path,
+        "## Timeline\n\nFirst, calm.\n\n- 2025-10-13 08:18 UTC: support was told (inbox)\n"
+        "* 2025-10-13T09:00:30Z all hands (on deck) were called\n- a list\n",
+    )
+
+    assert found.events == (
+        Event(datetime(2025, 10, 13, 8, 18, tzinfo=UTC), "support was told", "inbox"),
+        Event(datetime(2025, 10, 13, 9, 0, 30, tzinfo=UTC), "all hands (on deck) were called", "people"),
+    )
+    assert found.text("Timeline") == "First, calm.\n\n- a list"
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_events_stand_among_those_of_the_runs(tmp_path: Path, made: Any) -> None:
+    """People's events are rows of the timeline, sorted among those of the runs, with their source."""
+    text = (
+        "## Timeline\n- 2999-01-01 00:00 UTC: it was over (a dream)\n- 2025-09-22 05:00:10 UTC: the deploy began\n"
+        "- 2025-10-13 08:18 UTC: support was told (inbox)\n"
+    )
+    rows = made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Timeline"].tables[0][1:]
+
+    assert [row for row in rows if row[1] == "–"] == [
+        ["2025-09-22 05:00:10", "–", "the deploy began", "people"],
+        ["2025-10-13 08:18:00", "–", "support was told", "inbox"],
+        ["2999-01-01 00:00:00", "–", "it was over", "a dream"],
+    ]
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    assert len(rows) > 8
+
+
+# Action items
+
+
+def test_action_items_are_read(tmp_path: Path) -> None:
+    """Tasks are action items with their owner, their date, and whether they are done."""
+    found = read(
+        tmp_path,
+        "## Action items\n- [ ] This (owner: Ada, due: 2026-01-31)\n- [x] That\n* [X] Those (due: 2026-02-01)\n"
+        "- [ ] These (and more) (owner: Team B)\n- [ ] With a note (see above)\n- [ ] None named (owner: , due: )\n",
+    )
+
+    assert found.actions == (
+        Action("This", "Ada", "2026-01-31", done=False),
+        Action("That", "", "", done=True),
+        Action("Those", "", "2026-02-01", done=True),
+        Action("These (and more)", "Team B", "", done=False),
+        Action("With a note (see above)", "", "", done=False),
+        Action("None named", "", "", done=False),
+    )
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
+    """Each action item is a row, with what it lacks, or that it is open or done; proposals are marked as such."""
+    text = (
+        "## Action items\n- [ ] A (owner: Ada, due: 2026-01-31)\n- [ ] B (owner: Ada)\n- [ ] C (due: 2026-01-31)\n"
+        "- [ ] D\n- [x] E\n"
+    )
+    rows = made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].tables[0]
+
+    assert rows == [
+        ["action", "owner", "due", "state"],
+        ["A", "Ada", "2026-01-31", "open"],
+        ["B", "Ada", "none named", "no due date"],
+        ["C", "none named", "2026-01-31", "no owner"],
+        ["D", "none named", "none named", "no owner and no due date"],
+        ["E", "none named", "none named", "done"],
+        ["Decide whether provider belongs into the guard: 65 residual conflicts", "–", "–", "proposed from the data"],
+        ["Give 159 unguarded threads an owner, or the column a NOT NULL", "–", "–", "proposed from the data"],
+    ]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_text_beside_action_items_is_shown(tmp_path: Path, made: Any) -> None:
+    """What people wrote beside their action items is not lost: a sentence before them, or an item's second line."""
+    text = "## Action items\n\nReviewed each Monday.\n\n- [ ] Name the indexes of each table\n  that a column joins\n"
+    found = squeezed(made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].text)
+
+    assert "Reviewed each Monday." in found
+    assert "that a column joins" in found
+
+
+@pytest.mark.parametrize(
+    ("item", "owner"),
+    [("(owner: Ada (data), due: 2026-01-31)", "Ada (data)"), ("(Owner: Ada, Due: 2026-01-31)", "Ada")],
+)
+def test_an_owner_is_found_however_it_is_written(tmp_path: Path, item: str, owner: str) -> None:
+    """An owner with a bracket, or under a capital letter, is the owner that people named."""
+    (found,) = read(tmp_path, f"## Action items\n- [ ] It {item}\n").actions
+
+    assert (found.what, found.owner, found.due) == ("It", owner, "2026-01-31")

@@ -1,0 +1,207 @@
+"""People's prose in a report: Markdown, and nothing else; no id in it is shared."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.report import notes, render
+from incident_lib.report.chapter import Chapter
+from incident_lib.report.chart import Chart
+from incident_lib.report.notes import WANTED, WELCOME
+from incident_lib.report.postmortem import Postmortem
+from tests.support.reports import EXAMPLE, FORMS, Page, commonmark, kept, wiki
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SECTIONS = (*WANTED, *WELCOME)
+RAW = "5b0c1a52-7a0e-4dd9-8a11-3c6f1e0d9b77"
+PLACES = {
+    **{title: f"## {title}\n\nIt was {{0}}.\n" for title in SECTIONS},
+    "the incident's id": "# {0}\n",
+    "an event": "## Timeline\n- 2025-10-13 08:18 UTC: {0} wrote ({0})\n",
+    "an action item": "## Action items\n- [ ] Ask {0} (owner: {0})\n",
+    "code": "## Summary\n\n    {0}\n\n`{0}`\n\n```\n{0}\n```\n",
+    "a link": "## Summary\n\n[a](http://e/{0}) <http://e/{0}> [b]\n\n[b]: http://e/{0} '{0}'\n",
+}
+
+
+def _forms(text: str) -> dict[str, str]:
+    """Each form of a report with notes, as it is written; the record in it is nearly empty."""
+    found = Postmortem((Chapter(NOTHING, "run"),), notes._Reader("notes.md", text).notes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
+        html = render.render_html(found)
+    return {"html": html, "markdown": render.render_markdown(found, "p")}
+
+
+NOTHING = {
+    **EXAMPLE,
+    "counts": {"before": None, "after": None},
+    "guard": {"before": None, "after": None},
+    "blocked_since": None,
+    "steps": [],
+    "preflight": [],
+    "verification": [],
+    "blocked_by": None,
+    "example": {},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_raw_ids_are_hidden(place: str) -> None:
+    """An id that people wrote, wherever in their notes, is hidden in each form; in capitals, too."""
+    made = _forms(PLACES[place].format(RAW)) | {
+        f"{form} in capitals": text for form, text in _forms(PLACES[place].format(RAW.upper())).items()
+    }
+
+    assert [form for form, text in made.items() if RAW in text.lower()] == []
+    assert [form for form, text in made.items() if "(an id, hidden)" not in text] == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_published_ids_stay(place: str) -> None:
+    """An id that the fix plan has published stays in each form, wherever people wrote it."""
+    made = _forms(PLACES[place].format(PLAN_OWNER))
+
+    assert [form for form, text in made.items() if str(PLAN_OWNER) not in text] == []
+
+
+def test_raw_ids_are_hidden_without_their_dashes() -> None:
+    """An id that was written without its dashes is hidden, too."""
+    bare = RAW.replace("-", "")
+
+    assert [form for form, text in _forms(f"## Summary\n\nIt was {bare}.\n").items() if bare in text] == []
+
+
+# What is not obeyed
+
+
+ATTACKS = {
+    "a script": "<script>alert(1)</script>",
+    "an image": "<img src=http://e/x.png onerror=alert(1)>",
+    "over two lines": "<img\nsrc=http://e/x.png>",
+    "behind a backslash": "\\<img src=http://e/x.png>",
+    "behind two backslashes": "\\\\<img src=http://e/x.png>",
+    "a comment": "<!-- x",
+    "a picture": "![x](http://e/x.png)",
+    "a picture behind a mark": "!![x](http://e/x.png)",
+    "a picture by reference": "![x][y]\n\n[y]: http://e/x.png",
+    "a picture in a link": "[![x](http://e/x.png)](http://e)",
+    "a javascript: link": "[x](javascript:alert(1))",
+    "a javascript: link with a space": "[x]( JaVaScRiPt:alert(1) )",
+    "a javascript: link by reference": "[x]\n\n[x]: javascript:alert(1)",
+    "a javascript: link, spelled": "[x](java&#115;cript:alert(1))",
+    "a javascript: address": "<javascript:alert(1)>",
+    "a data: link": "[x](data:text/html,<script>alert(1)</script>)",
+    "escaped marks of code": "\\`<img src=http://e/x.png>\\`",
+    "marks of code that differ": "`<img src=http://e/x.png>``",
+    "a fence that is none": "```a`b\n<img src=http://e/x.png>\n```",
+    "a fence that a list ends": "- a\n  ```\n<img src=http://e/x.png>\n```",
+    "a fence that a quote ends": "> ```\n<img src=http://e/x.png>\n> ```",
+    "a cell that cuts code": "| a | b |\n|---|---|\n| `a | <img src=http://e/x.png>` |",
+    "code after code": "`a`<img src=http://e/x.png>`b`",
+    "a fence after a fence": "```\na\n```\n<img src=http://e/x.png>\n```\nb\n```",
+    "fences of two kinds": "```\n~~~\n```\n<img src=http://e/x.png>\n",
+    "a fence that nobody ends": "```\na\n\n<img src=http://e/x.png>",
+    "a style": "<style>@import 'http://e'</style>",
+    "a frame": "<iframe src=http://e>",
+    "an end of ours": "</div></section></main><script>alert(1)</script>",
+    "an end of a disclosure": "</details>",
+    "behind an address": "http://e<img src=http://e/x.png>",
+    "a declaration": "<!DOCTYPE html><?php x ?><![CDATA[ x ]]>",
+}
+MARKDOWNS = {
+    *("p", "a", "em", "strong", "code", "pre", "ul", "ol", "li", "blockquote", "del", "hr", "br"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
+    "div",  # around a table, so that it scrolls by itself
+}
+
+
+# What a table of people's stands in, so that it can be scrolled: ours, and the same each time.
+TABLES_FRAME = ("div", {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Table"})
+
+
+def _check_harmless(page: Page) -> None:
+    """Assert that there are elements of Markdown alone, nothing that loads, and no link that does more than lead."""
+    elements = [element for element in page.elements if element != TABLES_FRAME]
+    used = {tag for tag, _ in elements}
+    attributes = {name for _, of_one in elements for name in of_one}
+    links = [str(link.get("href")) for link in page.of("a")]
+
+    assert used <= MARKDOWNS, used - MARKDOWNS
+    assert attributes <= {"href", "title", "class", "start", "style", "tabindex", "role", "aria-label"}, attributes
+    assert [link for link in links if not re.match(r"(https?:|mailto:|#|/|[^:]*$)", link)] == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_prose_obeys_nothing_in_html(attack: str) -> None:
+    """Markup of HTML in people's prose makes no element of the page, and pictures are not loaded."""
+    _check_harmless(Page(render.render_prose(attack)))
+
+
+@pytest.mark.parametrize("shown", [wiki, commonmark])
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_prose_obeys_nothing_in_markdown(attack: str, shown: Callable[[str], Page]) -> None:
+    """Markup of HTML in people's prose makes no element of a wiki that lets HTML through; pictures are not loaded."""
+    _check_harmless(shown(render.safe_markdown(attack)))
+
+
+MARKS = (
+    *("<", ">", "!", "[", "]", "(", ")", "`", "``", "```", "~~~", "\\", "\n", "\n\n", " ", "- ", "> ", "|", "a", "&"),
+    *("<img src=x>", "![x](http://e)", "<script>", "</p>", "<!--", "-->", "    ", "\t", "<b\n", "|---|\n", "# "),
+)
+MARKUP = st.lists(st.sampled_from(MARKS), max_size=24).map("".join)
+
+
+@given(MARKUP)
+def test_no_markup_is_obeyed_in_html(text: str) -> None:
+    """Whatever marks people put one after the other, prose makes elements of Markdown alone, all of them closed."""
+    _check_harmless(Page(render.render_prose(text)))
+
+
+@pytest.mark.parametrize("shown", [wiki, commonmark])
+@settings(max_examples=300)
+@given(text=MARKUP)
+def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]) -> None:
+    """Whatever marks people put one after the other, a wiki makes elements of Markdown alone of them."""
+    _check_harmless(shown(render.safe_markdown(text)))
+
+
+def _why_not(text: str) -> str | None:
+    """Why notes cannot be read; None where they can, and each form shows them."""
+    try:
+        found = Postmortem((Chapter(EXAMPLE, "run"),), notes._Reader("notes.md", text).notes())
+    except UsageError as error:
+        return error.why
+    assert render.render_markdown(found, "p").startswith("# 1,088 families")
+    assert Page("".join(render.render_prose(body) for body in found.notes.sections.values())).open == []
+    return None
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(SECTIONS), st.text() | MARKUP)
+def test_any_text_is_shown_or_told_of(title: str, text: str) -> None:
+    """Whatever stands under a heading, notes are read and shown in each form, or a message names a line of theirs."""
+    why = _why_not(f"# INC-1\n\n## {title}\n{text}\n")
+
+    assert why is None or re.fullmatch(r"Line \d+: .*\.", why, re.DOTALL)
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_code_is_shown_as_it_was_written(tmp_path: Path, made: Any) -> None:
+    """Code in people's prose is seen as they wrote it, with its angle brackets, in each form."""
+    code = ["List<String> x;", "<b>", "a < b", "![a](b)"]
+    text = "## Summary\n\n" + "".join(f"`{line}` and\n\n```\n{line}\n```\n\n" for line in code)
+    (tmp_path / "notes.md").write_text(text, "utf-8")
+    found = made(kept(tmp_path, {}), notes=tmp_path / "notes.md").sections["Summary"].text
+
+    assert [(line, found.count(line)) for line in code] == [(line, 2) for line in code]

@@ -1,0 +1,326 @@
+"""The postmortem from records alone: where they lie, its head, and the example that is committed."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from incident_lib import paths
+from incident_lib.model.errors import UsageError
+from incident_lib.model.pseudonyms import PUBLISHED
+from incident_lib.records.run_record import RunRecord
+from incident_lib.report import render
+from incident_lib.report.chart import Chart
+from incident_lib.report.notes import WANTED
+from incident_lib.report.postmortem import Postmortem, postmortem, read_runs
+from tests.support.reports import EXAMPLE, FORMS, GONE, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+
+
+# Where records lie
+
+
+def _records(post: Postmortem) -> list[Contents]:
+    return [chapter.record for chapter in post.chapters]
+
+
+def test_on_the_demo_it_is_the_committed_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the demo, without a run, the postmortem is that of the example run, whatever runs there are."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    RunRecord.create("demo", started_by="a test")
+
+    assert _records(postmortem("demo")) == [EXAMPLE]
+
+
+def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
+    """A run's folder names it, on the demo as well."""
+    folder = kept(tmp_path, {"verdict": "Mine."})
+
+    assert [record["verdict"] for record in _records(postmortem("demo", str(folder)))] == ["Mine."]
+
+
+def test_an_environments_latest_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere the postmortem is that of the environment's latest run."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    _, last = (RunRecord.create("prod", started_by=who) for who in ("one", "two"))
+    RunRecord.create("staging", started_by="three")
+
+    assert [chapter.folder for chapter in postmortem("prod").chapters] == [last.folder.name]
+
+
+def test_no_name_means_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an environment the postmortem has a chapter of each."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    for name in ("staging", "prod"):
+        RunRecord.create(name, started_by="a test")
+
+    assert [chapter.environment for chapter in postmortem().chapters] == ["prod", "staging"]
+
+
+@pytest.mark.parametrize(("named", "told"), [("prod", "the environment 'prod'"), ("", "any environment")])
+def test_where_there_is_no_run_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, told: str
+) -> None:
+    """Without any run to report a message says how to begin one."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    with pytest.raises(UsageError) as raised:
+        postmortem(named)
+
+    assert str(raised.value) == (
+        f"There is no run of {told} yet.\n  why:  {tmp_path} holds none.\n  next: Begin one: incident run"
+    )
+
+
+def test_what_is_no_run_is_a_message(tmp_path: Path) -> None:
+    """A folder that holds no run is named in a message."""
+    with pytest.raises(UsageError) as raised:
+        postmortem("prod", str(tmp_path))
+
+    assert str(raised.value) == (
+        f"{tmp_path} is not the folder of a run.\n"
+        "  why:  It holds no record.json that this version can read.\n"
+        "  next: Name a folder like data/runs/demo/20260101T120000Z."
+    )
+
+
+# What an old record lacks
+
+
+def test_the_keys_of_the_contract_are_enough(tmp_path: Path) -> None:
+    """A record that has the keys of the contract alone, as the first runs have written it, is reported."""
+    first = {
+        *("schema_version", "environment", "status", "started_at", "heartbeat_at", "finished_at", "versions"),
+        *("git_commit", "server_version", "guard", "counts", "preflight", "steps", "notebooks", "error"),
+    }
+    steps = [{key: step[key] for key in ("name", "sql", "seconds", "outcome")} for step in EXAMPLE["steps"]]
+    folder = kept(tmp_path, {"steps": steps}, without=tuple(EXAMPLE.keys() - first))
+
+    for made in FORMS:
+        assert "1,088 families could not start a chat; now none is blocked" in made(folder).text
+
+
+# The head
+
+
+def written(folder: Path, text: str) -> Path:
+    """A file of notes."""
+    made = folder / "notes.md"
+    made.write_text(text, "utf-8")
+    return made
+
+
+def test_a_report_over_nothing_says_so() -> None:
+    """Without a run the report says that there is none."""
+    assert read().title == "No run has been recorded"
+    assert "No run has been recorded" in render.render_markdown(read(), "pictures")
+
+
+def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
+    """The title over several environments is how many were blocked in all, and in how many the fix is in."""
+    folders = [paths.EXAMPLE_RUN, ended(tmp_path, "dry-run", "prod", **NO_AFTER), unseen(tmp_path)]
+
+    assert read(*folders).title == ("2,176 families in 2 environments could not start a chat; fixed in 1 of 3")
+
+
+def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None:
+    """Where no run saw anything the title claims nothing."""
+    assert read(unseen(tmp_path, "one"), unseen(tmp_path, "two")).title == "Nothing was seen in any environment"
+
+
+def test_verdicts_name_environment_and_end(tmp_path: Path) -> None:
+    """The lines on the terminal are the environment's name, its verdict, and how its run ended."""
+    folder = kept(tmp_path, {"environment": "prod", "verdict": "All is well.", "status": "dry-run"})
+
+    assert read(folder).verdicts == ["prod: All is well. This was a dry run: it changed nothing."]
+
+
+def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
+    """The head says which incident, how it stands, where, when, and from what the report was made."""
+    dry = ended(tmp_path, "dry-run", "prod", **NO_AFTER, git_commit=None)
+    notes = written(tmp_path, "# INC-1\n")
+
+    assert read(paths.EXAMPLE_RUN, dry, notes=notes).facts == [
+        ("Incident", "INC-1"),
+        ("Status", "fixed in 1 of 2 environments"),
+        ("Environments", "demo, prod"),
+        ("When (UTC)", "since 2025-09-22 06:00:00; it goes on, as far as was seen"),
+        ("Made from", f"incident-lib 0.1.0, commit {EXAMPLE['git_commit'][:12]}, unknown"),
+    ]
+
+
+def test_the_head_says_when_it_ended() -> None:
+    """Where the fix is in everywhere the head says so, and from when to when it was."""
+    ended_at = EXAMPLE["incident_ended_at"].replace("T", " ").removesuffix("Z")
+
+    assert read(paths.EXAMPLE_RUN).facts[1:4] == [
+        ("Status", "fixed"),
+        ("Environments", "demo"),
+        ("When (UTC)", f"2025-09-22 06:00:00 to {ended_at}"),
+    ]
+
+
+ENDS = {
+    "dry-run": "dry run",
+    "refused": "refused",
+    "failed": "FAILED",
+    "killed": "KILLED",
+    "running": "running",
+    "succeeded": "nothing was applied",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: str) -> None:
+    """Where the fix is not in the head says so, and how the run ended; nothing says when it was over."""
+    facts = dict(read(ended(tmp_path, how, **NO_AFTER)).facts)
+
+    assert facts["Status"] == f"not fixed: {ENDS[how]}"
+    assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; it goes on, as far as was seen"
+
+
+def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
+    """A run that saw nothing leaves it unknown since when."""
+    facts = dict(read(unseen(tmp_path)).facts)
+
+    assert (facts["Status"], facts["When (UTC)"]) == (
+        "not fixed: FAILED",
+        "since unknown; it goes on, as far as was seen",
+    )
+
+
+FIXED_BEFORE = {
+    "guard": {"before": EXAMPLE["guard"]["after"], "after": None},
+    "counts": {"before": EXAMPLE["counts"]["after"], "after": None},
+    "steps": [],
+    "incident_ended_at": None,
+    "recovery": GONE,
+    "blocked_by": [],
+    "blocked_since": {"chat": [], "run": []},
+}
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_was_fixed_before_is_not_told_as_going_on(tmp_path: Path, made: Any) -> None:
+    """Of an environment in which the fix was in already, nothing says that the incident had not ended there."""
+    facts, text = dict(read(kept(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
+
+    assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "before the first look")
+    assert re.findall(r"not ended|goes on|not fixed", text) == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_where_nobody_is_blocked_nobody_asks_since_when(tmp_path: Path, made: Any) -> None:
+    """Where no family is blocked, since when they are is no question, and is not called unknown."""
+    assert "Since when families are blocked is not known" not in made(kept(tmp_path, FIXED_BEFORE)).text
+
+
+def test_what_is_to_be_written_is_counted() -> None:
+    """What only people can tell, and have not yet, is named and counted at the top."""
+    assert read(paths.EXAMPLE_RUN).unfinished == [
+        "8 parts to be written: Summary, Detection, Contributing factors, What went well, What went badly, "
+        "Where we were lucky, Action items, the incident's id."
+    ]
+
+
+WHOLE = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED if title != "Action items")
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ("- [ ] It (owner: Ada, due: 2026-01-31)", []),
+        ("- [x] It", []),
+        ("- [ ] It (owner: Ada)", ["1 action item without an owner or a date."]),
+        ("- [ ] It\n- [ ] That (due: 2026-01-31)", ["2 action items without an owner or a date."]),
+        ("None are needed.", []),
+    ],
+)
+def test_what_lacks_an_owner_or_a_date_is_counted(tmp_path: Path, items: str, told: list[str]) -> None:
+    """Action items that nobody can be held to are counted at the top, but for those that are done."""
+    notes = written(tmp_path, f"{WHOLE}\n## Action items\n\n{items}\n")
+
+    assert read(paths.EXAMPLE_RUN, notes=notes).unfinished == told
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_is_to_be_written_stands_at_the_top(tmp_path: Path, made: Any) -> None:
+    """What is left for people stands above the first section."""
+    notes = written(tmp_path, "# INC-1\n\n## Action items\n\n- [ ] It\n")
+    text = squeezed(made(paths.EXAMPLE_RUN, notes=notes).text.partition("1,088 of 1,257")[0])
+
+    assert "6 parts to be written: Summary, Detection," in text
+    assert "1 action item without an owner or a date." in text
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_part_that_is_to_be_written_says_so_in_its_place(made: Any) -> None:
+    """Each section that people have to write, and have not, says so."""
+    sections = made(paths.EXAMPLE_RUN).sections
+
+    assert [title for title, section in sections.items() if "To be written." in section.text] == list(WANTED)
+
+
+def test_a_section_that_is_not_there_is_a_message() -> None:
+    """A section's name that the report does not have is told with those that it has."""
+    with pytest.raises(UsageError) as raised:
+        read(paths.EXAMPLE_RUN).section("impakt")
+
+    assert str(raised.value) == (
+        "The report has no section 'impakt'.\n"
+        "  why:  Its sections are summary, impact, timeline, detection, root-cause, resolution, claims, environments, "
+        "left, contributing-factors, what-went-well, what-went-badly, where-we-were-lucky, action-items, unknown, "
+        "appendix.\n"
+        "  next: Correct the name."
+    )
+
+
+# The committed example: `make example` makes it anew
+
+
+def _undrawn(html: str) -> str:
+    """A page without what its charts are drawn by, which fonts and versions of matplotlib change."""
+    return re.sub(r'src="data:[^"]*"', 'src=""', html)
+
+
+def test_the_committed_page_is_that_of_the_committed_record() -> None:
+    """The example's page is what its record and the project's notes give now."""
+    committed = (paths.EXAMPLE_RUN / "postmortem.html").read_text("utf-8")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", lambda *_, **__: "")
+        made = render.render_html(read_runs([paths.EXAMPLE_RUN], paths.NOTES))
+
+    assert _undrawn(made) == _undrawn(committed)
+
+
+def test_the_committed_markdown_is_that_of_the_committed_record() -> None:
+    """The example's Markdown is what its record and the project's notes give now."""
+    committed = (paths.EXAMPLE_RUN / "postmortem.md").read_text("utf-8")
+
+    assert render.render_markdown(read_runs([paths.EXAMPLE_RUN], paths.NOTES), "postmortem") == committed
+
+
+def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:
+    """The files of the example's charts are those that its Markdown shows, no fewer and no more."""
+    markdown = (paths.EXAMPLE_RUN / "postmortem.md").read_text("utf-8")
+    shown = re.findall(r"\]\(postmortem/([^)]*)\)", markdown)
+
+    assert sorted(file.name for file in (paths.EXAMPLE_RUN / "postmortem").iterdir()) == sorted(shown)
+
+
+def test_no_raw_id_is_in_the_committed_example() -> None:
+    """No id but the published stands in any byte of the example, the pictures inside its page decoded."""
+    files = [file.read_bytes() for file in paths.EXAMPLE_RUN.rglob("*") if file.is_file()]
+    inside = [base64.b64decode(data) for file in files for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", file)]
+    found = {UUID(match[0].decode()) for text in (*files, *inside) for match in RAW.finditer(text)}
+
+    assert len(inside) >= 4
+    assert found <= PUBLISHED

@@ -1,0 +1,297 @@
+"""How a run ended stands where its numbers would; what was not seen is neither 0 nor settled, in any form."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from incident_lib import paths
+from incident_lib.model.errors import Failed
+from incident_lib.report import render
+from incident_lib.report.chart import AFTER
+from incident_lib.report.document import Figure
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NO_AFTER,
+    STATUSES,
+    Contents,
+    ended,
+    kept,
+    page,
+    read,
+    squeezed,
+    unseen,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from incident_lib.report.document import Block
+
+WORDS = {
+    "dry-run": "dry run",
+    "refused": "refused",
+    "failed": "FAILED",
+    "killed": "KILLED",
+    "running": "running",
+    "succeeded": "–",
+}
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("how", STATUSES)
+def test_the_report_says_how_a_run_ended(tmp_path: Path, made: Any, how: str) -> None:
+    """How the run ended stands in the report, in a sentence."""
+    assert STATUSES[how] in squeezed(made(ended(tmp_path, how)).text)
+
+
+@pytest.mark.parametrize("how", STATUSES)
+def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
+    """A run whose numbers are not those of a finished run is marked, in the page and in the Markdown."""
+    folder = ended(tmp_path, how)
+    marked = [attributes for attributes in page(folder).of("p") if attributes.get("class") == "failed"]
+    quoted = [line for line in render.render_markdown(read(folder), "p").splitlines() if line.startswith("> ")]
+
+    assert bool(marked) == (how not in ("succeeded", "dry-run"))
+    assert any(STATUSES[how] in line for line in quoted) == bool(marked)
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_an_error_is_told_in_full(tmp_path: Path, made: Any) -> None:
+    """What stopped a run stands in the report: what, why, and what next."""
+    error = Failed("The step `drop` failed.", "PostgreSQL answered SQLSTATE 57014.", "Run it again: it_goes_on.")
+    text = made(kept(tmp_path, {"status": "failed", "error": error.as_dict()})).text
+
+    assert "The step `drop` failed. PostgreSQL answered SQLSTATE 57014. Run it again: it_goes_on." in squeezed(text)
+
+
+# A look that there was not
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("how", STATUSES)
+def test_where_a_number_would_stand_it_says_why_there_is_none(tmp_path: Path, made: Any, how: str) -> None:
+    """Where there was no look after, the end of the run stands in place of each number of it."""
+    found = made(ended(tmp_path, how, **NO_AFTER)).sections
+    counts, (compared,) = found["Impact"].tables[0], found["Environments compared"].tables
+
+    assert {row[2] for row in counts[1:]} == {WORDS[how]}
+    assert compared[1][3] == WORDS[how].replace("–", "not seen")
+    assert compared[1][5] == WORDS[how]
+
+
+SETTLED = (
+    r"now none is blocked|Blocked after the fix|could not start a chat|Status\s*fixed|The fix is in\b|"
+    r"\b0 after|[^t] ended \d|The incident ended|fixed in 1 of|from then on"
+)
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("how", STATUSES)
+def test_before_alone_is_not_told_as_settled(tmp_path: Path, made: Any, how: str) -> None:
+    """No sentence, title, or text of a picture says that something was settled which nobody looked at again."""
+    found = made(ended(tmp_path, how, **NO_AFTER, verdict=None))
+    texts = [found.text, *(str(image["alt"]) for image in found.of("img"))]
+
+    assert [said for text in texts for said in re.findall(SETTLED, squeezed(text))] == []
+
+
+@pytest.mark.parametrize("how", STATUSES)
+def test_before_alone_is_not_told_as_settled_among_others(tmp_path: Path, how: str) -> None:
+    """Among environments that are fixed, one that was not looked at again counts as none of them."""
+    post = read(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
+
+    assert post.title.endswith("fixed in 1 of 2")
+    assert ("Status", "fixed in 1 of 2 environments") in post.facts
+    assert dict(post.facts)["When (UTC)"].endswith("; it goes on, as far as was seen")
+    assert any(
+        "Apply the fix where it is not in: staging" in cell for cell in _cells(post.section("action-items").blocks)
+    )
+
+
+def _cells(blocks: Iterable[Block]) -> Iterator[str]:
+    for block in blocks:
+        for row in getattr(block, "rows", ()):
+            yield from row
+
+
+def _figures(*folders: Path) -> dict[str, Figure]:
+    return {figure.name: figure for section in read(*folders).sections for figure in render.figures(section.blocks)}
+
+
+def _drawn(figure: Figure) -> Axes:
+    return figure.chart.figure().axes[0]
+
+
+@pytest.mark.parametrize("how", STATUSES)
+def test_before_alone_is_not_drawn_as_settled(tmp_path: Path, how: str) -> None:
+    """No bar, no open mark and no end of a line is drawn of what nobody looked at again."""
+    alone = _figures(ended(tmp_path, how, **NO_AFTER))
+    axes = _drawn(alone["before-after"])
+
+    assert [patch.get_width() for patch in axes.patches] == [1088, 168]
+    assert [text.get_text() for text in axes.texts] == ["1,088 now", "168 now"]
+    assert "0" not in [text.get_text() for text in _drawn(alone["over-time"]).texts]
+    assert AFTER not in [line.get_color() for line in _drawn(alone["over-time"]).lines]
+
+
+@pytest.mark.parametrize("how", STATUSES)
+def test_before_alone_is_not_drawn_as_settled_among_others(tmp_path: Path, how: str) -> None:
+    """Among others, an environment that was not looked at again has no open mark, and no line between marks."""
+    two = _figures(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
+    axes = _drawn(two["before-after"])
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    open_marks = [line.get_ydata()[0] for line in marks if line.get_markerfacecolor() == "none"]
+
+    assert len(marks) == 2 + 4
+    assert [y for y in open_marks if y > 0.5] == []
+
+
+STEPPED: Contents = {**NO_AFTER, "steps": EXAMPLE["steps"][:2]}
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("how", ["failed", "killed", "running"])
+def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> None:
+    """Where steps were taken, and no look came after them, nothing says that nothing was applied."""
+    one, two = ended(tmp_path, how, **STEPPED), paths.EXAMPLE_RUN
+    texts = [
+        text
+        for found in (made(one), made(one, two))
+        for text in (found.text, *(str(i["alt"]) for i in found.of("img")))
+    ]
+
+    assert [said for text in texts for said in re.findall(r"nothing (?:has been )?applied", text, re.IGNORECASE)] == []
+
+
+def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
+    """Where steps were taken, and no look came after them, no picture says that nothing was applied."""
+    axes = _drawn(_figures(ended(tmp_path, "killed", **STEPPED), paths.EXAMPLE_RUN)["before-after"])
+
+    assert [text.get_text() for text in axes.texts if "nothing applied" in text.get_text()] == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_run_that_goes_on_has_not_ended(tmp_path: Path, made: Any) -> None:
+    """The timeline of a run that has not ended has no end of it."""
+    assert "The run ended" not in made(ended(tmp_path, "running")).sections["Timeline"].text
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("how", ["refused", "failed", "killed"])
+def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str) -> None:
+    """A run that was refused, failed or was killed has its end, or its last sign of life, in the timeline."""
+    folder = ended(tmp_path, how)
+    at = {"killed": "2025-01-01 00:00:00"}.get(how, EXAMPLE["finished_at"].replace("T", " ").removesuffix("Z"))
+    rows = made(folder).sections["Timeline"].tables[0]
+
+    assert [at, "staging", f"The run ended: {how}.", "run record, the clock where it ran"] in rows
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_was_tried_is_told_also_where_nothing_was_verified(tmp_path: Path, made: Any) -> None:
+    """A probe before a step that failed stands in the report, though no verification came."""
+    changes = {**STEPPED, "probes": ["chat: 0 of 5 admitted, 5 rejected"]}
+
+    assert "chat: 0 of 5 admitted, 5 rejected" in made(ended(tmp_path, "failed", **changes)).text
+
+
+# Counts that are not known
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None:
+    """A count that no look could tell is unknown in the report, never 0."""
+    unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
+    counts = {"before": unread, "after": None}
+    folder = kept(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
+    found = made(folder).sections
+    rows = {row[0]: row[1:3] for row in found["Impact"].tables[0]}
+
+    assert rows["blocked for chat"] == rows["blocked for run"] == rows["blocked families"] == ["unknown", "–"]
+    assert found["Environments compared"].tables[0][1][4:6] == ["unknown", "–"]
+    assert "How many families cannot start a chat is not known: a guard could not be read." in found["Summary"].text
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> None:
+    """Whichever look could not tell, no picture and no title takes what is unknown for 0."""
+    unread = EXAMPLE["counts"][moment] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
+    changes = {"counts": {**EXAMPLE["counts"], moment: unread}, "blocked_by": None, "blocked_since": None}
+    folder = kept(tmp_path, changes)
+    found = made(folder)
+    told = {
+        "before": "Blocked for chat: unknown before, 0 after",
+        "after": "Blocked for chat: 1,088 before, unknown after",
+    }
+
+    assert str(found.of("img")[0]["alt"]).startswith(f"{told[moment]}. ")
+    assert "now none is blocked" not in found.text
+    assert dict(read(folder).facts)["Status"].startswith("not fixed") == (moment == "after")
+
+
+def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:
+    """The sum over environments is of those whose counts are known, and says how many those are."""
+    unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
+    folder = ended(tmp_path, "dry-run", **NO_AFTER | {"counts": {"before": unread, "after": None}})
+
+    assert read(paths.EXAMPLE_RUN, folder).title == (
+        "1,088 families in 1 environment could not start a chat; fixed in 1 of 2"
+    )
+
+
+# A run that saw nothing
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_run_that_saw_nothing_is_reported(tmp_path: Path, made: Any) -> None:
+    """A run that failed before its first look is in the report, with its error."""
+    found = made(unseen(tmp_path))
+    text = squeezed(found.text)
+
+    assert "Nothing was seen: the run ended before its first look." in text
+    assert "It cannot be reached. Nothing listens. Start it." in text
+    assert "Everything: the run ended before its first look." in found.sections["What is hidden or unknown"].text
+    assert "No look got to the catalog." in found.sections["Root cause"].text
+    assert "What is left was not seen." in found.sections["What is left"].text
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_run_that_saw_nothing_claims_nothing(tmp_path: Path, made: Any) -> None:
+    """Of a run that saw nothing no number stands anywhere, and no title that could pass for a finding."""
+    found = made(unseen(tmp_path)).sections
+    counts = found["Impact"].tables[0]
+
+    assert {cell for row in counts[1:] for cell in row[1:3]} == {"FAILED"}
+    assert found["Environments compared"].tables[0][1] == ["staging", *["FAILED"] * 5, "–", "–"]
+    assert "What is left" in found
+    assert found["What is left"].tables == []
+
+
+def test_a_run_that_saw_nothing_has_a_title_that_says_so(tmp_path: Path) -> None:
+    """The title over a run that saw nothing does not say what it did not see: whether anything was applied."""
+    assert read(unseen(tmp_path)).title == "Nothing was seen in any environment"
+
+
+def test_a_run_that_saw_nothing_has_no_line_over_time(tmp_path: Path) -> None:
+    """What was not seen is not drawn over time, by what blocks, or as left behind."""
+    assert list(_figures(unseen(tmp_path))) == ["before-after"]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_run_that_saw_nothing_beside_one_that_did(tmp_path: Path, made: Any) -> None:
+    """Among others a run that saw nothing has its row, without a number, and its error."""
+    found = made(paths.EXAMPLE_RUN, unseen(tmp_path))
+    impact, compared = found.sections["Impact"].tables[0], found.sections["Environments compared"].tables[0]
+
+    assert impact[2] == ["staging", *["FAILED"] * 4]
+    assert compared[2][1:] == [*["FAILED"] * 5, "–", "–"]
+    assert "staging: chat: not seen; FAILED; run: not seen; FAILED." in str(found.of("img")[0]["alt"])
+    assert "staging: Nothing was seen: the run ended before its first look. The run FAILED." in squeezed(found.text)

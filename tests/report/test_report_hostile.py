@@ -1,0 +1,251 @@
+"""Text that users, servers and colleagues wrote: shown as it is, in every field and in every form, and never obeyed."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.report import render
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NO_AFTER,
+    drawn,
+    end,
+    kept,
+    page,
+    read,
+    rendered,
+    rendered_strictly,
+    squeezed,
+    wiki,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# Markup of HTML and of Markdown, a cell's end, a code span, an entity, and lines of their own.
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> | a`b` &lt;i&gt; **c** [d](http://e)\n\n# f\n- g"
+HARMLESS = "Nothing that is markup, and about as long as the other, so that its cells are as wide: yes; a b c d e f"
+# What a reader of the record takes for a moment, for a word of ours, or for the name of a package.
+PLAIN = {"status", "blocked_for", "kind", "schema_version"}
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]")
+
+
+def rewritten(thing: Any, text: str, key: str = "") -> Any:
+    """A record in which every free text is another."""
+    if isinstance(thing, dict):
+        named = {text: 7} if key == "active_by_purpose" else thing
+        return {k: rewritten(v, text, k) for k, v in named.items()}
+    if isinstance(thing, list):
+        return [rewritten(value, text, key) for value in thing]
+    return thing if not isinstance(thing, str) or key in PLAIN or MOMENT.match(thing) else text
+
+
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "left")
+ERROR = {"what": "?", "why": "?", "next": "?"}
+
+
+def everywhere(folder: Path, text: str, *names: str) -> list[Path]:
+    """The folders of runs whose every free text is the same, their environments' names too."""
+    changes = rewritten({**copy.deepcopy(EXAMPLE), "error": ERROR}, text)
+    return [kept(folder, changes, name) for name in names or ("run",)]
+
+
+@pytest.mark.parametrize("made", [*FORMS, rendered_strictly])
+@pytest.mark.parametrize("names", [("run",), ("one", "two"), tuple("abcdefgh")], ids=len)
+def test_hostile_text_is_not_obeyed(tmp_path: Path, made: Any, names: tuple[str, ...]) -> None:
+    """Markup in a text makes no element, no heading, no row and no cell: the report has those of a harmless one."""
+    (tmp_path / "harmless").mkdir()
+    bad = made(*everywhere(tmp_path, HOSTILE, *names))
+    good = made(*everywhere(tmp_path / "harmless", HARMLESS, *names))
+
+    assert [tag for tag, _ in bad.elements] == [tag for tag, _ in good.elements]
+    assert bad.open == []
+    assert [attributes for _, attributes in bad.elements if any(name.startswith("on") for name in attributes)] == []
+
+
+@pytest.mark.parametrize("made", [*FORMS, rendered_strictly])
+def test_hostile_text_behind_an_address_is_not_obeyed(tmp_path: Path, made: Any) -> None:
+    """Markup that follows an address, of which a wiki makes a link, makes no element either."""
+    found = made(*everywhere(tmp_path, "http://e<img src=x onerror=alert(2)>"))
+
+    assert len(found.of("img")) == len(PICTURES)
+
+
+def test_hostile_text_is_shown_in_html(tmp_path: Path) -> None:
+    """In the page hostile text is seen as it was written."""
+    assert page(*everywhere(tmp_path, HOSTILE)).text.count(HOSTILE) >= 60
+
+
+def test_hostile_text_is_shown_in_markdown(tmp_path: Path) -> None:
+    """In the rendered Markdown hostile text is seen as it was written, on one line."""
+    assert rendered(*everywhere(tmp_path, HOSTILE)).text.count(squeezed(HOSTILE)) >= 60
+
+
+def test_hostile_text_ends_no_cell(tmp_path: Path) -> None:
+    """A pipe in a text adds no cell to a Markdown table."""
+    lines = render.render_markdown(read(*everywhere(tmp_path, HOSTILE)), "pictures").splitlines()
+    tables = re.findall(r"(?:^\|.*\n)+", "\n".join(lines), re.MULTILINE)
+    widths = [{len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()} for table in tables]
+
+    assert len(tables) >= 10
+    assert [width for width in widths if len(width) != 1] == []
+
+
+LEADING = (
+    "- a",
+    "1. a",
+    "+ a",
+    "> a",
+    "# a",
+    "~~~",
+    "```",
+    "    a",
+    "| a |",
+    "===",
+    "---",
+    "[a]: http://e",
+    "*a*",
+    "\\",
+)
+
+
+@pytest.mark.parametrize("text", LEADING)
+def test_a_line_that_begins_like_a_block_is_none(tmp_path: Path, text: str) -> None:
+    """Text that begins like a list, a quote, a fence or a rule begins none in the Markdown, in whatever field."""
+    (tmp_path / "harmless").mkdir()
+    bad = rendered(*everywhere(tmp_path, text))
+    good = rendered(*everywhere(tmp_path / "harmless", "an a"))
+
+    assert [tag for tag, _ in bad.elements] == [tag for tag, _ in good.elements]
+
+
+ODD = {
+    "formula": '=HYPERLINK("http://e","a")',
+    "a page's end": "</td></tr></table></section></body>]]>-->",
+    "a template": "{{ 7 * 7 }}{% raw %}",
+    "a format": "%s %(a)s {0} {a!r}",
+    "other scripts": "日本語 العربية 😀",
+    "marks": "~~a~~ $b$ @c &amp; &d;",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> None:
+    """Text of other scripts, and of languages of machines, is shown whole, and breaks nothing."""
+    found = made(*everywhere(tmp_path, text))
+
+    assert found.open == []
+    assert found.cells.count(text) > 20
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_marks_of_direction_are_spelled_out(tmp_path: Path, made: Any) -> None:
+    """Marks that would turn what follows around are shown by their code, and are in no text as themselves."""
+    found = made(*everywhere(tmp_path, "\u202egnp.exe\u202c\u200f"))
+
+    assert found.cells.count(r"\u202egnp.exe\u202c\u200f") > 20
+    assert set("\u202e\u202c\u200f") & set(found.text) == set()
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("word", ["x", "word "], ids=["a word", "words"])
+def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> None:
+    """Of ten thousand characters two thousand are shown in each table, and how many more there are."""
+    text = (word * 10_000)[:10_000]
+    found = made(kept(tmp_path, rewritten(EXAMPLE, text)))
+
+    assert found.cells.count(squeezed(f"{text[:2_000]}… (8,000 more characters)")) > 20
+    assert text[:2_001] not in found.text
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("length", [1_999, 2_000])
+def test_text_that_is_not_too_long_is_whole(tmp_path: Path, made: Any, length: int) -> None:
+    """Up to two thousand characters are shown as they are."""
+    assert made(kept(tmp_path, rewritten(EXAMPLE, "x" * length))).cells.count("x" * length) > 20
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+@pytest.mark.parametrize("text", ["$\\nosuch{$", "$$", "a$b$c", "\x01\x0b", "\ufffe", "a--b-->", "a\nb"], ids=ascii)
+def test_odd_text_is_drawn_as_it_is(tmp_path: Path, text: str) -> None:
+    """No text keeps a chart from being drawn, as a picture that can be read: none is a formula or an end of markup."""
+    pictures = [
+        base64.b64decode(str(image["src"]).partition(",")[2]).decode()
+        for image in drawn(*everywhere(tmp_path, text, "one", "two")).of("img")
+    ]
+    tags = {element.tag for picture in pictures for element in ET.fromstring(picture).iter()}
+
+    assert len(pictures) == len(PICTURES)
+    assert [tag for tag in tags if "script" in tag] == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_hostile_folder_is_not_obeyed(tmp_path: Path, made: Any) -> None:
+    """Markup in the name of a run's folder makes no element, and is shown."""
+    found = made(kept(tmp_path, {}, "<script>alert(1)<b>|`c`"))
+
+    assert [tag for tag, _ in found.elements] == [tag for tag, _ in made(kept(tmp_path, {}, "harmless")).elements]
+    assert "<script>alert(1)<b>|`c`" in found.cells
+
+
+def test_a_hostile_name_of_the_file_is_not_obeyed(tmp_path: Path) -> None:
+    """Markup in the name of the report's own file ends no link to its pictures, and makes no element."""
+    name = "a) <img src=x> ![b](c"
+    read(kept(tmp_path, {})).write(tmp_path / f"{name}.html")
+    found = wiki((tmp_path / f"{name}.md").read_text("utf-8")).of("img")
+
+    assert [unquote(str(image["src"])) for image in found] == [f"{name}/{kind}.svg" for kind in PICTURES]
+
+
+# Ids
+
+RAW = "5b0c1a52-7a0e-4dd9-8a11-3c6f1e0d9b77"
+FIELDS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "environment": lambda text: {"environment": text},
+    "error": lambda text: {**end("failed"), "error": {"what": text, "why": text, "next": text}},
+    "purpose": lambda text: {"counts": rewritten(EXAMPLE["counts"], text)},
+    "provider": lambda text: {"blocked_by": [{**EXAMPLE["blocked_by"][0], "purpose": text, "provider": text}]},
+    "example": lambda text: {"example": rewritten(EXAMPLE["example"], text)},
+    "guard": lambda text: {"guard": rewritten(EXAMPLE["guard"], text)},
+    "step": lambda text: {"steps": rewritten(EXAMPLE["steps"], text)},
+    "check": lambda text: {"preflight": rewritten(EXAMPLE["preflight"], text)},
+    "verification": lambda text: {"verification": rewritten(EXAMPLE["verification"], text)},
+    "told": lambda text: {"probes": [text], "retries": text, "unchanged": text},
+    "unknown": lambda text: {"unknown": [text, f"{text}."]},
+    "made with": lambda text: {"git_commit": text, "versions": rewritten(EXAMPLE["versions"], text)},
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_raw_id_is_hidden_wherever_it_stands(tmp_path: Path, field: str) -> None:
+    """A raw id that found its way into a record is in no byte of any form, its pictures' included."""
+    post = read(kept(tmp_path, FIELDS[field](f"{RAW} {RAW.upper()} Key (owner_id)=({RAW}) exists.")))
+    html = render.render_html(post)
+    pictures = [base64.b64decode(data).decode() for data in re.findall(r"base64,([^\"]*)", html)]
+    places = {"html": html, "markdown": render.render_markdown(post, "p"), "pictures": "".join(pictures)}
+
+    assert [place for place, found in places.items() if RAW in found.lower()] == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_published_id_stays(tmp_path: Path, made: Any) -> None:
+    """An id that the fix plan has published stays as it is."""
+    assert str(PLAN_OWNER) in made(kept(tmp_path, {"unknown": [str(PLAN_OWNER)]})).text
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_raw_id_names_no_folder(tmp_path: Path, made: Any) -> None:
+    """A run's folder that is named by an id is hidden, too."""
+    assert RAW not in made(kept(tmp_path, NO_AFTER, RAW)).text

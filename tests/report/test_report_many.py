@@ -1,0 +1,253 @@
+"""A report over many environments, and over two runs of one: complete, readable, and of a size that can be sent."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from incident_lib import paths
+from incident_lib.report import render
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NO_AFTER,
+    NOTHING_SEEN,
+    STATUSES,
+    Page,
+    end,
+    ended,
+    kept,
+    read,
+    rendered,
+    squeezed,
+    undrawn,
+    wiki,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from incident_lib.report.postmortem import Postmortem
+
+NAMES = [f"env-{number:02d}" for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def fifty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page, Postmortem]:
+    """The page, without its pictures, and the Markdown over fifty runs that ended in all ways, and their report."""
+    folder = tmp_path_factory.mktemp("fifty")
+    ways = [end("succeeded"), *({**end(how), **NO_AFTER} for how in STATUSES), {**end("failed"), **NOTHING_SEEN}]
+    folders = [kept(folder, {**ways[n % len(ways)], "environment": name}, name) for n, name in enumerate(NAMES)]
+    post = read(*folders)
+    return undrawn(post), wiki(render.render_markdown(post, "pictures")), post
+
+
+@pytest.mark.slow
+def test_a_report_over_fifty_can_be_sent(fifty: tuple[Page, Page, Postmortem]) -> None:
+    """The page over fifty environments, its pictures in it, is smaller than 5 MB."""
+    assert len(render.render_html(fifty[2]).encode()) < 5_000_000
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
+def test_every_environment_is_named(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
+    """Each of fifty environments has its row where they are compared, its part where it was resolved, and its end."""
+    sections = fifty[form].sections  # type: ignore[union-attr]
+    tables = {title: sections[title].tables[0] for title in ("Impact", "Environments compared")}
+    runs, made = sections["Appendix: runs and queries"].tables
+
+    for table in (*tables.values(), runs, made):
+        assert [row[0] for row in table[1:]] == NAMES
+    assert [name for name in NAMES if name not in sections["Resolution and verification"].text] == []
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
+def test_the_end_of_every_environment_is_told(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
+    """Of fifty environments those that did not end well are told of in the summary, one by one."""
+    sections = fifty[form].sections  # type: ignore[union-attr]
+    outcomes = {row[0]: row[1] for row in sections["Environments compared"].tables[0][1:]}
+    told = set(re.findall(r"(env-\d\d): ", sections["Summary"].text))
+
+    assert set(outcomes.values()) == {"succeeded", "dry run", "refused", "FAILED", "KILLED", "running"}
+    assert told == {name for name, outcome in outcomes.items() if outcome not in ("succeeded", "dry run")}
+
+
+@pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
+def test_a_report_over_fifty_is_whole(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
+    """Each element of the report over fifty environments is closed, and its disclosures are as many as it opens."""
+    found = fifty[form]
+
+    assert found.open == []  # type: ignore[union-attr]
+    assert len(found.of("details")) == len(found.of("summary"))  # type: ignore[union-attr]
+
+
+def test_long_parts_of_a_report_over_fifty_are_folded(fifty: tuple[Page, Page, Postmortem]) -> None:
+    """Over fifty environments each one's counts and steps are behind a disclosure, so that the page can be read."""
+    page_, _, _ = fifty
+
+    assert len(page_.of("details")) > 2 * len(NAMES)
+
+
+# The events that are marked
+
+
+def _times(*folders: Path) -> list[str]:
+    figures = {figure.name: figure for s in read(*folders).sections for figure in render.figures(s.blocks)}
+    texts = figures["over-time"].chart.figure().axes[0].texts
+    return [text.get_text() for text in texts]
+
+
+def test_only_ends_of_lines_that_are_drawn_are_marked(tmp_path: Path) -> None:
+    """Where some environments are not drawn over time, no end of theirs is marked among the others' lines."""
+    small = [["2025-09-22T06:00:00Z", 3]]
+    ended_, open_ = {"blocked_since": {"chat": small, "run": []}}, NO_AFTER
+    folders = [kept(tmp_path, {"environment": "small", **ended_}, "small")]
+    folders += [kept(tmp_path, {"environment": name, **open_}, name) for name in "abcd"]
+    texts = _times(*folders)
+
+    assert [text for text in texts if text.startswith("small")] == []
+    assert "fixed" not in texts
+
+
+# Two runs of one environment
+
+
+@pytest.fixture
+def twice(tmp_path: Path) -> list[Path]:
+    """A dry run of an environment, and then a run that applied the fix."""
+    dry = ended(tmp_path / "dry", "dry-run", "prod", **NO_AFTER)
+    return [dry, ended(tmp_path / "applied", "succeeded", "prod")]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_two_runs_of_one_environment_are_both_shown(twice: list[Path], made: Any) -> None:
+    """Two runs of one environment have a row each, in their order, wherever runs are compared."""
+    sections = made(*twice).sections
+
+    assert [row[1] for row in sections["Environments compared"].tables[0][1:]] == ["dry run", "succeeded"]
+    assert [row[1:3] for row in sections["Impact"].tables[0][1:]] == [["1,088", "dry run"], ["1,088", "0"]]
+
+
+def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path]) -> None:
+    """What was blocked in an environment is counted once, however often it was looked at."""
+    post = read(*twice)
+
+    assert post.title == "1,088 families could not start a chat; now none is blocked"
+    assert ("Environments", "prod") in post.facts
+    assert ("Status", "fixed") in post.facts
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_is_left_is_counted_once(twice: list[Path], made: Any) -> None:
+    """What is left in an environment is counted once, in picture and proposals; nothing asks for what was done."""
+    found = made(*twice)
+
+    assert "65 provider conflicts, 159 unguarded threads" in str(found.of("img")[-1]["alt"])
+    assert "the guard: 65 residual conflicts" in found.sections["Action items"].text
+    assert "Apply the fix where it is not in" not in found.sections["Action items"].text
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_blocks_is_counted_once(twice: list[Path], made: Any) -> None:
+    """The families of an environment are counted once by what blocks them, as many as were blocked."""
+    blocked_by = made(*twice).sections["Impact"].tables[2]
+    summed = sum(int(row[3].replace(",", "")) for row in blocked_by[1:] if row[0] == "chat")
+
+    assert summed == EXAMPLE["counts"]["before"]["blocked"]["chat"]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_who_tried_is_counted_once(twice: list[Path], made: Any) -> None:
+    """The failed attempts in an environment's logs are counted once, however often it was looked at."""
+    found = made(*twice)
+
+    assert "1,340 failed attempts by 447 families stand in the servers' logs." in found.sections["Impact"].text
+    assert "Failed attempts in the servers' logs: 1,340." in str(found.of("img")[1]["alt"])
+
+
+def test_who_recovered_is_counted_once(tmp_path: Path) -> None:
+    """The families that have recovered in an environment are counted once, those of its latest run."""
+    runs = [
+        ended(tmp_path / name, "succeeded", "prod", started_at=at)
+        for name, at in (("late", "2027-01-01T00:00:00Z"), ("early", "2026-01-01T00:00:00Z"))
+    ]
+    recovery = {figure.name: figure for s in read(*runs).sections for figure in render.figures(s.blocks)}["recovered"]
+
+    assert (
+        recovery.chart.title
+        == f"{EXAMPLE['recovery']['recovered']:,} families of 1,088 that were blocked have a chat again"
+    )
+
+
+# A few
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
+    """The report over several environments has a part of each, in their order, in summary and resolution."""
+    names = ["prod", "eu_west_1", "staging"]
+    sections = made(*(ended(tmp_path, "dry-run", name) for name in names)).sections
+
+    for title in ("Summary", "Resolution and verification"):
+        places = [sections[title].text.index(name) for name in names]
+        assert places == sorted(places)
+        assert sections[title].text.count("This was a dry run: it changed nothing.") == 3
+
+
+def test_up_to_six_are_told_of_one_by_one(tmp_path: Path) -> None:
+    """The summary tells of each of a few environments; of many it tells the sum, and of those that did not end well."""
+    few = rendered(*(ended(tmp_path, "succeeded", f"few-{n}") for n in range(6)))
+    many = rendered(*(ended(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
+
+    assert [f"few-{n}: 1,088 of 1,257 families" in few.sections["Summary"].text for n in range(6)] == [True] * 6
+    assert "7,616 families in 7 environments could not start a chat; fixed in 7 of 7." in many.sections["Summary"].text
+    assert set(re.findall(r"many-\d", many.sections["Summary"].text)) == {"many-0"}
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_timeline_of_many_has_no_steps(tmp_path: Path, made: Any) -> None:
+    """The timeline of up to three environments has every step; that of more what matters most, and says so."""
+    three, four = ([ended(tmp_path / str(most), "succeeded", f"env-{n}") for n in range(most)] for most in (3, 4))
+
+    assert "Step build: done" in made(*three).sections["Timeline"].text
+    assert "Of so many environments" not in made(*three).sections["Timeline"].text
+    assert "Step build" not in made(*four).sections["Timeline"].text
+    assert "Of so many environments only what matters most is here" in made(*four).sections["Timeline"].text
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_one_family_is_worked_through(tmp_path: Path, made: Any) -> None:
+    """The example is that of the first environment that has one, and says whose it is."""
+    none = ended(tmp_path, "succeeded", "none", example={})
+    text = squeezed(made(none, paths.EXAMPLE_RUN).sections["Root cause"].text)
+
+    assert "One family, thread by thread: demo" in text
+    assert "Root 0d69b830-8837-4281-8801-051c1a1ee4ee, user 1da78055-6734-4b6e-8a50-9833d644cfca." in text
+
+
+def test_what_is_unknown_of_all_is_said_once(tmp_path: Path) -> None:
+    """What is unknown of several environments alike is said once, with their names where it is not all of them."""
+    said = {"one": ["All.", "Two.", "Of one."], "two": ["All.", "Two."], "three": ["All.", "Of three."]}
+    folders = [ended(tmp_path, "succeeded", name, unknown=unknown) for name, unknown in said.items()]
+    (told,) = read(*folders).section("unknown").blocks
+
+    assert told.items[1:] == ("All.", "one, two: Two.", "one: Of one.", "three: Of three.")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_is_the_same_of_many_is_one_row(tmp_path: Path, made: Any) -> None:
+    """What the catalog held, or what happened at one moment, in several environments is one row that names them."""
+    folders = [ended(tmp_path, "succeeded", name) for name in ("one", "two")]
+    other = ended(tmp_path, "succeeded", "three", purpose_since="2025-09-23T06:00:00.000Z")
+    sections = made(*folders, other).sections
+    guards, timeline = (sections[title].tables[0][1:] for title in ("Root cause", "Timeline"))
+
+    assert [row[:3] for row in guards] == [
+        ["one, two, three", "before", "original"],
+        ["one, two, three", "after", "fixed"],
+    ]
+    assert [row[:2] for row in timeline if row[2].startswith("The column")] == [
+        ["2025-09-22 06:00:00", "one, two"],
+        ["2025-09-23 06:00:00", "three"],
+    ]

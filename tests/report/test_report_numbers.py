@@ -1,0 +1,410 @@
+"""Every number in a report is the record's, and every number of the record that counts is in the report."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from incident_lib.model.text import ATTEMPT_MEANINGS
+from incident_lib.report import render
+from incident_lib.report.chapter import Chapter
+from incident_lib.report.notes import Notes
+from incident_lib.report.postmortem import Postmortem
+from tests.support.reports import EXAMPLE, Contents, Page, undrawn, wiki
+
+WORDS = ("families", "active_threads", "blocked_families", "blocked for chat", "blocked for run", "affected_owners")
+MORE_WORDS = ("coexisting_families", "residual_conflicts", "unguarded_threads")
+MOMENTS = ("before", "after")
+
+
+def numbered(seed: int, environment: str = "demo") -> Contents:
+    """A record like the example in which no number occurs twice."""
+    numbers = iter(random.Random(seed).sample(range(20_001, 9_000_000, 2), 1_000))
+    made = copy.deepcopy(EXAMPLE)
+    for moment in MOMENTS:
+        made["counts"][moment] = _numbered(made["counts"][moment], numbers)
+    made["blocked_by"] = [{**kind, "families": next(numbers)} for kind in made["blocked_by"]]
+    for purpose, points in made["blocked_since"].items():
+        grown = sorted(itertools.islice(numbers, len(points)))
+        made["blocked_since"][purpose] = [[at, count] for (at, _), count in zip(points, grown, strict=True)]
+    made["counts"]["before"]["blocked"]["chat"] = made["blocked_since"]["chat"][-1][1] + 2 * (seed % 2)
+    for step in made["steps"]:
+        step["seconds"] = next(numbers) / 1000
+    made["failures"] |= _numbered(dict.fromkeys(ATTEMPT_MEANINGS, 0), numbers)
+    made["failures"]["per_hour"] = [[at, next(numbers)] for at, _ in made["failures"]["per_hour"]]
+    made["failures"]["failed_attempts"] = sum(count for _, count in made["failures"]["per_hour"])
+    made["failures"]["not_understood"] = {"lines had no key.": next(numbers)}
+    back = sorted(itertools.islice(numbers, len(made["recovery"]["over_time"]) + 1))
+    made["recovery"]["over_time"] = [
+        [at, count] for (at, _), count in zip(made["recovery"]["over_time"], back, strict=False)
+    ]
+    made["recovery"] |= {"recovered": back[-2], "blocked": back[-1]}
+    for kind in made["remains"]["by_provider"]:
+        kind |= {"active_threads": next(numbers), "families": next(numbers)}
+    made["remains"]["without_provider"] = next(numbers)
+    made["probes"] = [f"chat: {next(numbers)} of {next(numbers)} admitted, {next(numbers)} rejected" for _ in MOMENTS]
+    made["retries"] = f"{next(numbers):,} families had failed."
+    made["unchanged"] = f"{next(numbers):,} threads."
+    made["seen_at"]["after"] = f"2026-{1 + seed % 12:02d}-{1 + seed % 28:02d}T0{seed % 10}:17:29.{seed % 997:03d}Z"
+    return {**made, "environment": environment, "server_version": 150_000 + seed % 50}
+
+
+def _numbered(thing: Any, numbers: Any) -> Any:
+    return {k: _numbered(v, numbers) for k, v in thing.items()} if isinstance(thing, dict) else next(numbers)
+
+
+def post(*records: Contents) -> Postmortem:
+    """The report over some records; nobody has written anything into it."""
+    return Postmortem(tuple(Chapter(record, f"run {place}") for place, record in enumerate(records)), Notes())
+
+
+def page(*records: Contents) -> Page:
+    """The HTML report over some records; its pictures are empty."""
+    return undrawn(post(*records))
+
+
+def rendered(*records: Contents) -> Page:
+    """The Markdown report over some records, as a wiki renders it."""
+    return wiki(render.render_markdown(post(*records), "pictures"))
+
+
+FORMS = (page, rendered)
+SEEDS = st.integers(0, 2**32)
+few = settings(max_examples=15)
+
+
+def _counted(counts: Contents) -> list[int]:
+    """The counts of a look, in the order of the table."""
+    blocked = counts["blocked"]
+    plain = [counts[word] for word in WORDS[:3]]
+    return [*plain, blocked["chat"], blocked["run"], counts["affected_owners"], *(counts[word] for word in MORE_WORDS)]
+
+
+def _shown(moment: str) -> str:
+    """A moment as a report shows it."""
+    return moment.replace("T", " ").removesuffix("Z").removesuffix(".000")
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
+
+
+def counts_of(record: Contents) -> list[list[str]]:
+    """The table of all counts, without what each means."""
+    looks = [record["counts"][moment] for moment in MOMENTS]
+    rows = [
+        [word.replace("_", " "), *(f"{number:,}" for number in pair)]
+        for word, *pair in zip((*WORDS, *MORE_WORDS), *map(_counted, looks), strict=True)
+    ]
+    purposes = sorted({purpose for look in looks for purpose in look["active_by_purpose"]})
+    return rows + [[f"active {p}", *(f"{look['active_by_purpose'][p]:,}" for look in looks)] for p in purposes]
+
+
+def growth_of(*records: Contents) -> list[list[str]]:
+    """The table of families by when they had been blocked; most families first."""
+    return [
+        [record["environment"], _minute(at), f"{count:,}"]
+        for record in sorted(records, key=lambda record: -record["blocked_since"]["chat"][-1][1])
+        for at, count in record["blocked_since"]["chat"]
+    ]
+
+
+def blockers_of(*records: Contents) -> list[list[str]]:
+    """The table of families by what blocks them, summed up; for chat first, then most families."""
+    sums: dict[tuple[str, str, str], int] = {}
+    for kind in (kind for record in records for kind in record["blocked_by"]):
+        key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
+        sums[key] = sums.get(key, 0) + kind["families"]
+    return [[*key, f"{number:,}"] for key, number in sorted(sums.items(), key=lambda item: (item[0][0], -item[1]))]
+
+
+def story_of(record: Contents) -> set[tuple[str, str]]:
+    """The rows of the timeline: when, and what."""
+    first = record["blocked_since"]["chat"][0]
+    looks = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
+    return {
+        (_shown(record["purpose_since"]), "The column purpose came; threads that existed became runs."),
+        *(
+            (_shown(record["failures"][which]), f"The {which} attempt that the guard rejected.")
+            for which in ("first", "last")
+        ),
+        (_shown(first[0]), f"{first[1]:,} families of those blocked later for chat were blocked by now."),
+        (_shown(record["seen_at"]["before"]), f"Looked: {looks[0]}"),
+        (_shown(record["seen_at"]["after"]), f"Looked again: {looks[1]}"),
+        *(
+            (_shown(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
+            for s in record["steps"]
+        ),
+        (_shown(record["incident_ended_at"]), "The incident ended: from here on the original guard rejected nothing."),
+    }
+
+
+def attempts_of(*records: Contents) -> list[list[str]]:
+    """The table of who tried, without what each means."""
+    return [
+        [word.replace("_", " "), *(f"{record['failures'][word]:,}" for record in records)] for word in ATTEMPT_MEANINGS
+    ]
+
+
+def recovered_of(record: Contents) -> list[str]:
+    """An environment's row of who has recovered."""
+    blocked, back = (record["recovery"][key] for key in ("blocked", "recovered"))
+    return [record["environment"], f"{blocked:,}", f"{back:,}", f"{blocked - back:,}", _shown(record["recovery"]["at"])]
+
+
+def remains_of(record: Contents) -> list[list[str]]:
+    """The table of residual conflicts by provider."""
+    kinds = record["remains"]["by_provider"]
+    return [[kind["provider"], f"{kind['active_threads']:,}", f"{kind['families']:,}"] for kind in kinds]
+
+
+def compared_of(record: Contents) -> list[str]:
+    """An environment's row among others."""
+    before, after = (record["counts"][moment] for moment in MOMENTS)
+    blocked = [f"{look['blocked']['chat']:,}" for look in (before, after)]
+    size = [f"{after['families']:,}", f"{after['active_threads']:,}"]
+    return [record["environment"], "succeeded", "original", "fixed", *blocked, *size]
+
+
+def left_of(record: Contents) -> list[str]:
+    """An environment's row of what is left."""
+    words = ("residual_conflicts", "unguarded_threads", "coexisting_families", "active_threads")
+    return [record["environment"], *(f"{record['counts']['after'][word]:,}" for word in words)]
+
+
+def check_one(found: Page, record: Contents) -> None:
+    """Assert that each table of a report over one record has the record's numbers."""
+    impact = [table[1:] for table in found.sections["Impact"].tables]
+    timeline = found.sections["Timeline"].tables[0][1:]
+    steps, verification, _, recovered = found.sections["Resolution and verification"].tables
+    left, by_provider = found.sections["What is left"].tables[:2]
+
+    assert [row[:3] for row in impact[0]] == counts_of(record)
+    assert impact[1] == growth_of(record)
+    assert impact[2] == blockers_of(record)
+    assert [row[:2] for row in impact[3]] == attempts_of(record)
+    assert {(row[0], row[2]) for row in timeline} == story_of(record)
+    assert [row[0] for row in timeline] == sorted(row[0] for row in timeline)
+    assert [row[2] for row in steps[1:]] == [f"{step['seconds']:.3f}" for step in record["steps"]]
+    assert [row[2] for row in verification[1:]] == [check["seen"] for check in record["verification"]]
+    assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record)]
+    assert recovered[1:] == [recovered_of(record)]
+    assert (left[1:], by_provider[1:]) == ([left_of(record)], remains_of(record))
+    assert found.sections["Appendix: runs and queries"].tables[0][1][2:] == [
+        *(record[key] for key in ("started_at", "finished_at")),
+        "succeeded",
+        f"PostgreSQL {record['server_version'] // 10000}.{record['server_version'] % 10000}",
+    ]
+
+
+@few
+@given(SEEDS)
+def test_every_number_in_markdown_is_the_records(seed: int) -> None:
+    """Each cell of each table in the Markdown has the record's number."""
+    record = numbered(seed)
+
+    check_one(rendered(record), record)
+
+
+def test_every_number_in_html_is_the_records() -> None:
+    """Each cell of each table in the page has the record's number."""
+    check_one(page(numbered(7)), numbered(7))
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_every_number_of_several_is_the_records(made: Any) -> None:
+    """Over several records each row has the numbers of its own, and each sum is theirs."""
+    records = [numbered(seed, name) for seed, name in ((1, "dev"), (2, "prod"), (3, "staging"))]
+    found = made(*records)
+    impact = [table[1:] for table in found.sections["Impact"].tables]
+
+    assert impact[0] == [
+        [r["environment"], *(f"{r['counts'][m]['blocked'][p]:,}" for p in ("chat", "run") for m in MOMENTS)]
+        for r in records
+    ]
+    assert impact[1] == growth_of(*records)
+    assert impact[2] == blockers_of(*records)
+    assert [[row[:3] for row in table] for table in impact[3:-1]] == [counts_of(record) for record in records]
+    assert [row[:-1] for row in impact[-1]] == attempts_of(*records)
+    assert found.sections["Resolution and verification"].tables[-1][1:] == [recovered_of(record) for record in records]
+    assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record) for record in records]
+    assert found.sections["What is left"].tables[0][1:] == [left_of(record) for record in records]
+    assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(*map(story_of, records))
+
+
+def _groups(text: str) -> set[str]:
+    """The numbers in a text: their digits, without what sets thousands apart."""
+    return {number.replace(",", "") for number in re.findall(r"\d(?:,?\d)*", text)}
+
+
+DATA = ("Impact", "Timeline", "Root cause", "Resolution and verification", "Environments compared", "What is left")
+
+
+@few
+@given(SEEDS, st.integers(1, 3))
+def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
+    """Each number in a table that is made from data is in a record, or a sum over records."""
+    records = [numbered(seed + place, f"env-{'abc'[place]}") for place in range(environments)]
+    sums = _groups(" ".join(row[-1] for row in blockers_of(*records)))
+    known = _groups(json.dumps(records)) | sums | _groups(" ".join(recovered_of(record)[3] for record in records))
+    known |= {f"{step['seconds']:.3f}".partition(".")[2] for record in records for step in record["steps"]}
+    sections = rendered(*records).sections
+    cells = [cell for title in DATA for table in sections[title].tables for row in table[1:] for cell in row]
+
+    assert len(cells) > 100
+    assert [(cell, _groups(cell) - known) for cell in cells if _groups(cell) - known] == []
+
+
+# Titles, pictures' texts, sentences
+
+
+def told_of(record: Contents) -> dict[str, str]:
+    """The text of each picture over one record."""
+    after = record["counts"]["after"]
+    return {
+        "before-after": _told_of_before_and_after(record),
+        "over-time": _told_of_time(record),
+        "blockers": _told_of_blockers(record),
+        "recovered": "{1} families of {0} that were blocked have a chat again. demo: {1} of {0}.".format(
+            *recovered_of(record)[1:3]
+        ),
+        "left": f"What the fix leaves: {after['residual_conflicts']:,} provider conflicts, "
+        f"{after['unguarded_threads']:,} unguarded threads. Of {after['active_threads']:,} active threads.",
+    }
+
+
+def _told_of_before_and_after(record: Contents) -> str:
+    looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
+    (chat, chat_after), (run, run_after) = ([f"{look[purpose]:,}" for look in looks] for purpose in ("chat", "run"))
+    return (
+        f"{chat_after} families still cannot start a chat; {chat} could not before. "
+        f"Families blocked for chat: {chat} before, {chat_after} after. "
+        f"Families blocked for run: {run} before, {run_after} after."
+    )
+
+
+def _told_of_time(record: Contents) -> str:
+    (at, first), (_, last) = record["blocked_since"]["chat"][0], record["blocked_since"]["chat"][-1]
+    total, after = (record["counts"][moment]["blocked"]["chat"] for moment in MOMENTS)
+    title = f"{total:,} families were blocked in the end, the first on {at[:10]}"
+    if first * 2 > total:
+        title = f"{first:,} of {total:,} families were blocked at once, on {at[:10]}"
+    unknown = f" ({total - last:,} more of unknown since)" if total > last else ""
+    return (
+        f"{title}. demo: {first:,} at {_shown(at)}, {last:,} at last{unknown}; "
+        f"ended {_shown(record['incident_ended_at'])}, {after:,} after. "
+        f"Failed attempts in the servers' logs: {record['failures']['failed_attempts']:,}."
+    )
+
+
+def _told_of_blockers(record: Contents) -> str:
+    kinds = [kind for purpose in ("chat", "run") for kind in blockers_of(record) if kind[0] == purpose]
+    summed = sum(kind["families"] for kind in record["blocked_by"] if kind["blocked_for"] == "chat")
+    _, purpose, provider, most = kinds[0]
+    return f"{most} of {summed:,} families are kept from a chat by a thread of {purpose}, {provider}. " + " ".join(
+        f"{purpose}, {provider}: {number} families kept from a {wanted}." for wanted, purpose, provider, number in kinds
+    )
+
+
+@few
+@given(SEEDS)
+def test_every_number_in_a_pictures_text_is_the_records(seed: int) -> None:
+    """The text in place of each picture has the record's numbers, and no other."""
+    record = numbered(seed)
+    figures = {f.name: f for section in post(record).sections for f in render.figures(section.blocks)}
+
+    assert {name: figure.chart.alt for name, figure in figures.items()} == told_of(record)
+    assert [name for name, f in figures.items() if not f.chart.alt.startswith(f"{f.chart.title}. ")] == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_every_pictures_text_is_in_each_form(made: Any) -> None:
+    """Page and Markdown have the very texts of the charts."""
+    assert [image["alt"] for image in made(numbered(5)).of("img")] == list(told_of(numbered(5)).values())
+
+
+@few
+@given(SEEDS)
+def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
+    """What is written into the charts are the record's numbers; a bar is as long as its number."""
+    record = numbered(seed)
+    figures = {f.name: f.chart for section in post(record).sections for f in render.figures(section.blocks)}
+    axes = {name: figures[name].figure().axes[0] for name in ("before-after", "left", "blockers")}
+    looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
+    after = record["counts"]["after"]
+
+    assert [bar.get_width() for bar in axes["before-after"].patches] == [
+        look[p] for p in ("chat", "run") for look in looks
+    ]
+    assert [bar.get_width() for bar in axes["left"].patches] == [
+        after["residual_conflicts"],
+        after["unguarded_threads"],
+    ]
+    assert [text.get_text() for text in figures["recovered"].figure().axes[0].texts] == [
+        f"{record['recovery']['recovered']:,} have a chat again",
+        f"{record['recovery']['blocked']:,} were blocked",
+    ]
+    (days,) = figures["over-time"].figure().axes[1].containers
+    assert sum(day.get_height() for day in days) == record["failures"]["failed_attempts"]
+    for drawn in axes.values():
+        numbers = [int(re.sub(r"\D", "", text.get_text())) for text in drawn.texts]
+        assert numbers == [bar.get_width() for bar in drawn.patches]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
+    """The sentences of summary, verification, proposals and title have the record's numbers."""
+    record = numbered(11)
+    before, after = (record["counts"][moment] for moment in MOMENTS)
+    found = made(record).sections
+
+    assert (
+        f"{before['blocked']['chat']:,} of {before['families']:,} families "
+        f"({before['blocked_owners']['chat']:,} users) could not start a chat. "
+        f"Blocked after the fix: {after['blocked']['chat']:,}."
+    ) in found["Summary"].text
+    attempts, families = (f"{record['failures'][word]:,}" for word in ("failed_attempts", "families"))
+    assert f"{attempts} failed attempts by {families} families stand in the servers' logs." in found["Impact"].text
+    assert f"a conversation at the provider that nobody owns: {attempts} at most" in found["Impact"].text
+    assert (
+        f"demo: {record['failures']['not_understood']['lines had no key.']:,} lines had no key." in found["Impact"].text
+    )
+    back, blocked = (f"{record['recovery'][key]:,}" for key in ("recovered", "blocked"))
+    assert f"Recovered: {back} of {blocked} families had a chat by" in found["Resolution and verification"].text
+    nobody = f"{record['remains']['without_provider']:,} active threads without a provider."
+    assert f"No client's lookup finds {nobody}" in found["What is left"].text
+    for said in (*record["probes"], record["retries"], record["unchanged"], record["incident_ended_at"]):
+        assert said in found["Resolution and verification"].text
+    assert f"the guard: {after['residual_conflicts']:,} residual conflicts" in found["Action items"].text
+    assert f"Give {after['unguarded_threads']:,} unguarded threads an owner" in found["Action items"].text
+
+
+def test_the_title_of_several_is_the_sum() -> None:
+    """The title over several records has the sum of their numbers."""
+    records = [numbered(seed, f"env-{seed}") for seed in (1, 2, 3)]
+    total = sum(record["counts"]["before"]["blocked"]["chat"] for record in records)
+
+    assert post(*records).title == f"{total:,} families in 3 environments could not start a chat; fixed in 0 of 3"
+
+
+def test_what_is_left_over_several_is_the_sum() -> None:
+    """The chart and the proposals of what is left have the sum over several records."""
+    records = [numbered(seed, f"env-{seed}") for seed in (1, 2, 3)]
+    words = ("residual_conflicts", "unguarded_threads", "active_threads")
+    conflicts, unguarded, active = (f"{sum(r['counts']['after'][word] for r in records):,}" for word in words)
+    found = rendered(*records)
+
+    assert found.of("img")[-1]["alt"] == (
+        f"What the fix leaves: {conflicts} provider conflicts, {unguarded} unguarded threads. "
+        f"Of {active} active threads."
+    )
+    assert f"the guard: {conflicts} residual conflicts" in found.sections["Action items"].text
+    assert f"Give {unguarded} unguarded threads an owner" in found.sections["Action items"].text

@@ -1,0 +1,355 @@
+"""The sections of a report: which there are, in which order, and what each says of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from incident_lib import paths
+from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose, Table, Unwritten
+from incident_lib.report.sections import QUERIES
+from tests.support.reports import EXAMPLE, FORMS, NO_AFTER, Contents, ended, kept, page, read, rendered, squeezed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TITLES = [
+    *("Summary", "Impact", "Timeline", "Detection", "Root cause", "Resolution and verification"),
+    *("The fix plan's claims, tested", "Environments compared", "What is left", "Contributing factors"),
+    *("What went well", "What went badly", "Where we were lucky", "Action items", "What is hidden or unknown"),
+    "Appendix: runs and queries",
+]
+
+
+def blocks(folder: Path, name: str) -> tuple[Block, ...]:
+    """The blocks of a section of the report over one run."""
+    return read(folder).section(name).blocks
+
+
+def part(found: tuple[Block, ...], title: str) -> Part:
+    """The part of a title, wherever it stands."""
+    parts = [block for block in found if isinstance(block, Part)]
+    for block in parts:
+        if block.title == title:
+            return block
+    return part(tuple(inner for block in parts for inner in block.blocks), title)
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_sections_stand_in_their_order(made: Any) -> None:
+    """Each form has every section, in the order in which it is read."""
+    assert [title for title in made(paths.EXAMPLE_RUN).sections if title] == TITLES
+
+
+def test_a_section_is_had_by_its_name() -> None:
+    """Each section can be had by its name, with its title."""
+    post = read(paths.EXAMPLE_RUN)
+
+    assert [post.section(section.name).title for section in post.sections] == TITLES
+
+
+# Summary and impact
+
+
+def test_the_summary_says_what_was_and_what_is(tmp_path: Path) -> None:
+    """The summary says how many were kept from a chat, how many are, and how the run ended."""
+    verdict, written = blocks(kept(tmp_path, {}), "summary")
+
+    assert verdict == Paragraph(
+        "1,088 of 1,257 families (237 users) could not start a chat. Blocked after the fix: none. The run succeeded.",
+        "plain",
+    )
+    assert written == Unwritten("What happened, in short.")
+
+
+def test_the_impact_has_three_pictures() -> None:
+    """The impact is shown before and after, over time, and by what blocks; with the counts of the run behind it."""
+    found = blocks(paths.EXAMPLE_RUN, "impact")
+
+    assert [block.name for block in found if isinstance(block, Figure)] == ["before-after", "over-time", "blockers"]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_every_purpose_is_in_the_impact(made: Any) -> None:
+    """What stands in the column purpose is counted by its own name, whatever it is."""
+    counts = made(paths.EXAMPLE_RUN).sections["Impact"].tables[0]
+
+    assert [row[:3] for row in counts if row[0].startswith("active ")][1:] == [
+        ["active chat", "161", "161"],
+        ["active eval", "7", "7"],
+        ["active run", "1,240", "1,240"],
+    ]
+
+
+def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
+    """A purpose that only one of the looks saw is 0 in the other: there the look knew of none."""
+    counts = {
+        "before": EXAMPLE["counts"]["before"] | {"active_by_purpose": {"run": 5}},
+        "after": EXAMPLE["counts"]["after"] | {"active_by_purpose": {"chat": 3}},
+    }
+    rows = rendered(kept(tmp_path, {"counts": counts})).sections["Impact"].tables[0]
+
+    assert [row[:3] for row in rows[-2:]] == [["active chat", "0", "3"], ["active run", "5", "0"]]
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize("found", [{"blocked_since": {"chat": []}}, {"blocked_since": None}, {"seen_at": {}}], ids=str)
+def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, found: Contents) -> None:
+    """Where families are blocked and nobody knows since when, a sentence stands in place of the picture."""
+    section = made(kept(tmp_path, found)).sections["Impact"]
+
+    assert "Since when families are blocked is not known: see what is hidden or unknown." in section.text
+
+
+def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
+    """Where it is not known what blocks, or nothing does, there is no picture of it."""
+    for number, blocked_by in enumerate(([], None)):
+        found = blocks(kept(tmp_path, {"blocked_by": blocked_by}, str(number)), "impact")
+        assert "blockers" not in [block.name for block in found if isinstance(block, Figure)]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_long_tables_behind_pictures_are_folded(tmp_path: Path, made: Any) -> None:
+    """A table of many rows behind a picture stands behind a disclosure, a short one stands open."""
+    short = {"blocked_since": {"chat": EXAMPLE["blocked_since"]["chat"][:3], "run": []}}
+    folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, kept(tmp_path, short))]
+
+    assert folded[0] - folded[1] == 1
+
+
+# Timeline
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
+    """Each row of the timeline says when, where, what, and how it is known; by the server's clock or by another."""
+    rows = made(paths.EXAMPLE_RUN).sections["Timeline"].tables[0]
+
+    assert rows[0] == ["UTC", "environment", "what happened", "source"]
+    assert [(row[2].split(":")[0], row[3]) for row in rows[1:]] == [
+        ("The first attempt that the guard rejected.", "server log"),
+        ("The column purpose came; threads that existed became runs.", "parameter purpose_since"),
+        ("1,029 families of those blocked later for chat were blocked by now.", "q_threads"),
+        ("The last attempt that the guard rejected.", "server log"),
+        ("Looked", "q_threads, the server's clock"),
+        ("Step build", "run record, the clock where it ran"),
+        ("Step swap", "run record, the clock where it ran"),
+        ("Step drop", "run record, the clock where it ran"),
+        ("The incident ended", "pg_index and pg_locks, the server's clock"),
+        ("Looked again", "q_threads, the server's clock"),
+    ]
+
+
+def test_moments_are_told_in_utc(tmp_path: Path) -> None:
+    """A moment that a record has in another zone is told in UTC."""
+    folder = kept(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
+    rows = rendered(folder).sections["Timeline"].tables[0]
+
+    assert [row[0] for row in rows if row[2].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
+
+
+def test_without_a_moment_the_timeline_says_so(tmp_path: Path) -> None:
+    """Where no moment is known the timeline says that, instead of a table without rows."""
+    gone = ("purpose_since", "blocked_since", "seen_at", "incident_ended_at", "failures")
+
+    assert blocks(kept(tmp_path, {"steps": []}, without=gone), "timeline") == (
+        Paragraph("No moment is known.", "note"),
+    )
+
+
+def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path) -> None:
+    """A look that could not tell how many are blocked is told as such."""
+    unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}}
+    rows = rendered(kept(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}})).sections["Timeline"].tables[0]
+
+    assert "Looked: how many are blocked is not known." in [row[2] for row in rows]
+
+
+# Root cause
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_guard_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
+    """The guard's state, definition and flags, before and after, are told as the catalog had them."""
+    rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
+
+    assert rows[1:] == [
+        ["demo", moment, EXAMPLE["guard"][moment]["state"], definition["definition"], definition["flags"]]
+        for moment in ("before", "after")
+        for definition in EXAMPLE["guard"][moment]["definitions"]
+    ]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_one_family_is_told_thread_by_thread(tmp_path: Path, made: Any) -> None:
+    """Each thread of the example says what it blocked before and what it blocks after; unknown is unknown."""
+    row = {"created_at": None, "purpose": "run", "provider": None, "is_active": None, "would_block": []}
+    one, two, new = ({**row, "thread": name} for name in ("one", "two", "new"))
+    example = {
+        "root": "root-1",
+        "owner": "owner-1",
+        "before": [{**one, "blocks": ["chat", "run"]}, {**two, "blocks": None}],
+        "after": [{**one, "is_active": True, "blocks": []}, {**new, "blocks": ["chat"]}],
+    }
+    rows = made(kept(tmp_path, {"example": example})).sections["Root cause"].tables[1]
+
+    assert rows[1:] == [
+        ["one", "unknown", "run", "unknown", "yes", "chat, run", "nothing"],
+        ["two", "unknown", "run", "unknown", "unknown", "unknown", "not there"],
+        ["new", "unknown", "run", "unknown", "unknown", "not there", "chat"],
+    ]
+
+
+def test_the_example_of_a_run_without_an_after_does_not_say_that_threads_are_gone(tmp_path: Path) -> None:
+    """Where there was no look after, no thread of the example is said not to be there."""
+    rows = rendered(ended(tmp_path, "dry-run", **NO_AFTER)).sections["Root cause"].tables[1]
+
+    assert [row[-1] for row in rows[1:]] == ["dry run"]
+
+
+# Resolution
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_steps_are_told_with_their_sql(made: Any) -> None:
+    """Each step stands in the resolution with all that was sent, how long it took, and how it ended."""
+    rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[0]
+
+    assert [[squeezed(cell) for cell in row] for row in rows[1:]] == [
+        [step["name"], squeezed("; ".join(step["sql"])), f"{step['seconds']:.3f}", step["outcome"]]
+        for step in EXAMPLE["steps"]
+    ]
+
+
+@pytest.mark.parametrize("made", FORMS)
+@pytest.mark.parametrize(("key", "place"), [("verification", 1), ("preflight", 2)])
+def test_every_check_is_told(made: Any, key: str, place: int) -> None:
+    """Each check of verification and preflight stands in the resolution, with its answer and its cure."""
+    rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[place]
+
+    assert rows[1:] == [[c["name"], c["answer"], c["seen"], c["cure"] or "–"] for c in EXAMPLE[key]]
+
+
+def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
+    """A run that took no step says so in place of a table."""
+    found = part(blocks(ended(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
+
+    assert Paragraph("No step was taken.") in found.blocks
+
+
+def test_what_was_tried_is_told(tmp_path: Path) -> None:
+    """What was probed, tried again, recovered, and compared stands under the verification, a sentence each."""
+    recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
+    found = part(blocks(kept(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
+    verification, told = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
+
+    assert isinstance(verification, Part)
+    assert told == Bullets(
+        (
+            *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
+            f"The demo's clients: {EXAMPLE['retries']}",
+            "Recovered: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
+            f"Threads left as they were: {EXAMPLE['unchanged']}",
+        )
+    )
+
+
+# What is left, and what is to be done
+
+
+def test_what_is_left_is_counted_of_the_last_look(tmp_path: Path) -> None:
+    """What is left is that of the look after, or, where there was none, of the one before."""
+    left = {"residual_conflicts": 3, "unguarded_threads": 5, "coexisting_families": 7, "active_threads": 11}
+    looks = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
+    both, alone = (
+        rendered(kept(tmp_path, {"counts": {**looks, **without}}, name)).sections["What is left"].tables[0][1]
+        for name, without in (("both", {}), ("alone", {"after": None}))
+    )
+
+    assert both == ["demo", "65", "159", "0", "1,408"]
+    assert alone == ["demo", "3", "5", "7", "11"]
+
+
+def proposals(*folders: Path) -> list[str]:
+    """What the data proposes."""
+    rows = rendered(*folders).sections["Action items"].tables
+    return [row[0] for row in (rows[0] if rows else []) if row[3] == "proposed from the data"]
+
+
+def test_what_the_data_proposes(tmp_path: Path) -> None:
+    """What is left is proposed to be done, and marked as a proposal; the fix itself where it is not in."""
+    dry = ended(tmp_path, "dry-run", **NO_AFTER)
+
+    assert proposals(paths.EXAMPLE_RUN, dry) == [
+        "Apply the fix where it is not in: staging",
+        "Decide whether provider belongs into the guard: 130 residual conflicts",
+        "Give 318 unguarded threads an owner, or the column a NOT NULL",
+    ]
+
+
+def test_where_nothing_is_left_nothing_is_proposed(tmp_path: Path) -> None:
+    """Where the fix is in and leaves nothing, the data proposes nothing."""
+    nothing = {"residual_conflicts": 0, "unguarded_threads": 0}
+    counts = {moment: look | nothing for moment, look in EXAMPLE["counts"].items()}
+
+    assert proposals(kept(tmp_path, {"counts": counts})) == []
+
+
+# What is unknown, and the appendix
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_is_unknown_is_told(made: Any) -> None:
+    """What is hidden, and each thing that the last look did not see, is a sentence."""
+    text = made(paths.EXAMPLE_RUN).sections["What is hidden or unknown"].text
+
+    assert "Ids of threads, users and prompts are replaced by stable names" in text
+    assert [said for said in EXAMPLE["unknown"] if said not in text] == []
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_every_query_is_in_the_appendix(made: Any) -> None:
+    """Our own queries are shown whole, each behind a disclosure of its name."""
+    text = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].text
+
+    assert [name for name in QUERIES if f"{name}.sql" not in text] == []
+    assert [name for name in QUERIES if squeezed(paths.query(name)) not in squeezed(text)] == []
+
+
+def test_queries_of_others_are_not_in_the_appendix() -> None:
+    """The queries that ask about sessions of others, who are no part of the incident, are not shown."""
+    assert set(QUERIES) & {"activity", "waits", "session", "surroundings"} == set()
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_appendix_says_what_the_report_was_made_from(made: Any) -> None:
+    """Each run stands in the appendix with its folder, its times, its end, its server, its notebooks and versions."""
+    runs, made_with = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].tables
+
+    assert runs[1] == [
+        *("demo", "example", EXAMPLE["started_at"], EXAMPLE["finished_at"], "succeeded"),
+        f"PostgreSQL {EXAMPLE['server_version'] // 10000}.{EXAMPLE['server_version'] % 10000}",
+    ]
+    assert made_with[1] == [
+        "demo",
+        "01_investigate done, 02_migrate done, 03_postmortem done",
+        EXAMPLE["git_commit"],
+        ", ".join(f"{name} {number}" for name, number in EXAMPLE["versions"].items()),
+    ]
+
+
+def test_no_section_is_empty(tmp_path: Path) -> None:
+    """Every section says something, of whatever run."""
+    for folder in (paths.EXAMPLE_RUN, ended(tmp_path, "killed", **NO_AFTER)):
+        assert [section.name for section in read(folder).sections if not section.blocks] == []
+
+
+def test_every_kind_of_block_is_in_a_page() -> None:
+    """What people wrote stands in the page as elements of its own, and a table's numbers are marked as such."""
+    found = page(paths.EXAMPLE_RUN, notes=paths.NOTES)
+    sections = read(paths.EXAMPLE_RUN, notes=paths.NOTES).sections
+
+    assert [attributes for attributes in found.of("div") if attributes.get("class") == "prose"]
+    assert [attributes for attributes in found.of("td") if attributes.get("class") == "number"]
+    assert {Prose, Table} <= {type(block) for section in sections for block in section.blocks}
