@@ -1,4 +1,4 @@
-"""Where the project's files lie: found from the package, so that no caller's directory matters."""
+"""Where the project's files are, and the one way to replace a file: as a whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -16,8 +16,13 @@ EXAMPLE_RUN = DEMO_DATA / "example"
 NOTES = ROOT / "data" / "postmortem.md"
 
 
-def private(environment: str, name: str) -> Path:
-    """A file beside an environment's runs, for what is not to be shared."""
+def runs() -> Path:
+    """The folder of all runs: `data/runs`, or the one that INCIDENT_RUNS names."""
+    return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")
+
+
+def environment_file(environment: str, name: str) -> Path:
+    """A file beside the runs of an environment; its folder is made."""
     folder = runs() / environment
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,23 +30,30 @@ def private(environment: str, name: str) -> Path:
 
 
 def query(name: str) -> str:
-    """The text of one of the project's queries, named `room/query`, as it is sent."""
-    room, _, query = name.partition("/")
-    return files(__package__).joinpath(room, "sql", f"{query}.sql").read_text("utf-8")
-
-
-def runs() -> Path:
-    """The folder of all runs: `data/runs`, or where INCIDENT_RUNS points."""
-    return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")
+    """The text of a query, named `room/query`, as it is sent to PostgreSQL."""
+    room, _, file = name.partition("/")
+    return files(__package__).joinpath(room, "sql", f"{file}.sql").read_text("utf-8")
 
 
 @contextmanager
-def private_file(file: Path) -> Iterator[IO[bytes]]:
-    """A file that only its owner may read, for raw ids: written as a whole, or not at all."""
-    part = file.with_suffix(".part")
-    with writable(file.parent):
+def replacing(
+    file: Path, *, private: bool = False, hint: str = "Make it writable, or name another folder with --out."
+) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `file` once it is complete; on any error nothing is replaced.
+
+    Args:
+        file: its folder is made where it is missing.
+        private: only its owner may read it (mode 0600): for raw ids.
+        hint: what to do where it cannot be written.
+
+    Raises:
+        Failed: the file cannot be written.
+    """
+    part = file.with_name(f"{file.name}.part")
+    with writable(file.parent, hint):
+        file.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
-        part.touch(mode=0o600, exist_ok=False)
+        part.touch(mode=0o600 if private else 0o666, exist_ok=False)
         try:
             with part.open("wb") as out:
                 yield out
@@ -50,14 +62,20 @@ def private_file(file: Path) -> Iterator[IO[bytes]]:
             part.unlink(missing_ok=True)
 
 
+def replace_text(file: Path, text: str) -> None:
+    """Replace a file by this text, as a whole or not at all.
+
+    Raises:
+        Failed: the file cannot be written.
+    """
+    with replacing(file) as out:
+        out.write(text.encode())
+
+
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
-    """Turn what keeps a folder from being written into one message."""
+def writable(folder: Path, hint: str = "Make it writable, or name another folder with --out.") -> Iterator[None]:
+    """Turn an OSError while a folder is written into one message."""
     try:
         yield
     except OSError as error:
-        raise Failed(
-            f"{os.path.relpath(folder)} cannot be written.",
-            f"{error.strerror or error}.",
-            "Make it writable, or name another folder with --out.",
-        ) from None
+        raise Failed(f"{os.path.relpath(folder)} cannot be written.", f"{error.strerror or error}.", hint) from None

@@ -18,8 +18,9 @@ from incident_lib.database.environments import reading
 from incident_lib.database.introspection import read_catalog
 from incident_lib.database.queries import query_text
 from incident_lib.model.catalog import INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.model.errors import Failed
-from incident_lib.model.model import BlockedFamily, Counts, PerPurpose
+from incident_lib.model.threads import BlockedFamily
 from tests.conftest import ODD_MOMENTS, add
 
 ROOTS = [UUID(int=number) for number in (1, 2, 2**127)]

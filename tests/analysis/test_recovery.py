@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
+from incident_lib.records.run_record import RunRecord, status_now
 
 from incident_lib.analysis import recovery
 from incident_lib.analysis.investigate import write_blocked
@@ -29,7 +30,6 @@ from incident_lib.database.introspection import read_catalog
 from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.errors import Failed, IncidentError, UsageError
 from incident_lib.model.timestamps import to_iso
-from incident_lib.records.run_record import RunRecord, status_now
 from incident_lib.runs.recovery_watch import Tail, run_that_fixed, watch_recovery
 from tests.conftest import ODD_MOMENTS, add
 

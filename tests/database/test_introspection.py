@@ -219,7 +219,7 @@ def test_failed_build_admits_duplicates(connection):
     root, owner = uuid4(), uuid4()
     add(connection, root, owner)
     add(connection, root, owner)
-    assert not read(connection, BUILD_NAME).in_force
+    assert not read(connection, BUILD_NAME).enforced
 
 
 def test_missing_table(connection):

@@ -41,8 +41,8 @@ from incident_lib.experiments.scratch import nearest_version, scratch_database
 from incident_lib.migration.apply import apply
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexState
+from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed
-from incident_lib.model.model import Status
 from tests.analysis.test_investigate import GUARDS, admitted, guarded, threads
 from tests.cli.test_cli import HEARING, INTERRUPTED, message, shell
 from tests.conftest import add
@@ -301,8 +301,8 @@ def test_who_would_make_it_wait(environment):
         pid = reader.info.backend_pid
         done = rehearse(environment)
     who = f"pid {pid} (reader, idle in transaction, open N s)"
-    seen = [(check.name, check.answer, re.sub(r"open \d+ s", "open N s", check.seen)) for check in done.waits]
-    assert (seen, done.verdict.works) == ([("who holds up the drop", Status.WAIT, who)], True)
+    seen = [(check.name, check.status, re.sub(r"open \d+ s", "open N s", check.finding)) for check in done.waits]
+    assert (seen, done.verdict.works) == ([("who holds up the drop", Status.WARN, who)], True)
 
 
 def test_a_build_is_not_extrapolated_from_a_few_threads(done):
@@ -452,7 +452,7 @@ def test_leftovers_are_reproduced(environment, connection, copy, flags):
     found, lacking = copied(environment, copy)
 
     def told(catalog):
-        return [(i.name, i.kind, i.valid, i.ready, i.live) for i in catalog.guards]
+        return [(i.name, i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes]
 
     assert told(counted(copy)[0]) == told(found.catalog)
     assert lacking == ()

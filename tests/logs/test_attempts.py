@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from incident_lib.records.run_record import RunRecord
 
 from incident_lib import paths
 from incident_lib.cli import cli
 from incident_lib.logs.attempts import log_files, read_attempts
 from incident_lib.model.errors import IncidentError, UsageError
 from incident_lib.notebook.incident import Incident
-from incident_lib.records.run_record import RunRecord
 
 if TYPE_CHECKING:
     from pathlib import Path

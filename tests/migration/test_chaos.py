@@ -106,7 +106,7 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending
                 child.finish()
                 sent[step] += 1
                 landed[step] += child.inside(step)
-                assert any(index.in_force for index in read_catalog(connection).guards)
+                assert any(index.enforced for index in read_catalog(connection).guards)
                 apply(environment, confirm="staging")
                 assert plan_change(read_catalog(connection)).steps == ()
                 assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]

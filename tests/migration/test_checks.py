@@ -19,7 +19,10 @@ from incident_lib.database.queries import fetch_all, fetch_one
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAMES, IndexKind
-from incident_lib.model.model import SCHEMA, TABLE, Check, Counts, PerPurpose, Plan, Status, Step
+from incident_lib.model.checks import Check, Status
+from incident_lib.model.counts import Counts, PerPurpose
+from incident_lib.model.plan import Plan, Step
+from incident_lib.model.threads import SCHEMA, TABLE
 from tests.support import clusters
 
 WHICH = {"schema": SCHEMA, "table": TABLE}
@@ -87,9 +90,9 @@ def named(name, found):
 def test_a_good_server():
     """A current primary with a plain table is fine in all three checks."""
     assert tuple(checks.server(rights())) == (
-        Check("server version", Status.OK, "PostgreSQL 18.4"),
-        Check("primary", Status.OK, "this server is the primary"),
-        Check("plain table", Status.OK, "the table has no partitions"),
+        Check("server version", Status.PASS, "PostgreSQL 18.4"),
+        Check("primary", Status.PASS, "this server is the primary"),
+        Check("plain table", Status.PASS, "the table has no partitions"),
     )
 
 
@@ -100,7 +103,7 @@ def test_a_good_server():
             130022,
             Check(
                 "server version",
-                Status.STOP,
+                Status.FAIL,
                 "PostgreSQL 13.22 is out of support, and untested here",
                 "Update PostgreSQL first.",
             ),
@@ -109,7 +112,7 @@ def test_a_good_server():
             140000,
             Check(
                 "server version",
-                Status.STOP,
+                Status.FAIL,
                 "PostgreSQL 14.0 can corrupt an index that is built CONCURRENTLY",
                 "Update it to 14.4 or later first.",
             ),
@@ -118,14 +121,14 @@ def test_a_good_server():
             140003,
             Check(
                 "server version",
-                Status.STOP,
+                Status.FAIL,
                 "PostgreSQL 14.3 can corrupt an index that is built CONCURRENTLY",
                 "Update it to 14.4 or later first.",
             ),
         ),
-        (140004, Check("server version", Status.OK, "PostgreSQL 14.4")),
-        (150018, Check("server version", Status.OK, "PostgreSQL 15.18")),
-        (180004, Check("server version", Status.OK, "PostgreSQL 18.4")),
+        (140004, Check("server version", Status.PASS, "PostgreSQL 14.4")),
+        (150018, Check("server version", Status.PASS, "PostgreSQL 15.18")),
+        (180004, Check("server version", Status.PASS, "PostgreSQL 18.4")),
     ],
 )
 def test_server_version(version, expected):
@@ -136,7 +139,7 @@ def test_server_version(version, expected):
 def test_a_standby_stops():
     """A standby stops, and the cure is the primary."""
     assert named("primary", checks.server(rights(standby=True))) == Check(
-        "primary", Status.STOP, "this server is a standby", "Use the primary's address."
+        "primary", Status.FAIL, "this server is a standby", "Use the primary's address."
     )
 
 
@@ -144,7 +147,7 @@ def test_a_partitioned_table_stops():
     """A partitioned table stops: no index is built CONCURRENTLY on it."""
     assert named("plain table", checks.server(rights(partitioned=True))) == Check(
         "plain table",
-        Status.STOP,
+        Status.FAIL,
         "the table is partitioned: no index can be built CONCURRENTLY on it",
         "Build one on each partition, then attach them.",
     )
@@ -156,9 +159,9 @@ def test_a_partitioned_table_stops():
 def test_the_owner_who_sees_all():
     """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
     assert tuple(checks.role(rights())) == (
-        Check("table owner", Status.OK, "this role owns the table"),
-        Check("schema", Status.OK, "an index may be created there"),
-        Check("row level security", Status.OK, "no row is hidden from this role"),
+        Check("table owner", Status.PASS, "this role owns the table"),
+        Check("schema", Status.PASS, "an index may be created there"),
+        Check("row level security", Status.PASS, "no row is hidden from this role"),
     )
 
 
@@ -167,7 +170,7 @@ def test_an_owner_who_may_create_nothing_stops():
     (_, schema, _) = checks.role(rights(may_create=False))
     assert schema == Check(
         "schema",
-        Status.STOP,
+        Status.FAIL,
         "this role may create nothing in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
@@ -177,7 +180,7 @@ def test_a_stranger_stops():
     """A role that does not own the table stops."""
     assert named("table owner", checks.role(rights(owned=False))) == Check(
         "table owner",
-        Status.STOP,
+        Status.FAIL,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
         "Use the owner's role for this environment.",
     )
@@ -187,7 +190,7 @@ def test_hidden_rows_stop():
     """A role that policies hide rows from stops."""
     assert named("row level security", checks.role(rights(hides_rows=True))) == Check(
         "row level security",
-        Status.STOP,
+        Status.FAIL,
         "policies hide rows from this role: every count here may be too low",
         "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
     )
@@ -196,12 +199,12 @@ def test_hidden_rows_stop():
 @pytest.mark.parametrize(
     ("pooled", "expected"),
     [
-        (False, Check("pooler", Status.OK, "our session keeps its backend")),
+        (False, Check("pooler", Status.PASS, "our session keeps its backend")),
         (
             True,
             Check(
                 "pooler",
-                Status.STOP,
+                Status.FAIL,
                 "a pooler in transaction mode stands between us and the server",
                 "Use its session port, or the server's own address.",
             ),
@@ -219,12 +222,12 @@ def test_pooler(pooled, expected):
 @pytest.mark.parametrize(
     ("plan_", "expected"),
     [
-        (way("build", "swap", "drop"), Check("guards", Status.OK, "3 steps to the fixed guard")),
-        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.OK, "1 step to the original guard")),
-        (way(), Check("guards", Status.OK, "nothing is to do")),
+        (way("build", "swap", "drop"), Check("guards", Status.PASS, "3 steps to the fixed guard")),
+        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.PASS, "1 step to the original guard")),
+        (way(), Check("guards", Status.PASS, "nothing is to do")),
         (
             way(refusal="a name that we need is taken"),
-            Check("guards", Status.STOP, "a name that we need is taken", "Then look again: `incident plan`."),
+            Check("guards", Status.FAIL, "a name that we need is taken", "Then look again: `incident plan`."),
         ),
     ],
 )
@@ -236,7 +239,7 @@ def test_guards(plan_, expected):
 def test_names_are_short_enough():
     """None of our names is longer than PostgreSQL keeps."""
     assert named("names", checks.guards(NO_STEPS)) == Check(
-        "names", Status.OK, "short enough, and apart from each other"
+        "names", Status.PASS, "short enough, and apart from each other"
     )
 
 
@@ -244,7 +247,7 @@ def test_names_that_would_be_cut_stop(monkeypatch):
     """A name of more than 63 bytes stops, by bytes and not by letters."""
     monkeypatch.setattr(checks, "OUR_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
     assert named("names", checks.guards(NO_STEPS)) == Check(
-        "names", Status.STOP, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
+        "names", Status.FAIL, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
     )
 
 
@@ -254,9 +257,9 @@ def test_names_that_would_be_cut_stop(monkeypatch):
 def test_good_data():
     """Data that the guard can hold, all owned, chat or run, are fine in all three checks."""
     assert tuple(checks.data(counts(), way("build"))) == (
-        Check("duplicates", Status.OK, "no two active threads share a key of the fixed guard"),
-        Check("NULL keys", Status.OK, "every active thread has an owner"),
-        Check("purposes", Status.OK, "active threads are chat or run"),
+        Check("duplicates", Status.PASS, "no two active threads share a key of the fixed guard"),
+        Check("NULL keys", Status.PASS, "every active thread has an owner"),
+        Check("purposes", Status.PASS, "active threads are chat or run"),
     )
 
 
@@ -274,7 +277,7 @@ def test_good_data():
 def test_duplicates_stop(target, duplicates, seen):
     """Keys of the target's guard that several active threads share stop it, and are counted."""
     found = named("duplicates", checks.data(counts(**duplicates), way("build", target=target)))
-    assert (found.answer, found.seen) == (Status.STOP, seen)
+    assert (found.status, found.seen) == (Status.FAIL, seen)
 
 
 def test_the_cure_of_duplicates():
@@ -290,13 +293,13 @@ def test_the_cure_of_duplicates():
 def test_duplicates_of_the_other_guard_are_in_nobodys_way(target, duplicates):
     """Keys that only the other guard could not hold do not stop it."""
     assert named("duplicates", checks.data(counts(**duplicates), way("build", target=target))) == Check(
-        "duplicates", Status.OK, f"no two active threads share a key of the {target} guard"
+        "duplicates", Status.PASS, f"no two active threads share a key of the {target} guard"
     )
 
 
 def test_duplicates_where_nothing_is_to_do():
     """Duplicates stop nothing where nothing is to be built."""
-    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).answer is Status.OK
+    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).answer is Status.PASS
 
 
 @pytest.mark.parametrize(
@@ -309,7 +312,7 @@ def test_duplicates_where_nothing_is_to_do():
 def test_null_keys_are_noted(number, seen):
     """Active threads without an owner are noted, with their number."""
     found = named("NULL keys", checks.data(counts(unguarded=number), NO_STEPS))
-    assert found == Check("NULL keys", Status.NOTE, seen)
+    assert found == Check("NULL keys", Status.INFO, seen)
 
 
 def test_other_purposes_are_noted():
@@ -317,7 +320,7 @@ def test_other_purposes_are_noted():
     found = named("purposes", checks.data(counts(run=1, chat=1, **{"x y": 1, "": 2, "Run": 3}), NO_STEPS))
     assert found == Check(
         "purposes",
-        Status.NOTE,
+        Status.INFO,
         "besides chat and run there is '', 'Run', 'x y': each purpose gets a key of its own",
     )
 
@@ -328,8 +331,8 @@ def test_other_purposes_are_noted():
 def test_nobody_holds_it_up():
     """Where nobody has a transaction open, nobody holds up the build or the drop."""
     assert tuple(checks.waits([], way("build", "swap", "drop"))) == (
-        Check("who holds up the build", Status.OK, "nobody"),
-        Check("who holds up the drop", Status.OK, "nobody"),
+        Check("who holds up the build", Status.PASS, "nobody"),
+        Check("who holds up the drop", Status.PASS, "nobody"),
     )
 
 
@@ -347,12 +350,12 @@ def test_what_a_transaction_holds_up(row, waiting):
     assert tuple(found) == tuple(
         Check(
             f"who holds up the {step}",
-            Status.WAIT,
+            Status.WARN,
             "pid 7 (psql, idle in transaction, open 3 s)",
             CURE_OF_WAITING,
         )
         if step in waiting
-        else Check(f"who holds up the {step}", Status.OK, "nobody")
+        else Check(f"who holds up the {step}", Status.PASS, "nobody")
         for step in ("build", "drop")
     )
 
@@ -361,7 +364,7 @@ def test_what_a_transaction_holds_up(row, waiting):
 def test_only_steps_of_the_plan_are_held_up(steps, waiting):
     """Whoever would hold up a step that is not in the plan is not named."""
     found = checks.waits([holder(writes=True)], way(*steps))
-    assert {check.name for check in found if check.answer is Status.WAIT} == {
+    assert {check.name for check in found if check.status is Status.WARN} == {
         f"who holds up the {step}" for step in waiting
     }
 
@@ -371,7 +374,7 @@ def test_of_many_sessions_five_are_named(number, more):
     """The first five sessions are named, the rest is counted."""
     (_, found) = checks.waits([holder(pid) for pid in range(1, number + 1)], way("drop"))
     named_ones = "; ".join(f"pid {pid} (psql, idle in transaction, open 3 s)" for pid in range(1, 6))
-    assert found == Check("who holds up the drop", Status.WAIT, named_ones + more, CURE_OF_WAITING)
+    assert found == Check("who holds up the drop", Status.WARN, named_ones + more, CURE_OF_WAITING)
 
 
 def test_a_session_that_may_not_be_seen():
@@ -393,10 +396,10 @@ def test_a_prepared_transaction_is_named():
 def test_nothing_around():
     """Where nothing is around, each check is fine."""
     assert tuple(checks.around(surroundings(), way("build"))) == (
-        Check("other builds", Status.OK, "none on the table"),
-        Check("ON CONFLICT", Status.OK, "no SQL function names the original key"),
-        Check("triggers", Status.OK, "none on the table"),
-        Check("replicas", Status.OK, "none connected"),
+        Check("other builds", Status.PASS, "none on the table"),
+        Check("ON CONFLICT", Status.PASS, "no SQL function names the original key"),
+        Check("triggers", Status.PASS, "none on the table"),
+        Check("replicas", Status.PASS, "none connected"),
     )
 
 
@@ -404,7 +407,7 @@ def test_nothing_around():
 def test_other_builds_make_it_wait(number, seen):
     """Other builds on the table make it wait."""
     found = named("other builds", checks.around(surroundings(builds=number), way("build")))
-    assert found == Check("other builds", Status.WAIT, seen, "It queues behind them.")
+    assert found == Check("other builds", Status.WARN, seen, "It queues behind them.")
 
 
 def test_functions_that_name_the_key_stop_the_fix():
@@ -412,7 +415,7 @@ def test_functions_that_name_the_key_stop_the_fix():
     found = named("ON CONFLICT", checks.around(surroundings(functions=["f()", "g(uuid)"]), way("build")))
     assert found == Check(
         "ON CONFLICT",
-        Status.STOP,
+        Status.FAIL,
         "these name the original key, and would fail with 42P10 without it: f(), g(uuid)",
         "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
@@ -422,13 +425,13 @@ def test_functions_that_name_the_key_stop_the_fix():
 def test_functions_that_name_the_key_stop_nothing_else(plan_):
     """Functions that name the original key stop neither a rollback nor what is done already."""
     found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), plan_))
-    assert found == Check("ON CONFLICT", Status.OK, "no SQL function names the original key")
+    assert found == Check("ON CONFLICT", Status.PASS, "no SQL function names the original key")
 
 
 def test_triggers_are_noted():
     """Triggers are noted: a probe fires them."""
     found = named("triggers", checks.around(surroundings(triggers=["a", "b"]), NO_STEPS))
-    assert found == Check("triggers", Status.NOTE, "these fire in a probe: a, b")
+    assert found == Check("triggers", Status.INFO, "these fire in a probe: a, b")
 
 
 @pytest.mark.parametrize(
@@ -442,7 +445,7 @@ def test_triggers_are_noted():
 def test_replicas_are_noted(seen, said):
     """Replicas are noted with their lag, or that it is unknown."""
     found = named("replicas", checks.around(surroundings(**seen), NO_STEPS))
-    assert found == Check("replicas", Status.NOTE, f"{said}: replaying the drop may cancel readers")
+    assert found == Check("replicas", Status.INFO, f"{said}: replaying the drop may cancel readers")
 
 
 # On a real server
@@ -485,7 +488,7 @@ def test_somebody_elses_build_is_seen(environment, connection):
         found = named("other builds", seen_around(environment))
         writer.rollback()
         building.join()
-    assert found == Check("other builds", Status.WAIT, "1 index build on the table", "It queues behind them.")
+    assert found == Check("other builds", Status.WARN, "1 index build on the table", "It queues behind them.")
 
 
 @pytest.fixture(scope="module")
@@ -522,10 +525,10 @@ def prepare(preparing):
 def test_a_prepared_transaction_is_seen(preparing, prepare):
     """A prepared transaction that wrote the table holds up the build and the drop, and is named."""
     prepare("INSERT INTO public.q_threads (purpose) VALUES ('run')")
-    found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.seen)) for check in seen_waits(preparing)]
+    found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.finding)) for check in seen_waits(preparing)]
     seen = "a prepared transaction (left behind, prepared, open N s)"
     assert found == [
-        Check(f"who holds up the {step}", Status.WAIT, seen, CURE_OF_WAITING) for step in ("build", "drop")
+        Check(f"who holds up the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")
     ]
 
 
@@ -533,4 +536,4 @@ def test_a_prepared_transaction_is_seen(preparing, prepare):
 def test_a_prepared_transaction_on_another_table_is_in_nobodys_way(preparing, prepare):
     """A prepared transaction that never touched the table holds up neither the build nor the drop."""
     prepare("INSERT INTO public.q_prompts DEFAULT VALUES")
-    assert [check.answer for check in seen_waits(preparing)] == [Status.OK, Status.OK]
+    assert [check.status for check in seen_waits(preparing)] == [Status.PASS, Status.PASS]

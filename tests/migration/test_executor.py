@@ -23,8 +23,9 @@ from incident_lib.migration.preflight import Estimate, Preflight, run_preflight
 from incident_lib.migration.probe import FAMILIES, Probe, probe_families
 from incident_lib.migration.verify import holds, is_fixed, verify_catalog, verify_probes
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
+from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import Failed, Refused
-from incident_lib.model.model import Check, Plan, Status, Step
+from incident_lib.model.plan import Plan, Step
 from tests.conftest import add
 
 EVERY_VERSION = True
@@ -379,7 +380,7 @@ def test_rollback(incident):
     apply(incident, confirm="staging")
     apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = catalog_of(incident)
-    assert (catalog.state, [i.name for i in catalog.guards]) == (IndexState.ORIGINAL, [INDEX_NAME])
+    assert (catalog.state, [i.name for i in catalog.family_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 def test_rollback_changes_no_thread(incident):
@@ -414,7 +415,7 @@ def test_resumed(environment, connection, left_by):
     left_by(connection, environment)
     apply(environment, confirm="staging")
     catalog = read_catalog(connection)
-    assert (is_fixed(catalog), [i.name for i in catalog.guards]) == (True, [INDEX_NAME])
+    assert (is_fixed(catalog), [i.name for i in catalog.family_indexes]) == (True, [INDEX_NAME])
 
 
 @pytest.mark.parametrize("left_by", [built, swapped, killed_in_later_wait, drop_killed_in_first_wait, missing])
@@ -423,7 +424,7 @@ def test_rolled_back_from_half_way(environment, connection, left_by):
     left_by(connection, environment)
     apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = read_catalog(connection)
-    assert (catalog.state, [i.name for i in catalog.guards]) == (IndexState.ORIGINAL, [INDEX_NAME])
+    assert (catalog.state, [i.name for i in catalog.family_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 @pytest.mark.parametrize(
@@ -529,11 +530,11 @@ def test_probe_in_words():
 @pytest.mark.parametrize(
     ("after", "answer"),
     [
-        (Probe("chat", admitted=5), Status.OK),
-        (Probe("chat", admitted=4, not_probed=1), Status.OK),
-        (Probe("chat", admitted=4, rejected=1), Status.STOP),
-        (Probe("chat", not_probed=5), Status.NOTE),
-        (Probe("chat"), Status.NOTE),
+        (Probe("chat", admitted=5), Status.PASS),
+        (Probe("chat", admitted=4, not_probed=1), Status.PASS),
+        (Probe("chat", admitted=4, rejected=1), Status.FAIL),
+        (Probe("chat", not_probed=5), Status.INFO),
+        (Probe("chat"), Status.INFO),
     ],
 )
 def test_verify_probes(after, answer):
@@ -697,12 +698,12 @@ def test_not_the_owner(environment, connection, role):
 
 def test_preflight_of_the_incident(environment):
     """On a quiet server every check is fine."""
-    assert {check.answer for check in checked(environment).values()} == {Status.OK}
+    assert {check.status for check in checked(environment).values()} == {Status.PASS}
 
 
 def test_preflight_says_how_many_steps(environment):
     """The check of the guards counts the steps to the fix."""
-    assert checked(environment)["guards"] == Check("guards", Status.OK, "3 steps to the fixed guard")
+    assert checked(environment)["guards"] == Check("guards", Status.PASS, "3 steps to the fixed guard")
 
 
 def test_preflight_of_a_refusal(environment, connection):
@@ -710,7 +711,7 @@ def test_preflight_of_a_refusal(environment, connection):
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
     assert checked(environment)["guards"] == Check(
         "guards",
-        Status.STOP,
+        Status.FAIL,
         f"a name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what holds it",
         "Then look again: `incident plan`.",
     )
@@ -721,13 +722,13 @@ def test_preflight_of_a_stranger(environment, connection, role):
     connection.execute(sql.SQL("GRANT SELECT ON public.q_threads TO {}").format(sql.Identifier(role)))
     assert checked(as_role(environment, role))["table owner"] == Check(
         "table owner",
-        Status.STOP,
+        Status.FAIL,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
         "Use the owner's role for this environment.",
     )
 
 
-@pytest.mark.parametrize(("forced", "answer"), [("FORCE", Status.STOP), ("NO FORCE", Status.OK)])
+@pytest.mark.parametrize(("forced", "answer"), [("FORCE", Status.FAIL), ("NO FORCE", Status.PASS)])
 def test_preflight_of_row_level_security(environment, connection, role, forced, answer):
     """Where row level security is forced on the table's owner, its counts may be too low, which stops."""
     connection.execute(sql.SQL("ALTER TABLE public.q_threads OWNER TO {}").format(sql.Identifier(role)))
@@ -740,7 +741,7 @@ def test_preflight_of_duplicates(environment, connection):
     duplicated(connection)
     assert checked(environment)["duplicates"] == Check(
         "duplicates",
-        Status.STOP,
+        Status.FAIL,
         "1 key of the fixed guard held by more than one active thread",
         "Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
@@ -753,7 +754,7 @@ def test_preflight_of_coexisting_families(environment, connection, target):
     family = Family(uuid4(), uuid4())
     for purpose in ("chat", "run"):
         add(connection, *family, purpose=purpose)
-    expected = {IndexKind.FIXED: Status.OK, IndexKind.ORIGINAL: Status.STOP}[target]
+    expected = {IndexKind.FIXED: Status.PASS, IndexKind.ORIGINAL: Status.FAIL}[target]
     assert checked(environment, target)["duplicates"].answer is expected
 
 
@@ -766,7 +767,7 @@ def test_preflight_of_on_conflict(environment, connection, key):
     )
     assert checked(environment)["ON CONFLICT"] == Check(
         "ON CONFLICT",
-        Status.STOP,
+        Status.FAIL,
         "these name the original key, and would fail with 42P10 without it: upsert()",
         "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
@@ -779,7 +780,7 @@ def test_preflight_of_another_on_conflict(environment, connection, key):
         "CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
         f" INSERT INTO public.q_threads DEFAULT VALUES ON CONFLICT {key} DO NOTHING; END $$"
     )
-    assert checked(environment)["ON CONFLICT"].answer is Status.OK
+    assert checked(environment)["ON CONFLICT"].answer is Status.PASS
 
 
 def test_preflight_of_a_trigger(environment, connection):
@@ -788,13 +789,13 @@ def test_preflight_of_a_trigger(environment, connection):
         "CREATE TRIGGER same BEFORE UPDATE ON public.q_threads"
         " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
     )
-    assert checked(environment)["triggers"] == Check("triggers", Status.NOTE, "these fire in a probe: same")
+    assert checked(environment)["triggers"] == Check("triggers", Status.INFO, "these fire in a probe: same")
 
 
 def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
-    expected = Check("NULL keys", Status.NOTE, "1 active thread without an owner: outside both guards")
+    expected = Check("NULL keys", Status.INFO, "1 active thread without an owner: outside both guards")
     assert checked(environment)["NULL keys"] == expected
 
 
@@ -803,14 +804,14 @@ def test_preflight_of_other_purposes(environment, connection):
     add(connection, uuid4(), uuid4(), purpose="eval")
     assert checked(environment)["purposes"] == Check(
         "purposes",
-        Status.NOTE,
+        Status.INFO,
         "besides chat and run there is 'eval': each purpose gets a key of its own",
     )
 
 
 @pytest.mark.parametrize(
     ("statement", "build", "drop"),
-    [(TOUCH, Status.OK, Status.WAIT), (WRITE, Status.WAIT, Status.WAIT), ("SELECT 1", Status.OK, Status.OK)],
+    [(TOUCH, Status.PASS, Status.WARN), (WRITE, Status.WARN, Status.WARN), ("SELECT 1", Status.PASS, Status.PASS)],
 )
 def test_preflight_of_open_transactions(environment, statement, build, drop):
     """A transaction that read the table holds up the drop, one that wrote it the build, too."""
@@ -831,13 +832,13 @@ def test_preflight_of_a_done_migration(environment):
     """Nobody holds up what is done already."""
     apply(environment, confirm="staging")
     with open_transaction(environment, WRITE):
-        assert {check.answer for check in checked(environment).values()} == {Status.OK}
+        assert {check.status for check in checked(environment).values()} == {Status.PASS}
 
 
 ESTIMATE = Estimate(active_threads=1_250_000, table_bytes=1_140_000_000)
 STEP = Step("build", (), "none", transaction=False, why="why")
-WAITS = Check("who holds up the drop", Status.WAIT, "pid 1 (psql, idle, open 3 s)", "cure")
-STOPS = Check("table owner", Status.STOP, "seen", "The cure.")
+WAITS = Check("who holds up the drop", Status.WARN, "pid 1 (psql, idle, open 3 s)", "cure")
+STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
 
 
 @pytest.mark.parametrize(
@@ -845,7 +846,7 @@ STOPS = Check("table owner", Status.STOP, "seen", "The cure.")
     [
         (
             (STEP,),
-            (Check("triggers", Status.OK, "none"),),
+            (Check("triggers", Status.PASS, "none"),),
             f"Safe to apply now; {ESTIMATE}. Nobody holds it up. Next: incident apply --env eu --confirm eu",
         ),
         (
@@ -856,7 +857,7 @@ STOPS = Check("table owner", Status.STOP, "seen", "The cure.")
         ),
         (
             (STEP,),
-            (WAITS, STOPS, Check("pooler", Status.STOP, "seen")),
+            (WAITS, STOPS, Check("pooler", Status.FAIL, "seen")),
             "Not safe to apply now: table owner, pooler. Next: settle that, then incident plan --env eu",
         ),
         ((), (), "The fixed guard alone is in force. Next: incident verify --env eu"),

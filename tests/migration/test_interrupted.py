@@ -86,7 +86,7 @@ def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step)
     before = checksum(incident)
     code, _ = interrupt(incident, how, step)
     assert code != 0
-    assert any(index.in_force for index in catalog_of(incident).guards)
+    assert any(index.enforced for index in catalog_of(incident).guards)
     apply(incident, confirm="staging")
     after = catalog_of(incident)
     assert [(i.name, i.kind, i.usable, i.comment) for i in after.guards] == [

@@ -291,7 +291,7 @@ def test_any_plan_is_short(catalog, target):
 @given(catalogs(), TARGETS)
 def test_no_step_leaves_the_table_unguarded(catalog, target):
     """If any guard was in force at the start, one is in force after each step."""
-    enforced = [any(i.in_force for i in passed.indexes) for passed in walked(catalog, target)]
+    enforced = [any(i.enforced for i in passed.indexes) for passed in walked(catalog, target)]
     assert all(enforced) or not enforced[0]
 
 
@@ -331,6 +331,6 @@ def test_every_catalog_of_four_names(target):
             continue
         passed = walked(start, target)
         assert is_done(passed[-1], target)
-        for holds in ("usable", "in_force"):
-            kept = [any(getattr(index, holds) for index in catalog.guards) for catalog in passed]
+        for holds in ("usable", "enforced"):
+            kept = [any(getattr(index, holds) for index in catalog.family_indexes) for catalog in passed]
             assert all(kept) or not kept[0]

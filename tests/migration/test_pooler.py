@@ -18,8 +18,8 @@ from incident_lib.experiments.rehearsal.results import RehearsalVerdict
 from incident_lib.migration.apply import apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.checks import Status
 from incident_lib.model.errors import Refused
-from incident_lib.model.model import Status
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed: no command `pgbouncer`"
@@ -78,7 +78,7 @@ def test_an_investigation_works_through_a_transaction_pooler(pooled):
         found = investigate(connection)
         checks = run_preflight(connection, pooled, found)
     assert found.counts.blocked.chat > 0
-    assert [check.name for check in checks.checks if check.answer is Status.STOP] == ["pooler"]
+    assert [check.name for check in checks.checks if check.status is Status.FAIL] == ["pooler"]
 
 
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)

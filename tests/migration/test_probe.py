@@ -20,8 +20,8 @@ from incident_lib.migration.apply import apply
 from incident_lib.migration.probe import FAMILIES, Probe, probe_semantics
 from incident_lib.migration.verify import verify_semantics
 from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import IncidentError
-from incident_lib.model.model import Check, Status
 from tests.conftest import add
 
 EVERY_VERSION = True
@@ -272,9 +272,9 @@ def test_semantics_that_hold():
     """A chat admitted beside a run, and seconds rejected, are what the fix promises."""
     probes = (Probe("chat beside a run", 5), Probe("second chat", 0, 5), Probe("second run", 0, 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Status.OK, "chat beside a run: 5 of 5 admitted, 0 rejected"),
-        Check("second chat", Status.OK, "second chat: 0 of 5 admitted, 5 rejected"),
-        Check("second run", Status.OK, "second run: 0 of 5 admitted, 5 rejected"),
+        Check("chat beside a run", Status.PASS, "chat beside a run: 5 of 5 admitted, 0 rejected"),
+        Check("second chat", Status.PASS, "second chat: 0 of 5 admitted, 5 rejected"),
+        Check("second run", Status.PASS, "second run: 0 of 5 admitted, 5 rejected"),
     )
 
 
@@ -282,9 +282,9 @@ def test_semantics_that_do_not_hold():
     """A chat rejected beside a run, or a second thread admitted, breaks what the fix promises."""
     probes = (Probe("chat beside a run", 4, 1), Probe("second chat", 1, 4), Probe("second run", 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Status.STOP, "chat beside a run: 4 of 5 admitted, 1 rejected", CURE),
-        Check("second chat", Status.STOP, "second chat: 1 of 5 admitted, 4 rejected", CURE),
-        Check("second run", Status.STOP, "second run: 5 of 5 admitted, 0 rejected", CURE),
+        Check("chat beside a run", Status.FAIL, "chat beside a run: 4 of 5 admitted, 1 rejected", CURE),
+        Check("second chat", Status.FAIL, "second chat: 1 of 5 admitted, 4 rejected", CURE),
+        Check("second run", Status.FAIL, "second run: 5 of 5 admitted, 0 rejected", CURE),
     )
 
 
@@ -292,7 +292,7 @@ def test_semantics_of_no_family():
     """Where there is no family to try, that is noted."""
     probes = (Probe("chat beside a run"), Probe("second chat"), Probe("second run"))
     note = "no family has a run and no chat: nothing could be tried"
-    assert verify_semantics(probes) == (Check("probe", Status.NOTE, note),)
+    assert verify_semantics(probes) == (Check("probe", Status.INFO, note),)
 
 
 def test_semantics_of_nothing_probed():
@@ -302,7 +302,7 @@ def test_semantics_of_nothing_probed():
         Probe("second chat", not_probed=5),
         Probe("second run", 0, 0, 5),
     )
-    assert {check.answer for check in verify_semantics(probes)} == {Status.NOTE}
+    assert {check.status for check in verify_semantics(probes)} == {Status.INFO}
 
 
 # `incident verify --probe`

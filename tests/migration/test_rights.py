@@ -17,8 +17,8 @@ from incident_lib.analysis.access import check_access
 from incident_lib.analysis.investigate import investigate
 from incident_lib.database.environments import Environment, reading
 from incident_lib.migration.preflight import run_preflight
+from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed, UsageError
-from incident_lib.model.model import Status
 from incident_lib.runs.fleet import run_fleet
 from tests.cli.test_cli import message, shell, streams
 from tests.support import tcp
@@ -157,7 +157,7 @@ def test_counts_under_row_level_security_are_said_to_be_too_low(role: Environmen
     with reading(role) as connection:
         found = run_preflight(connection, role, investigate(connection))
 
-    assert [(check.name, check.seen) for check in found.stops] == [tuple(RLS_STOP[0].split(": ", 1))]
+    assert [(check.name, check.finding) for check in found.stops] == [tuple(RLS_STOP[0].split(": ", 1))]
 
 
 @of("rls")
@@ -206,7 +206,7 @@ def test_a_survey_names_what_is_missing(role: Environment, missing: dict[str, st
     """`env check` names each right that is missing, and what that would stop."""
     found = check_access(role)
 
-    assert {check.name: check.seen for check in found if check.answer is not Status.OK} == missing
+    assert {check.name: check.finding for check in found if check.status is not Status.PASS} == missing
 
 
 @of("reader")

@@ -81,7 +81,7 @@ def run_files(environment, target, places):
     with session(environment) as connection:
         for _, text in places(migration_files(target)):
             connection.execute(text.encode())
-            assert any(index.in_force for index in read_catalog(connection).guards)
+            assert any(index.enforced for index in read_catalog(connection).guards)
 
 
 def alone(kind, comment=COMMENT):
@@ -285,7 +285,7 @@ def test_a_failed_rollback_run_again_leaves_nothing_in_force(environment):
     """Run again after a pair failed it, the rollback's script leaves no original guard in force."""
     rolled_back_beside_a_late_pair(environment)
     psql(environment, migration_script(IndexKind.ORIGINAL))
-    assert [index.name for index in catalog_of(environment).of(IndexKind.ORIGINAL) if index.in_force] == []
+    assert [index.name for index in catalog_of(environment).of(IndexKind.ORIGINAL) if index.enforced] == []
 
 
 def test_the_fix_cleans_up_after_a_failed_rollback(environment):

@@ -107,10 +107,10 @@ class Incident(RuleBasedStateMachine):
     def admits(self, family, purpose):
         """Whether the guards in force admit an active thread of that family and purpose."""
         active = {t.purpose for t in self.rows.values() if t.family == family and t.active}
-        in_force = {guard.kind for guard in self.guards.values() if guard.ready}
+        enforced = {guard.kind for guard in self.guards.values() if guard.ready}
         if family.owner is None:
             return True
-        return not (active if IndexKind.ORIGINAL in in_force else active & {purpose})
+        return not (active if IndexKind.ORIGINAL in enforced else active & {purpose})
 
     def coexist(self):
         """Whether a family holds several active threads."""
@@ -122,7 +122,7 @@ class Incident(RuleBasedStateMachine):
         catalog = read_catalog(self.mine)
         for step in plan_change(catalog, target).steps:
             catalog = catalog_after(step, catalog)
-            yield step, {i.name: Guard(i.kind, i.valid, i.ready, i.live) for i in catalog.guards}
+            yield step, {i.name: Guard(i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes}
 
     def stand_alone(self, kind):
         """A guard of that kind alone, complete, under the official name."""

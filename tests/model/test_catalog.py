@@ -149,7 +149,7 @@ def test_kind_is_not_by_name():
 )
 def test_in_force(flags, expected):
     """An index is in force where it is ready, valid or not."""
-    assert original(**flags).in_force is expected
+    assert original(**flags).enforced is expected
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_scrub_twice_is_scrub_once(thing: object) -> None:
 def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, without a key of one's own, the committed key gives the names."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    names = pseudonyms_for("demo", demo.KEY)
+    names = pseudonyms_for("demo")
 
     assert names.name("owner", ID) == Pseudonyms(demo.KEY).name("owner", ID)
 
@@ -129,7 +129,7 @@ def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_key_of_ones_own_wins_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, too, a key that is set is the one that is used."""
     monkeypatch.setenv(VARIABLE, "my key")
-    names = pseudonyms_for("demo", demo.KEY)
+    names = pseudonyms_for("demo")
 
     assert names.name("owner", ID) == Pseudonyms("my key").name("owner", ID)
 
@@ -139,7 +139,7 @@ def test_elsewhere_the_demos_key_is_never_used(monkeypatch: pytest.MonkeyPatch, 
     """Elsewhere an unset key is a random one, never the one that everybody knows."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
-    names = pseudonyms_for(environment, demo.KEY)
+    names = pseudonyms_for(environment)
 
     assert names.name("owner", ID) != Pseudonyms(demo.KEY).name("owner", ID)
 
@@ -148,7 +148,7 @@ def test_a_random_key_holds_in_processes_that_are_started(monkeypatch: pytest.Mo
     """A random key is handed to the kernels of the run, so that its three notebooks use the same names."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
-    here = pseudonyms_for("staging", demo.KEY).name("owner", ID)
+    here = pseudonyms_for("staging").name("owner", ID)
     asked = (
         "from uuid import UUID; from incident_lib import demo, pseudonyms;"
         f"print(pseudonyms.for_environment('staging', demo.KEY).name('owner', UUID('{ID}')))"

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from incident_lib.model.catalog import IndexState
-from incident_lib.model.model import Counts, PerPurpose
+from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
 from incident_lib.model.text import (
-    COUNT_MEANINGS,
     blocked_sentence,
-    counts_by_name,
     describe_session,
     format_count,
     format_duration,

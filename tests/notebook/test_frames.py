@@ -14,8 +14,11 @@ import pytest
 from incident_lib.migration.executor import StepResult
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import Catalog, IndexKind, UniqueIndex
-from incident_lib.model.model import BlockedFamily, Check, Counts, PerPurpose, Plan, Status
+from incident_lib.model.checks import Check, Status
+from incident_lib.model.counts import Counts, PerPurpose
+from incident_lib.model.plan import Plan
 from incident_lib.model.pseudonyms import Pseudonyms
+from incident_lib.model.threads import BlockedFamily
 from incident_lib.notebook import frames
 
 ROOT, OWNER, THREAD = (UUID(int=n) for n in (1, 2, 3))
@@ -71,7 +74,7 @@ EMPTY_AND_NOT = [
     pytest.param(
         frames.indexes(Catalog(())),
         frames.indexes(Catalog((ORIGINAL,))),
-        {"index": "str", "kind": "str", "key": "str", "flags": "str", "in_force": "bool"},
+        {"index": "str", "kind": "str", "key": "str", "flags": "str", "enforced": "bool"},
         id="guards",
     ),
     pytest.param(
@@ -88,7 +91,7 @@ EMPTY_AND_NOT = [
     ),
     pytest.param(
         frames.checks([]),
-        frames.checks([Check("primary", Status.OK, "this server is the primary")]),
+        frames.checks([Check("primary", Status.PASS, "this server is the primary")]),
         {"check": "str", "answer": "str", "seen": "str", "cure": "str"},
         id="checks",
     ),

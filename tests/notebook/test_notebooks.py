@@ -13,9 +13,9 @@ import nbformat
 import pytest
 
 from incident_lib import paths
-from incident_lib.model.model import Counts
+from incident_lib.model.counts import COUNT_MEANINGS, Counts
 from incident_lib.model.pseudonyms import PUBLISHED
-from incident_lib.model.text import COUNT_MEANINGS, counts_by_name, format_count
+from incident_lib.model.text import format_count
 from incident_lib.runs.runner import NOTEBOOKS
 
 Cells = list[Any]

@@ -17,10 +17,10 @@ import nbformat
 import psutil
 import psycopg
 import pytest
+from incident_lib.records.run_record import status_now
 from psycopg import sql
 
 from incident_lib import paths
-from incident_lib.records.run_record import status_now
 from tests.support import clusters, tcp
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from incident_lib.records.run_record import RunRecord, git_commit, latest_runs, status_now, status_of
 
 from incident_lib import paths
 from incident_lib.model.errors import Failed, Refused, UsageError
 from incident_lib.records import run_record as record
-from incident_lib.records.run_record import RunRecord, git_commit, latest_runs, status_now, status_of
 
 if TYPE_CHECKING:
     from pathlib import Path

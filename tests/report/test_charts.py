@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from incident_lib.model.model import Counts
+from incident_lib.model.counts import Counts
 from incident_lib.report import charts
 from incident_lib.report.charts import MOST_DRAWN
 from tests.support.reports import kind, looked

@@ -19,8 +19,8 @@ from incident_lib.experiments.rehearsal.results import (
     RollbackVerdict,
     StepTime,
 )
-from incident_lib.model.model import Check, Status
-from incident_lib.model.text import ATTEMPT_MEANINGS, format_server
+from incident_lib.model.checks import Check, Status
+from incident_lib.model.text import format_server
 from incident_lib.model.timestamps import to_iso
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Table
 from incident_lib.report.evidence import attempts_by_hour
@@ -96,7 +96,7 @@ SAID_YES = Rehearsal(
     steps=(StepTime("copy", 1.5, "done"), StepTime("apply: build", 0.5, "done"), StepTime("apply: swap", 0.25, "done")),
     clients=ClientResults(9876, {"chat": 12}, {"run": 3}, {}, 0.0424),
     rollback=RollbackVerdict(False, "77 families hold more than one active thread."),
-    waits=(Check("who holds up the build", Status.WAIT, "pid 17 (psql, idle, open 99 s)", "End it."),),
+    waits=(Check("who holds up the build", Status.WARN, "pid 17 (psql, idle, open 99 s)", "End it."),),
     not_reproduced=("a trigger of another schema",),
 )
 SAID_NO = {

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from incident_lib.records.run_record import RunRecord
 
 from incident_lib import paths
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PUBLISHED
-from incident_lib.records.run_record import RunRecord
 from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED

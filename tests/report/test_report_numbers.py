@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.model.text import ATTEMPT_MEANINGS
 from incident_lib.report import render
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.notes import Notes

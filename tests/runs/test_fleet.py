@@ -22,10 +22,10 @@ import nbformat
 import psutil
 import psycopg
 import pytest
+from incident_lib.records.run_record import RunRecord, status_now
 from psycopg import sql
 
 from incident_lib import paths
-from incident_lib.records.run_record import RunRecord, status_now
 from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
 from incident_lib.runs.runner import Job, RunResult, run_environment
 from tests.cli.test_cli import INTERRUPTED, message, shell, streams

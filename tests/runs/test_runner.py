@@ -21,12 +21,12 @@ from uuid import UUID, uuid4
 import nbformat
 import psycopg
 import pytest
+from incident_lib.records.run_record import RunRecord
 from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PLAN_ROOT, PUBLISHED
-from incident_lib.records.run_record import RunRecord
 from incident_lib.runs.fleet import run_fleet
 from incident_lib.runs.runner import RunResult
 from incident_lib.runs.runner import _papermill as papermill_of_runs

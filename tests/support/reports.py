@@ -15,14 +15,16 @@ from markdown_it import MarkdownIt
 
 import incident_lib
 from incident_lib import paths
-from incident_lib.model.model import Counts, PerPurpose
+from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.postmortem import Postmortem, read_runs
 
 Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
-UNWRITTEN = Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"  # notes in which nothing is written
+UNWRITTEN = (
+    Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"
+)  # notes in which nothing is written
 SILENT, BEATING = "2025-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 STATUSES = {
     "succeeded": "The run succeeded.",

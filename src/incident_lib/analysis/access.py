@@ -25,10 +25,10 @@ def check_access(environment: Environment) -> tuple[Check, ...]:
         session = fetch_one(connection, "analysis/session")
     version = f"PostgreSQL {rights.server_version // 10000}.{rights.server_version % 10000}"
     return (
-        Check("server", Status.OK, f"{version}, {'a standby' if rights.standby else 'the primary'}"),
-        Check("role", Status.OK, session["role"]),
+        Check("server", Status.PASS, f"{version}, {'a standby' if rights.standby else 'the primary'}"),
+        Check("role", Status.PASS, session["role"]),
         _needed("read-only", session["read_only"], "looking cannot write", "looking could write"),
-        Check("SELECT", Status.OK, "the table can be read: investigate, plan, verify, run work"),
+        Check("SELECT", Status.PASS, "the table can be read: investigate, plan, verify, run work"),
         _needed("owner", rights.owned, "apply and rollback work", "apply and rollback would be refused"),
         _needed("INSERT, UPDATE", rights.writable, "probes work", "probes would be refused"),
         _needed("every row", not rights.hides_rows, "no policy hides a row", "policies hide rows: counts are too low"),
@@ -49,4 +49,4 @@ def check_access(environment: Environment) -> tuple[Check, ...]:
 
 
 def _needed(name: str, there: bool, good: str, otherwise: str) -> Check:
-    return Check(name, Status.OK, good) if there else Check(name, Status.WAIT, otherwise)
+    return Check(name, Status.PASS, good) if there else Check(name, Status.WARN, otherwise)

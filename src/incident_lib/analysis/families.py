@@ -48,7 +48,7 @@ def _blocks(row: dict[str, Any], catalog: Catalog) -> tuple[str, ...] | None:
     held = {
         purpose
         for kind in (IndexKind.ORIGINAL, IndexKind.FIXED)
-        if catalog.enforcing(kind)
+        if catalog.enforces(kind)
         for purpose in _blocked_by(row, kind)
     }
     return tuple(sorted(held))

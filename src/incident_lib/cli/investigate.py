@@ -85,8 +85,8 @@ def plan(name: str, rollback: bool, timeout: float) -> int:
     if not checks.safe:
         raise Refused(
             f"It is not safe to {'roll back' if rollback else 'apply the fix to'} {name!r} now.",
-            "; ".join(f"{check.name}: {check.seen}" for check in checks.stops) + ".",
-            " ".join(check.cure for check in checks.stops),
+            "; ".join(f"{check.name}: {check.finding}" for check in checks.stops) + ".",
+            " ".join(check.action for check in checks.stops),
         )
     click.echo(checks.sentence(name))
     return 0
@@ -189,7 +189,7 @@ def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target
     if not holds(checks):
         raise Refused(
             f"The {target} guard is not alone in force in {name!r}.",
-            "; ".join(f"{check.name}: {check.seen}" for check in checks if check.answer is Status.STOP) + ".",
+            "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
             f"Look at `{plan_command(target, name)}`: it shows what is left to do.",
         )
     click.echo(f"{name}: the {target} guard alone is in force.")

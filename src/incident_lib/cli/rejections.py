@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib.cli.terminal import _console, _table, printable
 from incident_lib.logs import DAY, HOUR, to_iso
-from incident_lib.model import ATTEMPT_MEANINGS, Failed, format_count, format_families, plural
+from incident_lib.model import Failed, format_count, format_families, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from incident_lib.experiments import Verdict
-from incident_lib.model import COUNT_MEANINGS, BlockedFamily, Failed, Status, counts_by_name, format_count
+from incident_lib.model import COUNT_MEANINGS, BlockedFamily, Failed, Status, format_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 WIDE = 2000  # columns of what is no terminal: nothing is cut or folded there
 _MARKS: dict[str, str] = {
-    Status.OK: "green",
-    Status.NOTE: "cyan",
-    Status.WAIT: "yellow",
-    Status.STOP: "bold red",
+    Status.PASS: "green",
+    Status.INFO: "cyan",
+    Status.WARN: "yellow",
+    Status.FAIL: "bold red",
     Verdict.HOLDS: "green",
     Verdict.OURS: "yellow",
     Verdict.NO: "bold red",
@@ -75,7 +75,7 @@ def investigation(verdict: str, found: Investigation, families: Sequence[Blocked
     _console().print(verdict, style="bold")
     _table(
         ("guard", "kind", "flags", "definition"),
-        [(i.name, i.kind.value, i.flags(), i.definition) for i in found.catalog.guards],
+        [(i.name, i.kind.value, i.flags(), i.definition) for i in found.catalog.family_indexes],
         f"Guards: {found.catalog.state}",
     )
     _table(
@@ -122,7 +122,7 @@ def json(environment: str, found: Investigation, families: Iterable[BlockedFamil
 
 def checks(found: Iterable[Check]) -> None:
     """Print checks with their answers and cures."""
-    _table(("check", "answer", "seen", "cure"), [(c.name, c.answer.value, c.seen, c.cure) for c in found])
+    _table(("check", "answer", "seen", "cure"), [(c.name, c.status.value, c.finding, c.action) for c in found])
 
 
 def plan(way: Plan) -> None:

@@ -29,7 +29,7 @@ LONGEST_NAME = 63  # bytes: PostgreSQL cuts the rest off, with no more than a NO
 
 def _check(name: str, good: str, trouble: tuple[Status, str, str] | None) -> Check:
     """One check: what is good about it, or what is not (answer, what was seen, cure)."""
-    return Check(name, *trouble) if trouble else Check(name, Status.OK, good)
+    return Check(name, *trouble) if trouble else Check(name, Status.PASS, good)
 
 
 def server(rights: TableAccess) -> Iterator[Check]:
@@ -38,15 +38,15 @@ def server(rights: TableAccess) -> Iterator[Check]:
     spelled = f"PostgreSQL {version // 10000}.{version % 10000}"
     trouble = None
     if version < 140000:
-        trouble = (Status.STOP, f"{spelled} is out of support, and untested here", "Update PostgreSQL first.")
+        trouble = (Status.FAIL, f"{spelled} is out of support, and untested here", "Update PostgreSQL first.")
     elif version < 140004:
         corrupts = f"{spelled} can corrupt an index that is built CONCURRENTLY"
-        trouble = (Status.STOP, corrupts, "Update it to 14.4 or later first.")
+        trouble = (Status.FAIL, corrupts, "Update it to 14.4 or later first.")
     yield _check("server version", spelled, trouble)
-    standby = (Status.STOP, "this server is a standby", "Use the primary's address.")
+    standby = (Status.FAIL, "this server is a standby", "Use the primary's address.")
     yield _check("primary", "this server is the primary", standby if rights.standby else None)
     partitioned = (
-        Status.STOP,
+        Status.FAIL,
         "the table is partitioned: no index can be built CONCURRENTLY on it",
         "Build one on each partition, then attach them.",
     )
@@ -56,20 +56,20 @@ def server(rights: TableAccess) -> Iterator[Check]:
 def role(rights: TableAccess) -> Iterator[Check]:
     """May this role do it, and does it see every row?"""
     stranger = (
-        Status.STOP,
+        Status.FAIL,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
         "Use the owner's role for this environment.",
     )
     yield _check("table owner", "this role owns the table", None if rights.owned else stranger)
     powerless = (
-        Status.STOP,
+        Status.FAIL,
         "this role may create nothing in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
     mere_owner = rights.owned and not rights.may_create
     yield _check("schema", "an index may be created there", powerless if mere_owner else None)
     hidden = (
-        Status.STOP,
+        Status.FAIL,
         "policies hide rows from this role: every count here may be too low",
         "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
     )
@@ -79,7 +79,7 @@ def role(rights: TableAccess) -> Iterator[Check]:
 def pooler(*, transaction_pooled: bool) -> Check:
     """Does our session keep its backend?"""
     pooled = (
-        Status.STOP,
+        Status.FAIL,
         "a pooler in transaction mode stands between us and the server",
         "Use its session port, or the server's own address.",
     )
@@ -89,10 +89,10 @@ def pooler(*, transaction_pooled: bool) -> Check:
 def guards(way: Plan) -> Iterator[Check]:
     """Is there a way from what the catalog holds, under names that are ours?"""
     good = f"{plural(len(way.steps), 'step')} to the {way.target} guard" if way.steps else "nothing is to do"
-    refused = (Status.STOP, way.refusal, "Then look again: `incident plan`.") if way.refusal else None
+    refused = (Status.FAIL, way.refusal, "Then look again: `incident plan`.") if way.refusal else None
     yield _check("guards", good, refused)
     long = [name for name in INDEX_NAMES if len(name.encode()) > LONGEST_NAME]
-    cut = (Status.STOP, f"PostgreSQL would cut {', '.join(long)}", "Shorten them in catalog.py.")
+    cut = (Status.FAIL, f"PostgreSQL would cut {', '.join(long)}", "Shorten them in catalog.py.")
     yield _check("names", "short enough, and apart from each other", cut if long else None)
 
 
@@ -100,21 +100,21 @@ def data(counts: Counts, way: Plan) -> Iterator[Check]:
     """Can the guard that is to be built hold the data, and what is outside of it?"""
     duplicates = counts.duplicate_keys[way.target]
     broken = (
-        Status.STOP,
+        Status.FAIL,
         f"{plural(duplicates, 'key')} of the {way.target} guard held by more than one active thread",
         f"Settle them first: `{plan_command(way.target)}` prints SQL that would, and never runs it.",
     )
     good = f"no two active threads share a key of the {way.target} guard"
     yield _check("duplicates", good, broken if duplicates and way.steps else None)
     outside = (
-        Status.NOTE,
+        Status.INFO,
         f"{plural(counts.unguarded_threads, 'active thread')} without an owner: outside both guards",
         "",
     )
     yield _check("NULL keys", "every active thread has an owner", outside if counts.unguarded_threads else None)
     others = sorted(set(counts.active_by_purpose) - set(PURPOSES))
     seen = f"besides chat and run there is {', '.join(map(repr, others))}: each purpose gets a key of its own"
-    yield _check("purposes", "active threads are chat or run", (Status.NOTE, seen, "") if others else None)
+    yield _check("purposes", "active threads are chat or run", (Status.INFO, seen, "") if others else None)
 
 
 def waits(rows: list[dict[str, Any]], way: Plan) -> Iterator[Check]:
@@ -128,23 +128,23 @@ def waits(rows: list[dict[str, Any]], way: Plan) -> Iterator[Check]:
         seen = "; ".join(map(describe_session, held[:MOST_NAMED]))
         more = f"; and {len(held) - MOST_NAMED} more" if len(held) > MOST_NAMED else ""
         cure = "Ask them to end their transactions, or let it wait: nobody waits for it."
-        trouble = (Status.WAIT, seen + more, cure) if held and step in steps else None
+        trouble = (Status.WARN, seen + more, cure) if held and step in steps else None
         yield _check(f"who holds up the {step}", "nobody", trouble)
 
 
 def around(seen: dict[str, Any], way: Plan) -> Iterator[Check]:
     """What else bears on it: other builds, functions, triggers, replicas?"""
-    builds = (Status.WAIT, f"{plural(seen['builds'], 'index build')} on the table", "It queues behind them.")
+    builds = (Status.WARN, f"{plural(seen['builds'], 'index build')} on the table", "It queues behind them.")
     yield _check("other builds", "none on the table", builds if seen["builds"] else None)
     functions = (
-        Status.STOP,
+        Status.FAIL,
         f"these name the original key, and would fail with 42P10 without it: {', '.join(seen['functions'])}",
         "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
     breaks = seen["functions"] and way.target is IndexKind.FIXED and way.steps
     yield _check("ON CONFLICT", "no SQL function names the original key", functions if breaks else None)
-    triggers = (Status.NOTE, f"these fire in a probe: {', '.join(seen['triggers'])}", "")
+    triggers = (Status.INFO, f"these fire in a probe: {', '.join(seen['triggers'])}", "")
     yield _check("triggers", "none on the table", triggers if seen["triggers"] else None)
     lag = "lag unknown" if seen["lag_bytes"] is None else f"{format_bytes(seen['lag_bytes'])} behind"
-    replicas = (Status.NOTE, f"{plural(seen['replicas'], 'replica')}, {lag}: replaying the drop may cancel readers", "")
+    replicas = (Status.INFO, f"{plural(seen['replicas'], 'replica')}, {lag}: replaying the drop may cancel readers", "")
     yield _check("replicas", "none connected", replicas if seen["replicas"] else None)

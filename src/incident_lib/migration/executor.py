@@ -145,7 +145,7 @@ class Executor:
     def _frees(self, step: Step) -> bool:
         """Whether a drop takes the last guard in force of the other kind away."""
         target, held = self.migration.target, self.migration.after.indexes
-        other = [index.name for index in held if index.in_force and index.kind in KEYS and index.kind is not target]
+        other = [index.name for index in held if index.enforced and index.kind in KEYS and index.kind is not target]
         return other == [step.drops]
 
     def _send(self, step: Step, watch: Monitor) -> str:
@@ -242,4 +242,4 @@ class Executor:
 
 
 def _may_go(index: UniqueIndex, catalog: Catalog) -> bool:
-    return not index.in_force or any(other.usable for other in catalog.guards)
+    return not index.enforced or any(other.usable for other in catalog.family_indexes)

@@ -104,7 +104,7 @@ class Monitor:
 
 def released_at(connection: psycopg.Connection[Any], name: str) -> datetime | None:
     """The server's time now, if an index of that name enforces nothing (any more); else None."""
-    if any(index.in_force for index in read_catalog(connection).indexes if index.name == name):
+    if any(index.enforced for index in read_catalog(connection).indexes if index.name == name):
         return None
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     return row[0] if row else None

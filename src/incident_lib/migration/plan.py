@@ -68,13 +68,13 @@ def _refusal(catalog: Catalog) -> str | None:
     if catalog.unreadable:
         names = ", ".join(index.name for index in catalog.unreadable)
         return f"{names} enforces something that we cannot read; look at its definition, and drop it or ask us less"
-    strangers = catalog.taken | {
+    strangers = catalog.taken_names | {
         i.name: i.definition for i in catalog.indexes if i.name in INDEX_NAMES and i.kind not in KEYS
     }
     if strangers:
         held = "; ".join(f"{name} is {what}" for name, what in sorted(strangers.items()))
         return f"a name that we need is taken ({held}); rename what holds it"
-    guards = [index for index in catalog.guards if index.kind in KEYS]
+    guards = [index for index in catalog.family_indexes if index.kind in KEYS]
     if {index.name for index in guards} >= set(INDEX_NAMES) and not any(index.usable for index in guards):
         return "our three names are taken by guards none of which is complete; drop one that enforces nothing"
     return None
@@ -115,7 +115,7 @@ _RETIRE = {
 
 def _is_junk(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
     """Whether it may go before the target's guard is built: it enforces nothing, or others do."""
-    return not index.usable and (not index.in_force or any(other.usable for other in held.values()))
+    return not index.usable and (not index.enforced or any(other.usable for other in held.values()))
 
 
 def _make(target: IndexKind, held: dict[str, UniqueIndex]) -> Step:

@@ -67,12 +67,12 @@ class Preflight:
     @property
     def stops(self) -> tuple[Check, ...]:
         """The checks that say: not now, or not so."""
-        return tuple(check for check in self.checks if check.answer is Status.STOP)
+        return tuple(check for check in self.checks if check.status is Status.FAIL)
 
     @property
     def waits(self) -> tuple[Check, ...]:
         """The checks that name who would hold it up."""
-        return tuple(check for check in self.checks if check.answer is Status.WAIT)
+        return tuple(check for check in self.checks if check.status is Status.WARN)
 
     def sentence(self, environment: str) -> str:
         """The last line of a preflight: safe now or not, how long, who would hold it up, the next command."""
@@ -87,7 +87,7 @@ class Preflight:
             look = "plan" if back else "verify"
             return f"The {self.plan.target} guard alone is in force. Next: incident {look} --env {environment}"
         held = (
-            f"Held up by: {'; '.join(dict.fromkeys(check.seen for check in self.waits))}."
+            f"Held up by: {'; '.join(dict.fromkeys(check.finding for check in self.waits))}."
             if self.waits
             else "Nobody holds it up."
         )
@@ -105,8 +105,8 @@ class Preflight:
         if self.stops:
             raise Refused(
                 f"Nothing was changed in {environment!r}.",
-                "; ".join(f"{check.name}: {check.seen}" for check in self.stops) + ".",
-                " ".join(check.cure for check in self.stops),
+                "; ".join(f"{check.name}: {check.finding}" for check in self.stops) + ".",
+                " ".join(check.action for check in self.stops),
             )
 
 
@@ -135,4 +135,4 @@ def run_preflight(
         *checks.around(around, way),
     )
     duplicates = found.counts.duplicate_keys[target] if way.steps else 0
-    return Preflight(way, (*found_checks, Check("estimate", Status.OK, str(estimate))), estimate, duplicates)
+    return Preflight(way, (*found_checks, Check("estimate", Status.PASS, str(estimate))), estimate, duplicates)

@@ -20,7 +20,7 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
         A check for each thing that must hold; the answer is yes where none of them is a STOP.
     """
     wanted = [index for index in catalog.of(target) if index.usable]
-    strangers = [index for index in catalog.guards if index.kind is not target]
+    strangers = [index for index in catalog.family_indexes if index.kind is not target]
     invalid = [index for index in catalog.of(target) if not index.usable]
     return (
         _check(
@@ -54,20 +54,20 @@ def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
     """Check that chat and run coexist, and that a second chat and a second run do not."""
     beside, *seconds = probes
     if not beside.attempts:
-        return (Check("probe", Status.NOTE, "no family has a run and no chat: nothing could be tried"),)
+        return (Check("probe", Status.INFO, "no family has a run and no chat: nothing could be tried"),)
     return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
 
 
 def _probed(probe: Probe, *, wrong: int, more: str = "") -> Check:
     """One probe's check: STOP where an answer was wrong, NOTE where there was none."""
     if probe.not_probed == probe.attempts:
-        return Check(probe.purpose, Status.NOTE, f"{probe}{more}: nothing could be tried", TRY_AGAIN)
+        return Check(probe.purpose, Status.INFO, f"{probe}{more}: nothing could be tried", TRY_AGAIN)
     return _check(probe.purpose, not wrong, f"{probe}{more}", f"{probe}{more}")
 
 
 def holds(checks: tuple[Check, ...]) -> bool:
     """Whether none of the checks failed."""
-    return all(check.answer is not Status.STOP for check in checks)
+    return all(check.status is not Status.FAIL for check in checks)
 
 
 def is_fixed(catalog: Catalog) -> bool:
@@ -77,5 +77,5 @@ def is_fixed(catalog: Catalog) -> bool:
 
 def _check(name: str, good: bool, seen: str, otherwise: str) -> Check:
     if good:
-        return Check(name, Status.OK, seen)
-    return Check(name, Status.STOP, otherwise, "Run `incident plan`: it shows what is left to do.")
+        return Check(name, Status.PASS, seen)
+    return Check(name, Status.FAIL, otherwise, "Run `incident plan`: it shows what is left to do.")

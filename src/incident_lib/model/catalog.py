@@ -1,4 +1,4 @@
-"""The guards as types: what an index is by its definition and flags, and the state that they are in together."""
+"""The unique indexes as types: what an index is by its definition and flags, and the state that they are in together."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class IndexKind(StrEnum):
     ORIGINAL = "original"  # (root, owner): one active thread per family
     FIXED = "fixed"  # (root, owner, purpose): one active thread per family and purpose
     HARMLESS = "harmless"  # cannot make one purpose block another
-    UNREADABLE = "unreadable"  # may block; we cannot say whom
+    UNREADABLE = "unreadable"  # may block families; which ones is unknown
 
 
 KEYS: dict[IndexKind, tuple[str, ...]] = {
     IndexKind.ORIGINAL: ("root_prompt_row_id", "owner_id"),
     IndexKind.FIXED: ("root_prompt_row_id", "owner_id", "purpose"),
 }
-# What "one active thread per …" can be counted by. A key with any other column is not such a guard:
-# a new thread brings a value of its own for it.
+# The columns by which "one active thread per …" can be enforced. A key with any other column cannot block a family:
+# a new thread has a value of its own in that column.
 KEY_COLUMNS = frozenset({"root_prompt_row_id", "owner_id", "provider", "purpose", "is_active"})
 
 
@@ -39,7 +39,7 @@ def is_active_predicate(predicate: str | None) -> bool:
 
 @dataclass(frozen=True)
 class UniqueIndex:
-    """A unique or exclusion index of q_threads, as pg_index has it."""
+    """A unique or exclusion index of q_threads, as pg_index describes it."""
 
     name: str
     definition: str
@@ -52,16 +52,16 @@ class UniqueIndex:
     live: bool
     comment: str | None = None
     size: int = 0  # bytes
-    builder: int | None = None  # pid of the backend that builds it now
+    builder: int | None = None  # pid of the backend that is building it now
 
     @property
-    def in_force(self) -> bool:
+    def enforced(self) -> bool:
         """Whether PostgreSQL enforces it on writes: ready, valid or not."""
         return self.ready
 
     @property
     def usable(self) -> bool:
-        """Whether it is in force and complete: it covers the rows that came before it, too."""
+        """Whether it is enforced and complete: it also covers the rows that were there before it."""
         return self.valid and self.ready and self.live
 
     @property
@@ -85,8 +85,8 @@ class UniqueIndex:
             word
             for on, word in (
                 (not self.valid, "invalid"),
-                (self.ready, "still enforcing"),
-                (not self.ready, "not enforcing"),
+                (self.ready, "still enforced"),
+                (not self.ready, "not enforced"),
                 (not self.live, "being dropped"),
             )
             if on
@@ -94,50 +94,50 @@ class UniqueIndex:
 
 
 class IndexState(StrEnum):
-    """What the catalog holds now."""
+    """The state that the unique indexes are in together."""
 
     ORIGINAL = "original"
     FIXED = "fixed"
-    BUILDING = "building"  # a guard of one kind is there, one of the other is not complete yet
-    OVERLAPPING = "overlapping"  # both, complete
-    RETIRING = "retiring"  # fixed is complete, the original is on its way out
-    MISSING = "missing"  # nothing enforces
-    UNKNOWN = "unknown"  # something enforces that we cannot read
+    BUILDING = "building"  # an index of one kind is there, one of the other kind is not complete yet
+    OVERLAPPING = "overlapping"  # both kinds are there, complete
+    RETIRING = "retiring"  # the fixed index is complete, the original one is being dropped
+    MISSING = "missing"  # none is enforced
+    UNKNOWN = "unknown"  # an index is enforced whose definition this project cannot read
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """All that PostgreSQL's catalog says about the guards: the state machine's state."""
+    """All that PostgreSQL's catalog says about the unique indexes: the state machine's state."""
 
     indexes: tuple[UniqueIndex, ...]
-    taken: dict[str, str] = field(default_factory=dict)  # our names that something else holds, and what
+    taken_names: dict[str, str] = field(default_factory=dict)  # our names that something else has, and what that is
 
     def of(self, kind: IndexKind) -> tuple[UniqueIndex, ...]:
-        """The indexes of one kind, in or out of force."""
+        """The indexes of one kind, enforced or not."""
         return tuple(index for index in self.indexes if index.kind is kind)
 
-    def enforcing(self, kind: IndexKind) -> bool:
-        """Whether a guard of this kind is in force."""
-        return any(index.in_force for index in self.of(kind))
+    def enforces(self, kind: IndexKind) -> bool:
+        """Whether an index of this kind is enforced."""
+        return any(index.enforced for index in self.of(kind))
 
     @property
-    def guards(self) -> tuple[UniqueIndex, ...]:
-        """The indexes that are a guard, or may be one: all but the harmless."""
+    def family_indexes(self) -> tuple[UniqueIndex, ...]:
+        """The indexes that block families, or may do so: all but the harmless ones."""
         return tuple(index for index in self.indexes if index.kind is not IndexKind.HARMLESS)
 
     @property
     def unreadable(self) -> tuple[UniqueIndex, ...]:
-        """The indexes in force of which we cannot say whom they block."""
-        return tuple(index for index in self.of(IndexKind.UNREADABLE) if index.in_force)
+        """The enforced indexes whose definition this project cannot read."""
+        return tuple(index for index in self.of(IndexKind.UNREADABLE) if index.enforced)
 
     @property
     def state(self) -> IndexState:
-        """The guard state, by definitions and flags."""
+        """The state, by definitions and flags."""
         original, fixed = self.of(IndexKind.ORIGINAL), self.of(IndexKind.FIXED)
         original_usable, fixed_usable = (any(i.usable for i in kind) for kind in (original, fixed))
         if self.unreadable:
             return IndexState.UNKNOWN
-        if not any(index.in_force for index in original + fixed):
+        if not any(index.enforced for index in original + fixed):
             return IndexState.MISSING
         if original_usable and fixed_usable:
             return IndexState.OVERLAPPING
@@ -147,11 +147,5 @@ class Catalog:
 
     @property
     def blocks(self) -> bool | None:
-        """Whether one purpose blocks another: an ORIGINAL guard is in force. None where we cannot tell."""
-        return None if self.unreadable else self.enforcing(IndexKind.ORIGINAL)
-
-    def definitions(self) -> list[dict[str, str]]:
-        """Name, definition and flags of each guard, for records and for people."""
-        return [
-            {"name": i.name, "kind": i.kind.value, "definition": i.definition, "flags": i.flags()} for i in self.guards
-        ]
+        """Whether one purpose blocks another: an original index is enforced. None: an index cannot be read."""
+        return None if self.unreadable else self.enforces(IndexKind.ORIGINAL)

@@ -1,8 +1,8 @@
-"""What goes wrong, in three sentences: what happened, why, and what to do next."""
+"""Errors as people read them: what happened, why, and what to do next."""
 
 
 class IncidentError(Exception):
-    """One message for people, and the exit code that goes with it: 3, it could not be done.
+    """One message for people, and the exit code of the command: 3, it could not be done.
 
     Attributes:
         what, why, next: one sentence each; never a secret, an address or a user's id.
@@ -21,13 +21,9 @@ class IncidentError(Exception):
         """IPython shows these lines in place of a traceback."""
         return str(self).splitlines()
 
-    def as_dict(self) -> dict[str, str]:
-        """The `error` of a run record."""
-        return {"what": self.what, "why": self.why, "next": self.next}
-
 
 class Refused(IncidentError):
-    """The answer is no, or we refuse: exit code 1."""
+    """The answer is no, or the command is refused: exit code 1."""
 
     exit_code = 1
 

@@ -1,4 +1,4 @@
-"""Stable names in place of ids in all that is shared: the same id, the same key, the same name."""
+"""Pseudonyms: stable names in place of ids in everything that is shared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 VARIABLE = "INCIDENT_PSEUDONYM_KEY"
-_PASSING = "INCIDENT_PASSING_KEY"  # made here, for this process and those it starts
+DEMO_KEY = "the demo's pseudonyms may be recomputed by anybody"
+_INHERITED = "INCIDENT_PASSING_KEY"  # made here, for this process and those it starts
 _UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 
 # The fix plan's own thread: its ids are published there, and stay as they are.
@@ -21,7 +22,7 @@ PUBLISHED = frozenset({PLAN_THREAD, PLAN_ROOT, PLAN_OWNER})
 
 
 class Pseudonyms:
-    """Names ids by HMAC-SHA256 under a key; without the key nobody gets from a name to its id."""
+    """Pseudonyms by HMAC-SHA256 with a key; without the key no id can be found from its pseudonym."""
 
     def __init__(self, key: str) -> None:
         self._key = key.encode()
@@ -35,7 +36,7 @@ class Pseudonyms:
         return f"{word}-{hmac.digest(self._key, value.bytes, 'sha256').hex()[:10]}"
 
     def scrub(self, thing: Any) -> Any:
-        """The same text, list or dict with every id in it named."""
+        """The same text, list or dict with a pseudonym in place of every id."""
         if isinstance(thing, str):
             return _UUID.sub(lambda found: str(self.name("id", UUID(found[0]))), thing)
         if isinstance(thing, dict):
@@ -46,17 +47,17 @@ class Pseudonyms:
 
 
 def hide_ids(text: str) -> str:
-    """The same text without any raw id but the published ones: the last look at what is shared."""
+    """The same text without any raw id but the published ones: the last check of everything that is shared."""
     return _UUID.sub(lambda found: found[0] if UUID(found[0]) in PUBLISHED else "(an id, hidden)", text)
 
 
-def pseudonyms_for(environment: str, demo_key: str) -> Pseudonyms:
-    """The key of INCIDENT_PSEUDONYM_KEY; on the demo, where it is unset, the committed one.
+def pseudonyms_for(environment: str) -> Pseudonyms:
+    """The pseudonyms of an environment, by the key in INCIDENT_PSEUDONYM_KEY; on the demo, without it, by DEMO_KEY.
 
-    Elsewhere an unset key means a random one: names then hold within this process and those it starts.
+    Elsewhere an unset key means a random one: the pseudonyms are the same within this process and those it starts.
     """
     if VARIABLE in os.environ:
         return Pseudonyms(os.environ[VARIABLE])
     if environment == "demo":
-        return Pseudonyms(demo_key)
-    return Pseudonyms(os.environ.setdefault(_PASSING, secrets.token_hex(32)))
+        return Pseudonyms(DEMO_KEY)
+    return Pseudonyms(os.environ.setdefault(_INHERITED, secrets.token_hex(32)))

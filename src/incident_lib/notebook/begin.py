@@ -69,7 +69,7 @@ def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_sinc
         if environment == DEMO:
             demo.reset(f"demo_{notebook}")
     record = RunRecord(Path(run)) if run else RunRecord.create(environment, started_by=notebook)
-    names = pseudonyms_for(environment, demo.KEY) if redact else None
+    names = pseudonyms_for(environment) if redact else None
     incident = Incident(
         notebook=notebook,
         environment=found,
@@ -127,7 +127,7 @@ def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> 
         ) from None
     with waiting(f"looking at {environment} …"), reading(resolve_environment(environment)) as connection:
         found = explain_family(connection, *ids)
-    names = pseudonyms_for(environment, demo.KEY) if redact else None
+    names = pseudonyms_for(environment) if redact else None
     return frames.styled(frames.explained(found, names))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from incident_lib.model import ATTEMPT_MEANINGS, COUNT_MEANINGS, counts_by_name
+from incident_lib.model import COUNT_MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,12 +50,12 @@ def _shown(value: object) -> str:
 
 
 def indexes(catalog: Catalog) -> pd.DataFrame:
-    """The guards in the catalog: index, kind, key, flags, in_force."""
-    columns = {"index": "str", "kind": "str", "key": "str", "flags": "str", "in_force": "bool"}
+    """The guards in the catalog: index, kind, key, flags, enforced."""
+    columns = {"index": "str", "kind": "str", "key": "str", "flags": "str", "enforced": "bool"}
     return frame(
         (
-            (i.name, i.kind.value, ", ".join(c or "(expression)" for c in i.columns), i.flags(), i.in_force)
-            for i in catalog.guards
+            (i.name, i.kind.value, ", ".join(c or "(expression)" for c in i.columns), i.flags(), i.enforced)
+            for i in catalog.family_indexes
         ),
         columns,
     ).set_index("index")
@@ -116,7 +116,7 @@ def blocked(families: Iterable[BlockedFamily], names: Pseudonyms | None) -> pd.D
 def checks(found: Iterable[Check]) -> pd.DataFrame:
     """Checks: name, answer, what was seen, cure."""
     return frame(
-        ((c.name, c.answer.value, c.seen, c.cure) for c in found),
+        ((c.name, c.status.value, c.finding, c.action) for c in found),
         dict.fromkeys(("check", "answer", "seen", "cure"), "str"),
     ).set_index("check")
 

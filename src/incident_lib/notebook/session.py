@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.database import demo
 from incident_lib.model import IncidentError, pseudonyms_for
 from incident_lib.records import status_of
 
@@ -71,7 +70,7 @@ class Session:
     @property
     def shared_names(self) -> Pseudonyms:
         """For what is shared whatever `redact` says: the record."""
-        return self.names or pseudonyms_for(self.environment.name, demo.KEY)
+        return self.names or pseudonyms_for(self.environment.name)
 
     def note(self, **values: Any) -> None:
         """Set keys of the record; whatever looks like an id in them is named first."""

@@ -75,7 +75,7 @@ class Snapshot:
 
 def checks_as_record(checks: Iterable[Check]) -> list[dict[str, Any]]:
     """Checks as a run record carries them."""
-    return [asdict(check) | {"answer": check.answer.value} for check in checks]
+    return [asdict(check) | {"answer": check.status.value} for check in checks]
 
 
 def take_snapshot(environment: Environment, connection: Connection) -> Snapshot:

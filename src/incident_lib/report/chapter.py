@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import COUNT_MEANINGS, Counts, counts_by_name, format_count, format_timestamp, from_iso
+from incident_lib.model import COUNT_MEANINGS, Counts, format_count, format_timestamp
 from incident_lib.records import Contents, status_now
 from incident_lib.report import charts
 from incident_lib.report.document import table

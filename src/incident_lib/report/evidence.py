@@ -6,12 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.model import (
-    ATTEMPT_MEANINGS,
     format_count,
     format_families,
     format_server,
     format_timestamp,
-    from_iso,
     plural,
 )
 from incident_lib.report.claim_chart import write_latency

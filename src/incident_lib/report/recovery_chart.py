@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import format_families, from_iso
+from incident_lib.model import format_families
 from incident_lib.report.chart import AFTER, FAINT, INK, Chart, finish_axes, integer_ticks
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_families, format_timestamp, from_iso
+from incident_lib.model import format_families, format_timestamp
 from incident_lib.records import status_now
 from incident_lib.report.compare import group_rows
 from incident_lib.report.document import Bullets, Paragraph, table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from incident_lib.analysis import read_recovery
 from incident_lib.database import reading, resolve_environment
 from incident_lib.logs import Log, Rejections, count_entry, entries, open_log, recognise_format
-from incident_lib.model import INDEX_NAME, UsageError, from_iso
+from incident_lib.model import INDEX_NAME, UsageError
 from incident_lib.notebook import MIGRATION
 from incident_lib.records import RunRecord, all_runs
 

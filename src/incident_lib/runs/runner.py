@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
-from incident_lib.database import demo
 from incident_lib.model import Failed, IncidentError, Refused, UsageError, pseudonyms_for
 from incident_lib.notebook import assigned_names
 from incident_lib.records import RunRecord, status_of
@@ -49,7 +48,7 @@ class RunResult:
 def run_environment(job: Job) -> RunResult:
     """Run the notebooks of one environment, one after the other, until one of them does not end well."""
     started, kept = time.monotonic(), RunRecord(job.folder)
-    pseudonyms_for(job.environment, demo.KEY)  # the kernels share its key
+    pseudonyms_for(job.environment)  # the kernels share its key
     with kept.beating():
         try:
             error = _run_notebooks(job, kept, deadline=started + job.timeout)

@@ -96,7 +96,7 @@ def _pour(
 
 def reproducible(catalog: Catalog) -> list[UniqueIndex]:
     """The guards whose like can be made: those whose definition we can read."""
-    return [index for index in catalog.guards if index.kind in KEYS]
+    return [index for index in catalog.family_indexes if index.kind in KEYS]
 
 
 def _make_asleep(connection: Connection, index: UniqueIndex) -> None:
@@ -144,10 +144,10 @@ def _wake(connection: Connection, index: UniqueIndex) -> str | None:
 
 def _unlike(catalog: Catalog) -> Iterator[str]:
     """What cannot be made like it is at the source."""
-    for index in catalog.guards:
+    for index in catalog.family_indexes:
         if index.kind not in KEYS:
             yield f"{index.name}: its definition cannot be read"
         elif index.builder:
             yield f"{index.name}: a session builds it there; here it is a leftover"
-    for name, held in sorted(catalog.taken.items()):
+    for name, held in sorted(catalog.taken_names.items()):
         yield f"{name}: there it is {held}"

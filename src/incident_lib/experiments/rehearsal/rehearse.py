@@ -86,7 +86,7 @@ def rehearse(
         steps=tuple(stage.taken),
         clients=tried.clients,
         rollback=tried.rollback,
-        waits=tuple(check for check in checks.checks if check.answer in (Status.WAIT, Status.STOP)),
+        waits=tuple(check for check in checks.checks if check.status in (Status.WARN, Status.FAIL)),
         not_reproduced=lacking,
     )
 
@@ -160,11 +160,11 @@ def _roll_back(stage: Stage, found: Investigation, name: str) -> tuple[RollbackV
 def judge(name: str, found: Investigation, tried: TrialResult, checks: Preflight) -> RehearsalVerdict:
     """Whether it will work, from what the copy showed and what the preflight saw in the environment itself."""
     stops = [check for check in checks.stops if check.name not in ELSEWHERE]
-    wrong = [*stops, *(check for check in tried.checks if check.answer is Status.STOP), *_met_wrong(tried)]
+    wrong = [*stops, *(check for check in tried.checks if check.status is Status.FAIL), *_met_wrong(tried)]
     if wrong or not tried.applied:
-        seen = "; ".join(f"{check.name}: {check.seen}" for check in wrong)
+        seen = "; ".join(f"{check.name}: {check.finding}" for check in wrong)
         failed = "" if tried.applied else " On the copy it failed, too."
-        return RehearsalVerdict(False, f"{seen}.{failed}", " ".join(dict.fromkeys(check.cure for check in wrong)))
+        return RehearsalVerdict(False, f"{seen}.{failed}", " ".join(dict.fromkeys(check.action for check in wrong)))
     back = ", was rolled back, and went in again" if tried.rollback.possible else ""
     copy = f"on a copy of {plural(found.counts.active_threads, 'active thread')}"
     if found.catalog.state is IndexState.FIXED:
@@ -173,7 +173,7 @@ def judge(name: str, found: Investigation, tried: TrialResult, checks: Preflight
     why = f"O{copy[1:]} the fix went in under writes{back}."
     if elsewhere := [check for check in checks.stops if check.name in ELSEWHERE]:
         where = " and ".join(dict.fromkeys(ELSEWHERE[check.name] for check in elsewhere))
-        cures = " ".join(check.cure for check in elsewhere)
+        cures = " ".join(check.action for check in elsewhere)
         return RehearsalVerdict(True, f"{why} It has to be applied {where}: from here it is refused.", cures)
     return RehearsalVerdict(True, why, f"incident apply --env {name} --confirm {name}")
 
@@ -184,4 +184,4 @@ def _met_wrong(tried: TrialResult) -> list[Check]:
     states = ", ".join(sorted(tried.clients.errors))
     cure = "Rehearse again, and apply only once that is gone."
     seen = {f"{plural(chats, 'chat')} rejected after the fix": chats, f"errors that no guard gives ({states})": states}
-    return [Check("clients", Status.STOP, what, cure) for what, there in seen.items() if there]
+    return [Check("clients", Status.FAIL, what, cure) for what, there in seen.items() if there]

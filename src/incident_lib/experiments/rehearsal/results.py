@@ -113,7 +113,7 @@ class Rehearsal:
             "build_seconds_per_million": None if build is None else round(build, 3),
             "clients": asdict(self.clients) | {"longest_stall": round(self.clients.longest_stall, 4)},
             "rollback": asdict(self.rollback),
-            "waits": [asdict(check) | {"answer": check.answer.value} for check in self.waits],
+            "waits": [asdict(check) | {"answer": check.status.value} for check in self.waits],
             "not_reproduced": list(self.not_reproduced),
             "copied_in_seconds": round(self.seconds("copy"), 3),
         }

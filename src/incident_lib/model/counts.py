@@ -1,0 +1,51 @@
+"""The counts of one snapshot."""
+
+from __future__ import annotations
+
+import msgspec
+
+COUNT_MEANINGS = {
+    "families": "pairs of root prompt and user with at least one active thread",
+    "active_threads": "active threads with a root prompt: the rows in the unique index",
+    "blocked_families": "families in which PostgreSQL rejects a new chat or a new run",
+    "blocked for chat": "families in which PostgreSQL rejects a new chat: the incident",
+    "blocked for run": "families in which PostgreSQL rejects a new run",
+    "affected_owners": "users with a blocked family",
+    "coexisting_families": "families with several active threads: they prevent a rollback",
+    "residual_conflicts": "provider conflicts: active threads that block another provider, also after the fix",
+    "unguarded_threads": "active threads without an owner: outside both unique indexes",
+}
+
+
+class PerPurpose(msgspec.Struct, frozen=True):
+    """A count for each purpose. None: an enforced index has a definition that this project cannot read."""
+
+    chat: int | None
+    run: int | None
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of one snapshot. None: not known, never 0.
+
+    Attributes:
+        blocked: blocked families, by the purpose that is rejected.
+        blocked_owners: users with a blocked family, likewise.
+        duplicate_keys: keys that several active threads share, for the original and for the fixed index.
+    """
+
+    families: int
+    active_threads: int
+    active_by_purpose: dict[str, int]
+    blocked_families: int | None
+    blocked: PerPurpose
+    affected_owners: int | None
+    blocked_owners: PerPurpose
+    coexisting_families: int
+    residual_conflicts: int
+    unguarded_threads: int
+    duplicate_keys: dict[str, int]
+
+    def by_name(self) -> dict[str, int | None]:
+        """Each count under its name in COUNT_MEANINGS, in that order."""
+        plain = {name: getattr(self, name, None) for name in COUNT_MEANINGS}
+        return plain | {"blocked for chat": self.blocked.chat, "blocked for run": self.blocked.run}
