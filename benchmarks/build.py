@@ -23,7 +23,7 @@ from incident_lib.model.catalog import BUILD_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 
 @contextmanager

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import harness
 from harness import Row
 
-from incident_lib.database.environments import reading
-from incident_lib.database.queries import fetch_one, query_text
+from incident_lib.database import fetch_one, query_text, reading
 
 if TYPE_CHECKING:
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 SEQUENTIAL = [f"SET enable_{way} = off" for way in ("indexscan", "indexonlyscan", "bitmapscan")]
 

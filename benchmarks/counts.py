@@ -16,11 +16,10 @@ import psycopg
 from harness import Row
 
 from incident_lib.analysis.investigate import investigate
-from incident_lib.database.environments import reading
-from incident_lib.database.queries import query_text
+from incident_lib.database import query_text, reading
 
 if TYPE_CHECKING:
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 OURS = """
 import sys, time

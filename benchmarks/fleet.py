@@ -18,8 +18,7 @@ import harness
 import psycopg
 
 from incident_lib import paths
-from incident_lib.database import demo
-from incident_lib.database.environments import resolve_environment
+from incident_lib.database import demo, resolve_environment
 from incident_lib.runs.fleet import run_fleet
 from incident_lib.runs.runner import NOTEBOOKS, _papermill
 from incident_lib.runs.workers import LocalProcesses

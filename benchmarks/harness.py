@@ -26,8 +26,7 @@ HERE = Path(__file__).parent
 HOME = Path(os.environ.get("INCIDENT_BENCH_DIR") or Path(tempfile.gettempdir()) / "incident-bench")
 os.environ["INCIDENT_DEMO_DIR"] = str(HOME)
 
-from incident_lib.database import demo  # noqa: E402 - it reads the variable
-from incident_lib.database.environments import Environment  # noqa: E402
+from incident_lib.database import Environment, demo
 
 SECTIONS = ("counts", "listing", "checksum", "build", "startup", "run", "install")
 HEAD = """\

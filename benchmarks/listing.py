@@ -18,11 +18,11 @@ import harness
 import psycopg
 from harness import Row
 
+from incident_lib.database import query_text
 from incident_lib.database.demo import PURPOSE_SINCE
-from incident_lib.database.queries import query_text
 
 if TYPE_CHECKING:
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 OURS = f"""
 import sys, time

@@ -24,7 +24,7 @@ from incident_lib.experiments.rehearsal.rehearse import rehearse
 from incident_lib.experiments.scratch import scratch_database
 
 if TYPE_CHECKING:
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
     from incident_lib.experiments.rehearsal.results import Rehearsal
 
 HERE = Path(__file__).parent

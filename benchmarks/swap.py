@@ -28,7 +28,7 @@ from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
 READER_SECONDS = 6.0

@@ -14,9 +14,7 @@ import pytest
 from hypothesis import settings
 from psycopg import sql
 
-from incident_lib.database import demo
-from incident_lib.database.clients import NewThread, insert_thread
-from incident_lib.database.environments import Environment
+from incident_lib.database import Environment, NewThread, demo, insert_thread
 from tests.support import clusters
 
 if TYPE_CHECKING:

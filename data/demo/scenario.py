@@ -5,7 +5,7 @@ from random import Random
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from incident_lib.database.clients import Family
+from incident_lib.model.threads import Family
 
 SEED = 20250922
 START = datetime(2025, 9, 1, tzinfo=UTC)

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from incident_lib.analysis.blockers import LONGEST, MOST_BLOCKERS, MOST_MOMENTS, _growth, summarize_blockers
 from incident_lib.analysis.investigate import count_threads
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
+from incident_lib.database import read_catalog, reading
 from incident_lib.model.catalog import Catalog, IndexState
 from incident_lib.report.chapter import Chapter
 from tests.analysis.test_investigate import (
@@ -38,7 +37,7 @@ from tests.conftest import ODD_MOMENTS
 if TYPE_CHECKING:
     import psycopg
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 PURPOSES = ("chat", "run")
 SINCE = datetime(2025, 9, 1, 2, 30, tzinfo=UTC)

@@ -11,16 +11,15 @@ import pytest
 
 from incident_lib.analysis.example import PLAN_FAMILY, choose_example, example_record
 from incident_lib.analysis.families import Thread, explain_family
-from incident_lib.database.clients import Family
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
+from incident_lib.database import read_catalog, reading
 from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT, PLAN_THREAD, PUBLISHED, Pseudonyms
+from incident_lib.model.threads import Family
 from tests.conftest import add
 
 if TYPE_CHECKING:
     import psycopg
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 NAMES = Pseudonyms("a key")
 AT = datetime(2025, 9, 18, 14, 12, 33, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 
 import incident_lib
 from incident_lib.analysis.families import explain_family
-from incident_lib.database.environments import reading
+from incident_lib.database import reading
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PLAN_ROOT
 from tests.cli.test_cli import shell, streams
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from incident_lib.analysis.families import Thread
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 DROP = "DROP INDEX public.idx_q_threads_family_unique"

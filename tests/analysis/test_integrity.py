@@ -14,7 +14,7 @@ from tests.conftest import add
 if TYPE_CHECKING:
     import psycopg
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 CHANGES = {
     "a name": "UPDATE public.q_threads SET name = 'another'",

@@ -14,9 +14,7 @@ from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.analysis.investigate import count_threads, investigate, list_blocked, write_blocked
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import query_text
+from incident_lib.database import query_text, read_catalog, reading
 from incident_lib.model.catalog import INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.model.errors import Failed

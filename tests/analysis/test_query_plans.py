@@ -12,8 +12,7 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.analysis.investigate import copy_blocked, count_threads, list_duplicates
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_one, query_text
+from incident_lib.database import fetch_one, query_text, read_catalog
 from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from tests.conftest import add
 from tests.support import clusters

@@ -24,11 +24,10 @@ from incident_lib.analysis import recovery
 from incident_lib.analysis.investigate import write_blocked
 from incident_lib.analysis.recovery import MOST_MOMENTS, Recovery, read_recovery
 from incident_lib.cli import cli
-from incident_lib.database.clients import Family
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
+from incident_lib.database import read_catalog, reading
 from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.errors import Failed, IncidentError, UsageError
+from incident_lib.model.threads import Family
 from incident_lib.model.timestamps import to_iso
 from incident_lib.runs.recovery_watch import Tail, run_that_fixed, watch_recovery
 from tests.conftest import ODD_MOMENTS, add
@@ -36,7 +35,7 @@ from tests.conftest import ODD_MOMENTS, add
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 SINCE = datetime(2025, 10, 13, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

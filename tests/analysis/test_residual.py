@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from incident_lib.analysis.investigate import count_threads
 from incident_lib.analysis.residual import PROPOSED_NAME, ProposedIndex, ProviderConflicts, Residual, read_residual
-from incident_lib.database.clients import Family, NewThread, get_or_create_run
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
+from incident_lib.database import NewThread, get_or_create_run, read_catalog, reading
 from incident_lib.migration.apply import apply
 from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.threads import Family
 from tests.conftest import add
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 EVERY_VERSION = True
 ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"

@@ -32,7 +32,7 @@ from tests.support import clusters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 COMMANDS = {
     *("run", "investigate", "explain", "plan", "apply", "rollback", "verify", "sql"),

@@ -19,7 +19,7 @@ import pytest
 from nbclient import NotebookClient
 from psycopg import conninfo, sql
 
-from incident_lib.database.environments import Environment, reading
+from incident_lib.database import Environment, reading
 from incident_lib.model.errors import UsageError
 from tests.cli.test_cli import INTERRUPTED
 from tests.conftest import add

@@ -8,16 +8,9 @@ import pytest
 from psycopg import conninfo
 from sqlalchemy import exc, text
 
-from incident_lib.database.environments import (
-    CONNECT_SECONDS,
-    Environment,
-    connecting,
-    engine,
-    is_transaction_pooled,
-    reading,
-    resolve_environment,
-    services,
-)
+from incident_lib.database import Environment, connecting, engine, is_transaction_pooled, reading, resolve_environment
+from incident_lib.database.connections import CONNECT_SECONDS
+from incident_lib.database.environments import services
 from incident_lib.model.errors import Failed, UsageError
 
 PASSWORD = "hunter2"

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib.database.introspection import read_access, read_catalog
+from incident_lib.database import read_access, read_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed
 from tests.conftest import add

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import text
 
-from incident_lib.database.environments import Environment, engine, variable_of
+from incident_lib.database import Environment, engine, variable_of
 from incident_lib.model.errors import Failed
 from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT
 from incident_lib.runs.runner import Job

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 THREADS, TRIED = 400, 20
 QUICK = Pace(clients=3, every=0.01, reader=0.4, lead=0.1, tail=0.1)

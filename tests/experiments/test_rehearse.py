@@ -22,11 +22,7 @@ from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.analysis.investigate import count_threads, investigate
-from incident_lib.database import demo
-from incident_lib.database.clients import Family
-from incident_lib.database.environments import Environment, connecting, reading
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_all, fetch_one, query_text
+from incident_lib.database import Environment, connecting, demo, fetch_all, fetch_one, query_text, read_catalog, reading
 from incident_lib.experiments.rehearsal.copy import copy_threads, name_by, wake_guards
 from incident_lib.experiments.rehearsal.rehearse import TrialResult, judge, rehearse
 from incident_lib.experiments.rehearsal.results import (
@@ -43,6 +39,7 @@ from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexState
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed
+from incident_lib.model.threads import Family
 from tests.analysis.test_investigate import GUARDS, admitted, guarded, threads
 from tests.cli.test_cli import HEARING, INTERRUPTED, message, shell
 from tests.conftest import add

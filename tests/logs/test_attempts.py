@@ -20,7 +20,7 @@ from incident_lib.notebook.incident import Incident
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from incident_lib.database.environments import Environment
+    from incident_lib.database import Environment
 
 AN_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 LOG = paths.DEMO_DATA / "server.log"

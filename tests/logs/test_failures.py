@@ -28,8 +28,7 @@ from hypothesis import strategies as st
 
 from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.database.clients import Family, NewThread, insert_thread
-from incident_lib.database.environments import Environment, connecting, reading
+from incident_lib.database import Environment, NewThread, connecting, insert_thread, reading
 from incident_lib.logs import failures
 from incident_lib.logs.entry import Entry
 from incident_lib.logs.failures import join_threads, read_rejections
@@ -40,6 +39,7 @@ from incident_lib.migration.apply import apply
 from incident_lib.migration.probe import probe_semantics
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, INDEX_NAMES, RETIRED_NAME, IndexKind
 from incident_lib.model.errors import IncidentError, UsageError
+from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support import clusters
 from tests.support.logged import FILES, PREFIX, Logged, blocked, families, make_noise, try_chats

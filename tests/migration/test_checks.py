@@ -13,9 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from incident_lib.database.environments import Environment, reading
-from incident_lib.database.introspection import TableAccess, read_catalog
-from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.database import Environment, TableAccess, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAMES, IndexKind

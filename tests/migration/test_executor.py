@@ -13,10 +13,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from incident_lib.analysis.investigate import investigate, list_blocked
-from incident_lib.database.clients import Family
-from incident_lib.database.environments import Environment, reading
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.database import Environment, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration.apply import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.preflight import Estimate, Preflight, run_preflight
@@ -26,6 +23,7 @@ from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, Ind
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.plan import Plan, Step
+from incident_lib.model.threads import Family
 from tests.conftest import add
 
 EVERY_VERSION = True

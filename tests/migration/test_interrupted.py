@@ -9,8 +9,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.database import fetch_all, fetch_one, read_catalog
 from incident_lib.migration.apply import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from incident_lib.analysis.investigate import investigate
-from incident_lib.database.environments import Environment, is_transaction_pooled, reading
+from incident_lib.database import Environment, is_transaction_pooled, reading
 from incident_lib.experiments.rehearsal.rehearse import rehearse
 from incident_lib.experiments.rehearsal.results import RehearsalVerdict
 from incident_lib.migration.apply import apply

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from incident_lib.cli import cli
-from incident_lib.database.clients import Family, create_chat
-from incident_lib.database.clients import NewThread as Thread
-from incident_lib.database.queries import fetch_all, fetch_one
+from incident_lib.database import NewThread as Thread
+from incident_lib.database import create_chat, fetch_all, fetch_one
 from incident_lib.migration.apply import apply
 from incident_lib.migration.probe import FAMILIES, Probe, probe_semantics
 from incident_lib.migration.verify import verify_semantics
 from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import IncidentError
+from incident_lib.model.threads import Family
 from tests.conftest import add
 
 EVERY_VERSION = True

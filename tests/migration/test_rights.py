@@ -15,7 +15,7 @@ import pytest
 
 from incident_lib.analysis.access import check_access
 from incident_lib.analysis.investigate import investigate
-from incident_lib.database.environments import Environment, reading
+from incident_lib.database import Environment, reading
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed, UsageError

@@ -18,8 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from incident_lib.cli import cli
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_one
+from incident_lib.database import fetch_one, read_catalog
 from incident_lib.migration.apply import apply
 from incident_lib.migration.script import settling_sql
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState

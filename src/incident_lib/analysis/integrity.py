@@ -1,4 +1,4 @@
-"""Did the migration leave every thread as it was? By checksums where nobody else writes, else by transaction ids."""
+"""Did the migration change a thread? By checksums where no client writes, else by transaction ids."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def checksum(environment: Environment) -> dict[str, Any]:
-    """How many threads there are, and a checksum over all their row versions: whatever is written makes a new one."""
+    """How many threads there are, and a checksum over all row versions: every write changes it."""
     with reading(environment) as connection:
         return fetch_one(connection, "analysis/checksum")
 
 
 def compare_threads(environment: Environment, before: dict[str, Any] | None, xids: Iterable[str]) -> str:
-    """Say whether the migration changed a thread.
+    """Whether the migration changed a thread, in a sentence.
 
     Args:
         environment: where it was applied.
-        before: the checksum of before; None where clients go on writing, so that it would say nothing.
+        before: the checksum of before; None where clients go on writing, which changes it.
         xids: the migration's own transactions: no row version may carry one of them.
     """
     if before:
@@ -31,4 +31,4 @@ def compare_threads(environment: Environment, before: dict[str, Any] | None, xid
         return f"{before['threads']:,} threads, checksum {'equal' if same else 'CHANGED'} before and after."
     with reading(environment) as connection:
         row = fetch_one(connection, "analysis/own_versions", {"xids": sorted(xids)})
-    return f"{row['versions']:,} row versions carry a transaction of ours."
+    return f"{row['versions']:,} row versions carry a transaction of this migration."

@@ -1,9 +1,11 @@
-"""Find: which guards are in force, how many families they block, which, since when and by what."""
+"""The first questions: which unique indexes are enforced, how many families they block, which, since when, by what."""
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from datetime import datetime
+from io import StringIO
 from typing import IO, TYPE_CHECKING, Any
 
 from psycopg import ClientCursor, sql
@@ -13,7 +15,7 @@ from incident_lib.database import fetch_all, fetch_one, query_text, read_access,
 from incident_lib.model import BlockedFamily, Catalog, Counts, IndexKind, PerPurpose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from incident_lib.database import Connection, TableAccess
@@ -21,77 +23,77 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Investigation:
-    """What one look at an environment saw, all in one snapshot."""
+    """The unique indexes and the counts of one snapshot."""
 
     at: datetime  # the server's clock
-    rights: TableAccess
+    access: TableAccess
     catalog: Catalog
     counts: Counts
 
 
 def investigate(connection: Connection) -> Investigation:
-    """Look at the guards and count.
+    """Read the unique indexes and count.
 
     Args:
-        connection: as `environments.reading` yields it, so that all is of one snapshot.
+        connection: as `database.reading` yields it, so that all is of one snapshot.
 
     Returns:
-        The catalog and the counts; what an unreadable guard blocks is None, never 0.
+        The catalog and the counts; what an index blocks that cannot be read is None, never 0.
 
     Raises:
-        Failed: the table is not there, not as we know it, or not to be read.
+        Failed: the table is not there, lacks a column, or the role may not read it.
     """
-    rights = read_access(connection)
+    access = read_access(connection)
     catalog = read_catalog(connection)
     counts = count_threads(connection, catalog)
     (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    return Investigation(at, rights, catalog, counts)
+    return Investigation(at, access, catalog, counts)
 
 
 def count_threads(connection: Connection, catalog: Catalog) -> Counts:
-    """Count families and threads, and what the guards in force block. See `sql/counts.sql`."""
+    """Count families and threads, and what the enforced indexes block. See `sql/counts.sql`."""
     row = fetch_one(connection, "analysis/counts")
 
     def number(column: str) -> int:
         return int(row[column] or 0)
 
-    def seen(number: int) -> int | None:
+    def blocked(number: int) -> int | None:
         return None if catalog.blocks is None else number * catalog.blocks
 
-    owners, owners_chat, owners_run = map(seen, row["owners"])
+    owners, owners_chat, owners_run = map(blocked, row["owners"])
     active_by_purpose = row["active_by_purpose"] or {}
     return Counts(
         families=number("families"),
         active_threads=number("active_threads"),
-        active_by_purpose=dict(sorted(active_by_purpose.items())),
-        blocked_families=seen(number("blocked_families")),
-        blocked=PerPurpose(seen(number("blocked_chat")), seen(number("blocked_run"))),
+        active_by_purpose={purpose: int(count) for purpose, count in sorted(active_by_purpose.items())},
+        blocked_families=blocked(number("blocked_families")),
+        blocked=PerPurpose(blocked(number("blocked_chat")), blocked(number("blocked_run"))),
         affected_owners=owners,
         blocked_owners=PerPurpose(owners_chat, owners_run),
         coexisting_families=number("coexisting_families"),
         residual_conflicts=number("residual_conflicts"),
         unguarded_threads=number("unguarded_threads"),
-        duplicate_keys={IndexKind.ORIGINAL: number("coexisting_families"), IndexKind.FIXED: number("duplicates_fixed")},
+        duplicate_keys={
+            IndexKind.ORIGINAL: number("coexisting_families"),
+            IndexKind.FIXED: number("duplicates_fixed"),
+        },
     )
 
 
 def list_blocked(
-    connection: Connection,
-    catalog: Catalog,
-    *,
-    purpose_since: datetime | None = None,
-    limit: int | None = None,
+    connection: Connection, catalog: Catalog, *, purpose_since: datetime | None = None, limit: int | None = None
 ) -> list[BlockedFamily]:
     """List the blocked families, one entry for each purpose that a family is blocked for.
 
     Args:
-        connection: as `environments.reading` yields it.
-        catalog: the guards, of the same snapshot; none is blocked where none of them blocks or can be read.
-        purpose_since: when the purpose column came; without it `since` is unknown.
+        connection: as `database.reading` yields it.
+        catalog: the unique indexes, of the same snapshot; where none of them blocks, or one cannot be read, the list
+            is empty.
+        purpose_since: when the column purpose came; without it `since` is unknown.
         limit: at most so many entries.
 
     Returns:
-        In the order of `sql/blocked.sql`: chat first, the longest known first.
+        In the order of `sql/blocked.sql`: chat first, those that have been blocked longest first.
     """
     if not catalog.blocks:
         return []
@@ -99,13 +101,30 @@ def list_blocked(
     return [BlockedFamily(**row | {"since": row["since"] and datetime.fromisoformat(row["since"])}) for row in rows]
 
 
-def write_blocked(connection: Connection, catalog: Catalog, file: Path, purpose_since: datetime | None) -> None:
-    """Write every blocked family to a CSV file, as a stream; its columns are those of `model.BlockedFamily`.
+def write_blocked(
+    connection: Connection, catalog: Catalog, file: Path, *, purpose_since: datetime | None = None, head: int = 0
+) -> list[BlockedFamily]:
+    """Stream every blocked family into a CSV file, and keep the first few.
 
-    It holds raw ids: its mode is 0600, and it is never part of what is shared.
+    The file holds raw ids: its mode is 0600, and it is never part of what is shared.
+
+    Args:
+        connection: as `database.reading` yields it.
+        catalog: see `list_blocked`.
+        file: its columns are those of `BlockedFamily`.
+        purpose_since: see `list_blocked`.
+        head: how many entries to return.
+
+    Returns:
+        The first entries, in the order of `list_blocked`; no more of them are in memory at any time.
     """
-    with paths.private_file(file) as out:
-        copy_blocked(connection, catalog, out, purpose_since=purpose_since)
+    kept = [b""]
+    with paths.replacing(file, private=True) as out:
+        for place, line in enumerate(_blocked_lines(connection, catalog, purpose_since, None)):
+            out.write(line)
+            if place <= head:  # the header is the first
+                kept.append(line)
+    return list(map(_from_csv, csv.DictReader(StringIO(b"".join(kept).decode(), newline=""))))
 
 
 def copy_blocked(
@@ -116,25 +135,39 @@ def copy_blocked(
     purpose_since: datetime | None = None,
     limit: int | None = None,
 ) -> None:
-    """Stream what `blocked` lists into an open file, as CSV."""
-    _copy(connection, "analysis/blocked", {"purpose_since": purpose_since, "most": limit if catalog.blocks else 0}, out)
+    """Stream what `list_blocked` lists into an open file, as CSV."""
+    for line in _blocked_lines(connection, catalog, purpose_since, limit):
+        out.write(line)
+
+
+def _blocked_lines(
+    connection: Connection, catalog: Catalog, purpose_since: datetime | None, limit: int | None
+) -> Iterator[bytes]:
+    values = {"purpose_since": purpose_since, "most": limit if catalog.blocks else 0}
+    return _stream(connection, "analysis/blocked", values)
+
+
+def _from_csv(row: dict[str, str]) -> BlockedFamily:
+    import msgspec
+
+    return msgspec.convert({name: value or None for name, value in row.items()}, BlockedFamily, strict=False)
 
 
 def list_duplicates(connection: Connection, kind: IndexKind, limit: int) -> list[dict[str, Any]]:
-    """The first keys of a guard that several active threads hold; see `sql/duplicates.sql`."""
+    """The first keys of an index of that kind that several active threads share; see `sql/duplicates.sql`."""
     return fetch_all(connection, "analysis/duplicates", {"by_purpose": kind is IndexKind.FIXED, "most": limit})
 
 
 def write_duplicates(connection: Connection, kind: IndexKind, file: Path) -> None:
-    """Write every such key to a CSV file of mode 0600: what stands against a guard of that kind."""
-    with paths.private_file(file) as out:
-        _copy(connection, "analysis/duplicates", {"by_purpose": kind is IndexKind.FIXED, "most": None}, out)
+    """Write every such key to a CSV file of mode 0600: what prevents an index of that kind."""
+    with paths.replacing(file, private=True) as out:
+        values = {"by_purpose": kind is IndexKind.FIXED, "most": None}
+        out.writelines(_stream(connection, "analysis/duplicates", values))
 
 
-def _copy(connection: Connection, query: str, values: Mapping[str, Any], out: IO[bytes]) -> None:
-    """Stream a query's rows into an open file: none of them is kept in memory."""
-    asked = ClientCursor(connection).mogrify(query_text(query).rstrip("; \n"), values)
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(asked))
-    with connection.cursor().copy(statement) as copy:
-        for chunk in copy:
-            out.write(chunk)
+def _stream(connection: Connection, query: str, values: Mapping[str, Any]) -> Iterator[bytes]:
+    """The rows of a query as CSV, a header first: one row at a time, none of them is kept."""
+    text = ClientCursor(connection).mogrify(query_text(query).rstrip("; \n"), values)
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv, HEADER)").format(sql.SQL(text))
+    with connection.cursor().copy(statement) as rows:
+        yield from map(bytes, rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from incident_lib import paths
-from incident_lib.database import Family, fetch_all
-from incident_lib.model import UsageError, to_iso
+from incident_lib.database import fetch_all
+from incident_lib.model import Family, RecoveryCount, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from incident_lib.database import Connection
 
 BATCH = 5_000  # families that one query asks for
-MOST_MOMENTS = 30
+MOST_POINTS = 30
 NOT_YET = "not_recovered.csv"  # raw ids, beside blocked.csv
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """How many of the families that were blocked for chat have got one since the fix, and when."""
+    """How many of the families that were blocked for chat have got a chat since the fix, and when."""
 
     blocked: int
     since: datetime  # when the incident ended
-    at: datetime  # when this was looked at, by the server's clock
+    at: datetime  # when the table was read, by the server's clock
     first_chats: tuple[datetime, ...]  # the first chat of each family that has got one, the earliest first
 
     @property
@@ -44,32 +44,34 @@ class Recovery:
         return self.recovered / self.blocked if self.blocked else 1.0
 
     def __str__(self) -> str:
-        whole = 100 * self.recovered // self.blocked if self.blocked else 100  # never all of them before all have one
+        whole = 100 * self.recovered // self.blocked if self.blocked else 100  # 100 only once all of them have one
         percent = "under 1%" if self.recovered and not whole else f"{whole}%"
-        told = f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat ({percent})"
-        return f"{told}; {self.blocked - self.recovered:,} not yet."
+        return (
+            f"{self.recovered:,} of {self.blocked:,} families that were blocked have a chat ({percent}); "
+            f"{self.blocked - self.recovered:,} not yet."
+        )
 
-    def as_record(self) -> dict[str, Any]:
-        """The recovery as a run record carries it: the sum up to as many moments as a chart can show."""
+    def as_record(self) -> RecoveryCount:
+        """The recovery as a run record holds it: the sum up to as many times as a chart can show."""
         points = list(enumerate(self.first_chats, start=1))
-        step = -(-len(points) // MOST_MOMENTS) or 1
+        step = -(-len(points) // MOST_POINTS) or 1
         kept = [*points[step - 1 :: step], *(points[-1:] if len(points) % step else [])]
-        return {
-            "blocked": self.blocked,
-            "recovered": self.recovered,
-            "since": to_iso(self.since),
-            "at": to_iso(self.at),
-            "over_time": [[to_iso(at), count] for count, at in kept],
-        }
+        return RecoveryCount(
+            blocked=self.blocked,
+            recovered=self.recovered,
+            since=self.since,
+            at=self.at,
+            over_time=[(at, count) for count, at in kept],
+        )
 
 
 def read_recovery(connection: Connection, run: Path, since: datetime) -> Recovery:
-    """Look which of a run's blocked families have got a chat since the incident ended.
+    """Read which of a run's blocked families have got a chat since the incident ended.
 
-    Who has not is written to `not_recovered.csv` in the run's folder: raw ids, mode 0600, never shared.
+    Those that have not are written to `not_recovered.csv` in the run's folder: raw ids, mode 0600, never shared.
 
     Args:
-        connection: as `environments.reading` yields it.
+        connection: as `database.reading` yields it.
         run: the run's folder, with its `blocked.csv`.
         since: when the incident ended.
 
@@ -77,14 +79,12 @@ def read_recovery(connection: Connection, run: Path, since: datetime) -> Recover
         UsageError: the folder holds no list of blocked families.
     """
     total, chats = 0, list["datetime"]()
-    with paths.private_file(run / NOT_YET) as out:
+    with paths.replacing(run / NOT_YET, private=True) as out:
         out.write(b"root_prompt_row_id,owner_id\n")
         for families in _batches(blocked_for_chat(run / "blocked.csv")):
             values = {"roots": [f.root for f in families], "owners": [f.owner for f in families], "since": since}
-            found = {
-                Family(row["root"], row["owner"]): row["at"]
-                for row in fetch_all(connection, "analysis/recovered", values)
-            }
+            rows = fetch_all(connection, "analysis/recovered", values)
+            found = {Family(row["root"], row["owner"]): row["at"] for row in rows}
             out.writelines(f"{f.root},{f.owner}\n".encode() for f in families if f not in found)
             total += len(families)
             chats += found.values()
@@ -103,7 +103,7 @@ def blocked_for_chat(file: Path) -> Iterator[Family]:
         raise UsageError(
             f"{file.parent.name} lists no blocked families.",
             f"Its {file.name} is missing, or cannot be read.",
-            "Name the folder of a run that looked at the environment before the fix.",
+            "Name the folder of a run that took a snapshot before the fix.",
         ) from None
 
 

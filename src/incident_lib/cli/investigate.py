@@ -169,8 +169,9 @@ def verify(name: str, probed: bool, confirm: str) -> int:
 
 
 def _probed(environment: Environment) -> tuple[Check, ...]:
-    from incident_lib.database import Family, connecting, fetch_all
+    from incident_lib.database import connecting, fetch_all
     from incident_lib.migration import FAMILIES, probe_semantics, verify_semantics
+    from incident_lib.model import Family
 
     with connecting(environment, "probe") as connection:
         rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})

@@ -1,26 +1,31 @@
-"""Named environments, connections to them, the catalog as it is read, and the demo."""
+"""Named environments, connections to them, what PostgreSQL's catalog says, the clients of the product, the demo."""
 
 from incident_lib.database.clients import (
-    Family,
     NewThread,
     create_chat,
     deactivate_chats,
+    delete_thread,
+    find_active,
     get_or_create_run,
     insert_thread,
+)
+from incident_lib.database.connections import (
+    Connection,
+    connecting,
+    engine,
+    is_transaction_pooled,
+    reading,
+    set_local,
+    statement_seconds,
 )
 from incident_lib.database.diagnosis import translate_errors
 from incident_lib.database.environments import (
     DEMO,
-    Connection,
     Environment,
     check_name,
-    connecting,
-    engine,
-    is_transaction_pooled,
     known_environments,
-    reading,
+    purpose_since,
     resolve_environment,
-    set_local,
     variable_of,
 )
 from incident_lib.database.introspection import TableAccess, read_access, read_catalog
@@ -30,26 +35,29 @@ __all__ = [
     "DEMO",
     "Connection",
     "Environment",
-    "Family",
     "NewThread",
     "TableAccess",
     "check_name",
     "connecting",
     "create_chat",
     "deactivate_chats",
+    "delete_thread",
     "engine",
     "fetch_all",
     "fetch_one",
+    "find_active",
     "get_or_create_run",
     "insert_thread",
     "is_transaction_pooled",
     "known_environments",
+    "purpose_since",
     "query_text",
     "read_access",
     "read_catalog",
     "reading",
     "resolve_environment",
     "set_local",
+    "statement_seconds",
     "translate_errors",
     "variable_of",
 ]

@@ -1,17 +1,19 @@
 """What the product's clients send for a thread, statement by statement.
 
-Nothing here commits: the clients themselves run on autocommit, a probe inside a transaction of its own.
+Nothing here commits: the clients themselves use autocommit, a probe uses a transaction of its own.
 Comparisons are plain `=`, as the clients send them, so no lookup ever finds a NULL owner or a NULL provider.
 """
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import LiteralString, NamedTuple
+from typing import LiteralString
 from uuid import UUID
 
 import psycopg
 from psycopg import Connection, sql
+
+from incident_lib.model import Family
 
 DEACTIVATE_CHATS: LiteralString = (
     "UPDATE public.q_threads SET is_active = false"
@@ -24,13 +26,6 @@ FIND_ACTIVE: LiteralString = (
 )
 INSERT_THREAD: LiteralString = "INSERT INTO public.q_threads ({}) VALUES ({}) RETURNING row_id"
 DELETE_THREAD: LiteralString = "UPDATE public.q_threads SET is_active = false WHERE row_id = %s"
-
-
-class Family(NamedTuple):
-    """A prompt tree and its user: what the guards allow one active thread of."""
-
-    root: UUID
-    owner: UUID | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ def deactivate_chats(connection: Connection, family: Family) -> None:
 
 
 def insert_thread(connection: Connection, thread: NewThread) -> UUID:
-    """Insert one thread; a guard whose key is taken answers with `psycopg.errors.UniqueViolation`."""
+    """Insert one thread; `psycopg.errors.UniqueViolation` where another thread has its key in a unique index."""
     sent = {column: value for column, value in vars(thread).items() if value is not None}
     columns = sql.SQL(", ").join(map(sql.Identifier, sent))
     values = sql.SQL(", ").join(map(sql.Placeholder, sent))

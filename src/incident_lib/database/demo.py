@@ -19,21 +19,20 @@ from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.database import clients
-from incident_lib.model import Failed
+from incident_lib.model import Failed, Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION = 18
 TEMPLATE = "incident_template"
-KEY = "the demo's pseudonyms may be recomputed by anybody"
 PURPOSE_SINCE = "2025-09-22T06:00:00+00:00"
 
 
 def folder() -> Path:
     """The embedded server's folder: INCIDENT_DEMO_DIR, or one of this user's in the temporary directory.
 
-    Not inside a home: run by root, the embedded server opens every parent of its folder to its own user.
+    Not inside a home: run by root, the embedded server makes every parent of its folder accessible to its own user.
     """
     if "INCIDENT_DEMO_DIR" in os.environ:
         return Path(os.environ["INCIDENT_DEMO_DIR"])
@@ -53,7 +52,7 @@ def _library() -> Any:
 
 @contextmanager
 def _locked() -> Iterator[Path]:
-    """The folder, made and held: two processes never start or load the server at once."""
+    """The server's folder, locked: two processes never start or load the server at once."""
     from fasteners import InterProcessLock
 
     home = folder()
@@ -72,12 +71,12 @@ def _locked() -> Iterator[Path]:
 
 
 def _server(home: Path, version: int = VERSION) -> Any:
-    """The server, running: the package hands out its old handle also after the server was stopped."""
+    """The running server: the package returns its old handle also after the server was stopped."""
     data = home / f"pg{version}"
     try:
         server = _library().get_server(data, cleanup_mode=None, postgres_version=version)
         server.ensure_postgres_running()
-    except Exception as error:  # noqa: BLE001 - whatever stops it, people get one message
+    except Exception as error:  # noqa: BLE001 - any error becomes one message
         raise Failed(
             "The embedded server of `demo` did not start.",
             f"{type(error).__name__}; its own log is {data / 'log'}.",
@@ -99,7 +98,7 @@ def url(database: str = "demo") -> str:
 
 
 def reset(database: str = "demo") -> str:
-    """Make a database of the demo anew, as the incident left it, and return its address."""
+    """Replace a database of the demo by one as the incident left it, and return its address."""
     with _locked() as home:
         server = _server(home)
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
@@ -150,7 +149,7 @@ def _copy_template(connection: psycopg.Connection[Any], database: str) -> None:
 
 
 def _ensure_template(connection: psycopg.Connection[Any], server: Any) -> None:
-    """Load the template, unless it was loaded from the very files of now (its comment is their digest)."""
+    """Load the template, unless it was loaded from the same files (its comment is their digest)."""
     digest = hashlib.sha256(b"".join((paths.DEMO_DATA / f).read_bytes() for f in ("schema.sql", "threads.csv")))
     comment = connection.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [TEMPLATE]
@@ -169,7 +168,7 @@ def _ensure_template(connection: psycopg.Connection[Any], server: Any) -> None:
 
 
 def load(connection: psycopg.Connection[Any], *, threads: bool = True) -> None:
-    """Create the incident's table in an empty database and, unless told otherwise, load the demo's threads."""
+    """Create the incident's table in an empty database and load the demo's threads, if wanted."""
     connection.execute((paths.DEMO_DATA / "schema.sql").read_bytes())
     if threads:
         connection.execute("CREATE TEMP TABLE loaded (LIKE public.q_threads) ON COMMIT DROP")
@@ -183,23 +182,23 @@ def load(connection: psycopg.Connection[Any], *, threads: bool = True) -> None:
 
 
 class Retries(NamedTuple):
-    """What came out when the demo's clients tried again what had failed."""
+    """How many of the demo's clients got a chat when they tried again."""
 
     families: int
     succeeded: int
     rejected: int
 
 
-def failed_chat_families() -> list[clients.Family]:
-    """The families whose chat attempts the demo's server rejected, as its clients counted them."""
+def failed_chat_families() -> list[Family]:
+    """The families whose chats the demo's server rejected, as its clients counted them."""
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["purpose"] == "chat"]
-    found = {clients.Family(UUID(row["root_prompt_row_id"]), UUID(row["owner_id"])): None for row in rows}
+    found = {Family(UUID(row["root_prompt_row_id"]), UUID(row["owner_id"])): None for row in rows}
     return list(found)
 
 
 def retry_chats(address: str) -> Retries:
-    """Let the demo's chat clients try again, once for each family that had failed; this writes threads.
+    """Let the demo's chat clients try again, once for each family with a rejected chat; this writes threads.
 
     The same families get the same row_ids each time.
     """
@@ -209,7 +208,7 @@ def retry_chats(address: str) -> Retries:
     return Retries(len(families), admitted, len(families) - admitted)
 
 
-def _admits(connection: psycopg.Connection[Any], family: clients.Family) -> bool:
+def _admits(connection: psycopg.Connection[Any], family: Family) -> bool:
     row_id = uuid5(family.root, str(family.owner))
     chat = clients.NewThread(
         *family, row_id=row_id, openai_conversation_id=f"conv_{row_id.hex}", created_at=datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""PostgreSQL's and libpq's errors in our words: theirs hold hosts, roles, and the values of keys."""
+"""PostgreSQL's and libpq's errors in words that are safe to show: theirs hold hosts, roles, and the values of keys."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
 @contextmanager
 def translate_errors(environment: str) -> Iterator[None]:
-    """Turn PostgreSQL's errors into one message that holds no address, no values and no user's id."""
+    """Turn PostgreSQL's errors into one message without addresses, values and users' ids."""
     try:
         yield
     except psycopg.Error as error:
         raise statement_failure(environment, error) from None
 
 
-def connection_failure(environment: str, source: str, said: str) -> Failed:
-    """What stopped a connection, in our words: libpq's hold the host and the role."""
-    reasons = ((why, cure) for sign, why, cure in _CONNECT_SIGNS if re.search(sign, said, flags=re.I))
-    why, cure = next(reasons, ("The server or the network turned the connection down.", ""))
-    check = f"Check {source}; `psql` with the same address tells what the server says."
-    return Failed(f"The environment {environment!r} cannot be reached.", why, f"{cure} {check}".strip())
+def connection_failure(environment: str, source: str, message: str) -> Failed:
+    """Why a connection failed, from libpq's message, which itself holds the host and the role."""
+    reasons = ((why, action) for sign, why, action in _CONNECT_SIGNS if re.search(sign, message, flags=re.I))
+    why, action = next(reasons, ("The server or the network rejected the connection.", ""))
+    check = f"Check {source}; `psql` with the same address shows the server's own message."
+    return Failed(f"The environment {environment!r} cannot be reached.", why, f"{action} {check}".strip())
 
 
 _CONNECT_SIGNS = (
     (r"definition of service", "libpq finds no service of that name.", "Correct the service, or pg_service.conf."),
     (
         r"password authentication failed|no password supplied",
-        "The server refused the role or its password.",
+        "The server rejected the role or its password.",
         "Put the right password into .pgpass or the address.",
     ),
     (
         r"timeout expired|timed out",
-        "Nothing answered in time.",
+        "No server answered in time.",
         "Is the host right, and open to this network?",
     ),
     (
@@ -49,19 +49,19 @@ _CONNECT_SIGNS = (
         "The host's name is not known here.",
         "Correct the host.",
     ),
-    (r"refused", "Nothing listens at that address.", "Is the server up, and the port right?"),
+    (r"refused", "No server listens at that address.", "Is the server up, and the port right?"),
     (r"no such file or directory", "There is no socket at that path.", "Is the server up?"),
     (r'database ".*" does not exist', "The server has no database of that name.", "Correct the database."),
     (r'role ".*" does not exist', "The server has no role of that name.", "Correct the role."),
     (
         r"SSL|TLS|encryption|certificate",
-        "The server and we do not agree on TLS.",
+        "The TLS settings of server and client do not match.",
         "Set sslmode in the address.",
     ),
     (
         r"pg_hba",
-        "The server's pg_hba.conf lets nobody in this way.",
-        "Ask for an entry, or come from another host.",
+        "The server's pg_hba.conf allows no connection from here.",
+        "Ask for an entry, or connect from another host.",
     ),
     (
         r"too many (clients|connections)|connection slots",
@@ -77,17 +77,17 @@ _CONNECT_SIGNS = (
 
 
 def statement_failure(environment: str, error: psycopg.Error) -> Failed:
-    """What a failed statement means, by its SQLSTATE alone."""
+    """Why a statement failed, by its SQLSTATE alone."""
     state = error.sqlstate or ""
     where = f"in the environment {environment!r}"
-    for known, why, cure in _STATEMENT_STATES:
+    for known, why, action in _STATEMENT_STATES:
         if state.startswith(known):
-            return Failed(f"A query failed {where} (SQLSTATE {state}).", why, cure)
+            return Failed(f"A query failed {where} (SQLSTATE {state}).", why, action)
     if not state:
         return Failed(
             f"The connection was lost {where}.",
             "The server or the network closed it.",
-            "Run the same command again: what was done is seen in the catalog.",
+            "Run the same command again: a migration continues from the catalog.",
         )
     return Failed(
         f"A query failed {where}.",
@@ -100,17 +100,17 @@ _STATEMENT_STATES = (
     ("42501", "The role may not do that.", "Ask for the right, or use the role that owns public.q_threads."),
     (
         "42P01",
-        "A table that we read is not there.",
+        "A table that the query reads does not exist.",
         "Is this the right database? It should hold public.q_threads.",
     ),
-    ("42703", "A column that we read is not there.", "Has every migration of q_threads been applied there?"),
+    ("42703", "A column that the query reads does not exist.", "Has every migration of q_threads been applied there?"),
     (
         "57014",
-        "It took longer than the statement timeout, or somebody cancelled it.",
+        "It took longer than the statement timeout, or another session cancelled it.",
         "Try again with a longer --timeout.",
     ),
-    ("55P03", "A lock was not to be had in time.", "Try again; `incident plan` names who is in the way."),
+    ("55P03", "A lock was not available in time.", "Try again; `incident plan` names the sessions that hold locks."),
     ("57P", "The server ended our connection.", "Run the same command again."),
     ("08", "The connection broke.", "Run the same command again."),
-    ("25006", "The server refuses writes here: it is read-only, or a standby.", "Use the primary's address."),
+    ("25006", "The server rejects writes here: it is read-only, or a standby.", "Use the primary's address."),
 )

@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog says about the table and its guards: by definitions and flags, never by names."""
+"""What PostgreSQL's catalog says about the table and its unique indexes: by definitions and flags, never by names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from incident_lib.database.queries import fetch_all, fetch_one
 from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, Catalog, Failed, UniqueIndex
 
 if TYPE_CHECKING:
-    from incident_lib.database.environments import Connection
+    from incident_lib.database.connections import Connection
 
-_WHICH = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
+_PARAMETERS = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
 _FIELDS = tuple(field.name for field in fields(UniqueIndex))
 
 
@@ -29,32 +29,32 @@ class TableAccess:
 
 
 def read_catalog(connection: Connection) -> Catalog:
-    """Read the guards from the catalog.
+    """Read the unique indexes from the catalog.
 
     Returns:
-        Every unique or exclusion index of q_threads, and our names where something else holds them.
+        Every unique or exclusion index of q_threads, and our names where something else has them.
     """
-    found = fetch_all(connection, "database/indexes", _WHICH)
-    ours = [
+    found = fetch_all(connection, "database/indexes", _PARAMETERS)
+    indexes = [
         row | {"unique": row["unique"] and not row["exclusion"], "columns": tuple(row["columns"])}
         for row in found
         if row["on_table"] and (row["unique"] or row["exclusion"])
     ]
-    others = {
+    taken = {
         row["name"]: row["definition"] or f"a relation of kind {row['relkind']}"
         for row in found
         if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
     }
-    return Catalog(tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in ours), others)
+    return Catalog(tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in indexes), taken)
 
 
 def read_access(connection: Connection) -> TableAccess:
-    """Look whether the table is as we know it, and what this role may do.
+    """Read what the table is, and what this role may do with it.
 
     Raises:
         Failed: there is no such table, a column is missing, or the role may not read it.
     """
-    row = fetch_one(connection, "database/table_access", _WHICH)
+    row = fetch_one(connection, "database/table_access", _PARAMETERS)
     if not row["found"]:
         raise Failed(
             f"There is no table {SCHEMA}.{TABLE} in this database.",
@@ -73,5 +73,5 @@ def read_access(connection: Connection) -> TableAccess:
             "It has no SELECT right on it.",
             f"Ask the owner: GRANT SELECT ON {SCHEMA}.{TABLE} TO the role of this environment.",
         )
-    told = {name: row[name] for name in ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")}
-    return TableAccess(partitioned=row["relkind"] == "p", **told)
+    same = ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")
+    return TableAccess(partitioned=row["relkind"] == "p", **{name: row[name] for name in same})

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from incident_lib.database import Connection, Family
+    from incident_lib.database import Connection
     from incident_lib.logs.tally import FamilyTally
-    from incident_lib.model import Catalog
+    from incident_lib.model import Catalog, Family
 
 BATCH = 5000  # families that are asked about at a time
 

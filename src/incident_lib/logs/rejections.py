@@ -7,10 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from incident_lib.database import Family
 from incident_lib.logs.messages import build_patterns, duplicate_patterns
 from incident_lib.logs.times import parse_log_time
-from incident_lib.model import INDEX_NAMES, KEYS, IndexKind
+from incident_lib.model import INDEX_NAMES, KEYS, Family, IndexKind
 
 if TYPE_CHECKING:
     from datetime import datetime

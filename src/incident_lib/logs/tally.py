@@ -16,8 +16,8 @@ from incident_lib.model import IndexKind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from incident_lib.database import Family
     from incident_lib.logs.rejections import Rejection
+    from incident_lib.model import Family
 
 SECONDS_APART = 1.0  # the entries of one file are never further out of order
 HOUR, DAY = 3600, 86400

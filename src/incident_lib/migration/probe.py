@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from incident_lib.database import Family, NewThread, deactivate_chats, insert_thread, set_local
+from incident_lib.database import NewThread, deactivate_chats, insert_thread, set_local
+from incident_lib.model import Family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

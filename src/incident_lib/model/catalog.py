@@ -10,6 +10,7 @@ INDEX_NAME = "idx_q_threads_family_unique"
 BUILD_NAME = f"{INDEX_NAME}_build"
 RETIRED_NAME = f"{INDEX_NAME}_retired"
 INDEX_NAMES = (INDEX_NAME, BUILD_NAME, RETIRED_NAME)
+PREDICATE = "is_active = true AND root_prompt_row_id IS NOT NULL"
 
 
 class IndexKind(StrEnum):

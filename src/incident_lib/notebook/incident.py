@@ -21,7 +21,7 @@ from incident_lib.analysis import (
     summarize_blockers,
     write_blocked,
 )
-from incident_lib.database import DEMO, clients, connecting, demo, engine, read_catalog, reading
+from incident_lib.database import DEMO, connecting, demo, engine, read_catalog, reading
 from incident_lib.logs import log_files, read_attempts
 from incident_lib.migration import FAMILIES, Probe, apply, holds, probe_families, verify_catalog, verify_probes
 from incident_lib.model import format_bytes, list_unknowns, to_iso
@@ -58,7 +58,7 @@ class Incident(Session):
     migration: MigrationResult | None = None
     probes: list[Probe] = field(default_factory=list)
     checksum: dict[str, Any] | None = None
-    chosen: clients.Family = PLAN_FAMILY
+    chosen: Family = PLAN_FAMILY
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -117,9 +117,9 @@ class Incident(Session):
 
     def explain(self, root: str, owner: str) -> Styler:
         """One family, thread by thread: what blocks what now, and what would under the fixed guard."""
-        return self._explained(clients.Family(UUID(root), UUID(owner)))
+        return self._explained(Family(UUID(root), UUID(owner)))
 
-    def _explained(self, which: clients.Family) -> Styler:
+    def _explained(self, which: Family) -> Styler:
         with self.reading() as connection:
             found = explain_family(connection, *which)
         return frames.styled(frames.explained(found, self.names))
@@ -133,13 +133,13 @@ class Incident(Session):
         self.note(probes=[str(answer) for answer in self.probes])
         return str(self.probes[-1])
 
-    def _probed_families(self) -> list[clients.Family]:
+    def _probed_families(self) -> list[Family]:
         """Those of blocked.csv's head: the same families before and after."""
         if not hasattr(self, "_families"):
             with self.reading() as connection:
                 found = list_blocked(connection, read_catalog(connection), limit=FAMILIES)
             self._families = [
-                clients.Family(f.root_prompt_row_id, f.owner_id) for f in found if f.blocked_for == "chat"
+                Family(f.root_prompt_row_id, f.owner_id) for f in found if f.blocked_for == "chat"
             ]
         return self._families
 

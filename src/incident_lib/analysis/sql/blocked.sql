@@ -1,8 +1,8 @@
--- Question: for which families can a thread of which purpose not be created under the original guard,
---           and which thread stands in the way (of several, the one that has stood there longest)?
+-- Question: in which families does the original index reject a new thread of which purpose,
+--           and which thread blocks it (of several, the oldest)?
 -- Parameters: purpose_since (timestamptz, NULL: unknown), most (int, NULL: all). Reads the table once.
--- Columns: those of model.BlockedFamily; `since` as ISO 8601 in UTC, NULL where it is unknown, or no year of Python's.
--- Order: chat first, then the longest known to be blocked (unknown last), then by family.
+-- Columns: those of model.BlockedFamily; `since` as ISO 8601 in UTC, NULL where it is unknown, or not a year of Python's.
+-- Order: chat first, then those blocked longest (unknown last), then by family.
 WITH blocking AS (
     SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for) t.root_prompt_row_id, t.owner_id,
            wanted.purpose AS blocked_for, t.row_id, t.purpose, t.provider,

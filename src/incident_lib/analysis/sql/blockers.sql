@@ -1,8 +1,8 @@
--- Question: what blocks the families under the original guard, and since when, summed up?
+-- Question: what blocks the families under the original index, and since when, as sums?
 -- Parameters: purpose_since (timestamptz, NULL: unknown). Reads the table once.
 -- Columns: blocked_for; purpose and provider of the blocking threads, and how many families they block; or, where
---          of_time is true, the last moment of an hour at which families came to be blocked, and how many those are.
--- Order: what blocks before since when; most families first, then by name; the earliest hour first.
+--          of_time is true, the last time within an hour at which families became blocked, and how many did.
+-- Order: the rows of what blocks first; most families first, then by name; the earliest hour first.
 WITH blocked AS (
     SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for)
            wanted.purpose AS blocked_for, t.purpose, t.provider,

@@ -1,6 +1,6 @@
--- Question: all the counts of an investigation, as if the original guard were in force.
+-- Question: all the counts of an investigation, as if the original index were enforced.
 -- Parameters: none. Reads active threads once, and every thread's provider once: each from its index, in its order.
--- Columns: those of model.Counts, blocked_* and owners apart per purpose. NULL: there is nothing to sum up.
+-- Columns: those of model.Counts, blocked_* and owners per purpose. NULL: there is no row to sum.
 -- Order: one row.
 WITH family AS (
     SELECT owner_id AS owner, count(*) AS n, count(*) FILTER (WHERE purpose = 'chat') AS chats,

@@ -1,5 +1,5 @@
--- Question: which families hold more than one active thread under one key of a guard?
--- Parameters: by_purpose (true: the fixed guard's key, else the original's), most (int, NULL: all).
+-- Question: in which families do several active threads share a key of an index?
+-- Parameters: by_purpose (true: the fixed index's key, else the original's), most (int, NULL: all).
 -- Columns: root_prompt_row_id, owner_id, active_threads, purposes. A row for each key.
 -- Order: by family, then by purpose.
 SELECT root_prompt_row_id, owner_id, count(*) AS active_threads,

@@ -1,4 +1,4 @@
--- Question: how many versions of thread rows were made, or ended, by transactions of ours?
+-- Question: how many versions of thread rows were written or ended by the migration's own transactions?
 -- Parameters: xids (text[], the 32 bits that a row carries).
 -- Columns: versions. Reads the whole table once.
 -- Order: one row.

@@ -1,7 +1,7 @@
--- Question: which active threads stand in the way of a guard on (root, owner, provider, purpose) to which NULLs are
---           equal, and which are found by no lookup, or guarded by nothing, today?
+-- Question: which active threads prevent a unique index on (root, owner, provider, purpose) with NULLS NOT DISTINCT,
+--           and which are found by no client's lookup, or are in no unique index, today?
 -- Parameters: none.
--- Columns: keys (that several threads hold), ownerless_keys (of those), too_many (threads beyond one for each key),
+-- Columns: keys (that several threads share), ownerless_keys (of those), too_many (threads beyond one for each key),
 --          without_provider, unguarded.
 -- Order: one row.
 WITH held AS (

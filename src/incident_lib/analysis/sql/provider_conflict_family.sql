@@ -1,7 +1,7 @@
--- Question: which family shows what the fix leaves: one provider's active thread holds the key, another's client asks?
+-- Question: which family shows a provider conflict: a thread of one provider has the key, another provider needs it?
 -- Parameters: none. Reads every thread's provider once.
 -- Columns: root, owner, held_by (provider, may be NULL), asked_for (provider), purpose.
--- Order: one row, none where no family is left: a run of a named provider, in the family with the fewest threads.
+-- Order: one row, none where there is no conflict: a run of a named provider, in the family with the fewest threads.
 WITH mixed AS (
     SELECT root_prompt_row_id, owner_id, count(*) AS threads FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id

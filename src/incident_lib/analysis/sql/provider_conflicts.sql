@@ -1,4 +1,4 @@
--- Question: which providers' active threads does the fix leave in another provider's way?
+-- Question: which providers' active threads block another provider, also after the fix?
 -- Parameters: none. Reads every thread's provider once.
 -- Columns: provider (NULL: none, so that no client's lookup finds the thread), active_threads, families.
 -- Order: the most threads first, then by provider.

@@ -1,4 +1,4 @@
--- Question: which of these families have got a chat since a moment, and when did each get its first?
+-- Question: which of these families have got a chat since a time, and when did each get its first?
 -- Parameters: roots (uuid[]), owners (uuid[]; of the same length), since (timestamptz).
 -- Columns: root, owner, at.
 -- Order: none.

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 import psycopg
 
-from incident_lib.database import Family, NewThread, clients, connecting, fetch_all, fetch_one
+from incident_lib.database import NewThread, clients, connecting, fetch_all, fetch_one
+from incident_lib.model import Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from incident_lib.analysis import count_threads
-from incident_lib.database import Family, NewThread, clients, connecting, fetch_all, fetch_one, read_catalog
+from incident_lib.database import NewThread, clients, connecting, fetch_all, fetch_one, read_catalog
 from incident_lib.experiments.claims.traffic import Pace, TrafficResult, run_traffic
 from incident_lib.migration import probe_semantics, verify_catalog
-from incident_lib.model import PURPOSES, IndexKind
+from incident_lib.model import PURPOSES, Family, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

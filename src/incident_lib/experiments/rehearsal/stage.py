@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from incident_lib.analysis import count_threads
-from incident_lib.database import Family, connecting, fetch_all, read_catalog, reading
+from incident_lib.database import connecting, fetch_all, read_catalog, reading
 from incident_lib.experiments.rehearsal.results import StepTime
 from incident_lib.migration import Progress, apply, probe_semantics, verify_catalog, verify_semantics
+from incident_lib.model import Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,9 +13,9 @@ from uuid import uuid4
 
 import psycopg
 
-from incident_lib.database import Family, NewThread, connecting, create_chat, get_or_create_run
+from incident_lib.database import NewThread, connecting, create_chat, get_or_create_run
 from incident_lib.experiments.rehearsal.results import ClientResults
-from incident_lib.model import IncidentError
+from incident_lib.model import Family, IncidentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
