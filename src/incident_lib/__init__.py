@@ -1,47 +1,45 @@
-"""The analysis of one incident: prompt families that a stale unique index keeps from new threads."""
+"""The analysis of one incident: a unique index that is older than a column blocks prompt families from new threads."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from incident_lib.notebook.begin import begin, explain, postmortem
-    from incident_lib.notebook.display import counts, present, say, show, tell
+    from incident_lib.notebook.display import bullets, counts, headline, show, show_section
     from incident_lib.notebook.incident import Incident
-    from incident_lib.report import charts
-    from incident_lib.report.postmortem import Postmortem
+    from incident_lib.report import Postmortem, charts
 
 _HOMES = {
     "Incident": "notebook.incident",
+    "Postmortem": "report",
     "begin": "notebook.begin",
+    "bullets": "notebook.display",
+    "charts": "report",
     "counts": "notebook.display",
     "explain": "notebook.begin",
-    "present": "notebook.display",
-    "say": "notebook.display",
-    "show": "notebook.display",
-    "tell": "notebook.display",
-    "Postmortem": "report.postmortem",
+    "headline": "notebook.display",
     "postmortem": "notebook.begin",
-    "charts": "report",
+    "show": "notebook.display",
+    "show_section": "notebook.display",
 }
 
 __all__ = [
     "Incident",
     "Postmortem",
     "begin",
+    "bullets",
     "charts",
     "counts",
     "explain",
+    "headline",
     "postmortem",
-    "present",
-    "say",
     "show",
-    "tell",
+    "show_section",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: `import incident_lib` costs next to nothing."""
+    """Import a name only when it is used: `import incident_lib` imports nothing heavy."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What an environment is, and what its role may do there: each right that is missing, and what would fail without it."""
+"""What an environment is, and what its role may do there: each missing right, and what would fail without it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class ProviderConflict:
         """The family with its threads, and without its ids."""
         rows = [
             ProviderThread(
-                created_at=thread.created_at and format_minute(thread.created_at),
+                created_at=format_minute(thread.created_at) if thread.created_at else None,
                 purpose=thread.purpose,
                 provider=thread.provider,
                 is_active=thread.is_active,

@@ -1,4 +1,4 @@
-"""The unique indexes as types: what an index is by its definition and flags, and the state that they are in together."""
+"""The unique indexes as types: what an index is by its definition and flags, and the state that all are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a notebook calls first: begin, with its parameters checked and its run opened."""
+"""What a notebook calls first: `begin`, which checks the parameters and opens the run; and what needs no run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from uuid import UUID
 
 from incident_lib import progress
 from incident_lib.analysis import explain_family
-from incident_lib.database import DEMO, check_name, demo, reading, resolve_environment
-from incident_lib.model import IncidentError, UsageError, parse_timestamp, pseudonyms_for
-from incident_lib.notebook import frames
+from incident_lib.database import DEMO, check_name, demo, read_catalog, reading, resolve_environment
+from incident_lib.database import purpose_since as known_purpose_since
+from incident_lib.model import Family, IncidentError, UsageError, pseudonyms_for, threads_table
+from incident_lib.notebook.frames import styled
 from incident_lib.notebook.incident import Incident
 from incident_lib.notebook.parameters import check_injected, check_texts, wrong_type
 from incident_lib.progress import waiting
-from incident_lib.records import RunRecord, status_of
-from incident_lib.report import postmortem as report_postmortem
+from incident_lib.records import RunFolder, error_message, status_after
+from incident_lib.report import read_postmortem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ def begin(
     purpose_since: str = "",
     redact: bool = True,
 ) -> Incident:
-    """Begin a notebook: check its parameters, open its run, and say first what it may do.
+    """Begin a notebook: check its parameters, open its run, and print what it may do.
 
     On the demo the notebook gets a database of its own, as the incident left it.
 
@@ -45,39 +46,37 @@ def begin(
         confirm: the same name once more, to let the notebook change it; anything else is a dry run.
         run: the folder of the run that this notebook belongs to; empty: a new run of its own.
         purpose_since: when the column `purpose` came, ISO 8601; empty: unknown (known on the demo).
-        redact: pseudonyms in place of ids; off by hand only.
+        redact: pseudonyms in place of ids; turn it off by hand only.
 
     Raises:
         UsageError: a parameter has a wrong type or value, or the environment is not known.
         Failed: the run's folder cannot be written.
     """
     try:
-        return _begun(notebook, environment, confirm, run, purpose_since, redact)
+        return _begin(notebook, environment, confirm, run, purpose_since, redact)
     except IncidentError as error:
         _record_refusal(notebook, environment, run, error)
         raise
 
 
-def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_since: str, redact: bool) -> Incident:
+def _begin(notebook: str, environment: str, confirm: str, run: str, since: str, redact: bool) -> Incident:
     check_injected()
-    check_texts(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since)
+    check_texts(environment=environment, confirm=confirm, run=run, purpose_since=since)
     if not isinstance(redact, bool):
         raise wrong_type("redact", redact, "true or false")
-    since = parse_timestamp(purpose_since or (demo.PURPOSE_SINCE if environment == DEMO else ""))
+    came = known_purpose_since(environment, since)
     with waiting(f"opening {environment} …"):
         found = resolve_environment(environment, database=f"demo_{notebook}")
         if environment == DEMO:
             demo.reset(f"demo_{notebook}")
-    record = RunRecord(Path(run)) if run else RunRecord.create(environment, started_by=notebook)
-    names = pseudonyms_for(environment) if redact else None
     incident = Incident(
         notebook=notebook,
         environment=found,
         confirm=confirm,
-        record=record,
-        names=names,
+        run=RunFolder(Path(run)) if run else RunFolder.create(environment, started_by=notebook),
+        names=pseudonyms_for(environment) if redact else None,
         alone=not run,
-        purpose_since=since,
+        purpose_since=came,
         show=progress.cell_bars(),
     )
     incident.open()
@@ -86,28 +85,28 @@ def _begun(notebook: str, environment: str, confirm: str, run: str, purpose_sinc
 
 
 def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError) -> None:
-    """Put what kept a notebook from beginning into the record of its run; into one of its own, if it has no run."""
+    """Record why a notebook could not begin: in its run, or in a run of its own."""
     with suppress(IncidentError, TypeError):
-        record = RunRecord(Path(run)) if run else RunRecord.create(check_name(environment), notebook)
-        record.note_notebook(notebook, status_of(error))
-        record.set(error=error.as_dict())
+        folder = RunFolder(Path(run)) if run else RunFolder.create(check_name(environment), notebook)
+        folder.note_notebook(notebook, status_after(error).value)
+        folder.set(error=error_message(error))
         if not run:
-            record.finish(status_of(error))
+            folder.finish(status_after(error))
 
 
 def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
-    """The postmortem of a run, or of an environment's latest; see `report.postmortem`.
+    """The postmortem of a run, or of an environment's latest; see `report.read_postmortem`.
 
     Raises:
         UsageError: a parameter has a wrong type or value, or the folder holds no run record.
     """
     check_injected()
     check_texts(environment=environment, run=run)
-    return report_postmortem(environment, run)
+    return read_postmortem(environment, run)
 
 
 def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> Styler:
-    """One family, thread by thread: what blocks what under the guards in force, and under the fixed guard.
+    """One family, thread by thread: what blocks what with the enforced indexes, and with the fixed index.
 
     Args:
         environment: which database, by name.
@@ -116,31 +115,30 @@ def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> 
         redact: pseudonyms in place of ids.
 
     Raises:
-        UsageError: the environment is not known, or an id is no UUID.
-        Failed: the environment is not to be reached, or not to be read.
+        UsageError: the environment is not known, or an id is not a UUID.
+        Failed: the environment cannot be reached, or cannot be read.
     """
     try:
-        ids = UUID(root), UUID(owner)
+        family = Family(UUID(root), UUID(owner))
     except (ValueError, AttributeError, TypeError):
         raise UsageError(
-            "A family is named by two UUIDs.", "One of them is none.", "Copy them from blocked.csv."
+            "A family is named by two UUIDs.", "One of them is not a UUID.", "Copy them from blocked.csv."
         ) from None
-    with waiting(f"looking at {environment} …"), reading(resolve_environment(environment)) as connection:
-        found = explain_family(connection, *ids)
-    names = pseudonyms_for(environment) if redact else None
-    return frames.styled(frames.explained(found, names))
+    with waiting(f"reading {environment} …"), reading(resolve_environment(environment)) as connection:
+        threads = explain_family(connection, read_catalog(connection), family)
+    return styled(threads_table(threads, pseudonyms_for(environment) if redact else None))
 
 
-def _on_cell_error(told: Callable[[BaseException], None]) -> None:
-    """Call back for each cell that raises; whoever was called back before is not any more."""
+def _on_cell_error(call: Callable[[BaseException], None]) -> None:
+    """Call back for each cell that raises; an earlier callback of this kind is removed."""
     shell = progress.shell()
     if shell is None:
         return
-    for old in [call for call in shell.events.callbacks["post_run_cell"] if call.__name__ == "after_cell"]:
+    for old in [each for each in shell.events.callbacks["post_run_cell"] if each.__name__ == "after_cell"]:
         shell.events.unregister("post_run_cell", old)
 
     def after_cell(result: Any) -> None:
         if error := result.error_before_exec or result.error_in_exec:
-            told(error)
+            call(error)
 
     shell.events.register("post_run_cell", after_cell)

@@ -10,7 +10,7 @@ from incident_lib.model import UsageError
 
 
 def assigned_names(source: str) -> set[str]:
-    """The names that Python assigns at its top level.
+    """The names that Python code assigns at its top level.
 
     Raises:
         SyntaxError: it is not plain Python.
@@ -21,7 +21,7 @@ def assigned_names(source: str) -> set[str]:
 
 
 def check_injected() -> None:
-    """Refuse parameters that papermill injected and the notebook does not know: papermill only warns of them.
+    """Reject parameters that papermill injected and the notebook does not have: papermill only warns of them.
 
     Raises:
         UsageError: there is one.
@@ -42,10 +42,10 @@ def check_injected() -> None:
 
 
 def check_texts(**values: object) -> None:
-    """Refuse parameters that are no texts.
+    """Reject parameters that are not texts.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is not.
     """
     for name, value in values.items():
         if not isinstance(value, str):
@@ -53,7 +53,7 @@ def check_texts(**values: object) -> None:
 
 
 def wrong_type(name: str, value: object, wanted: str) -> UsageError:
-    """What is said of a parameter of a wrong type."""
+    """The error for a parameter of a wrong type."""
     return UsageError(
         f"The parameter {name} must be {wanted}.",
         f"It is {value!r}, of type {type(value).__name__}.",

@@ -1,93 +1,241 @@
-"""One look at an environment: the verdict, the counts, the guards, the way to the fix."""
+"""One snapshot of an environment: everything that a notebook shows of "before" or "after", of one transaction."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.analysis import Investigation, investigate
-from incident_lib.migration import Preflight, run_preflight
-from incident_lib.model import to_iso, verdict_line
-from incident_lib.notebook import frames
+from incident_lib.analysis import (
+    PLAN_FAMILY,
+    Investigation,
+    explain_families,
+    find_provider_conflict,
+    investigate,
+    list_blocked,
+    read_residual,
+    summarize_blockers,
+    write_blocked,
+)
+from incident_lib.database import reading
+from incident_lib.migration import run_preflight
+from incident_lib.model import (
+    BeforeAfter,
+    ExampleFamily,
+    ExampleThread,
+    IndexDefinition,
+    Indexes,
+    blocked_table,
+    checks_table,
+    format_minute,
+    indexes_table,
+    list_unknowns,
+    plan_table,
+    purposes_table,
+    threads_table,
+    verdict_line,
+)
 from incident_lib.notebook.frames import styled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from datetime import datetime
+    from pathlib import Path
 
     from pandas.io.formats.style import Styler
 
     from incident_lib.database import Connection, Environment
-    from incident_lib.model import Check, Counts
+    from incident_lib.migration import Preflight
+    from incident_lib.model import (
+        BlockedFamily,
+        BlockedSince,
+        BlockerCount,
+        Counts,
+        Family,
+        Pseudonyms,
+        ResidualConflicts,
+        Thread,
+    )
+
+HEAD = 100  # blocked families that are kept in memory
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """One look at an environment: the verdict, the counts, the guards, as tables."""
+    """One snapshot of an environment. All of it was read in one REPEATABLE READ, READ ONLY transaction.
+
+    Attributes:
+        blocked_head: the first blocked families: chat first, those that have been blocked longest first.
+        example_family: the family of the worked example, and its threads.
+        names: pseudonyms for what is displayed; None where `redact` is off.
+    """
 
     environment: str
-    found: Investigation
+    investigation: Investigation
     checks: Preflight
-    verdict: str
+    purpose_since: datetime | None
+    blocked_head: tuple[BlockedFamily, ...]
+    blocked_by: list[BlockerCount] | None
+    blocked_since: BlockedSince | None
+    residual: ResidualConflicts
+    example_family: Family
+    example_threads: tuple[Thread, ...]
+    names: Pseudonyms | None
+
+    def __repr__(self) -> str:
+        return f"<Snapshot of {self.environment} at {format_minute(self.investigation.at)} UTC: {self.verdict}>"
 
     @property
     def counts(self) -> Counts:
         """The counts, as numbers."""
-        return self.found.counts
+        return self.investigation.counts
 
     @property
-    def state(self) -> str:
-        """The guard state."""
-        return self.found.catalog.state.value
+    def verdict(self) -> str:
+        """The headline: how many families are blocked, whether the fix has been applied, the next command."""
+        found = self.investigation
+        return verdict_line(
+            self.environment,
+            found.catalog.state,
+            found.counts,
+            safe=self.checks.safe,
+            hides_rows=found.access.hides_rows,
+        )
 
-    def as_record(self, moment: str) -> dict[str, Any]:
-        """What a run record carries of it, `before` or `after`; the preflight is that of before."""
-        found = self.found
-        told = {
-            "guard": {moment: {"state": self.state, "definitions": found.catalog.definitions()}},
-            "counts": {moment: found.counts.as_dict()},
-            "verdict": self.verdict,
-            "seen_at": {moment: to_iso(found.at)},
-            "server_version": found.rights.server_version,
-        }
-        return told | {"preflight": checks_as_record(self.checks.checks)} if moment == "before" else told
+    @property
+    def summary(self) -> str:
+        """The preflight in a sentence: safe to apply now or not, for how long, what it waits for, the next command."""
+        return self.checks.summary(self.environment)
 
-    def guards(self) -> Styler:
-        """The guards in the catalog, by definition and flags."""
-        return styled(frames.indexes(self.found.catalog))
+    @property
+    def indexes(self) -> Styler:
+        """The unique indexes in the catalog, by definition and flags."""
+        return styled(indexes_table(self.investigation.catalog))
 
+    @property
     def purposes(self) -> Styler:
-        """The active threads by purpose, whatever stands there."""
-        return styled(frames.purposes(self.found.counts))
-
-    def preflight(self) -> Styler:
-        """Every preflight check with its answer and its cure."""
-        return styled(frames.checks(self.checks.checks))
+        """The active threads by purpose, whatever the column holds."""
+        return styled(purposes_table(self.counts))
 
     @property
-    def sentence(self) -> str:
-        """Safe to apply now or not, how long it takes, who would hold it up, the next command."""
-        return self.checks.sentence(self.environment)
+    def preflight(self) -> Styler:
+        """Every preflight check with its status and the action to take."""
+        return styled(checks_table(self.checks.checks))
 
+    @property
     def plan(self) -> Styler:
-        """The way to the fixed guard, step by step."""
-        return styled(frames.plan(self.checks.plan))
+        """The plan to the fixed index, step by step."""
+        return styled(plan_table(self.checks.plan))
+
+    def blocked(self, limit: int = 10) -> Styler:
+        """The families that have been blocked longest, and what blocks them; chat first; at most HEAD of them."""
+        return styled(blocked_table(self.blocked_head[:limit], self.names))
+
+    @property
+    def example(self) -> Styler:
+        """One family, thread by thread: the fix plan's own, whose ids are published, where it has threads here."""
+        return styled(threads_table(self.example_threads, self.names))
+
+    def unknown(self, *, logs_read: bool) -> list[str]:
+        """What this snapshot does not show, a sentence each."""
+        return list_unknowns(
+            self.environment,
+            self.counts,
+            hides_rows=self.investigation.access.hides_rows,
+            since_known=self.purpose_since is not None,
+            logs_read=logs_read,
+        )
+
+    def as_record(self, moment: str, names: Pseudonyms) -> dict[str, Any]:
+        """The fields of a run record that this snapshot fills.
+
+        Args:
+            moment: `before` or `after`.
+            names: pseudonyms for the ids of the worked example.
+        """
+        found = self.investigation
+        definitions = [
+            IndexDefinition(name=i.name, kind=i.kind, definition=i.definition, flags=i.flags())
+            for i in found.catalog.family_indexes
+        ]
+        fields: dict[str, Any] = {
+            "indexes": BeforeAfter(**{moment: Indexes(state=found.catalog.state, definitions=definitions)}),
+            "counts": BeforeAfter(**{moment: found.counts}),
+            "snapshot_at": BeforeAfter(**{moment: found.at}),
+            "verdict": self.verdict,
+            "server_version": found.access.server_version,
+            "residual": self.residual,
+            "example": ExampleFamily(
+                root=names.name("root", self.example_family.root), owner=names.name("owner", self.example_family.owner)
+            ),
+            "example_threads": BeforeAfter(**{moment: [_named(thread, names) for thread in self.example_threads]}),
+        }
+        if moment == "before":
+            fields |= {
+                "preflight": list(self.checks.checks),
+                "purpose_since": self.purpose_since,
+                "blocked_by": self.blocked_by,
+                "blocked_since": self.blocked_since,
+            }
+        return fields
 
 
-def checks_as_record(checks: Iterable[Check]) -> list[dict[str, Any]]:
-    """Checks as a run record carries them."""
-    return [asdict(check) | {"answer": check.status.value} for check in checks]
+def _named(thread: Thread, names: Pseudonyms) -> ExampleThread:
+    return ExampleThread(
+        thread=str(names.name("thread", thread.row_id)),
+        created_at=format_minute(thread.created_at) if thread.created_at else None,
+        purpose=thread.purpose,
+        provider=thread.provider,
+        is_active=thread.is_active,
+        blocks=None if thread.blocks is None else list(thread.blocks),
+        would_block=list(thread.would_block),
+    )
 
 
-def take_snapshot(environment: Environment, connection: Connection) -> Snapshot:
-    """Look at the guards, count, and run the preflight for the fix.
+def take_snapshot(
+    environment: Environment,
+    *,
+    purpose_since: datetime | None = None,
+    names: Pseudonyms | None = None,
+    blocked_file: Path | None = None,
+    example: Family | None = None,
+) -> Snapshot:
+    """Take one snapshot: every query runs once, all of them in one read-only transaction.
 
     Args:
         environment: which database.
-        connection: as `environments.reading` yields it for that environment.
+        purpose_since: when the column purpose came.
+        names: pseudonyms for what is displayed.
+        blocked_file: a CSV file that gets every blocked family, as a stream: raw ids, mode 0600.
+        example: the family of the worked example; by default the fix plan's own, or the one blocked longest.
+
+    Raises:
+        Failed: the environment cannot be reached, the table is not as expected, or a query failed.
     """
-    found = investigate(connection)
-    checks = run_preflight(connection, environment, found)
-    line = verdict_line(
-        environment.name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.rights.hides_rows
-    )
-    return Snapshot(environment.name, found, checks, line)
+    with reading(environment) as connection:
+        found = investigate(connection)
+        head = _blocked_head(connection, found, purpose_since, blocked_file)
+        conflict = find_provider_conflict(connection)
+        candidates = [example] if example else [PLAN_FAMILY, *(each.family for each in head[:1])]
+        threads = explain_families(connection, found.catalog, [*candidates, *([conflict.family] if conflict else [])])
+        chosen = next((family for family in candidates if threads[family]), candidates[0])
+        blocked_by, blocked_since = summarize_blockers(connection, found.catalog, purpose_since)
+        return Snapshot(
+            environment=environment.name,
+            investigation=found,
+            checks=run_preflight(connection, environment, found),
+            purpose_since=purpose_since,
+            blocked_head=tuple(head),
+            blocked_by=blocked_by,
+            blocked_since=blocked_since,
+            residual=read_residual(connection, conflict.example(threads[conflict.family]) if conflict else None),
+            example_family=chosen,
+            example_threads=tuple(threads[chosen]),
+            names=names,
+        )
+
+
+def _blocked_head(
+    connection: Connection, found: Investigation, purpose_since: datetime | None, file: Path | None
+) -> list[BlockedFamily]:
+    if file:
+        return write_blocked(connection, found.catalog, file, purpose_since=purpose_since, head=HEAD)
+    return list_blocked(connection, found.catalog, purpose_since=purpose_since, limit=HEAD)

@@ -49,7 +49,7 @@ def read_json(file: Path, type_: type[T], action: str) -> T:
     except OSError as error:
         why = f"{error.strerror or error}."
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        why = explain(str(error))
+        why = explain_error(str(error))
     raise UsageError(f"{os.path.relpath(file)} cannot be read.", why, action)
 
 
@@ -57,8 +57,8 @@ _MISSING = re.compile(r"Object missing required field `(?P<key>\w+)`(?: - at `(?
 _WRONG = re.compile(r"(?P<what>.*?)(?: - at `(?P<at>.*)`)?")
 
 
-def explain(error: str) -> str:
-    """What a msgspec error says, with the path of the key: `It lacks the key steps[0].sql.`"""
+def explain_error(error: str) -> str:
+    """What a msgspec error says, with the path of the key, such as `It lacks the key steps[0].sql`."""
     if found := _MISSING.fullmatch(error):
         return f"It lacks the key {_path(found['at'], found['key'])}."
     wrong = _WRONG.fullmatch(error)

@@ -14,7 +14,6 @@ import msgspec
 
 from incident_lib import paths
 from incident_lib.model import (
-    SCHEMA_VERSION,
     BeforeAfter,
     ErrorMessage,
     Failed,
@@ -162,7 +161,7 @@ def error_message(error: IncidentError) -> ErrorMessage:
 def new_record(environment: str, started_by: str) -> RunRecord:
     """The record of a run that begins now."""
     return RunRecord(
-        schema_version=SCHEMA_VERSION,
+        schema_version=2,
         environment=environment,
         status=RunStatus.RUNNING,
         started_by=started_by,

@@ -1,4 +1,4 @@
-"""Notebooks executed through papermill: one environment, or many."""
+"""Notebooks executed through papermill: one environment, or many side by side; and the recovery after a run."""
 
 from incident_lib.runs.fleet import FleetProgress, run_fleet
 from incident_lib.runs.recovery_watch import RecoveryProgress, watch_recovery

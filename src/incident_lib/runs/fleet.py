@@ -1,4 +1,4 @@
-"""Many environments side by side: each in a process of its own, none of which can touch another."""
+"""Many environments side by side: each in a process of its own, so that none affects another."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from incident_lib import paths
 from incident_lib.database import resolve_environment, variable_of
 from incident_lib.logs import log_files
-from incident_lib.model import Failed, IncidentError, UsageError, parse_timestamp
-from incident_lib.records import RunRecord, latest_runs
-from incident_lib.report import notes
+from incident_lib.model import Failed, IncidentError, RunStatus, UsageError, parse_timestamp
+from incident_lib.records import RunFolder, latest_runs
+from incident_lib.report import read_notes, read_runs, write_report
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ENV_TIMEOUT = 3600.0  # seconds that the run of one environment may take
-LOOK_SECONDS = 0.2
+PROGRESS_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class FleetProgress:
-    """How far one environment's run is, as its record tells."""
+    """How far one environment's run is, from its record."""
 
     environment: str
     notebook: str
@@ -54,15 +54,15 @@ def run_fleet(
         names: of the environments.
         confirm: the names of those that may be changed; the others are a dry run.
         purpose_since: when the column `purpose` came, ISO 8601.
-        log: the server logs of the one environment that is run, apart by spaces.
-        resume: leave those alone whose latest run did what this one would.
+        log: the server logs of the one environment that is run, separated by spaces.
+        resume: skip those whose latest run did what this one would do.
         timeout: seconds that the run of one environment may take.
         executor: anything with the interface of `concurrent.futures.Executor`; one local process at a time
             where none is given. Its workers need the package, and the variables of their environments.
-        listener: is told how far each environment is, several times a second.
+        listener: is called with the progress of each environment, several times a second.
 
     Returns:
-        How each ended, in the order of the names. None that failed, hung or was killed keeps others from it.
+        How each ended, in the order of the names. One that failed, hung or was killed does not affect the others.
 
     Raises:
         UsageError: a name is unknown, named twice, or confirmed but not run; nothing was begun.
@@ -74,31 +74,31 @@ def run_fleet(
     jobs = [_job(name, name in confirm, purpose_since, timeout, log) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(run_environment, job): job for job in jobs}
-        # The report draws: half a second of imports that nobody waits for while the notebooks run.
+        # The report draws: half a second of imports, while the notebooks run.
         threading.Thread(target=import_module, args=["matplotlib.figure"]).start()
         try:
-            _follow(futures, listener)
+            _show_progress(futures, listener)
         except KeyboardInterrupt:
             workers.shutdown(wait=False, cancel_futures=True)
             raise
-    ended = {job.environment: _outcome(future, job) for future, job in futures.items()}
+    results = {job.environment: _result(future, job) for future, job in futures.items()}
     write_postmortem()
-    return [ended.get(name) or done[name] for name in names]  # type: ignore[misc]
+    return [results.get(name) or done[name] for name in names]  # type: ignore[misc]
 
 
 def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> None:
-    """Look at the whole call before anything is begun."""
+    """Check the whole call before anything is begun."""
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise UsageError(
             f"{', '.join(twice)} is named twice.",
-            "One run looks at each environment once.",
+            "One command runs each environment once.",
             "Name each --env once.",
         )
     if stray := [name for name in confirm if name not in names]:
         raise UsageError(
             f"--confirm {stray[0]} confirms nothing.",
             f"{stray[0]!r} is not among the environments to run.",
-            f"Add --env {stray[0]}, or leave --confirm out.",
+            f"Add --env {stray[0]}, or remove --confirm.",
         )
     variables = [variable_of(name) for name in names]
     if variable := next((v for v in variables if variables.count(v) > 1 and v in os.environ), None):
@@ -109,7 +109,7 @@ def _check(names: Sequence[str], confirm: Sequence[str], purpose_since: str) -> 
             "Name only one of them.",
         )
     parse_timestamp(purpose_since)
-    notes.read_notes()
+    read_notes()
     for name in names:
         resolve_environment(name)
     for notebook in NOTEBOOKS:
@@ -120,7 +120,7 @@ def _check_log(names: Sequence[str], log: str) -> None:
     if log and len(names) != 1:
         raise UsageError(
             "A log belongs to one environment.",
-            f"--log is given, and {len(names)} environments are to be run.",
+            f"--log is given for {len(names)} environments.",
             "Run that environment by itself.",
         )
     for name in names:
@@ -128,38 +128,39 @@ def _check_log(names: Sequence[str], log: str) -> None:
 
 
 def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: str) -> Job:
-    kept = RunRecord.create(name, started_by="incident run")
-    return Job(name, confirmed, purpose_since, kept.folder.resolve(), timeout, log)
+    run = RunFolder.create(name, started_by="incident run")
+    return Job(name, confirmed, purpose_since, run.folder.resolve(), timeout, log)
 
 
 def _done_before(name: str, confirmed: bool) -> RunResult | None:
     """The latest run of an environment, if it did what is wanted now."""
     for folder in latest_runs(name):
-        contents = RunRecord(folder).read()
-        if contents["status"] == "succeeded" or (contents["status"] == "dry-run" and not confirmed):
-            return RunResult(name, folder.resolve(), f"{contents['status']} before", 0.0)
+        status = RunFolder(folder).read().status
+        if status is RunStatus.SUCCEEDED or (status is RunStatus.DRY_RUN and not confirmed):
+            return RunResult(name, folder.resolve(), f"{status} before", 0.0)
     return None
 
 
-def _follow(futures: dict[Future[RunResult], Job], listener: Callable[[FleetProgress], None]) -> None:
-    """Tell of every run's progress until the last has ended."""
+def _show_progress(futures: dict[Future[RunResult], Job], listener: Callable[[FleetProgress], None]) -> None:
+    """Pass on every run's progress until the last one has ended."""
     left = set(futures)
     while left:
-        left = wait(left, timeout=LOOK_SECONDS).not_done
+        left = wait(left, timeout=PROGRESS_SECONDS).not_done
         for future, job in futures.items():
-            with suppress(IncidentError):  # whose folder went away is told of at its end
-                listener(_seen(job, ended=future not in left))
+            with suppress(IncidentError):  # a folder that was removed is an error at the end of its run
+                listener(_progress(job, ended=future not in left))
 
 
-def _seen(job: Job, *, ended: bool) -> FleetProgress:
-    progress = RunRecord(job.folder).read().get("progress") or {"notebook": "01_investigate", "done": 0, "total": 1}
-    before = NOTEBOOKS.index(progress["notebook"])
-    share = 1.0 if ended else (before + progress["done"] / progress["total"]) / len(NOTEBOOKS)
-    return FleetProgress(job.environment, progress["notebook"], share)
+def _progress(job: Job, *, ended: bool) -> FleetProgress:
+    progress = RunFolder(job.folder).read().progress
+    notebook = progress.notebook if progress else NOTEBOOKS[0]
+    done = progress.done / progress.total if progress else 0.0
+    share = 1.0 if ended else (NOTEBOOKS.index(notebook) + done) / len(NOTEBOOKS)
+    return FleetProgress(job.environment, notebook, share)
 
 
-def _outcome(future: Future[RunResult], job: Job) -> RunResult:
-    """How a job ended, also where its worker did not live to tell."""
+def _result(future: Future[RunResult], job: Job) -> RunResult:
+    """How a job ended, also where its worker was killed."""
     started = time.monotonic()
     try:
         return future.result()
@@ -167,11 +168,11 @@ def _outcome(future: Future[RunResult], job: Job) -> RunResult:
         error: IncidentError = _lost(job, "Its process was killed.")
     except IncidentError as raised:
         error = raised
-    except Exception as raised:  # noqa: BLE001 - an executor of somebody else's raises what it likes
+    except Exception as raised:  # noqa: BLE001 - another executor may raise anything
         error = _lost(job, f"Its worker raised {type(raised).__name__}.")
     with suppress(IncidentError):
-        RunRecord(job.folder).finish("failed", error)
-    return RunResult(job.environment, job.folder, "failed", time.monotonic() - started, error)
+        RunFolder(job.folder).finish(RunStatus.FAILED, error)
+    return RunResult(job.environment, job.folder, RunStatus.FAILED.value, time.monotonic() - started, error)
 
 
 def _lost(job: Job, why: str) -> Failed:
@@ -180,8 +181,6 @@ def _lost(job: Job, why: str) -> Failed:
 
 def write_postmortem() -> Path:
     """Write the postmortem over the latest run of each environment; returns the HTML file."""
-    from incident_lib.report import read_runs
-
     out = paths.runs() / "postmortem.html"
-    read_runs(latest_runs()).write(out)
+    write_report(read_runs(latest_runs()), out)
     return out

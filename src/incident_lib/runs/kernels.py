@@ -1,4 +1,4 @@
-"""Kernels that are begun ahead: while one notebook runs, the kernel of the next one starts on another core."""
+"""Kernels started ahead: while one notebook runs, the kernel of the next one starts on another core."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 # What every notebook imports in its first cells; its names stay out of the notebook's.
-PRELOADED = "exec('import incident_lib.notebook, matplotlib.figure', {})"
+PRELOADED = "exec('import incident_lib.notebook.begin, incident_lib.notebook.display, matplotlib.figure', {})"
 ARGUMENTS = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={PRELOADED}"]
 
 
 class Kernels:
-    """So many kernels for so many notebooks, taken one after the other; what is left of them ends with the block."""
+    """As many kernels as there are notebooks, taken one after the other; the block's end shuts the rest down."""
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -36,10 +36,10 @@ class Kernels:
         self._ahead = self._thread.submit(_started, file) if self._left >= 0 else None
 
     def take(self) -> Any:
-        """The manager of a kernel of one's own, as nbclient takes it; the one taken before ends."""
+        """The manager of the next kernel, as nbclient takes it; the kernel taken before is shut down."""
         self._end()
         if self._ahead is None:
-            raise ValueError("There are no more kernels than were asked for.")
+            raise ValueError("All of these kernels have been taken.")
         self._taken = self._ahead.result()
         self._begin()
         return self._taken
@@ -62,8 +62,8 @@ class Kernels:
 def _started(file: Path) -> Any:
     """A kernel that listens on sockets beside its connection file, in a folder of this user alone.
 
-    TCP ports are chosen before the kernel binds them: in between, another program may take one, and the kernel
-    never answers. Where there are no such sockets, what goes over TCP is encrypted.
+    A TCP port is chosen before the kernel binds it: in between, another program may take it, and the kernel never
+    answers. Where there are no such sockets, TCP is used, encrypted.
     """
     from jupyter_client.manager import KernelManager
 

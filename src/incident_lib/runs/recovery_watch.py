@@ -1,4 +1,4 @@
-"""Follow what comes after the fix: who gets a chat again, and which attempts a server's log still has."""
+"""Watch the recovery after the fix: which families get a chat again, which inserts a server's log still rejects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from incident_lib.database import reading, resolve_environment
 from incident_lib.logs import Log, Rejections, count_entry, entries, open_log, recognise_format
 from incident_lib.model import INDEX_NAME, UsageError
 from incident_lib.notebook import MIGRATION
-from incident_lib.records import RunRecord, all_runs
+from incident_lib.records import RunFolder, all_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,28 +25,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecoveryProgress:
-    """What there was at one look: the recovery, and the attempts since the fix that a guard rejected, if known."""
+    """The recovery at one time, and the inserts that the log shows as rejected since the fix (None: no log)."""
 
     recovery: Recovery
     rejected: int | None
 
+    def __str__(self) -> str:
+        rejected = "" if self.rejected is None else f" Rejected since the fix: {self.rejected:,}."
+        return f"{self.recovery}{rejected}"
+
 
 @dataclass
 class Tail:
-    """A log that grows: each look reads what has been added, and whole lines of it only."""
+    """A log that grows: each call reads the complete lines that were added."""
 
     file: Path
     found: Rejections = field(default_factory=Rejections)
     offset: int = 0
     inode: int = 0
 
-    def look(self) -> Rejections:
-        """All rejections so far; of a log that was rotated away the new one is begun.
+    def read(self) -> Rejections:
+        """All rejections so far; where the log was rotated, the new file is read from its beginning.
 
         Raises:
             Failed: it cannot be read.
         """
-        with open_log(str(self.file), lambda done: None) as log:  # noqa: ARG005 - nobody looks
+        with open_log(str(self.file), lambda done: None) as log:  # noqa: ARG005 - no progress
             now = self.file.stat()
             if now.st_ino != self.inode or now.st_size < self.offset:
                 self.inode, self.offset = now.st_ino, 0
@@ -54,46 +58,46 @@ class Tail:
                     self.found.begin(self.file.name)
             log.skip(self.offset)
             added = b"".join(iter(lambda: log.read(1 << 20), b""))
-        whole = added[: _end(added)]
-        if whole:
-            self.offset += len(whole)
-            for entry in entries(Log(BytesIO(whole), self.file.name), INDEX_NAME):
+        complete = added[: _end(added)]
+        if complete:
+            self.offset += len(complete)
+            for entry in entries(Log(BytesIO(complete), self.file.name), INDEX_NAME):
                 count_entry(self.found, entry)
         return self.found
 
 
 def _end(added: bytes) -> int:
-    """Where what is whole ends: at a line's end, and not right behind the first line of an entry of several."""
+    """Where the complete entries end: at a line's end, and not right behind the first line of an entry of several."""
     end = added.rfind(b"\n") + 1
     begin = added.rfind(b"\n", 0, max(0, end - 1)) + 1
     last = added[begin:end]
-    goes_on = recognise_format(added) == "stderr" and b"ERROR:" in last and INDEX_NAME.encode() in last
-    return begin if goes_on else end
+    unfinished = recognise_format(added) == "stderr" and b"ERROR:" in last and INDEX_NAME.encode() in last
+    return begin if unfinished else end
 
 
 def run_that_fixed(environment: str) -> tuple[Path, datetime]:
-    """The folder of the latest run that applied the fix to an environment, and when the incident ended by it.
+    """The folder of the latest run that applied the fix to an environment, and when it ended the incident.
 
     Raises:
         UsageError: there is none.
     """
     for folder in all_runs(environment):
-        if ended := RunRecord(folder).read().get("incident_ended_at"):
-            return folder, from_iso(ended)
+        if ended := RunFolder(folder).read().incident_ended_at:
+            return folder, ended
     raise UsageError(
         f"No run has applied the fix to {environment!r}.",
-        "Recovery is counted from the families that a run saw blocked, once it has ended the incident.",
+        "The recovery is that of the families that a run found blocked before it applied the fix.",
         f"Begin one: incident run --env {environment} --confirm {environment}",
     )
 
 
 def watch_recovery(name: str, every: float, log: Path | None = None) -> Iterator[RecoveryProgress]:
-    """Look again and again, until nobody asks any more; each look is noted in the run's record.
+    """Read the recovery again and again; each result is noted in the run's record.
 
     Args:
         name: of the environment.
-        every: seconds between two looks.
-        log: of its server, which is followed.
+        every: seconds between two results.
+        log: of its server; what is added to it is read, too.
 
     Raises:
         UsageError: the environment is not known, or no run has applied the fix to it.
@@ -103,12 +107,12 @@ def watch_recovery(name: str, every: float, log: Path | None = None) -> Iterator
     folder, since = run_that_fixed(name)
     tail = Tail(log) if log else None
     while True:
-        yield _look(environment, folder, since, tail)
+        yield _progress(environment, folder, since, tail)
         time.sleep(every)
 
 
-def _look(environment: Environment, folder: Path, since: datetime, tail: Tail | None) -> RecoveryProgress:
+def _progress(environment: Environment, folder: Path, since: datetime, tail: Tail | None) -> RecoveryProgress:
     with reading(environment) as connection:
         found = read_recovery(connection, folder, since)
-    RunRecord(folder).set(beats=False, recovery=found.as_record())
-    return RecoveryProgress(found, tail.look().ended(since).after if tail else None)
+    RunFolder(folder).set(beats=False, recovery=found.as_record())
+    return RecoveryProgress(found, tail.read().ended(since).after if tail else None)

@@ -1,4 +1,4 @@
-"""The notebooks of one environment through papermill, and an account of how they ended that does not lie."""
+"""The notebooks of one environment, executed through papermill, and how the run really ended."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
-from incident_lib.model import Failed, IncidentError, Refused, UsageError, pseudonyms_for
+from incident_lib.model import (
+    Failed,
+    IncidentError,
+    NotebookProgress,
+    Refused,
+    RunStatus,
+    UsageError,
+    pseudonyms_for,
+)
 from incident_lib.notebook import assigned_names
-from incident_lib.records import RunRecord, status_of
+from incident_lib.records import RunFolder, status_after
 from incident_lib.runs.kernels import Kernels
 
 if TYPE_CHECKING:
@@ -24,7 +32,7 @@ NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 
 @dataclass(frozen=True)
 class Job:
-    """One environment to run: all that a worker is told. Addresses and passwords are not in it."""
+    """One environment to run: all that a worker gets. Addresses and passwords are not in it."""
 
     environment: str
     confirmed: bool
@@ -40,33 +48,35 @@ class RunResult:
 
     environment: str
     folder: Path
-    status: str
+    status: str  # a RunStatus, or `succeeded before`
     seconds: float
     error: IncidentError | None = None
 
 
 def run_environment(job: Job) -> RunResult:
     """Run the notebooks of one environment, one after the other, until one of them does not end well."""
-    started, kept = time.monotonic(), RunRecord(job.folder)
+    started, folder = time.monotonic(), RunFolder(job.folder)
     pseudonyms_for(job.environment)  # the kernels share its key
-    with kept.beating():
+    with folder.beating():
         try:
-            error = _run_notebooks(job, kept, deadline=started + job.timeout)
+            error = _run_notebooks(job, folder, deadline=started + job.timeout)
         except KeyboardInterrupt:
-            kept.finish("failed", _interrupted(job.environment))
+            folder.finish(RunStatus.FAILED, _interrupted(job.environment))
             raise
-        status = status_of(error) if error else "succeeded" if job.confirmed else "dry-run"
-        kept.finish(status, error)
-    return RunResult(job.environment, job.folder, status, time.monotonic() - started, error)
+        good = RunStatus.SUCCEEDED if job.confirmed else RunStatus.DRY_RUN
+        status = status_after(error) if error else good
+        folder.finish(status, error)
+    return RunResult(job.environment, job.folder, status.value, time.monotonic() - started, error)
 
 
-def _run_notebooks(job: Job, kept: RunRecord, deadline: float) -> IncidentError | None:
-    """What kept a notebook from its end, if anything did; those behind it are not begun."""
+def _run_notebooks(job: Job, folder: RunFolder, deadline: float) -> IncidentError | None:
+    """The error that stopped a notebook, if there was one; the notebooks after it are not begun."""
     with Kernels(len(NOTEBOOKS)) as kernels:
         for notebook in NOTEBOOKS:
             began = time.monotonic()
-            error = _execute(notebook, job, kept, deadline, kernels)
-            kept.note_notebook(notebook, "done" if error is None else status_of(error), time.monotonic() - began)
+            error = _execute(notebook, job, folder, deadline, kernels)
+            outcome = "done" if error is None else status_after(error).value
+            folder.note_notebook(notebook, outcome, time.monotonic() - began)
             if error:
                 return error
     return None
@@ -75,8 +85,8 @@ def _run_notebooks(job: Job, kept: RunRecord, deadline: float) -> IncidentError 
 def _interrupted(environment: str) -> Failed:
     return Failed(
         f"The run of {environment!r} was interrupted.",
-        "Somebody pressed Ctrl-C, or sent SIGTERM.",
-        "Run it again: it goes on from the catalog.",
+        "It got Ctrl-C or SIGTERM.",
+        "Run it again: it continues from the catalog.",
     )
 
 
@@ -84,7 +94,7 @@ def parameters_of(notebook: Path) -> set[str]:
     """The names of a notebook's parameters.
 
     Raises:
-        UsageError: it is no notebook, or has no cell tagged `parameters`.
+        UsageError: it is not a notebook, or has no cell tagged `parameters`.
     """
     _no_iri()
     import nbformat
@@ -102,32 +112,32 @@ def parameters_of(notebook: Path) -> set[str]:
     if not tagged:
         raise UsageError(
             f"{notebook.name} has no cell tagged `parameters`.",
-            "Without it papermill runs the notebook with its defaults, whatever it is told.",
+            "Without it papermill runs the notebook with its default parameters.",
             "Tag the first code cell `parameters`, or restore it: git checkout notebooks",
         )
     return names
 
 
 def _no_iri() -> None:
-    """Keep jsonschema, which nbformat imports, from building a grammar of IRIs: that takes most of a second.
+    """Prevent jsonschema, which nbformat imports, from building a grammar of IRIs: that takes most of a second.
 
-    No notebook's schema asks for that format, and jsonschema does without where the module is not there.
+    No notebook's schema uses that format, and jsonschema works without the module.
     """
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # None: an import of it fails
 
 
-def _execute(notebook: str, job: Job, kept: RunRecord, deadline: float, kernels: Kernels) -> IncidentError | None:
-    """Execute one notebook into the run's folder; what stopped it, if anything did."""
-    source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", kept.folder / f"{notebook}.ipynb"
+def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernels: Kernels) -> IncidentError | None:
+    """Execute one notebook into the run's folder; the error that stopped it, if there was one."""
+    source, out = paths.NOTEBOOKS / f"{notebook}.ipynb", folder.folder / f"{notebook}.ipynb"
     given = {
         "environment": job.environment,
         "confirm": job.environment if job.confirmed else "",
-        "run": str(kept.folder.resolve()),
+        "run": str(folder.folder.resolve()),
         "purpose_since": job.purpose_since,
         "log": job.log,
     }
     known = parameters_of(source)
-    execute, ran_into = _papermill()
+    execute, errors = _papermill()
     try:
         contents = execute(
             source,
@@ -137,14 +147,14 @@ def _execute(notebook: str, job: Job, kept: RunRecord, deadline: float, kernels:
             km=kernels.take(),
             progress_bar=False,
             timeout_func=lambda _: max(1, round(deadline - time.monotonic())),  # what is left, for any cell
-            on_cell_complete=_counting(source, notebook, kept),
+            on_cell_complete=_note_cells(source, notebook, folder),
         )
-    except ran_into as raised:
-        return _error_of(kept, notebook, raised, job)
-    if not _ended(contents):
+    except errors as raised:
+        return _error_of(folder, notebook, raised, job)
+    if not _is_complete(contents):
         return Failed(
             f"{notebook} did not run to its end.",
-            "Its kernel died or left early; papermill did not notice.",
+            "Its kernel died or exited early; papermill reported no error.",
             f"Look at {out.name} in the run's folder, and run it again.",
         )
     return None
@@ -168,35 +178,35 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     )
 
 
-def _counting(source: Path, notebook: str, kept: RunRecord) -> Callable[..., None]:
-    """Put into the record how many cells of a notebook have ended, for whoever watches the run."""
+def _note_cells(source: Path, notebook: str, folder: RunFolder) -> Callable[..., None]:
+    """Note in the record how many cells of a notebook have been executed."""
     import nbformat
 
     total = len(nbformat.read(source, as_version=4).cells) + 1  # papermill injects one
 
-    def told(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient names them
-        kept.set(progress={"notebook": notebook, "done": min(cell_index + 1, total), "total": total})
+    def note(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient passes them by name
+        folder.set(progress=NotebookProgress(notebook=notebook, done=min(cell_index + 1, total), total=total))
 
-    return told
+    return note
 
 
-def _error_of(kept: RunRecord, notebook: str, raised: Exception, job: Job) -> IncidentError:
-    """The error that the notebook itself put into the record; else what papermill ran into."""
-    contents, name = kept.read(), getattr(raised, "ename", type(raised).__name__)
-    if contents["error"]:
+def _error_of(folder: RunFolder, notebook: str, raised: Exception, job: Job) -> IncidentError:
+    """The error that the notebook itself recorded; else papermill's."""
+    record, name = folder.read(), getattr(raised, "ename", type(raised).__name__)
+    if record.error:
         kinds: dict[str, type[IncidentError]] = {kind.__name__: kind for kind in (Refused, UsageError)}
-        return kinds.get(name, Failed)(**contents["error"])
-    again = f"Open {notebook}.ipynb in {kept.folder.name}: its last output tells more."
+        return kinds.get(name, Failed)(record.error.what, record.error.why, record.error.next)
+    again = f"Open {notebook}.ipynb in {folder.folder.name}: its last output has the details."
     if name == "CellTimeoutError":
-        slow = f"It took longer than the {job.timeout:g} s that a run may take."
+        slow = f"It took longer than the {job.timeout:g} s of --env-timeout."
         return Failed(f"{notebook} was stopped.", slow, f"Allow more with --env-timeout. {again}")
-    begun = any(entry["name"] == notebook for entry in contents["notebooks"])
+    begun = any(each.name == notebook for each in record.notebooks)
     if begun and name != "DeadKernelError":
         return Failed(f"{notebook} failed.", f"A cell raised {name}.", again)
     silent = "Its kernel did not answer." if "didn't respond" in str(raised) else "Its kernel died."
     return Failed(f"{notebook} failed.", silent, again)
 
 
-def _ended(contents: Any) -> bool:
-    """Whether every code cell ran: a cell that left the kernel early leaves the rest without a count."""
+def _is_complete(contents: Any) -> bool:
+    """Whether every code cell was executed: where the kernel exits early, later cells have no execution count."""
     return all(cell.execution_count for cell in contents.cells if cell.cell_type == "code" and cell.source.strip())

@@ -1,4 +1,4 @@
-"""Local processes as an executor: each for itself, so that one that dies or hangs touches no other."""
+"""Local processes as an executor; one that dies or hangs does not affect the others."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 class LocalProcesses(Executor):
-    """So many processes side by side. One that dies takes its own call with it, and is made anew.
+    """Several processes side by side. One that dies fails its own call only, and is replaced.
 
-    Unlike `ProcessPoolExecutor`, whose every call fails with one process, and which leaves those that run to
-    themselves when its owner is interrupted.
+    In a `ProcessPoolExecutor` every call fails when one process dies, and running processes go on after an interrupt.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -53,7 +52,7 @@ class LocalProcesses(Executor):
 
 
 class _Worker:
-    """One process that answers one call after the other; begun with the first, and anew where it has died."""
+    """One process that handles one call after the other; started with the first, and again where it has died."""
 
     def __init__(self) -> None:
         self._process: Any = None
@@ -90,10 +89,10 @@ class _Worker:
 
 
 def _serve(line: Connection) -> None:
-    """A worker's life: it ends with its parent's end of the line, or by SIGTERM, which interrupts its call.
+    """Serve calls until the parent closes the pipe; SIGTERM interrupts the call.
 
-    Ctrl-C reaches every process of a terminal: the parent alone answers it. What kernels say on standard
-    error, when they are ended, is for nobody.
+    Ctrl-C reaches every process of a terminal: only the parent reacts to it. What kernels print on standard error
+    while they shut down is discarded.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
