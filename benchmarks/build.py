@@ -1,4 +1,4 @@
-"""The build of the fixed guard while clients write: against a plain CREATE UNIQUE INDEX on the table left alone.
+"""The build of the fixed index while clients write: against a plain CREATE UNIQUE INDEX on the table left alone.
 
 python benchmarks/build.py [--threads 5000000] [--rounds 5]
 """
@@ -66,7 +66,7 @@ def main() -> None:
     took = harness.medians(options.rounds, {"ours": lambda: ours(environment), "plain": lambda: plain(environment)})
     swap.reset(environment)
     row = Row(
-        f"build of the fixed guard, {options.threads:,} threads, {swap.RATE} writes a second",
+        f"build of the fixed index, {options.threads:,} threads, {swap.RATE} writes a second",
         "plain CREATE UNIQUE INDEX, nobody writing",
         f"{took['ours']:.2f} s",
         f"{took['plain']:.2f} s",

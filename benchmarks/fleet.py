@@ -28,7 +28,7 @@ JOBS = (1, 2, 4)
 
 
 def environments(count: int) -> list[str]:
-    """Names of so many environments: copies of the demo's threads under the original guard, made anew."""
+    """Names of so many environments: copies of the demo's threads under the original index, made anew."""
     demo.reset()
     maintenance = demo.url().replace("/demo?", "/postgres?")
     names = [f"fleet{number}" for number in range(count)]

@@ -70,7 +70,7 @@ class Child(NamedTuple):
 
 
 def database(threads: int) -> Environment:
-    """An environment of so many threads under the original guard; made where it is not there yet."""
+    """An environment of so many threads under the original index; made where it is not there yet."""
     name = f"bench_{threads}"
     maintenance = demo.url("demo").replace("/demo?", "/postgres?")
     with psycopg.connect(maintenance, autocommit=True) as connection:

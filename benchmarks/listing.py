@@ -28,12 +28,12 @@ OURS = f"""
 import sys, time
 from datetime import datetime
 from pathlib import Path
-from incident_lib import guards
+from incident_lib import unique indexes
 from incident_lib.environments import Environment, reading
 from incident_lib.investigate import write_blocked
 began = time.perf_counter()
 with reading(Environment("bench", "", sys.argv[1]), seconds=0) as connection:
-    write_blocked(connection, guards.read(connection), Path(sys.argv[2]), datetime.fromisoformat({PURPOSE_SINCE!r}))
+    write_blocked(connection, unique indexes.read(connection), Path(sys.argv[2]), datetime.fromisoformat({PURPOSE_SINCE!r}))
 seconds = time.perf_counter() - began
 """
 

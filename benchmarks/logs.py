@@ -1,4 +1,4 @@
-"""How fast are failed attempts found in a server's log, against grep, which only counts, and pgBadger, which parses?
+"""How fast are rejected inserts found in a server's log, against grep, which only counts, and pgBadger, which parses?
 
 python benchmarks/logs.py [--megabytes 500] [--out DIR]
 
@@ -197,7 +197,7 @@ def main() -> None:
     runs = measured(log)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}"
     lines = [
-        "# Failed attempts from a server's log",
+        "# Rejected inserts from a server's log",
         "",
         f"{machine}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}; a stderr log of {size:,.0f} MB, "
         f"{expected:,} rejections in it, read before. `python benchmarks/logs.py`",

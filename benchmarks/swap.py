@@ -1,4 +1,4 @@
-"""How long does a writer stand still while the guard is swapped: five ways, side by side, in the same run.
+"""How long does a writer stand still while the unique index is swapped: five ways, side by side, in the same run.
 
 python benchmarks/swap.py [--threads 1000000 5000000] [--rounds 5]
 
@@ -38,7 +38,7 @@ HERE = Path(__file__).parent
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 ORIGINAL = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id) {ACTIVE}"
 FIXED = f"CREATE UNIQUE INDEX {{}} ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
-# A run client's insert, under the guard, and a change of a thread that is there.
+# A run client's insert, under the unique index, and a change of a thread that is there.
 WRITER = """\
 \\set prompt random(1, 1000000000)
 INSERT INTO public.q_prompts VALUES (md5(:prompt::text)::uuid) ON CONFLICT DO NOTHING;
@@ -108,7 +108,7 @@ WAYS: dict[str, Callable[[Environment], None]] = {
 
 
 def reset(environment: Environment) -> None:
-    """Back to the original guard alone, whatever a way left."""
+    """Back to the original index alone, whatever a way left."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
         for name in (INDEX_NAME, BUILD_NAME, RETIRED_NAME):
             connection.execute(f"DROP INDEX IF EXISTS {name}")
@@ -223,7 +223,7 @@ Results = dict[tuple[int, bool, str], list[Stall]]
 def report(results: Results, rounds: int, head: str) -> list[str]:
     """The table, and whether the targets hold."""
     lines = [
-        "# Longest stall of a writer while the guard is swapped",
+        "# Longest stall of a writer while the unique index is swapped",
         "",
         f"{head}. {CLIENTS} pgbench writers at {RATE} transactions a second;",
         f"medians of {rounds} rounds, worst in brackets.",

@@ -81,7 +81,7 @@ def environment(server: str) -> Iterator[Environment]:
 
 @pytest.fixture
 def incident(server: str) -> Iterator[Environment]:
-    """An environment `staging` of a database of this test alone: the demo's threads, the original guard."""
+    """An environment `staging` of a database of this test alone: the demo's threads, the original index."""
     yield from _copied(server, "incident_template")
 
 

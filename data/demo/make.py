@@ -150,7 +150,7 @@ def restamp(log: str, errors: Iterable[datetime]) -> Iterator[str]:
 
 
 def write_failures(path: Path, failures: list[Failure]) -> None:
-    """The failed attempts as CSV, in the order in which they were made."""
+    """The rejected inserts as CSV, in the order in which they were made."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(Failure._fields)
@@ -172,7 +172,7 @@ def main() -> None:
     (HERE / "threads.csv").write_bytes(threads)
     (HERE / "server.log").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     write_failures(HERE / "failed_attempts.csv", replay.failures)
-    print(f"\n{len(replay.failures)} failed attempts, {len(threads):,} bytes of threads", file=sys.stderr)
+    print(f"\n{len(replay.failures)} rejected inserts, {len(threads):,} bytes of threads", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ class Replay:
             at, _, visit = heappop(self.visits)
             if at.date() != day:
                 day = at.date()
-                print(f"\r{day}: {len(self.failures)} failed attempts so far", end="", file=sys.stderr)
+                print(f"\r{day}: {len(self.failures)} rejected inserts so far", end="", file=sys.stderr)
             self.serve(visit, by_intent)
 
     def serve(self, visit: Visit, by_intent: dict[Intent, Client]) -> None:

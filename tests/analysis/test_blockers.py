@@ -19,7 +19,7 @@ from incident_lib.model.catalog import Catalog, IndexState
 from incident_lib.report.chapter import Chapter
 from tests.analysis.test_investigate import (
     FIXED,
-    GUARDS,
+    INDEXES,
     ORIGINAL,
     ROOTS,
     START,
@@ -29,7 +29,7 @@ from tests.analysis.test_investigate import (
     any_example,
     blocking,
     demo_threads,
-    guarded,
+    with_indexes,
     threads,
 )
 from tests.conftest import ODD_MOMENTS
@@ -98,7 +98,7 @@ MOMENTS = st.none() | st.just(SINCE) | st.integers(-60, 500).map(lambda minutes:
 @pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
 def test_what_blocks_and_since_when(connection: psycopg.Connection, state: IndexState) -> None:
     """For any threads, of whatever age, and whenever the purpose came, the sums are those of the words."""
-    guarded(connection, GUARDS[state])
+    with_indexes(connection, INDEXES[state])
 
     @any_example
     @given(threads(), AGES, MOMENTS)
@@ -159,20 +159,20 @@ def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
 
 @pytest.mark.parametrize("purpose_since", [None, SINCE])
 @pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING])
-def test_where_no_guard_blocks_there_is_nothing(
+def test_where_no_index_blocks_there_is_nothing(
     connection: psycopg.Connection, state: IndexState, purpose_since: datetime | None
 ) -> None:
-    """Under the fixed guard, or under none, nothing blocks: the sums are empty, not unknown."""
-    guarded(connection, GUARDS[state])
+    """Under the fixed index, or under none, nothing blocks: the sums are empty, not unknown."""
+    with_indexes(connection, INDEXES[state])
     admitted(connection, [thread(1, 1, 5)])
     known = purpose_since and "2025-09-01T02:30:00.000Z"
 
     assert summed(connection, purpose_since) == {**NOTHING, "purpose_since": known}
 
 
-def test_where_a_guard_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
-    """Beside a guard that cannot be read what blocks is unknown, never nothing; when the purpose came is kept."""
-    guarded(connection, GUARDS[IndexState.UNKNOWN])
+def test_where_a_index_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
+    """Beside a unique index that cannot be read what blocks is unknown, never nothing; when the purpose came is kept."""
+    with_indexes(connection, INDEXES[IndexState.UNKNOWN])
     admitted(connection, [thread(1, 1, 5)])
 
     assert summed(connection, SINCE) == {
@@ -182,9 +182,9 @@ def test_where_a_guard_cannot_be_read_all_is_unknown(connection: psycopg.Connect
     }
 
 
-def test_an_original_guard_that_is_invalid_blocks_on(connection: psycopg.Connection) -> None:
-    """An original guard that is invalid and still enforces blocks as before."""
-    guarded(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
+def test_an_original_index_that_is_invalid_blocks_on(connection: psycopg.Connection) -> None:
+    """An original index that is invalid and still enforces blocks as before."""
+    with_indexes(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
     admitted(connection, [thread(1, 1, 5)])
 
     assert summed(connection)["blocked_by"] == [
@@ -199,7 +199,7 @@ def test_without_a_thread_there_is_nothing(connection: psycopg.Connection) -> No
 
 def test_where_the_purposes_age_is_unknown_nobody_is_known_since(connection: psycopg.Connection) -> None:
     """Where it was not given when the purpose came, no family is said to be blocked since any moment."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, n) for n in range(1, 9)])
 
     assert summed(connection)["blocked_since"] == {"chat": [], "run": []}
@@ -207,7 +207,7 @@ def test_where_the_purposes_age_is_unknown_nobody_is_known_since(connection: psy
 
 def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Connection) -> None:
     """A thread whose age is unknown blocks its family, and is in no sum over time."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 200), thread(2, 2), thread(3, 3, 205)])
     found = summed(connection, START)
 
@@ -217,7 +217,7 @@ def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Con
 
 def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Connection) -> None:
     """Threads that are older than the column block since it came."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 0), thread(2, 2, 60), thread(3, 3, 300)])
 
     assert summed(connection, SINCE)["blocked_since"]["chat"] == [
@@ -228,7 +228,7 @@ def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Con
 
 def test_many_kinds_become_others(connection: psycopg.Connection) -> None:
     """Of many kinds those that block most are named; the rest is one sum, apart for each purpose."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     wanted, number = [], 0
     for kind in range(1, MOST_BLOCKERS + 4):
         for _ in range(kind):
@@ -244,7 +244,7 @@ def test_many_kinds_become_others(connection: psycopg.Connection) -> None:
 
 def test_as_many_kinds_as_are_named_have_no_others(connection: psycopg.Connection) -> None:
     """Where there are no more kinds than are named, there is no sum of others."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, provider=f"p{n:02d}") for n in range(1, MOST_BLOCKERS + 1)])
 
     assert [kind["provider"] for kind in summed(connection)["blocked_by"]] == [
@@ -255,7 +255,7 @@ def test_as_many_kinds_as_are_named_have_no_others(connection: psycopg.Connectio
 @pytest.mark.parametrize("length", [LONGEST - 1, LONGEST, LONGEST + 1, 10_000])
 def test_long_values_are_cut(connection: psycopg.Connection, length: int) -> None:
     """A purpose or provider that is longer than a record takes is cut, and seen to be cut."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, provider="é" * length, purpose="p" * length)])
     kind = summed(connection)["blocked_by"][0]
     whole = length <= LONGEST
@@ -285,7 +285,7 @@ def test_no_moment_is_no_point() -> None:
 
 def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) -> None:
     """The summary can be written as JSON, and is read back by the report as it was."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, 60 * n) for n in range(1, 5)])
     found = json.loads(json.dumps(summed(connection, START)))
     counts = count_threads(connection, read_catalog(connection)).as_dict()
@@ -298,14 +298,14 @@ def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) ->
 
 
 def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection) -> None:
-    """Where the catalog holds no guard the table is not asked."""
+    """Where the catalog holds no unique index the table is not asked."""
     assert summarize_blockers(connection, Catalog(()), None) == NOTHING
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)
 def test_a_thread_of_an_odd_moment_breaks_nothing(connection: psycopg.Connection, created_at: str) -> None:
     """A thread of a moment that PostgreSQL allows and Python does not know is of unknown age."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 5), thread(2, 2, 5)])
     connection.execute("UPDATE public.q_threads SET created_at = %s WHERE row_id = %s", [created_at, UUID(int=1)])
     found = summed(connection, START)

@@ -73,7 +73,7 @@ def test_where_nobody_knows_since_when_it_is_one_that_is_blocked(
 def test_where_nobody_is_kept_from_a_chat_the_choice_is_harmless(
     environment: Environment, connection: psycopg.Connection, purpose: str | None
 ) -> None:
-    """Where no family is kept from a chat the example has no thread, or is one that is kept from a run."""
+    """Where no family is blocked for chat the example has no thread, or is one that is blocked for run."""
     if purpose:
         add(connection, UUID(int=1), UUID(int=1), purpose=purpose)
 

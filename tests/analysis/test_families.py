@@ -1,4 +1,4 @@
-"""One family, thread by thread: what blocks what now, and what the fixed guard would allow."""
+"""One family, thread by thread: what blocks what now, and what the fixed index would allow."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Threa
 
 
 @pytest.mark.parametrize("purpose", ["chat", "run", "eval"])
-def test_under_the_original_guard_an_active_thread_blocks_all(
+def test_under_the_original_index_an_active_thread_blocks_all(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str
 ) -> None:
-    """Under the original guard an active thread blocks a new chat and a new run, whatever its own purpose is."""
+    """Under the original index an active thread blocks a new chat and a new run, whatever its own purpose is."""
     add(connection, *family, purpose=purpose)
     (thread,) = explained(environment, family)
 
@@ -60,10 +60,10 @@ def test_under_the_original_guard_an_active_thread_blocks_all(
 
 
 @pytest.mark.parametrize(("purpose", "held"), [("chat", ("chat",)), ("run", ("run",)), ("eval", ())])
-def test_under_the_fixed_guard_a_thread_blocks_its_own_purpose(
+def test_under_the_fixed_index_a_thread_blocks_its_own_purpose(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str, held: tuple
 ) -> None:
-    """Under the fixed guard an active thread blocks a new one of its own purpose alone."""
+    """Under the fixed index an active thread blocks a new one of its own purpose alone."""
     connection.execute(DROP)
     connection.execute(FIXED)
     add(connection, *family, purpose=purpose)
@@ -73,20 +73,20 @@ def test_under_the_fixed_guard_a_thread_blocks_its_own_purpose(
 
 
 @pytest.mark.parametrize(("purpose", "held"), [("chat", ("chat",)), ("run", ("run",)), ("eval", ())])
-def test_what_the_fixed_guard_would_allow(
+def test_what_the_fixed_index_would_allow(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str, held: tuple
 ) -> None:
-    """While the original guard is in force, what the fixed guard alone would block is told beside it."""
+    """While the original index is enforced, what the fixed index alone would block is told beside it."""
     add(connection, *family, purpose=purpose)
     (thread,) = explained(environment, family)
 
     assert thread.would_block == held
 
 
-def test_under_both_guards_the_original_still_blocks(
+def test_under_both_indexes_the_original_still_blocks(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """While the guards overlap, an active run blocks a new chat still."""
+    """While the unique indexes overlap, an active run blocks a new chat still."""
     connection.execute(FIXED)
     add(connection, *family, purpose="run")
     (thread,) = explained(environment, family)
@@ -94,10 +94,10 @@ def test_under_both_guards_the_original_still_blocks(
     assert thread.blocks == BOTH
 
 
-def test_an_invalid_guard_that_is_ready_blocks(
+def test_an_invalid_index_that_is_ready_blocks(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """A guard that is invalid, but ready, is in force, and blocks."""
+    """A unique index that is invalid, but ready, is enforced, and blocks."""
     add(connection, *family)
     connection.execute(NOT_VALID[0])
     (thread,) = explained(environment, family)
@@ -105,10 +105,10 @@ def test_an_invalid_guard_that_is_ready_blocks(
     assert thread.blocks == BOTH
 
 
-def test_a_guard_that_is_not_ready_blocks_nothing(
+def test_a_index_that_is_not_ready_blocks_nothing(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """A guard that is not ready is not in force, and blocks nothing."""
+    """A unique index that is not ready is not enforced, and blocks nothing."""
     add(connection, *family)
     for statement in NOT_VALID:
         connection.execute(statement)
@@ -117,10 +117,10 @@ def test_a_guard_that_is_not_ready_blocks_nothing(
     assert thread.blocks == ()
 
 
-def test_without_a_guard_nothing_is_blocked(
+def test_without_a_index_nothing_is_blocked(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """Where no guard is in force, no thread blocks another."""
+    """Where no unique index is enforced, no thread blocks another."""
     add(connection, *family)
     connection.execute(DROP)
     (thread,) = explained(environment, family)
@@ -129,10 +129,10 @@ def test_without_a_guard_nothing_is_blocked(
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_a_guard_that_cannot_be_read_makes_it_unknown(
+def test_a_index_that_cannot_be_read_makes_it_unknown(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], active: bool
 ) -> None:
-    """Beside a guard that we cannot read, what a thread blocks is unknown, and never nothing."""
+    """Beside a unique index that we cannot read, what a thread blocks is unknown, and never nothing."""
     connection.execute(UNREADABLE)
     add(connection, *family, is_active=active)
     (thread,) = explained(environment, family)
@@ -144,7 +144,7 @@ def test_a_guard_that_cannot_be_read_makes_it_unknown(
 def test_a_thread_that_is_not_active_blocks_nothing(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], active: bool | None
 ) -> None:
-    """A thread that is inactive, or of which that is not known, is outside the guards' predicate."""
+    """A thread that is inactive, or of which that is not known, is outside the unique indexes' predicate."""
     row_id = add(connection, *family)
     connection.execute("UPDATE public.q_threads SET is_active = %s WHERE row_id = %s", [active, row_id])
     (thread,) = explained(environment, family)
@@ -197,7 +197,7 @@ def test_the_command_tells_thread_by_thread(staging: Environment, family: tuple[
 def test_the_command_says_unknown(
     staging: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """`incident explain` says `unknown` beside a guard that cannot be read."""
+    """`incident explain` says `unknown` beside a unique index that cannot be read."""
     connection.execute(UNREADABLE)
     row_id = add(connection, *family)
     ran = shell("explain", "--env", "staging", *map(str, family))

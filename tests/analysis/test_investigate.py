@@ -29,7 +29,7 @@ ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 ORIGINAL = f"CREATE UNIQUE INDEX original ON public.q_threads (root_prompt_row_id, owner_id) {ACTIVE}"
 FIXED = f"CREATE UNIQUE INDEX fixed ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
 UNREADABLE = "CREATE UNIQUE INDEX odd ON public.q_threads (root_prompt_row_id, owner_id, provider) WHERE is_active"
-GUARDS = {
+INDEXES = {
     IndexState.ORIGINAL: [ORIGINAL],
     IndexState.FIXED: [FIXED],
     IndexState.OVERLAPPING: [ORIGINAL, FIXED],
@@ -69,8 +69,8 @@ def threads(providers=(None, "openai", "manus", ""), purposes=("chat", "chat", "
     )
 
 
-def guarded(connection, statements):
-    """Put these guards in the place of the incident's."""
+def with_indexes(connection, statements):
+    """Put these unique indexes in the place of the incident's."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for statement in statements:
         connection.execute(statement)
@@ -79,7 +79,7 @@ def guarded(connection, statements):
 
 
 def admitted(connection, wanted):
-    """Put these threads in the place of all others; those that the guards admitted."""
+    """Put these threads in the place of all others; those that the unique indexes admitted."""
     values = "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
     query = f"INSERT INTO public.q_threads ({', '.join(COLUMNS)}) {values}"
     with connection.transaction():
@@ -103,7 +103,7 @@ def by_family(found):
 
 
 def blocking(found, purpose):
-    """For each family that is blocked for a purpose under the original guard, the threads that block it."""
+    """For each family that is blocked for a purpose under the original index, the threads that block it."""
     families = {}
     for (root, owner), held in by_family(active(found)).items():
         others = [thread for thread in held if thread.purpose != purpose]
@@ -113,7 +113,7 @@ def blocking(found, purpose):
 
 
 def residual(found):
-    """The active threads that hold the fixed guard's key in a family that has ever used another provider."""
+    """The active threads that hold the fixed index's key in a family that has ever used another provider."""
     families = by_family(found)
     return [
         thread
@@ -130,7 +130,7 @@ def duplicates(found, *columns):
 
 
 def counted(found, blocks):
-    """The counts by the words of the design; `blocks` is None where a guard cannot be read."""
+    """The counts by the words of the design; `blocks` is None where a unique index cannot be read."""
 
     def known(number):
         return None if blocks is None else number if blocks else 0
@@ -202,10 +202,10 @@ def demo_threads():
 any_example = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("state", GUARDS)
-def test_guards_of_the_tests(connection, state):
-    """The guards that these tests make are read as the state that they stand for."""
-    guarded(connection, GUARDS[state])
+@pytest.mark.parametrize("state", INDEXES)
+def test_indexes_of_the_tests(connection, state):
+    """The unique indexes that these tests make are read as the state that they stand for."""
+    with_indexes(connection, INDEXES[state])
     assert read_catalog(connection).state is state
 
 
@@ -220,8 +220,8 @@ def test_guards_of_the_tests(connection, state):
     ],
 )
 def test_counts(connection, state, blocks):
-    """Under any guards and for any threads that they admit, each count is what its word says."""
-    guarded(connection, GUARDS[state])
+    """Under any unique indexes and for any threads that they admit, each count is what its word says."""
+    with_indexes(connection, INDEXES[state])
 
     @any_example
     @given(threads())
@@ -233,8 +233,8 @@ def test_counts(connection, state, blocks):
 
 
 def test_counts_beside_an_enforcing_leftover(connection):
-    """An original guard that is invalid and still enforces blocks like a valid one."""
-    guarded(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
+    """An original index that is invalid and still enforces blocks like a valid one."""
+    with_indexes(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
     found = admitted(connection, [Thread(UUID(int=1), ROOTS[0], OWNERS[0], "openai", "run", True, None)])
     assert without_duplicates(investigate(connection).counts) == counted(found, blocks=True)
 
@@ -244,8 +244,8 @@ def test_counts_beside_an_enforcing_leftover(connection):
     [(IndexKind.ORIGINAL, ("root", "owner")), (IndexKind.FIXED, ("root", "owner", "purpose"))],
 )
 def test_duplicate_keys(connection, kind, columns):
-    """The duplicate keys of a guard are the keys of it that more than one active thread holds."""
-    guarded(connection, [])
+    """The duplicate keys of a unique index are the keys of it that more than one active thread holds."""
+    with_indexes(connection, [])
 
     @any_example
     @given(threads())
@@ -257,8 +257,8 @@ def test_duplicate_keys(connection, kind, columns):
 
 
 def test_two_duplicate_keys_in_one_family(connection):
-    """A family with two active chats and two active runs has two keys that the fixed guard cannot hold."""
-    guarded(connection, [])
+    """A family with two active chats and two active runs has two keys that the fixed index cannot hold."""
+    with_indexes(connection, [])
     purposes = ("chat", "chat", "run", "run")
     admitted(
         connection,
@@ -290,8 +290,8 @@ def test_counts_as_a_record(connection):
 
 @pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
 def test_blocked(connection, state):
-    """Where the original guard is in force, the list is what the words say, in the promised order."""
-    guarded(connection, GUARDS[state])
+    """Where the original index is enforced, the list is what the words say, in the promised order."""
+    with_indexes(connection, INDEXES[state])
     catalog = read_catalog(connection)
 
     @any_example
@@ -307,7 +307,7 @@ def test_blocked(connection, state):
 def test_blocked_by_several(connection):
     """Where several threads block, it is the one that has stood there longest, one of unknown age before all."""
     catalog = read_catalog(connection)
-    guarded(connection, [])
+    with_indexes(connection, [])
 
     @any_example
     @given(threads(), st.sampled_from([None, START + timedelta(days=2)]))
@@ -339,7 +339,7 @@ def test_blocked_since_where_dates_are_spelled_otherwise(environment, connection
 
 def test_blocked_of_odd_texts(connection):
     """Purposes and providers that a spreadsheet takes for formulas are defused in the list."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
     odd = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\x01", "'=1", " =1", "chat", "a=b", "\\1")
 
@@ -354,15 +354,15 @@ def test_blocked_of_odd_texts(connection):
 
 @pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING, IndexState.UNKNOWN])
 def test_nothing_is_listed(connection, state):
-    """Where no guard blocks, or none can be read, no family is listed."""
-    guarded(connection, GUARDS[state])
+    """Where no unique index blocks, or none can be read, no family is listed."""
+    with_indexes(connection, INDEXES[state])
     add(connection, ROOTS[0], OWNERS[0])
     assert list_blocked(connection, read_catalog(connection)) == []
 
 
 def test_blocked_is_what_postgresql_rejects(connection):
     """A family is counted as blocked for chat just where PostgreSQL rejects a chat that is inserted."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
 
     def rejects(root, owner):
@@ -390,7 +390,7 @@ def test_blocked_is_what_postgresql_rejects(connection):
 
 def test_written_rows(connection, tmp_path):
     """The file holds the very rows of the list, as CSV, under their columns' names."""
-    guarded(connection, [ORIGINAL])
+    with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
     for number, root in enumerate(ROOTS):
         add(connection, root, OWNERS[0], purpose=["run", "chat", 'odd, "one"\n'][number], created_at=START)
@@ -442,8 +442,8 @@ def test_written_mode_over_an_older_file(connection, tmp_path, name):
 
 
 def test_written_where_nothing_blocks(connection, tmp_path):
-    """Where no guard blocks, the file holds its header alone."""
-    guarded(connection, [FIXED])
+    """Where no unique index blocks, the file holds its header alone."""
+    with_indexes(connection, [FIXED])
     add(connection, ROOTS[0], OWNERS[0])
     write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
     assert (tmp_path / "blocked.csv").read_text() == ",".join(BlockedFamily.__dataclass_fields__) + "\n"

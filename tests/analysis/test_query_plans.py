@@ -78,7 +78,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 
 @pytest.mark.parametrize("query", ["blocked", "blockers"])
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
-    """Whom the guard blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
+    """Whom the unique index blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
     with psycopg.ClientCursor(large) as cursor:
         asked = cursor.mogrify(query_text(query), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> N
 
 
 def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
-    """A NULL purpose is counted, blocks both chat and run, and is never a duplicate to the fixed guard."""
+    """A NULL purpose is counted, blocks both chat and run, and is never a duplicate to the fixed index."""
     connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for _ in range(2):

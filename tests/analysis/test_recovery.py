@@ -46,7 +46,7 @@ AN_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 @pytest.fixture
 def run(connection: psycopg.Connection, environment: Environment, tmp_path: Path) -> Path:
-    """A run's folder, whose families were blocked for chat when it looked; the guard is gone since."""
+    """A run's folder, whose families were blocked for chat when it looked; the unique index is gone since."""
     for family in FAMILIES:
         add(connection, *family, created_at=SINCE - timedelta(days=1))
     list_blocked(environment, tmp_path)
@@ -308,7 +308,7 @@ def test_what_is_added_is_counted_once(log: Path) -> None:
 
 
 def test_what_came_before_the_fix_is_not_counted(log: Path) -> None:
-    """A log has what was rejected before, too; and what the fixed guard rejects is as it should be."""
+    """A log has what was rejected before, too; and what the fixed index rejects is as it should be."""
     grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2, fixed=True))
 
     assert after(Tail(log)) == 1
@@ -342,13 +342,13 @@ def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, p
 
 @pytest.mark.parametrize("lines", [1, 2])
 def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
-    """Between the lines of an entry a look may fall: whose it is, and which guard it was, is known nevertheless."""
+    """Between the lines of an entry a look may fall: whose it is, and which unique index it was, is known nevertheless."""
     tail, parts = Tail(log), entry(1, fixed=True).splitlines(keepends=True)
     grow(log, b"".join(parts[:lines]))
     tail.look()
     grow(log, b"".join(parts[lines:]) + NOISE)
 
-    assert (after(tail), tail.found.by_guard, dict(tail.found.not_understood)) == (0, {"fixed": 1}, {})
+    assert (after(tail), tail.found.by_index, dict(tail.found.not_understood)) == (0, {"fixed": 1}, {})
 
 
 def test_two_rejections_of_one_moment(log: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the fix leaves: conflicts between providers, what nobody finds or guards, and the guard that would settle it."""
+"""What the fix leaves: conflicts between providers, what nobody finds or unique indexes, and the unique index that would settle it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EVERY_VERSION = True
 ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 ROOT, OWNER = UUID(int=1), UUID(int=7)
-GUARD_SQL = (
+INDEX_SQL = (
     'CREATE UNIQUE INDEX CONCURRENTLY "idx_q_threads_family_provider_unique" ON "public"."q_threads" '
     '("root_prompt_row_id", "owner_id", "provider", "purpose") NULLS NOT DISTINCT '
     "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
@@ -50,7 +50,7 @@ def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
 
 
 def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
-    """The demo's residual conflicts, by the provider whose active thread holds the key."""
+    """The demo's provider conflicts, by the provider whose active thread holds the key."""
     assert left(incident).conflicts == (
         ProviderConflicts("openai", 57, 57),
         ProviderConflicts("anthropic", 4, 4),
@@ -84,7 +84,7 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
             ],
         },
         "proposal": {
-            "sql": GUARD_SQL,
+            "sql": INDEX_SQL,
             "buildable": False,
             "told": (
                 "It cannot be built today. In its way: 8 keys with several active threads each (8 without an owner), "
@@ -123,15 +123,15 @@ def asks(environment: Environment) -> None:
 
 
 def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
-    """Under the fixed guard the client that the worked family names is rejected."""
+    """Under the fixed index the client that the worked family names is rejected."""
     apply(incident, confirm="staging")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         asks(incident)
 
 
-def test_the_proposed_guard_settles_it(incident: Environment) -> None:
-    """Under the proposed guard alone, once the data lets it be built, that client gets its thread."""
+def test_the_proposed_index_settles_it(incident: Environment) -> None:
+    """Under the proposed unique index alone, once the data lets it be built, that client gets its thread."""
     apply(incident, confirm="staging")
     with psycopg.connect(incident.address, autocommit=True) as connection:
         connection.execute("UPDATE public.q_threads SET is_active = false WHERE owner_id IS NULL")
@@ -146,12 +146,12 @@ def test_the_proposed_guard_settles_it(incident: Environment) -> None:
     [
         (
             "openai",
-            "An active thread of the provider openai and of purpose run holds the fixed guard's key: "
+            "An active thread of the provider openai and of purpose run holds the fixed index's key: "
             "a client that looks for one of manus finds none, and its insert is rejected.",
         ),
         (
             None,
-            "An active thread of no provider and of purpose run holds the fixed guard's key: "
+            "An active thread of no provider and of purpose run holds the fixed index's key: "
             "a client that looks for one of manus finds none, and its insert is rejected.",
         ),
     ],
@@ -217,7 +217,7 @@ ON_ONE_DATABASE = settings(max_examples=25, suppress_health_check=[HealthCheck.f
 
 
 def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
-    """These threads alone, with no guard in their way."""
+    """These threads alone, with no unique index in their way."""
     connection.execute(f"DROP INDEX IF EXISTS public.{INDEX_NAME}, public.{PROPOSED_NAME}")
     connection.execute("TRUNCATE public.q_threads")
     for root, owner, provider, purpose, is_active in threads:
@@ -259,7 +259,7 @@ def test_threads_without_a_provider_are_found_by_nobody(
 def test_it_can_be_built_where_it_says_so(
     environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
 ) -> None:
-    """The proposed guard can be built on the data exactly where the proposal says that it can."""
+    """The proposed unique index can be built on the data exactly where the proposal says that it can."""
     put(connection, threads)
     proposal = left(environment).proposal
     try:
@@ -323,7 +323,7 @@ def test_names_that_users_wrote_are_not_read(environment: Environment, connectio
 
 
 def test_a_family_of_its_own_purposes_only(environment: Environment, connection: psycopg.Connection) -> None:
-    """A family that knows one provider only has no residual conflict, whatever its purposes are."""
+    """A family that knows one provider only has no provider conflict, whatever its purposes are."""
     family = Family(uuid4(), uuid4())
     apply(environment, confirm="staging")
     add(connection, *family, purpose="run")

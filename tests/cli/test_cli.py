@@ -85,7 +85,7 @@ def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment
     return incident
 
 
-def guards(environment: Environment) -> list[str]:
+def indexes(environment: Environment) -> list[str]:
     """The definitions of the unique indexes of the table, its primary key aside."""
     with psycopg.connect(environment.address) as connection:
         rows = connection.execute(
@@ -256,7 +256,7 @@ def test_investigate_of_nothing_blocked(staging: Environment) -> None:
 
     assert json.loads(ran.stdout)["blocked"] == []
     assert ran.stderr == (
-        "No family is kept from starting a chat. The fix is not in. It is safe to apply now. "
+        "No family is blocked for chat. The fix is not in. It is safe to apply now. "
         "Next: incident apply --env staging --confirm staging\n"
     )
 
@@ -288,14 +288,14 @@ def test_a_moment_that_is_none_is_bad_usage() -> None:
 
 def test_plan_shows_steps_and_says_safe(named: Environment) -> None:
     """The plan shows every step, says that it is safe, and what is next; it changes nothing."""
-    before = guards(named)
+    before = indexes(named)
     ran = shell("plan", "--env", "staging")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert re.findall(r"^ (build|swap|drop) ", ran.stdout, re.MULTILINE) == ["build", "swap", "drop"]
     assert re.search(r"\nSafe to apply now\b", ran.stdout)
     assert ran.stdout.endswith("Nobody holds it up. Next: incident apply --env staging --confirm staging\n")
-    assert guards(named) == before
+    assert indexes(named) == before
 
 
 CONFLICTING = """
@@ -339,7 +339,7 @@ def test_apply_is_refused_where_the_plan_says_no(staging: Environment, connectio
 @pytest.mark.parametrize(("words", "confirm"), [([], ""), (["--confirm", "prod"], "prod")])
 def test_apply_takes_the_environments_name(named: Environment, words: list[str], confirm: str) -> None:
     """Without the environment's name as --confirm nothing is changed: exit code 1."""
-    before = guards(named)
+    before = indexes(named)
 
     assert streams(shell("apply", "--env", "staging", *words)) == (
         1,
@@ -350,7 +350,7 @@ def test_apply_takes_the_environments_name(named: Environment, words: list[str],
             "Look at `incident plan --env staging`, then add --confirm staging.",
         ),
     )
-    assert guards(named) == before
+    assert indexes(named) == before
 
 
 @pytest.fixture(scope="module")
@@ -389,10 +389,10 @@ def test_the_story_is_told_by_exit_codes(story: dict[str, Ran], ran: str, code: 
 
 
 def test_verify_says_no_before(story: dict[str, Ran]) -> None:
-    """Before the fix verify says that the fixed guard is not alone in force."""
+    """Before the fix verify says that the fixed index is not the only one enforced."""
     assert story["verify before"].stderr == (
-        "incident: The fixed guard is not alone in force in 'story'.\n"
-        "  why:  definition: no index is the fixed guard, complete and in force; "
+        "incident: The fixed index is not the only one enforced in 'story'.\n"
+        "  why:  definition: no index is the fixed index, complete and enforced; "
         "alone: idx_q_threads_family_unique (original: valid).\n"
         "  next: Look at `incident plan --env story`: it shows what is left to do.\n"
     )
@@ -404,7 +404,7 @@ def test_apply_tells_each_step(story: dict[str, Ran]) -> None:
     told = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT", told)
 
     assert told.startswith("build: done, N s\nswap: done, N s\ndrop: done, N s\nThe incident ended at MOMENT UTC.\n")
-    assert told.endswith("story: the fixed guard alone is in force.\n")
+    assert told.endswith("story: the fixed index alone is enforced.\n")
 
 
 @pytest.mark.parametrize("ran", ["apply", "apply again", "verify after", "plan after"])
@@ -417,12 +417,12 @@ def test_apply_twice_is_apply_once(story: dict[str, Ran]) -> None:
     """The second time no step is taken, and nothing ends."""
     assert "done" not in story["apply again"].stdout
     assert "The incident ended" not in story["apply again"].stdout
-    assert story["apply again"].stdout.endswith("story: the fixed guard alone is in force.\n")
+    assert story["apply again"].stdout.endswith("story: the fixed index alone is enforced.\n")
 
 
 def test_plan_after_has_nothing_left(story: dict[str, Ran]) -> None:
     """After the fix the plan has no step left."""
-    assert story["plan after"].stdout.endswith("The fixed guard alone is in force. Next: incident verify --env story\n")
+    assert story["plan after"].stdout.endswith("The fixed index alone is enforced. Next: incident verify --env story\n")
 
 
 def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:
@@ -435,8 +435,7 @@ def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:
         [],
     )
     assert story["investigate after"].stderr == (
-        "No family is kept from starting a chat. The fix is in. Nothing is left to apply. "
-        "Next: incident verify --env story\n"
+        "No family is blocked for chat. The fix is in. Nothing is left to apply. Next: incident verify --env story\n"
     )
 
 
@@ -460,7 +459,7 @@ def test_apply_refuses_to_wait(busy: int) -> None:
         1,
         "",
         message(
-            "Somebody is at it already.",
+            "Another migration is running.",
             f"Pid {busy} (somebody, idle, open N s) is migrating this database.",
             "Leave out --no-wait to watch it and then go on, or try again later.",
         ),
@@ -512,7 +511,7 @@ def interrupted(busy: int, named: Environment) -> Ran:
 def test_ctrl_c_is_one_message(interrupted: Ran, named: Environment) -> None:
     """Ctrl-C ends a waiting command with 130 and one message; nothing was changed."""
     assert (interrupted.returncode, interrupted.stdout, interrupted.stderr.strip()) == (130, "", INTERRUPTED)
-    assert [definition for definition in guards(named) if "purpose" in definition] == []
+    assert [definition for definition in indexes(named) if "purpose" in definition] == []
 
 
 WARNING_AT_EXIT = (

@@ -36,10 +36,10 @@ TOO_LONG = (
 WRITING = """
 import sys
 from pathlib import Path
-from incident_lib import guards, investigate
+from incident_lib import unique indexes, investigate
 from incident_lib.environments import reading, resolve
 with reading(resolve("staging")) as connection:
-    investigate.write_blocked(connection, guards.read(connection), Path(sys.argv[1]), None)
+    investigate.write_blocked(connection, unique indexes.read(connection), Path(sys.argv[1]), None)
 """
 
 

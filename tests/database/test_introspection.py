@@ -49,17 +49,17 @@ def acting_as(connection, role):
 
 
 def test_original(connection):
-    """The incident's guard is read as the original guard."""
+    """The incident's unique index is read as the original index."""
     assert read(connection, INDEX_NAME).kind is IndexKind.ORIGINAL
 
 
 def test_comment(connection):
-    """The guard's comment is read."""
+    """The unique index's comment is read."""
     assert read(connection, INDEX_NAME).comment == "one active thread per prompt family and user"
 
 
 def test_definition(connection):
-    """The guard's definition is read as PostgreSQL prints it, with its schema."""
+    """The unique index's definition is read as PostgreSQL prints it, with its schema."""
     assert read(connection, INDEX_NAME).definition == (
         "CREATE UNIQUE INDEX idx_q_threads_family_unique ON public.q_threads USING btree (root_prompt_row_id, owner_id)"
         " WHERE ((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
@@ -67,13 +67,13 @@ def test_definition(connection):
 
 
 def test_flags(connection):
-    """A guard that was built to the end is valid, ready and live."""
+    """A unique index that was built to the end is valid, ready and live."""
     index = read(connection, INDEX_NAME)
     assert (index.valid, index.ready, index.live) == (True, True, True)
 
 
 def test_nobody_builds(connection):
-    """A guard that was built to the end has no builder."""
+    """A unique index that was built to the end has no builder."""
     assert read(connection, INDEX_NAME).builder is None
 
 
@@ -123,7 +123,7 @@ def test_expression_has_no_column(connection):
 
 
 def test_unreadable_state(connection):
-    """An unreadable unique index beside the original guard makes the guard state unknown."""
+    """An unreadable unique index beside the original index makes the state of the unique indexes unknown."""
     made(connection, "(root_prompt_row_id) WHERE is_active")
     assert read_catalog(connection).state is IndexState.UNKNOWN
 
@@ -143,7 +143,7 @@ def test_exclusion_constraint(connection):
 
 
 def test_exclusion_of_the_fixed_key(connection):
-    """An exclusion constraint over the fixed guard's very key and predicate is not taken for the fixed guard."""
+    """An exclusion constraint over the fixed index's very key and predicate is not taken for the fixed index."""
     connection.execute(
         "ALTER TABLE public.q_threads ADD CONSTRAINT apart EXCLUDE USING btree"
         " (root_prompt_row_id WITH =, owner_id WITH =, purpose WITH =)"
@@ -158,7 +158,7 @@ def test_plain_indexes_are_not_read(connection):
 
 
 def test_another_schema(connection):
-    """A table and an index of the same names in another schema are not confused with the guard."""
+    """A table and an index of the same names in another schema are not confused with the unique index."""
     connection.execute("DROP INDEX public.idx_q_threads_family_unique")
     connection.execute("CREATE SCHEMA other")
     connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
@@ -195,7 +195,7 @@ def test_name_taken_by_a_table(connection):
 
 
 def test_name_taken_by_a_plain_index(connection):
-    """An index of our name on the table that is not unique is reported, for it is no guard."""
+    """An index of our name on the table that is not unique is reported, for it is no unique index."""
     connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_threads (name)")
     expected = f"CREATE INDEX {BUILD_NAME} ON public.q_threads USING btree (name)"
     assert read_catalog(connection).taken == {BUILD_NAME: expected}
@@ -234,8 +234,8 @@ def test_missing_table(connection):
     )
 
 
-def test_missing_table_has_no_guards(connection):
-    """A database without the table has no guard."""
+def test_missing_table_has_no_indexes(connection):
+    """A database without the table has no unique index."""
     connection.execute("DROP TABLE public.q_threads")
     assert read_catalog(connection).indexes == ()
 

@@ -66,7 +66,7 @@ CONCURRENTLY = CREATE_FIXED.replace("INDEX idx", "INDEX CONCURRENTLY new_idx")
 
 # Other SQL than the plan's, and what is wrong with it, or better.
 ENDING = Strategy("ends every thread first", (END_ALL, DROP, CREATE_FIXED), (DROP, CREATE_ORIGINAL))
-AGAIN = Strategy("makes the same guard again", (DROP, CREATE_ORIGINAL), (DROP, CREATE_ORIGINAL))
+AGAIN = Strategy("makes the same unique index again", (DROP, CREATE_ORIGINAL), (DROP, CREATE_ORIGINAL))
 NONE = Strategy("makes none", (DROP,), (DROP, CREATE_ORIGINAL))
 PROVIDER = Strategy("lets providers apart", (DROP, CREATE_BY_PROVIDER), (DROP, CREATE_ORIGINAL))
 SETTLING = Strategy("ends the chats to go back", (DROP, CREATE_FIXED), (END_CHATS, DROP, CREATE_ORIGINAL))
@@ -75,7 +75,7 @@ BESIDE = Strategy("builds it beside", (CONCURRENTLY, "DROP INDEX CONCURRENTLY id
 
 @pytest.fixture
 def threads(environment: Environment) -> Environment:
-    """A database of this test alone with threads that were made by rule, under the original guard."""
+    """A database of this test alone with threads that were made by rule, under the original index."""
     fill_threads(environment, THREADS)
     return environment
 
@@ -89,8 +89,8 @@ def ids(ways: Iterable[Strategy]) -> list[str]:
 
 
 @pytest.mark.parametrize("way", [*STRATEGIES, AGAIN, NONE, PROVIDER], ids=lambda way: way.name)
-def test_the_guards_ways_keep_every_thread(threads: Environment, way: Strategy) -> None:
-    """Whatever is done to the guard alone, every thread is the same afterwards."""
+def test_the_indexes_ways_keep_every_thread(threads: Environment, way: Strategy) -> None:
+    """Whatever is done to the unique index alone, every thread is the same afterwards."""
     assert try_integrity(threads, way) == IntegrityResult("done", THREADS, same=True)
 
 
@@ -128,8 +128,8 @@ def served(environment: Environment, way: Strategy) -> ClientsResult:
 
 
 @pytest.mark.parametrize("way", STRATEGIES, ids=lambda way: way.name)
-def test_the_fixed_guard_serves_alike(threads: Environment, way: Strategy) -> None:
-    """Once the fixed guard stands, clients are answered the same, by whatever way it came."""
+def test_the_fixed_index_serves_alike(threads: Environment, way: Strategy) -> None:
+    """Once the fixed index stands, clients are answered the same, by whatever way it came."""
     assert served(threads, way) == SERVED
 
 
@@ -399,7 +399,7 @@ def test_what_came_out_is_told_way_by_way() -> None:
 RESULTS = {
     "Data loss: none": "2,000 threads, checksum equal",
     "Downtime: none": "longest write 12 ms, 0 ms before; no client seen waiting for it (1.5 s in all)",
-    "Rollback complexity: low": "at once: done; after the first chat: done, guard then original",
+    "Rollback complexity: low": "at once: done; after the first chat: done, unique index then original",
     "No code changes": (
         "20 of 20 chats and 20 of 20 runs served, 20 of 20 runs of another provider; "
         "the upsert: done before, SQLSTATE 42P10 after"
@@ -407,7 +407,7 @@ RESULTS = {
     "Runs are unaffected": "20 of 20 run clients found their thread again, no row changed",
     "Chats beside runs": "0 of 20 admitted before, 20 of 20 after",
     "Each purpose stays single-active": (
-        "0 duplicates got in under load, guard then fixed; afterwards 0 of 40 second threads admitted, "
+        "0 duplicates got in under load, unique index then fixed; afterwards 0 of 40 second threads admitted, "
         "without an owner 20 of 20"
     ),
     "Effort: 5 + 10 minutes": "done at the first attempt under load, after 1.5 s; verified in 20 ms",

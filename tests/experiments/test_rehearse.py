@@ -23,7 +23,7 @@ from psycopg import sql
 from incident_lib import paths
 from incident_lib.analysis.investigate import count_threads, investigate
 from incident_lib.database import Environment, connecting, demo, fetch_all, fetch_one, query_text, read_catalog, reading
-from incident_lib.experiments.rehearsal.copy import copy_threads, name_by, wake_guards
+from incident_lib.experiments.rehearsal.copy import copy_threads, name_by, fill_indexes
 from incident_lib.experiments.rehearsal.rehearse import TrialResult, judge, rehearse
 from incident_lib.experiments.rehearsal.results import (
     FILE,
@@ -40,7 +40,7 @@ from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, Ind
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import Family
-from tests.analysis.test_investigate import GUARDS, admitted, guarded, threads
+from tests.analysis.test_investigate import INDEXES, admitted, with_indexes, threads
 from tests.cli.test_cli import HEARING, INTERRUPTED, message, shell
 from tests.conftest import add
 from tests.support import clusters
@@ -72,7 +72,7 @@ def runs(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def done(server):
-    """A rehearsal of the demo's threads under the original guard."""
+    """A rehearsal of the demo's threads under the original index."""
     return rehearse(Environment("staging", "INCIDENT_STAGING_URL", clusters.at(server, "incident_template")))
 
 
@@ -85,7 +85,7 @@ def named(incident, monkeypatch):
 
 @pytest.fixture
 def fixed(environment, connection):
-    """The fixed guard, and a run and a chat in families of their own."""
+    """The fixed index, and a run and a chat in families of their own."""
     add(connection, UUID(int=1), OWNER)
     add(connection, UUID(int=2), OWNER, purpose="chat")
     apply(environment, confirm="staging")
@@ -94,7 +94,7 @@ def fixed(environment, connection):
 
 @pytest.fixture
 def coexisting(fixed, connection):
-    """The fixed guard, and two families with an active chat and an active run."""
+    """The fixed index, and two families with an active chat and an active run."""
     for number in (101, 102):
         for purpose in ("run", "chat"):
             add(connection, UUID(int=number), OWNER, purpose=purpose)
@@ -103,7 +103,7 @@ def coexisting(fixed, connection):
 
 @pytest.fixture
 def duplicated(staging, connection):
-    """No guard, and three keys of the fixed guard that two active threads share."""
+    """No unique index, and three keys of the fixed index that two active threads share."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for number in (1, 2, 3):
         add(connection, UUID(int=number), OWNER)
@@ -174,12 +174,12 @@ def test_clients_meet_what_the_fix_leaves(environment, connection):
     ("met", "seen"),
     [
         ({"rejected_after": {"chat": 2, "run": 1}}, "2 chats rejected after the fix"),
-        ({"errors": {"40P01": 1}}, "errors that no guard gives (40P01)"),
+        ({"errors": {"40P01": 1}}, "errors that no unique index gives (40P01)"),
     ],
     ids=["chats", "errors"],
 )
 def test_clients_that_meet_what_they_must_not(incident, done, met, seen):
-    """A chat that is rejected after the fix, or any answer that no guard gives, means that it will not work."""
+    """A chat that is rejected after the fix, or any answer that no unique index gives, means that it will not work."""
     with reading(incident) as connection:
         found = investigate(connection)
         checks = run_preflight(connection, incident, found)
@@ -201,7 +201,7 @@ def test_a_rollback_that_cannot_work(coexisting):
     done = rehearse(coexisting)
     assert done.rollback == RollbackVerdict(
         False,
-        "2 families hold more than one active thread, which the original guard cannot; "
+        "2 families hold more than one active thread, which the original index cannot; "
         "`incident plan --env staging --rollback` shows them, and prints SQL that would make room.",
     )
     assert done.verdict == RehearsalVerdict(
@@ -211,12 +211,12 @@ def test_a_rollback_that_cannot_work(coexisting):
     )
 
 
-def test_data_that_break_the_guard(duplicated):
-    """Where the guard is gone and keys are shared, it says that the fix will not work, why, and the cure."""
+def test_data_that_break_the_index(duplicated):
+    """Where the unique index is gone and keys are shared, it says that the fix will not work, why, and the cure."""
     done = rehearse(duplicated)
     assert done.verdict == RehearsalVerdict(
         False,
-        "duplicates: 3 keys of the fixed guard held by more than one active thread. On the copy it failed, too.",
+        "duplicates: 3 keys of the fixed index held by more than one active thread. On the copy it failed, too.",
         "Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
     assert done.rollback == RollbackVerdict(None, "Not tried: the fix did not go in.")
@@ -224,21 +224,21 @@ def test_data_that_break_the_guard(duplicated):
 
 
 @pytest.mark.slow
-def test_data_that_break_the_guard_from_a_shell(duplicated):
+def test_data_that_break_the_index_from_a_shell(duplicated):
     """From a shell that is exit code 1, and one message."""
     ran = shell("rehearse", "--env", "staging")
     assert (ran.returncode, ran.stderr) == (
         1,
         message(
             "The fix will not work in 'staging'.",
-            "duplicates: 3 keys of the fixed guard held by more than one active thread. On the copy it failed, too.",
+            "duplicates: 3 keys of the fixed index held by more than one active thread. On the copy it failed, too.",
             "Settle them first: `incident plan` prints SQL that would, and never runs it.",
         ),
     )
 
 
-def test_a_missing_guard_without_duplicates(environment, connection):
-    """Where the guard is gone, and no key is shared, the fix works."""
+def test_a_missing_index_without_duplicates(environment, connection):
+    """Where the unique index is gone, and no key is shared, the fix works."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     add(connection, UUID(int=1), OWNER)
     assert rehearse(environment).verdict == RehearsalVerdict(True, f"On a copy of 1 active thread {WENT_IN}", NEXT)
@@ -252,14 +252,14 @@ def test_a_name_that_is_taken(environment, connection):
     held = f"{BUILD_NAME} is a relation of kind r"
     assert done.verdict == RehearsalVerdict(
         False,
-        f"guards: a name that we need is taken ({held}); rename what holds it.",
+        f"unique indexes: a name that we need is taken ({held}); rename what holds it.",
         "Then look again: `incident plan`.",
     )
     assert done.not_reproduced == (f"{BUILD_NAME}: there it is a relation of kind r",)
 
 
 def test_an_index_that_cannot_be_read(environment, connection):
-    """An index in force that we cannot read is not reproduced, and said to stand in the way."""
+    """An index enforced that we cannot read is not reproduced, and said to stand in the way."""
     odd = "ON public.q_threads (root_prompt_row_id, owner_id, provider) WHERE is_active"
     connection.execute(f"CREATE UNIQUE INDEX odd {odd}")
     done = rehearse(environment)
@@ -308,7 +308,7 @@ def test_a_build_is_not_extrapolated_from_a_few_threads(done):
 
 
 def test_seconds_per_million(done):
-    """The build's seconds are those of the first build of the fixed guard, for a million active threads."""
+    """The build's seconds are those of the first build of the fixed index, for a million active threads."""
     steps = [StepTime(f"{name}: build", seconds, "done") for name, seconds in (("rollback", 9), ("apply", 3))]
     long = replace(done, active_threads=2_000_000, steps=tuple(steps))
     assert long.build_seconds_per_million == 1.5
@@ -343,13 +343,13 @@ def copy():
 
 
 def copied(source, into):
-    """Copy an environment's threads and guards; what the source counted in the same snapshot, and what is lacking."""
+    """Copy an environment's threads and unique indexes; what the source counted in the same snapshot, and what is lacking."""
     with connecting(into, "test") as connection:
         connection.execute("DROP TABLE IF EXISTS public.q_threads")
     with reading(source) as connection:
         found = investigate(connection)
         copy_threads(connection, source.name, into, found.catalog, lambda _: None)
-    return found, wake_guards(into, found.catalog)
+    return found, fill_indexes(into, found.catalog)
 
 
 def counted(into):
@@ -365,7 +365,7 @@ def alike(counts):
 
 
 def test_the_copy_counts_as_its_source(incident, copy):
-    """The demo's copy has all the counts that the demo has, residual conflicts among them."""
+    """The demo's copy has all the counts that the demo has, provider conflicts among them."""
     found, _ = copied(incident, copy)
     assert alike(counted(copy)[1]) == alike(found.counts)
     assert found.counts.residual_conflicts > 0
@@ -378,7 +378,7 @@ def test_any_copy_counts_as_its_source(environment, connection, copy, rows):
     """Whatever the threads, NULL owners, odd purposes and several providers among them, the counts are the same."""
     connection.execute("DROP TABLE public.q_threads, public.q_prompts CASCADE")
     demo.load(connection, threads=False)
-    guarded(connection, GUARDS[IndexState.MISSING])
+    with_indexes(connection, INDEXES[IndexState.MISSING])
     admitted(connection, rows)
     found, _ = copied(environment, copy)
     counts = counted(copy)[1]
@@ -440,7 +440,7 @@ LEFT_BY = {
 
 @pytest.mark.parametrize("flags", LEFT_BY.values(), ids=LEFT_BY)
 def test_leftovers_are_reproduced(environment, connection, copy, flags):
-    """The copy has the same guards under the same names, in the states that unfinished builds and drops left."""
+    """The copy has the same unique indexes under the same names, in the states that unfinished builds and drops left."""
     connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} {FIXED_KEY}")
     connection.execute(
         "UPDATE pg_index SET indisvalid = %s, indisready = %s, indislive = %s WHERE indexrelid = %s::regclass",
@@ -457,7 +457,7 @@ def test_leftovers_are_reproduced(environment, connection, copy, flags):
 
 @pytest.mark.parametrize("flags", [(False, True, True), (False, False, True)], ids=["enforcing", "not enforcing"])
 def test_a_leftover_that_the_rows_break(coexisting, connection, copy, flags):
-    """An original guard that a killed rollback left, and the rows break, is there in its state; its lack is said."""
+    """An original index that a killed rollback left, and the rows break, is there in its state; its lack is said."""
     original = FIXED_KEY.replace(", purpose", "")
     with pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {RETIRED_NAME} {original}")
@@ -465,7 +465,7 @@ def test_a_leftover_that_the_rows_break(coexisting, connection, copy, flags):
         "UPDATE pg_index SET indisready = %s WHERE indexrelid = %s::regclass", [flags[1], f"public.{RETIRED_NAME}"]
     )
     _, lacking = copied(coexisting, copy)
-    left = next(index for index in counted(copy)[0].guards if index.name == RETIRED_NAME)
+    left = next(index for index in counted(copy)[0].indexes if index.name == RETIRED_NAME)
     assert (left.valid, left.ready, left.live) == flags
     assert lacking == (f"{RETIRED_NAME} ({left.flags()}): the rows break it, so that it is empty here",)
 
@@ -482,10 +482,10 @@ def test_a_leftover_is_cleaned_up_in_the_rehearsal(environment, connection):
 
 
 def test_a_comment_is_not_copied(incident, copy):
-    """A guard's comment, which somebody wrote, stays there; one that stands for it is carried on."""
+    """A unique index's comment, which somebody wrote, stays there; one that stands for it is carried on."""
     copied(incident, copy)
-    (guard,) = counted(copy)[0].guards
-    assert guard.comment == "as there"
+    (index,) = counted(copy)[0].indexes
+    assert index.comment == "as there"
 
 
 def test_clients_leave_nothing(incident, copy):
@@ -511,8 +511,8 @@ def test_the_source_is_not_changed(incident):
         def state():
             connection.execute("SELECT pg_stat_force_next_flush()")
             connection.execute("SELECT pg_stat_clear_snapshot()")
-            guards_there = [(i.name, i.definition) for i in read_catalog(connection).indexes]
-            return fetch_one(connection, "analysis/checksum"), connection.execute(written).fetchall(), guards_there
+            indexes_there = [(i.name, i.definition) for i in read_catalog(connection).indexes]
+            return fetch_one(connection, "analysis/checksum"), connection.execute(written).fetchall(), indexes_there
 
         before = state()
         rehearse(incident)

@@ -126,7 +126,7 @@ BYTES = {form: made().encode() for form, made in FORMS.items()}
 
 
 def read(log: str | bytes, **options: Any) -> list[Entry | Damaged]:
-    """What is found in a log about the guard."""
+    """What is found in a log about the unique index."""
     data = log.encode() if isinstance(log, str) else log
     return list(entries(Log(io.BytesIO(data), "server.log"), INDEX_NAME, **options))
 
@@ -366,7 +366,7 @@ def test_words_are_those_of_postgresql(catalog: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cut", ["message", "name"])
 def test_a_log_that_ends_within_an_entry(form: str, cut: str) -> None:
-    """An entry that is cut off before it names the guard is told; the others are read."""
+    """An entry that is cut off before it names the unique index is told; the others are read."""
     whole = FORMS[form]()
     at = whole.index("violates") if cut == "message" else whole.index(INDEX_NAME) + 12
 

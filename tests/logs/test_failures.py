@@ -1,4 +1,4 @@
-"""Failed attempts: those that clients of a real server counted, those of the demo, and what the threads say of them."""
+"""Rejected inserts: those that clients of a real server counted, those of the demo, and what the threads say of them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_demo_is_what_its_clients_counted() -> None:
     assert pairs(found) == Counter((attempt.family, attempt.at) for attempt in counted())
     assert (found.failed_attempts, found.families, found.owners) == (1340, 447, 200)
     assert (found.first, found.last) == (min(counted()).at, max(counted()).at)
-    assert (found.by_guard, found.by_role) == ({"original": 1340}, {"postgres": 1340})
+    assert (found.by_index, found.by_role) == ({"original": 1340}, {"postgres": 1340})
     assert (found.not_understood, found.duplicates, found.ours) == ({}, 0, 0)
     assert (found.bytes_read, found.files) == (LOG.stat().st_size, ["server.log"])
 
@@ -215,7 +215,7 @@ def entry(**values: object) -> Entry:
 
 
 def test_a_rejection() -> None:
-    """Who, when, by which guard: all from one entry."""
+    """Who, when, by which unique index: all from one entry."""
     assert judge_entry(entry()) == rejection()
 
 
@@ -248,22 +248,22 @@ ROOT, OWNER = FAMILY
         *("キー {} はすでに存在します。", "გასაღები უკვე არსებობს: {}.", "{} 키가 이미 있습니다.", 'Ключ "{}" уже'),
     ],
 )
-def test_a_key(key: str, family: Family, guard: IndexKind | None, purpose: str | None, words: str) -> None:
+def test_a_key(key: str, family: Family, index: IndexKind | None, purpose: str | None, words: str) -> None:
     """A key of two columns or three, in any order, with NULL, quoted, in any language's sentence."""
     said = judge_entry(entry(detail=words.format(key)))
 
-    assert said == rejection(family=family, guard=guard, purpose=purpose)
+    assert said == rejection(family=family, index=index, purpose=purpose)
 
 
 @pytest.mark.parametrize("name", [*INDEX_NAMES, f"{INDEX_NAME}_ccnew", f"{BUILD_NAME}_ccold1"])
-def test_names_of_the_guard(name: str) -> None:
-    """The guard's own name, those of its build and of the retired one, and REINDEX's copies of these, are its names."""
+def test_names_of_the_index(name: str) -> None:
+    """The unique index's own name, those of its build and of the retired one, and REINDEX's copies of these, are its names."""
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
 
 
 @pytest.mark.parametrize("name", [f"{INDEX_NAME}_2", f"my_{INDEX_NAME}", "q_threads_pkey"])
 def test_names_of_others(name: str) -> None:
-    """Another index's rejection is not the guard's, even where its name begins as the guard's."""
+    """Another index's rejection is not the unique index's, even where its name begins as the unique index's."""
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) is None
 
 
@@ -344,16 +344,16 @@ def test_attempts_per_hour_and_day() -> None:
 
 
 def test_attempts_that_the_migration_ended() -> None:
-    """Attempts before and after the fix; what the fixed guard rejects is what it is for."""
+    """Attempts before and after the fix; what the fixed index rejects is what it is for."""
     found = tallied(
         [rejection(at=AT + timedelta(hours=hour)) for hour in range(4)]
-        + [rejection(at=AT + timedelta(hours=9), guard=IndexKind.FIXED, purpose="chat")]
+        + [rejection(at=AT + timedelta(hours=9), index=IndexKind.FIXED, purpose="chat")]
     )
 
     assert found.ended(AT + timedelta(hours=3)) == AttemptsAround(4, 0, AT + timedelta(hours=3))
     assert found.ended(AT + timedelta(hours=1)) == AttemptsAround(2, 2, AT + timedelta(hours=3))
     assert Rejections().ended(AT) == AttemptsAround(0, 0, None)
-    assert found.by_guard == {"fixed": 1, "original": 4}
+    assert found.by_index == {"fixed": 1, "original": 4}
 
 
 def test_a_record_carries_no_id() -> None:
@@ -393,7 +393,7 @@ def test_an_empty_tally() -> None:
     found = Rejections()
 
     assert (found.failed_attempts, found.families, found.owners, found.first, found.last) == (0, 0, 0, None, None)
-    assert (found.per(3600), list(found.hits()), found.by_guard) == ([], [], {})
+    assert (found.per(3600), list(found.hits()), found.by_index) == ([], [], {})
 
 
 # Beside the threads
@@ -470,7 +470,7 @@ def test_families_are_asked_about_in_batches(incident: Environment, monkeypatch:
     assert in_batches == at_once
 
 
-def test_under_the_fixed_guard_nobody_is_blocked(incident: Environment) -> None:
+def test_under_the_fixed_index_nobody_is_blocked(incident: Environment) -> None:
     """Once the fix is in, whoever tried is not blocked."""
     apply(incident, confirm="staging")
     with reading(incident) as connection:
@@ -484,8 +484,8 @@ def test_under_the_fixed_guard_nobody_is_blocked(incident: Environment) -> None:
     )
 
 
-def test_beside_a_guard_that_cannot_be_read(incident: Environment) -> None:
-    """Where a guard cannot be read, nobody is said to be blocked or not."""
+def test_beside_a_index_that_cannot_be_read(incident: Environment) -> None:
+    """Where a unique index cannot be read, nobody is said to be blocked or not."""
     with psycopg.connect(incident.address) as connection:
         connection.execute("CREATE UNIQUE INDEX odd ON public.q_threads (row_id, lower(provider)) WHERE is_active")
     with reading(incident) as connection:
@@ -516,7 +516,7 @@ def ran(*words: str, given: bytes | None = None) -> tuple[int, str, str]:
     return done.return_value, done.stdout, done.stderr
 
 
-SENTENCE = "1,340 failed attempts by 447 families (200 users), from 2025-09-04 07:12 to 2025-10-13 11:25 UTC."
+SENTENCE = "1,340 rejected inserts by 447 families (200 users), from 2025-09-04 07:12 to 2025-10-13 11:25 UTC."
 
 
 def lines(out: str) -> list[str]:
@@ -542,13 +542,13 @@ def test_the_table_beside_the_threads(incident: Environment, monkeypatch: pytest
     _, out, _ = ran(str(LOG), "--env", "staging")
 
     assert lines(out)[-7:] == [
-        "hit and blocked 303 families that tried, and are blocked for chat now",
-        "hit not blocked 144 families that tried, and are not blocked for chat now",
+        "hit and blocked 303 families with rejected inserts, and are blocked for chat now",
+        "hit not blocked 144 families with rejected inserts, and are not blocked for chat now",
         "blocked never hit 785 families that are blocked for chat now, and have not tried",
-        "got a chat 148 families that tried, and got a chat later",
-        "without a chat 299 families that tried, and have got none since",
-        "without their chat 32 families that tried, and whose chats were ended: just before it, perhaps",
-        "without threads 0 families that tried, and have no thread in this table",
+        "got a chat 148 families with rejected inserts, and got a chat later",
+        "without a chat 299 families with rejected inserts, and have got none since",
+        "without their chat 32 families with rejected inserts, and whose chats were ended: just before it, perhaps",
+        "without threads 0 families with rejected inserts, and have no thread in this table",
     ]
 
 
@@ -568,7 +568,7 @@ def test_a_log_without_an_attempt(tmp_path: Path) -> None:
     """Without an attempt, that is what is said."""
     (tmp_path / "empty.log").write_text("", "utf-8")
 
-    assert ran(str(tmp_path / "empty.log")) == (0, "No failed attempt is in these logs.\n", "")
+    assert ran(str(tmp_path / "empty.log")) == (0, "No rejected insert is in these logs.\n", "")
 
 
 def test_a_log_that_names_no_family(tmp_path: Path) -> None:
@@ -577,7 +577,7 @@ def test_a_log_that_names_no_family(tmp_path: Path) -> None:
     _, out, _ = ran(str(tmp_path / "terse.log"))
 
     assert lines(out)[0] == (
-        "1 failed attempt by families that are not told, from 2025-09-22 06:00 to 2025-09-22 06:00 UTC."
+        "1 rejected insert by families that are not told, from 2025-09-22 06:00 to 2025-09-22 06:00 UTC."
     )
     assert lines(out)[-1] == f"1 {NO_DETAIL}"
 
@@ -803,7 +803,7 @@ def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
 
 @pytest.fixture
 def swapped(logged: Logged) -> Iterator[Logged]:
-    """The server, with the fixed guard, until the test ends."""
+    """The server, with the fixed index, until the test ends."""
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
     apply(environment, confirm="staging")
     yield logged
@@ -812,8 +812,8 @@ def swapped(logged: Logged) -> Iterator[Logged]:
     apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
 
 
-def test_the_fixed_guard_tells_the_purpose(swapped: Logged, tmp_path: Path) -> None:
-    """The fixed guard's key has the purpose, whatever it holds, and its rejections are told apart."""
+def test_the_fixed_index_tells_the_purpose(swapped: Logged, tmp_path: Path) -> None:
+    """The fixed index's key has the purpose, whatever it holds, and its rejections are told apart."""
     purposes = ("run", "chat", "", "a, b", "c) already (d)=(e", "line\nbreak", "\ttab", '"quoted"', "ünï")
     blocked(swapped, 1)
     with swapped.logging() as told, swapped.connect() as client:
@@ -825,12 +825,12 @@ def test_the_fixed_guard_tells_the_purpose(swapped: Logged, tmp_path: Path) -> N
     for name in told.write(tmp_path).values():
         found = read_rejections([name])
         assert by_family(found) == told.rejected
-        assert found.by_guard == {"fixed": 1 + 2 * len(purposes)}
+        assert found.by_index == {"fixed": 1 + 2 * len(purposes)}
         assert found.by_purpose == {purpose: 3 if purpose == "run" else 2 for purpose in purposes}
 
 
 def test_an_owner_that_is_null(logged: Logged, tmp_path: Path) -> None:
-    """A guard that takes NULLs for equal rejects threads without an owner: the family has none."""
+    """A unique index that takes NULLs for equal rejects threads without an owner: the family has none."""
     key = "(root_prompt_row_id, owner_id) NULLS NOT DISTINCT WHERE is_active"
     ownerless = Family(families(1)[0].root, None)
     blocked(logged, 1)

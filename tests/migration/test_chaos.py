@@ -85,7 +85,7 @@ class Clients:
 
 @pytest.mark.slow
 def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending(environment, capsys):
-    """110 kills over all steps: no duplicate gets in, and every re-run ends in the fixed guard alone."""
+    """110 kills over all steps: no duplicate gets in, and every re-run ends in the fixed index alone."""
     rng = random.Random(SEED)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         root = uuid4()
@@ -103,10 +103,10 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending
                 child.finish()
                 sent[step] += 1
                 landed[step] += child.inside(step)
-                assert any(index.enforced for index in read_catalog(connection).guards)
+                assert any(index.enforced for index in read_catalog(connection).indexes)
                 apply(environment, confirm="staging")
                 assert plan_change(read_catalog(connection)).steps == ()
-                assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
+                assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
                 apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
         assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
     with capsys.disabled():
@@ -130,7 +130,7 @@ def restart(server):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", ["build", "swap", "drop"])
 def test_a_server_that_is_restarted_at_once_loses_nothing(step):
-    """An immediate restart of the server inside any step: one more run ends in the fixed guard alone."""
+    """An immediate restart of the server inside any step: one more run ends in the fixed index alone."""
     server = clusters.start(Path(tempfile.mkdtemp(prefix="restarted-")) / "pg18", 18)
     try:
         clusters.load_templates(str(server.get_uri()))
@@ -143,7 +143,7 @@ def test_a_server_that_is_restarted_at_once_loses_nothing(step):
         assert child.finish()[0] == 3
         apply(environment, confirm="staging")
         with psycopg.connect(environment.address, autocommit=True) as connection:
-            assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
+            assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
             assert plan_change(read_catalog(connection)).steps == ()
     finally:
         clusters.remove(server)

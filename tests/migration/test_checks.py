@@ -214,14 +214,14 @@ def test_pooler(pooled, expected):
     assert checks.pooler(transaction_pooled=pooled) == expected
 
 
-# The guards
+# The unique indexes
 
 
 @pytest.mark.parametrize(
     ("plan_", "expected"),
     [
-        (way("build", "swap", "drop"), Check("guards", Status.PASS, "3 steps to the fixed guard")),
-        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.PASS, "1 step to the original guard")),
+        (way("build", "swap", "drop"), Check("guards", Status.PASS, "3 steps to the fixed index")),
+        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.PASS, "1 step to the original index")),
         (way(), Check("guards", Status.PASS, "nothing is to do")),
         (
             way(refusal="a name that we need is taken"),
@@ -229,14 +229,14 @@ def test_pooler(pooled, expected):
         ),
     ],
 )
-def test_guards(plan_, expected):
+def test_indexes(plan_, expected):
     """A plan is fine with its number of steps, or none; a refused one stops with the refusal."""
-    assert named("guards", checks.guards(plan_)) == expected
+    assert named("guards", checks.indexes(plan_)) == expected
 
 
 def test_names_are_short_enough():
     """None of our names is longer than PostgreSQL keeps."""
-    assert named("names", checks.guards(NO_STEPS)) == Check(
+    assert named("names", checks.indexes(NO_STEPS)) == Check(
         "names", Status.PASS, "short enough, and apart from each other"
     )
 
@@ -244,7 +244,7 @@ def test_names_are_short_enough():
 def test_names_that_would_be_cut_stop(monkeypatch):
     """A name of more than 63 bytes stops, by bytes and not by letters."""
     monkeypatch.setattr(checks, "OUR_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
-    assert named("names", checks.guards(NO_STEPS)) == Check(
+    assert named("names", checks.indexes(NO_STEPS)) == Check(
         "names", Status.FAIL, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
     )
 
@@ -253,9 +253,9 @@ def test_names_that_would_be_cut_stop(monkeypatch):
 
 
 def test_good_data():
-    """Data that the guard can hold, all owned, chat or run, are fine in all three checks."""
+    """Data that the unique index can hold, all owned, chat or run, are fine in all three checks."""
     assert tuple(checks.data(counts(), way("build"))) == (
-        Check("duplicates", Status.PASS, "no two active threads share a key of the fixed guard"),
+        Check("duplicates", Status.PASS, "no two active threads share a key of the fixed index"),
         Check("NULL keys", Status.PASS, "every active thread has an owner"),
         Check("purposes", Status.PASS, "active threads are chat or run"),
     )
@@ -264,16 +264,16 @@ def test_good_data():
 @pytest.mark.parametrize(
     ("target", "duplicates", "seen"),
     [
-        (IndexKind.FIXED, {"fixed": 1}, "1 key of the fixed guard held by more than one active thread"),
+        (IndexKind.FIXED, {"fixed": 1}, "1 key of the fixed index held by more than one active thread"),
         (
             IndexKind.ORIGINAL,
             {"original": 1200},
-            "1,200 keys of the original guard held by more than one active thread",
+            "1,200 keys of the original index held by more than one active thread",
         ),
     ],
 )
 def test_duplicates_stop(target, duplicates, seen):
-    """Keys of the target's guard that several active threads share stop it, and are counted."""
+    """Keys of the target's unique index that several active threads share stop it, and are counted."""
     found = named("duplicates", checks.data(counts(**duplicates), way("build", target=target)))
     assert (found.status, found.seen) == (Status.FAIL, seen)
 
@@ -288,8 +288,8 @@ def test_the_cure_of_duplicates():
 @pytest.mark.parametrize(
     ("target", "duplicates"), [(IndexKind.FIXED, {"original": 9}), (IndexKind.ORIGINAL, {"original": 0, "fixed": 9})]
 )
-def test_duplicates_of_the_other_guard_are_in_nobodys_way(target, duplicates):
-    """Keys that only the other guard could not hold do not stop it."""
+def test_duplicates_of_the_other_index_are_in_nobodys_way(target, duplicates):
+    """Keys that only the other unique index could not hold do not stop it."""
     assert named("duplicates", checks.data(counts(**duplicates), way("build", target=target))) == Check(
         "duplicates", Status.PASS, f"no two active threads share a key of the {target} guard"
     )
@@ -303,8 +303,8 @@ def test_duplicates_where_nothing_is_to_do():
 @pytest.mark.parametrize(
     ("number", "seen"),
     [
-        (1, "1 active thread without an owner: outside both guards"),
-        (1000, "1,000 active threads without an owner: outside both guards"),
+        (1, "1 active thread without an owner: outside both unique indexes"),
+        (1000, "1,000 active threads without an owner: outside both unique indexes"),
     ],
 )
 def test_null_keys_are_noted(number, seen):

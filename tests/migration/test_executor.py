@@ -134,23 +134,23 @@ def drop_killed_in_second_wait(connection, environment):
 
 
 def missing(connection, environment):
-    """No guard at all."""
+    """No unique index at all."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
 
 
 def missing_but_for_a_leftover(connection, environment):
-    """No guard in force, and what a killed build left."""
+    """No enforced unique index, and what a killed build left."""
     killed_in_first_scan(connection, environment)
     missing(connection, environment)
 
 
 def fixed_under_another_name(connection, environment):
-    """The fixed guard, built by somebody else under a name of their own, beside the original."""
+    """The fixed index, built by another session under a name of their own, beside the original."""
     connection.execute(f"CREATE UNIQUE INDEX theirs {FIXED_KEY}")
 
 
 def only_an_enforcing_leftover(connection, environment):
-    """An original guard that is invalid and enforces, and nothing else."""
+    """An original index that is invalid and enforces, and nothing else."""
     with open_transaction(environment, TOUCH):
         canceled(environment, f"DROP INDEX CONCURRENTLY public.{INDEX_NAME}")
 
@@ -170,7 +170,7 @@ HALF_WAY = [
 
 
 def catalog_of(environment):
-    """The guards, as they are now."""
+    """The unique indexes, as they are now."""
     with session(environment, autocommit=True) as connection:
         return read_catalog(connection)
 
@@ -220,7 +220,7 @@ def as_role(environment, role):
 
 
 def test_ends_fixed(incident):
-    """After the migration the fixed guard alone is in force."""
+    """After the migration the fixed index alone is enforced."""
     apply(incident, confirm="staging")
     assert catalog_of(incident).state is IndexState.FIXED
 
@@ -249,7 +249,7 @@ def test_before_and_after(incident):
 
 
 def test_comment_is_kept(incident):
-    """The guard's comment is still there."""
+    """The unique index's comment is still there."""
     apply(incident, confirm="staging")
     (index,) = catalog_of(incident).of(IndexKind.FIXED)
     assert (index.name, index.comment) == (INDEX_NAME, COMMENT)
@@ -367,14 +367,14 @@ def test_wrong_confirm(incident, confirm):
 
 
 def test_wrong_confirm_changes_nothing(incident):
-    """Where the name was not given, the original guard is still in force."""
+    """Where the name was not given, the original index is still enforced."""
     with pytest.raises(Refused):
         apply(incident, confirm="prod")
     assert catalog_of(incident).state is IndexState.ORIGINAL
 
 
 def test_rollback(incident):
-    """The way back ends with the original guard alone."""
+    """The way back ends with the original index alone."""
     apply(incident, confirm="staging")
     apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = catalog_of(incident)
@@ -404,12 +404,12 @@ def test_rollback_changes_no_thread(incident):
 def test_flags_of_leftovers(environment, connection, left_by, flags):
     """Each kind of leftover has the flags that the migration's table gives."""
     left_by(connection, environment)
-    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).guards if not i.usable] == [flags]
+    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).indexes if not i.usable] == [flags]
 
 
 @pytest.mark.parametrize("left_by", HALF_WAY)
 def test_resumed(environment, connection, left_by):
-    """From wherever it was left, the migration ends with the fixed guard alone, under the official name."""
+    """From wherever it was left, the migration ends with the fixed index alone, under the official name."""
     left_by(connection, environment)
     apply(environment, confirm="staging")
     catalog = read_catalog(connection)
@@ -418,7 +418,7 @@ def test_resumed(environment, connection, left_by):
 
 @pytest.mark.parametrize("left_by", [built, swapped, killed_in_later_wait, drop_killed_in_first_wait, missing])
 def test_rolled_back_from_half_way(environment, connection, left_by):
-    """From wherever the migration was left, the rollback ends with the original guard alone."""
+    """From wherever the migration was left, the rollback ends with the original index alone."""
     left_by(connection, environment)
     apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = read_catalog(connection)
@@ -544,7 +544,7 @@ def test_verify_probes(after, answer):
 
 
 def duplicated(connection):
-    """No guard, and a family with two active runs."""
+    """No unique index, and a family with two active runs."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     family = Family(uuid4(), uuid4())
     add(connection, *family)
@@ -557,7 +557,7 @@ def test_duplicates(environment, connection):
     with pytest.raises(Failed) as error:
         apply(environment, confirm="staging")
     assert str(error.value) == (
-        "The step `build` failed: the data breaks the fixed guard.\n"
+        "The step `build` failed: the data breaks the fixed index.\n"
         "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
         "  next: `incident plan --env staging` shows them, and prints what would settle it."
     )
@@ -568,7 +568,7 @@ def test_duplicates_leave_no_index(environment, connection):
     duplicated(connection)
     with pytest.raises(Failed):
         apply(environment, confirm="staging")
-    assert read_catalog(connection).guards == ()
+    assert read_catalog(connection).indexes == ()
 
 
 def test_duplicates_give_the_lock_back(environment, connection):
@@ -580,7 +580,7 @@ def test_duplicates_give_the_lock_back(environment, connection):
 
 
 def test_rollback_on_coexisting_families(environment, connection):
-    """A rollback that the data cannot keep fails, and leaves the fixed guard alone in force."""
+    """A rollback that the data cannot keep fails, and leaves the fixed index the only one enforced."""
     apply(environment, confirm="staging")
     family = Family(uuid4(), uuid4())
     for purpose in ("chat", "run"):
@@ -598,7 +598,7 @@ def test_somebody_is_at_it(environment):
             apply(environment, confirm="staging", wait=False)
         pid = other.info.backend_pid
     assert without_age(str(error.value)) == (
-        "Somebody is at it already.\n"
+        "Another migration is running.\n"
         f"  why:  Pid {pid} (operator, idle, open N s) is migrating this database.\n"
         "  next: Leave out --no-wait to watch it and then go on, or try again later."
     )
@@ -665,7 +665,7 @@ def test_budget_leaves_no_index(environment, connection):
     snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")
     with open_transaction(environment, *snapshot), pytest.raises(Failed):
         apply(environment, confirm="staging", budget=0.5)
-    assert [index.name for index in read_catalog(connection).guards] == [INDEX_NAME]
+    assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
 
 
 def test_name_is_taken(environment, connection):
@@ -700,8 +700,8 @@ def test_preflight_of_the_incident(environment):
 
 
 def test_preflight_says_how_many_steps(environment):
-    """The check of the guards counts the steps to the fix."""
-    assert checked(environment)["guards"] == Check("guards", Status.PASS, "3 steps to the fixed guard")
+    """The check of the unique indexes counts the steps to the fix."""
+    assert checked(environment)["guards"] == Check("guards", Status.PASS, "3 steps to the fixed index")
 
 
 def test_preflight_of_a_refusal(environment, connection):
@@ -735,12 +735,12 @@ def test_preflight_of_row_level_security(environment, connection, role, forced, 
 
 
 def test_preflight_of_duplicates(environment, connection):
-    """Keys that the fixed guard cannot hold stop the migration."""
+    """Keys that the fixed index cannot hold stop the migration."""
     duplicated(connection)
     assert checked(environment)["duplicates"] == Check(
         "duplicates",
         Status.FAIL,
-        "1 key of the fixed guard held by more than one active thread",
+        "1 key of the fixed index held by more than one active thread",
         "Settle them first: `incident plan` prints SQL that would, and never runs it.",
     )
 
@@ -758,7 +758,7 @@ def test_preflight_of_coexisting_families(environment, connection, target):
 
 @pytest.mark.parametrize("key", ["(root_prompt_row_id, owner_id)", "( owner_id,\n root_prompt_row_id )"])
 def test_preflight_of_on_conflict(environment, connection, key):
-    """A function that names the original guard's key in ON CONFLICT stops."""
+    """A function that names the original index's key in ON CONFLICT stops."""
     connection.execute(
         "CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
         f" INSERT INTO public.q_threads DEFAULT VALUES ON CONFLICT {key} WHERE is_active DO NOTHING; END $$"
@@ -793,7 +793,7 @@ def test_preflight_of_a_trigger(environment, connection):
 def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
-    expected = Check("NULL keys", Status.INFO, "1 active thread without an owner: outside both guards")
+    expected = Check("NULL keys", Status.INFO, "1 active thread without an owner: outside both unique indexes")
     assert checked(environment)["NULL keys"] == expected
 
 
@@ -858,7 +858,7 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
             (WAITS, STOPS, Check("pooler", Status.FAIL, "seen")),
             "Not safe to apply now: table owner, pooler. Next: settle that, then incident plan --env eu",
         ),
-        ((), (), "The fixed guard alone is in force. Next: incident verify --env eu"),
+        ((), (), "The fixed index alone is enforced. Next: incident verify --env eu"),
     ],
 )
 def test_sentence(steps, checks, expected):

@@ -81,14 +81,14 @@ def interrupt(environment, how, step):
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])
 @pytest.mark.parametrize("step", ["build", "swap", "drop"])
 def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step):
-    """Killed client, Ctrl-C, terminated backend, inside any step: one more run ends in the fixed guard alone."""
+    """Killed client, Ctrl-C, terminated backend, inside any step: one more run ends in the fixed index alone."""
     before = checksum(incident)
     code, _ = interrupt(incident, how, step)
     assert code != 0
-    assert any(index.enforced for index in catalog_of(incident).guards)
+    assert any(index.enforced for index in catalog_of(incident).indexes)
     apply(incident, confirm="staging")
     after = catalog_of(incident)
-    assert [(i.name, i.kind, i.usable, i.comment) for i in after.guards] == [
+    assert [(i.name, i.kind, i.usable, i.comment) for i in after.indexes] == [
         (INDEX_NAME, IndexKind.FIXED, True, COMMENT)
     ]
     assert (held_locks(incident), checksum(incident)) == (0, before)
@@ -119,12 +119,12 @@ def test_a_client_that_was_killed_leaves_a_server_that_goes_on(incident):
         assert held_locks(incident) == 1
         with pytest.raises(Refused) as refused:
             apply(incident, confirm="staging", wait=False)
-    assert refused.value.what == "Somebody is at it already."
+    assert refused.value.what == "Another migration is running."
     assert "(incident_lib migrate, active, open " in refused.value.why
 
 
 def test_a_second_run_watches_the_first_and_then_goes_on(incident):
-    """With waiting allowed, a second run tells how far the first one is, and ends in the fixed guard."""
+    """With waiting allowed, a second run tells how far the first one is, and ends in the fixed index."""
     told = []
     with holding_up(incident, "build"):
         first = Migrator(incident.address)
@@ -185,7 +185,7 @@ def test_a_swap_that_cannot_have_its_lock_tries_again(incident):
     assert child.finish() == (0, "")
 
 
-def test_the_incident_ends_when_the_retired_guard_stops_rejecting(incident):
+def test_the_incident_ends_when_the_retired_index_stops_rejecting(incident):
     """`ended_at` lies between the reader's end, which the drop waited for, and the end of the drop."""
     with psycopg.connect(incident.address, autocommit=True) as clock:
         with holding_up(incident, "drop"):

@@ -1,4 +1,4 @@
-"""The planner: from whatever the catalog holds to one guard of the target's kind, or a refusal."""
+"""The planner: from whatever the catalog holds to one unique index of the target's kind, or a refusal."""
 
 from itertools import product
 
@@ -34,8 +34,8 @@ DROP_BUILD = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_buil
 DROP_RETIRED = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_retired"'
 
 
-def guard(kind, name=INDEX_NAME, flags=USABLE, **more):
-    """A guard of a kind, usable unless told otherwise."""
+def index(kind, name=INDEX_NAME, flags=USABLE, **more):
+    """A unique index of a kind, usable unless told otherwise."""
     valid, ready, live = flags
     return UniqueIndex(
         name, f"the definition of {name}", KEYS[kind], PREDICATE, True, False, valid, ready, live, **more
@@ -43,13 +43,13 @@ def guard(kind, name=INDEX_NAME, flags=USABLE, **more):
 
 
 def original(name=INDEX_NAME, flags=USABLE, **more):
-    """An original guard."""
-    return guard(IndexKind.ORIGINAL, name, flags, **more)
+    """An original index."""
+    return index(IndexKind.ORIGINAL, name, flags, **more)
 
 
 def fixed(name=INDEX_NAME, flags=USABLE, **more):
-    """A fixed guard."""
-    return guard(IndexKind.FIXED, name, flags, **more)
+    """A fixed index."""
+    return index(IndexKind.FIXED, name, flags, **more)
 
 
 def stranger(name, columns, **more):
@@ -68,9 +68,9 @@ def statements(*indexes, target=IndexKind.FIXED):
 
 
 def is_done(catalog, target):
-    """Whether exactly one guard is there: of the target's kind, usable, under the official name."""
-    guards = [index for index in catalog.indexes if index.kind in KEYS]
-    return len(guards) == 1 and guards[0].kind is target and guards[0].usable and guards[0].name == INDEX_NAME
+    """Whether exactly one unique index is there: of the target's kind, usable, under the official name."""
+    indexes = [index for index in catalog.indexes if index.kind in KEYS]
+    return len(indexes) == 1 and indexes[0].kind is target and indexes[0].usable and indexes[0].name == INDEX_NAME
 
 
 def walked(catalog, target):
@@ -88,45 +88,45 @@ TARGETS = st.sampled_from([IndexKind.ORIGINAL, IndexKind.FIXED])
 
 @st.composite
 def catalogs(draw, names=NAMES):
-    """Any catalog of guards, with the flags that PostgreSQL can leave, some of them being built now."""
+    """Any catalog of unique indexes, with the flags that PostgreSQL can leave, some of them being built now."""
     indexes = []
     for name in draw(names):
         flags = draw(FLAGS)
         is_built = flags in (SCAN_FAILED, STILL_ENFORCING) and draw(st.booleans())
         comment = draw(st.sampled_from([None, "one active thread"]))
-        indexes.append(guard(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment))
+        indexes.append(index(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment))
     return Catalog(tuple(indexes))
 
 
 def test_from_original():
-    """From the original guard the way is: build the fixed one beside it, swap the names, drop the original."""
+    """From the original index the way is: build the fixed one beside it, swap the names, drop the original."""
     assert statements(original()) == [BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
 
 
 def test_step_names_from_original():
-    """The steps from the original guard are named build, swap and drop."""
+    """The steps from the original index are named build, swap and drop."""
     assert steps(original()) == ["build", "swap", "drop"]
 
 
 def test_from_fixed():
-    """From the fixed guard nothing is to do."""
+    """From the fixed index nothing is to do."""
     assert steps(fixed()) == []
 
 
 def test_rollback_from_fixed():
-    """From the fixed guard the way back is the same way, with the original guard built."""
+    """From the fixed index the way back is the same way, with the original index built."""
     expected = [BUILD_ORIGINAL, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
     assert statements(fixed(), target=IndexKind.ORIGINAL) == expected
 
 
 def test_rollback_from_original():
-    """From the original guard no rollback is to do."""
+    """From the original index no rollback is to do."""
     assert steps(original(), target=IndexKind.ORIGINAL) == []
 
 
 @pytest.mark.parametrize("flags", [STILL_ENFORCING, SCAN_FAILED, DEAD])
 def test_leftover_of_a_build(flags):
-    """What a killed build left is dropped first, whether it enforces or not, since the original guard stands."""
+    """What a killed build left is dropped first, whether it enforces or not, since the original index stands."""
     expected = [DROP_BUILD, BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
     assert statements(original(), fixed(BUILD_NAME, flags)) == expected
 
@@ -139,12 +139,12 @@ def test_leftover_of_a_drop(flags):
 
 @pytest.mark.parametrize("flags", [SCAN_FAILED, DEAD])
 def test_leftover_that_enforces_nothing_alone(flags):
-    """A leftover that enforces nothing is dropped before the build, where no guard is in force at all."""
+    """A leftover that enforces nothing is dropped before the build, where no unique index is enforced at all."""
     assert statements(fixed(BUILD_NAME, flags)) == [DROP_BUILD, BUILD_FIXED, PROMOTE_BUILD]
 
 
 def test_leftover_that_enforces_alone():
-    """An invalid original guard that is the only one in force stays until the fixed one is complete."""
+    """An invalid original index that is the only one enforced stays until the fixed one is complete."""
     expected = [BUILD_FIXED, RETIRE_CURRENT, PROMOTE_BUILD, DROP_RETIRED]
     assert statements(original(flags=STILL_ENFORCING)) == expected
 
@@ -160,19 +160,19 @@ def test_swapped_not_dropped():
 
 
 def test_missing():
-    """Without any guard the fixed one is built and gets the official name."""
+    """Without any unique index the fixed one is built and gets the official name."""
     assert statements() == [BUILD_FIXED, PROMOTE_BUILD]
 
 
 def test_fixed_under_another_name():
-    """A complete fixed guard under somebody's name is renamed, not built again."""
+    """A complete fixed index under somebody's name is renamed, not built again."""
     assert statements(fixed("uq_threads")) == [
         'ALTER INDEX "public"."uq_threads" RENAME TO "idx_q_threads_family_unique"'
     ]
 
 
 def test_original_under_another_name():
-    """An original guard under somebody's name is dropped by that name, once the fixed one stands."""
+    """An original index under somebody's name is dropped by that name, once the fixed one stands."""
     expected = [BUILD_FIXED, PROMOTE_BUILD, 'DROP INDEX CONCURRENTLY "public"."uq_threads"']
     assert statements(original("uq_threads")) == expected
 
@@ -182,8 +182,8 @@ def test_odd_name_is_quoted():
     assert statements(fixed(), original('a"b'))[-1] == 'DROP INDEX CONCURRENTLY "public"."a""b"'
 
 
-def test_the_same_guard_twice():
-    """Of two complete fixed guards the one under the official name stays."""
+def test_the_same_index_twice():
+    """Of two complete fixed indexes the one under the official name stays."""
     assert statements(fixed("a_guard"), fixed()) == ['DROP INDEX CONCURRENTLY "public"."a_guard"']
 
 
@@ -201,10 +201,10 @@ def test_wait_says_why():
 
 
 def test_comment_is_copied_in_the_swap():
-    """The official index's comment goes to the guard that takes its name, in the swap's transaction."""
+    """The official index's comment goes to the unique index that takes its name, in the swap's transaction."""
     way = plan_change(Catalog((original(comment="one active thread's guard"),)))
     assert way.steps[1].sql[-1] == (
-        "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s guard'"
+        "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s unique index'"
     )
 
 
@@ -232,7 +232,7 @@ def test_refusal_has_no_steps():
 
 
 def test_name_taken_by_another_relation():
-    """Where a relation that is no guard holds one of our names, there is no plan."""
+    """Where a relation that is no unique index holds one of our names, there is no plan."""
     way = plan_change(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
     assert way.refusal == (
         "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what holds it"
@@ -259,16 +259,16 @@ def test_two_names_taken():
     )
 
 
-def test_three_names_held_by_incomplete_guards():
-    """Where guards that enforce and are incomplete hold all our names, there is no plan."""
+def test_three_names_held_by_incomplete_indexes():
+    """Where unique indexes that enforce and are incomplete hold all our names, there is no plan."""
     way = plan_change(Catalog(tuple(original(name, STILL_ENFORCING) for name in INDEX_NAMES)))
     assert way.refusal == (
-        "our three names are taken by guards none of which is complete; drop one that enforces nothing"
+        "our three names are taken by unique indexes none of which is complete; drop one that enforces nothing"
     )
 
 
-def test_three_names_held_by_complete_guards():
-    """Where complete original guards hold all our names, there is a plan or a refusal, and no crash."""
+def test_three_names_held_by_complete_indexes():
+    """Where complete original indexes hold all our names, there is a plan or a refusal, and no crash."""
     way = plan_change(Catalog(tuple(original(name) for name in INDEX_NAMES)))
     assert way.steps or way.refusal
 
@@ -276,7 +276,7 @@ def test_three_names_held_by_complete_guards():
 @settings(max_examples=500)
 @given(catalogs(), TARGETS)
 def test_any_plan_arrives(catalog, target):
-    """From any catalog there is a refusal, or a walk to one usable guard of the target's kind and name."""
+    """From any catalog there is a refusal, or a walk to one usable unique index of the target's kind and name."""
     assert plan_change(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
 
 
@@ -289,16 +289,16 @@ def test_any_plan_is_short(catalog, target):
 
 @settings(max_examples=500)
 @given(catalogs(), TARGETS)
-def test_no_step_leaves_the_table_unguarded(catalog, target):
-    """If any guard was in force at the start, one is in force after each step."""
+def test_no_step_leaves_the_table_unindexed(catalog, target):
+    """If any unique index was enforced at the start, one is enforced after each step."""
     enforced = [any(i.enforced for i in passed.indexes) for passed in walked(catalog, target)]
     assert all(enforced) or not enforced[0]
 
 
 @settings(max_examples=500)
 @given(catalogs(), TARGETS)
-def test_no_step_loses_the_last_complete_guard(catalog, target):
-    """If any guard was usable at the start, one is usable after each step."""
+def test_no_step_loses_the_last_complete_index(catalog, target):
+    """If any unique index was usable at the start, one is usable after each step."""
     usable = [any(i.usable for i in passed.indexes) for passed in walked(catalog, target)]
     assert all(usable) or not usable[0]
 
@@ -326,7 +326,7 @@ def test_every_catalog_of_four_names(target):
     of_a_name = [None, *product((IndexKind.ORIGINAL, IndexKind.FIXED), (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
     for held in product(of_a_name, repeat=4):
         named = zip((*INDEX_NAMES, "a_guard"), held, strict=True)
-        start = Catalog(tuple(guard(found[0], name, found[1]) for name, found in named if found))
+        start = Catalog(tuple(index(found[0], name, found[1]) for name, found in named if found))
         if plan_change(start, target).refusal:
             continue
         passed = walked(start, target)

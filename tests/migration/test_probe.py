@@ -1,4 +1,4 @@
-"""The probe of what the fixed guard promises: what it answers, what it leaves, and how long it keeps others waiting."""
+"""The probe of what the fixed index promises: what it answers, what it leaves, and how long it keeps others waiting."""
 
 from __future__ import annotations
 
@@ -60,21 +60,21 @@ def lines(ran):
 
 @pytest.fixture
 def original(staging, connection):
-    """Staging with the original guard, and a family with an active run."""
+    """Staging with the original index, and a family with an active run."""
     add(connection, *FAMILY)
     return staging
 
 
 @pytest.fixture
 def fixed(original):
-    """Staging with the fixed guard, and a family with an active run."""
+    """Staging with the fixed index, and a family with an active run."""
     apply(original, confirm="staging")
     return original
 
 
 @pytest.fixture
 def unguarded(original, connection):
-    """Staging without a guard, and a family with an active run."""
+    """Staging without a unique index, and a family with an active run."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     return original
 
@@ -97,8 +97,8 @@ LOCK_TABLE = "LOCK TABLE public.q_threads IN SHARE MODE"
 # What it answers
 
 
-def test_under_the_fixed_guard(fixed, connection):
-    """Under the fixed guard a chat is admitted beside the run, a second chat and a second run are rejected."""
+def test_under_the_fixed_index(fixed, connection):
+    """Under the fixed index a chat is admitted beside the run, a second chat and a second run are rejected."""
     assert probe_semantics(connection, [FAMILY]) == (
         Probe("chat beside a run", admitted=1),
         Probe("second chat", rejected=1),
@@ -106,8 +106,8 @@ def test_under_the_fixed_guard(fixed, connection):
     )
 
 
-def test_under_the_original_guard(original, connection):
-    """Under the original guard a chat is rejected beside the run, and so is everything else."""
+def test_under_the_original_index(original, connection):
+    """Under the original index a chat is rejected beside the run, and so is everything else."""
     assert probe_semantics(connection, [FAMILY]) == (
         Probe("chat beside a run", rejected=1),
         Probe("second chat", rejected=1),
@@ -115,8 +115,8 @@ def test_under_the_original_guard(original, connection):
     )
 
 
-def test_without_a_guard(unguarded, connection):
-    """Without a guard the chat, a second chat and a second run are all admitted."""
+def test_without_a_index(unguarded, connection):
+    """Without a unique index the chat, a second chat and a second run are all admitted."""
     assert probe_semantics(connection, [FAMILY]) == (
         Probe("chat beside a run", admitted=1),
         Probe("second chat", admitted=1),
@@ -172,7 +172,7 @@ def test_a_locked_table(fixed, connection):
 
 
 def test_a_locked_prompt(fixed, connection):
-    """Where another session has the prompt's row, no chat is probed; the guard answers before for the second run."""
+    """Where another session has the prompt's row, no chat is probed; the unique index answers before for the second run."""
     with open_transaction(fixed, LOCK_PROMPTS):
         assert probe_semantics(connection, [FAMILY]) == (
             Probe("chat beside a run", not_probed=1),
@@ -320,27 +320,27 @@ def test_without_confirm(fixed, confirm):
     )
 
 
-def test_verify_under_the_fixed_guard(fixed):
-    """Under the fixed guard the verification holds, with all three answers, and ends with 0."""
+def test_verify_under_the_fixed_index(fixed):
+    """Under the fixed index the verification holds, with all three answers, and ends with 0."""
     ran = probed()
     assert ran.code == 0
     assert [line for line in lines(ran) if line.startswith(("chat", "second", "staging"))] == [
         "chat beside a run ok chat beside a run: 1 of 1 admitted, 0 rejected",
         "second chat ok second chat: 0 of 1 admitted, 1 rejected",
         "second run ok second run: 0 of 1 admitted, 1 rejected",
-        "staging: the fixed guard alone is in force.",
+        "staging: the fixed index alone is enforced.",
     ]
 
 
-def test_verify_under_the_original_guard(original):
-    """Under the original guard the verification says no, and that a chat was rejected beside the run."""
+def test_verify_under_the_original_index(original):
+    """Under the original index the verification says no, and that a chat was rejected beside the run."""
     ran = probed()
     assert ran.code == 1
     assert f"chat beside a run stop chat beside a run: 0 of 1 admitted, 1 rejected {CURE}" in lines(ran)
 
 
-def test_verify_without_a_guard(unguarded):
-    """Without a guard the verification says no, and that seconds were admitted."""
+def test_verify_without_a_index(unguarded):
+    """Without a unique index the verification says no, and that seconds were admitted."""
     ran = probed()
     assert ran.code == 1
     assert [line for line in lines(ran) if line.startswith(("chat", "second"))] == [

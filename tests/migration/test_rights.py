@@ -142,12 +142,12 @@ def test_a_probe_is_refused(role: Environment) -> None:
 
 @of("writer")
 def test_a_writer_may_probe(role: Environment) -> None:
-    """A role that may write, and is not the owner, may probe: the one thing in its way is the guard itself."""
+    """A role that may write, and is not the owner, may probe: the one thing in its way is the unique index itself."""
     ran = shell("verify", "--env", "staging", "--probe", "--confirm", "staging")
 
     assert (ran.returncode, ran.stderr.splitlines()[0]) == (
         1,
-        "incident: The fixed guard is not alone in force in 'staging'.",
+        "incident: The fixed index is not the only one enforced in 'staging'.",
     )
 
 

@@ -25,7 +25,7 @@ from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexS
 from incident_lib.model.errors import Failed, IncidentError
 from tests.conftest import add
 
-BLOCKED_AGAIN = "From the moment that the original guard is built, chat is blocked by run again.\n"
+BLOCKED_AGAIN = "From the moment that the original index is built, chat is blocked by run again.\n"
 MAKES_ROOM = "This would make room. It ends threads that users see: nothing here runs it."
 OWNER = UUID(int=7)
 
@@ -64,7 +64,7 @@ def runs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def fixed(staging, connection, runs):
-    """Staging with the fixed guard, and a run and a chat in families of their own."""
+    """Staging with the fixed index, and a run and a chat in families of their own."""
     add(connection, UUID(int=1), OWNER)
     add(connection, UUID(int=2), OWNER, purpose="chat")
     apply(staging, confirm="staging")
@@ -80,7 +80,7 @@ def coexist(connection, *numbers):
 
 @pytest.fixture
 def coexisting(fixed, connection):
-    """Staging with the fixed guard, and seven families with an active chat and an active run."""
+    """Staging with the fixed index, and seven families with an active chat and an active run."""
     coexist(connection, *range(101, 108))
     return fixed
 
@@ -91,8 +91,8 @@ def checksum(connection):
 
 
 def alone(connection):
-    """Kind and flags of each guard by its name."""
-    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).guards}
+    """Kind and flags of each unique index by its name."""
+    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).indexes}
 
 
 # Without confirm
@@ -112,7 +112,7 @@ def test_without_confirm(fixed, confirm):
 
 
 def test_without_confirm_nothing_changes(fixed, connection):
-    """Without the environment's name the fixed guard stays."""
+    """Without the environment's name the fixed index stays."""
     incident("rollback")
     assert read_catalog(connection).state is IndexState.FIXED
 
@@ -121,7 +121,7 @@ def test_without_confirm_nothing_changes(fixed, connection):
 
 
 def test_the_rollback_ends_original(fixed, connection):
-    """Where no families coexist, the rollback ends in the original guard alone."""
+    """Where no families coexist, the rollback ends in the original index alone."""
     assert rollback().code == 0
     assert alone(connection) == {INDEX_NAME: (IndexKind.ORIGINAL, "valid")}
 
@@ -140,11 +140,11 @@ def test_the_warning_comes_first(fixed, connection, monkeypatch):
 
 
 def test_what_the_rollback_says(fixed):
-    """The rollback tells each step with its outcome and time, and last that the original guard is in force."""
+    """The rollback tells each step with its outcome and time, and last that the original index is enforced."""
     lines = [re.sub(r"\d+\.\d{3} s", "N s", line) for line in rollback().out.splitlines()]
     assert (lines[:3], lines[-1]) == (
         ["build: done, N s", "swap: done, N s", "drop: done, N s"],
-        "staging: the original guard alone is in force.",
+        "staging: the original index alone is enforced.",
     )
 
 
@@ -166,7 +166,7 @@ def test_twice_does_nothing(fixed):
     again = rollback()
     assert (again.code, again.err, again.message) == (0, "", "")
     assert not re.search(r"^(build|swap|drop):", again.out, re.MULTILINE)
-    assert again.out.splitlines()[-1] == "staging: the original guard alone is in force."
+    assert again.out.splitlines()[-1] == "staging: the original index alone is enforced."
 
 
 def test_twice_leaves_the_same_index(fixed, connection):
@@ -198,7 +198,7 @@ def test_from_a_shell(fixed):
     """On a shell the warning goes to standard error, what was done to standard output, and the code is 0."""
     ran = shell("rollback", "--env", "staging", "--confirm", "staging")
     assert (ran.returncode, ran.stderr) == (0, BLOCKED_AGAIN)
-    assert ran.stdout.splitlines()[-1] == "staging: the original guard alone is in force."
+    assert ran.stdout.splitlines()[-1] == "staging: the original index alone is enforced."
 
 
 def shell(*words):
@@ -217,7 +217,7 @@ def test_coexisting_families_refuse(coexisting):
         1,
         "",
         "Nothing was changed in 'staging'.\n"
-        "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
+        "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
         "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
     )
 
@@ -275,7 +275,7 @@ def test_the_sql_is_printed(coexisting):
 
 
 def test_the_sql_is_not_run(coexisting, connection):
-    """A refused rollback changes no thread and no guard."""
+    """A refused rollback changes no thread and no unique index."""
     before = checksum(connection)
     rollback()
     assert (checksum(connection), alone(connection)) == (before, {INDEX_NAME: (IndexKind.FIXED, "valid")})
@@ -291,7 +291,7 @@ def test_once_settled(coexisting, connection):
 # A pair that comes after the check
 
 DATA_BREAKS_IT = (
-    "The step `build` failed: the data breaks the original guard.\n"
+    "The step `build` failed: the data breaks the original index.\n"
     "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
     "  next: `incident plan --env staging --rollback` shows them, and prints what would settle it."
 )
@@ -358,7 +358,7 @@ def test_a_pair_that_came_during_the_build(broken_late):
 
 
 def test_a_late_pair_leaves_no_enforcing_leftover(broken_late, connection):
-    """What a late pair left of the build is dropped, though it enforced, and the fixed guard stays."""
+    """What a late pair left of the build is dropped, though it enforced, and the fixed index stays."""
     assert alone(connection) == {INDEX_NAME: (IndexKind.FIXED, "valid")}
 
 
@@ -393,12 +393,12 @@ def test_the_steps_of_a_rollback(fixed):
 
 
 def test_the_plan_of_a_rollback_that_is_done(fixed):
-    """Where the original guard stands, the plan of a rollback has nothing to do, and ends with 0."""
+    """Where the original index stands, the plan of a rollback has nothing to do, and ends with 0."""
     rollback()
     ran = incident("plan", "--rollback")
     assert (ran.code, ran.err) == (0, "")
     assert "build " not in ran.out.partition("Steps")[2]
-    assert plan_line(ran).startswith("The original guard alone is in force. ")
+    assert plan_line(ran).startswith("The original index alone is enforced. ")
 
 
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
@@ -409,7 +409,7 @@ def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
         1,
         "",
         "It is not safe to roll back 'staging' now.\n"
-        "  why:  duplicates: 7 keys of the original guard held by more than one active thread.\n"
+        "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
         "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
     )
 
@@ -424,7 +424,7 @@ def test_the_advice_of_a_done_rollback_works(fixed):
 
 @pytest.mark.parametrize("families", [(), (101,)])
 def test_the_plan_changes_nothing(fixed, connection, families):
-    """The plan of a rollback changes no thread and no guard."""
+    """The plan of a rollback changes no thread and no unique index."""
     coexist(connection, *families)
     before = checksum(connection), alone(connection)
     incident("plan", "--rollback")

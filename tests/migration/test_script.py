@@ -59,14 +59,14 @@ def session(environment):
 
 
 def catalog_of(environment):
-    """The guards, as they are now."""
+    """The unique indexes, as they are now."""
     with session(environment) as connection:
         return read_catalog(connection)
 
 
 def seen(environment):
-    """Name, kind, flags and comment of each guard."""
-    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).guards]
+    """Name, kind, flags and comment of each unique index."""
+    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).indexes]
 
 
 def checksum(environment):
@@ -76,15 +76,15 @@ def checksum(environment):
 
 
 def run_files(environment, target, places):
-    """Run files as a migrations runner does, one by one on autocommit; a guard is in force after each of them."""
+    """Run files as a migrations runner does, one by one on autocommit; a unique index is enforced after each of them."""
     with session(environment) as connection:
         for _, text in places(migration_files(target)):
             connection.execute(text.encode())
-            assert any(index.enforced for index in read_catalog(connection).guards)
+            assert any(index.enforced for index in read_catalog(connection).indexes)
 
 
 def alone(kind, comment=COMMENT):
-    """What is seen where a guard of that kind stands alone."""
+    """What is seen where a unique index of that kind stands alone."""
     return [(INDEX_NAME, kind, "valid", comment)]
 
 
@@ -95,7 +95,7 @@ def start_from(environment, target):
 
 
 def coexist(environment):
-    """A family with an active chat and an active run, under the fixed guard."""
+    """A family with an active chat and an active run, under the fixed index."""
     run_files(environment, IndexKind.FIXED, list)
     with session(environment) as connection:
         for purpose in ("chat", "run"):
@@ -106,7 +106,7 @@ def coexist(environment):
 
 
 def test_the_script_ends_fixed(incident):
-    """Run by psql, the script ends with the fixed guard alone, and every check of the verification holds."""
+    """Run by psql, the script ends with the fixed index alone, and every check of the verification holds."""
     code, said = psql(incident, migration_script(IndexKind.FIXED))
     notices = [line.partition(": ")[2] for line in said.splitlines()]
     assert (code, notices) == (
@@ -134,7 +134,7 @@ def test_the_script_changes_no_thread(incident):
 
 
 def test_the_rollback_ends_original(incident):
-    """Run by psql where no families coexist, the rollback's script ends with the original guard alone."""
+    """Run by psql where no families coexist, the rollback's script ends with the original index alone."""
     start_from(incident, IndexKind.ORIGINAL)
     assert psql(incident, migration_script(IndexKind.ORIGINAL))[0] == 0
     assert seen(incident) == alone(IndexKind.ORIGINAL)
@@ -142,15 +142,15 @@ def test_the_rollback_ends_original(incident):
 
 @pytest.mark.parametrize("comment", ['it\'s 100% "quoted" \\ $$', None])
 def test_the_script_keeps_the_comment(environment, connection, comment):
-    """Whatever stands in the guard's comment, or that it has none, is kept."""
+    """Whatever stands in the unique index's comment, or that it has none, is kept."""
     connection.execute(f"COMMENT ON INDEX public.{INDEX_NAME} IS {psycopg.sql.Literal(comment).as_string(connection)}")
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 0
     assert seen(environment) == alone(IndexKind.FIXED, comment)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_missing_guard_stops_the_script(environment, connection, target):
-    """With no guard under the official name the script stops with its message."""
+def test_a_missing_index_stops_the_script(environment, connection, target):
+    """With no unique index under the official name the script stops with its message."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     code, said = psql(environment, migration_script(target))
     assert (code, errors(said)) == (
@@ -159,16 +159,16 @@ def test_a_missing_guard_stops_the_script(environment, connection, target):
     )
 
 
-def test_a_missing_guard_loses_nothing_more(environment, connection):
-    """With the official name gone the script leaves in force what stands under another one."""
+def test_a_missing_index_loses_nothing_more(environment, connection):
+    """With the official name gone the script leaves enforced what stands under another one."""
     connection.execute(f"ALTER INDEX public.{INDEX_NAME} RENAME TO {RETIRED_NAME}")
     before = seen(environment)
     psql(environment, migration_script(IndexKind.FIXED))
     assert seen(environment) == before
 
 
-def test_an_incomplete_guard_stops_the_script(environment, connection):
-    """A guard that is invalid stops the script, and what stands beside it stays."""
+def test_an_incomplete_index_stops_the_script(environment, connection):
+    """A unique index that is invalid stops the script, and what stands beside it stays."""
     connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [INDEX_NAME])
     connection.execute(f"CREATE INDEX {RETIRED_NAME} ON public.q_threads (owner_id)")
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 3
@@ -178,7 +178,7 @@ def test_an_incomplete_guard_stops_the_script(environment, connection):
 
 
 def test_coexisting_families_stop_the_rollback(environment):
-    """Where families coexist the rollback's script stops with its message, and the fixed guard stays alone."""
+    """Where families coexist the rollback's script stops with its message, and the fixed index stays alone."""
     coexist(environment)
     code, said = psql(environment, migration_script(IndexKind.ORIGINAL))
     assert (code, errors(said)) == (
@@ -189,7 +189,7 @@ def test_coexisting_families_stop_the_rollback(environment):
 
 
 def test_ownerless_threads_do_not_stop_the_rollback(environment):
-    """Threads without an owner are outside both guards, and stand against nothing."""
+    """Threads without an owner are outside both unique indexes, and stand against nothing."""
     run_files(environment, IndexKind.FIXED, list)
     with session(environment) as connection:
         for purpose in ("chat", "run", "run"):
@@ -212,7 +212,7 @@ def test_the_script_refuses_a_transaction(environment):
     ("target", "place"), [(target, place) for target in TARGETS for place in range(1, len(NAMES[target]))]
 )
 def test_killed_between_two_files(environment, target, place):
-    """Killed between any two files, all of them run again end the same, with a guard in force at each point."""
+    """Killed between any two files, all of them run again end the same, with an enforced unique index at each point."""
     start_from(environment, target)
     run_files(environment, target, lambda files: files[:place])
     run_files(environment, target, list)
@@ -221,7 +221,7 @@ def test_killed_between_two_files(environment, target, place):
 
 @pytest.mark.parametrize("place", range(1, len(NAMES[IndexKind.FIXED])))
 def test_killed_on_the_way_to_the_fix_and_rolled_back(environment, place):
-    """Killed between any two files of the fix, the rollback's files end in the original guard."""
+    """Killed between any two files of the fix, the rollback's files end in the original index."""
     run_files(environment, IndexKind.FIXED, lambda files: files[:place])
     run_files(environment, IndexKind.ORIGINAL, list)
     assert seen(environment) == alone(IndexKind.ORIGINAL)
@@ -239,7 +239,7 @@ def test_a_killed_statement_is_cleaned_up(environment, held):
         worker.execute("SET statement_timeout = '100ms'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             worker.execute(files["04_build.sql" if held == BUILD_NAME else "06_retire.sql"].encode())
-    assert [index.name for index in catalog_of(environment).guards if not index.usable] == [held]
+    assert [index.name for index in catalog_of(environment).indexes if not index.usable] == [held]
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 0
     assert seen(environment) == alone(IndexKind.FIXED)
 
@@ -274,21 +274,21 @@ def rolled_back_beside_a_late_pair(environment):
 
 
 def test_a_pair_that_comes_during_the_rollback_fails_it(environment):
-    """A pair that comes while the rollback's script builds fails it with 23505, and the fixed guard stays."""
+    """A pair that comes while the rollback's script builds fails it with 23505, and the fixed index stays."""
     code, said = rolled_back_beside_a_late_pair(environment)
     assert (code, f'duplicate key value violates unique constraint "{BUILD_NAME}"' in said) == (3, True)
     assert catalog_of(environment).of(IndexKind.FIXED)[0].usable
 
 
 def test_a_failed_rollback_run_again_leaves_nothing_in_force(environment):
-    """Run again after a pair failed it, the rollback's script leaves no original guard in force."""
+    """Run again after a pair failed it, the rollback's script leaves no original enforced unique index."""
     rolled_back_beside_a_late_pair(environment)
     psql(environment, migration_script(IndexKind.ORIGINAL))
     assert [index.name for index in catalog_of(environment).of(IndexKind.ORIGINAL) if index.enforced] == []
 
 
 def test_the_fix_cleans_up_after_a_failed_rollback(environment):
-    """Run after a rollback that a pair failed, the script of the fix ends in the fixed guard alone."""
+    """Run after a rollback that a pair failed, the script of the fix ends in the fixed index alone."""
     rolled_back_beside_a_late_pair(environment)
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 0
     assert seen(environment) == alone(IndexKind.FIXED)
@@ -299,7 +299,7 @@ def test_the_fix_cleans_up_after_a_failed_rollback(environment):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_files_one_by_one(environment, target):
-    """Run one by one on autocommit, as a migrations runner does, the files end in the target's guard."""
+    """Run one by one on autocommit, as a migrations runner does, the files end in the target's unique index."""
     start_from(environment, target)
     run_files(environment, target, list)
     assert seen(environment) == alone(target)
@@ -341,7 +341,7 @@ def test_the_head_of_the_script():
     """The script says what it does, how it is run, and takes away what could kill it."""
     head = migration_script(IndexKind.ORIGINAL).partition("\nDO $$")[0]
     assert head == (
-        "-- Roll the fix back: (root_prompt_row_id, owner_id) for the guard's key."
+        "-- Roll the fix back: (root_prompt_row_id, owner_id) for the unique index's key."
         " Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:\n"
         "-- CONCURRENTLY refuses to run inside one. Killed anywhere, run it again: it ends the same.\n"
         "SET statement_timeout = 0;\nSET lock_timeout = 0;\n"
@@ -352,7 +352,7 @@ def test_the_head_of_the_script():
 
 
 def crowded(connection):
-    """Without a guard: families with several active threads of each purpose; the row_ids of the newest."""
+    """Without a unique index: families with several active threads of each purpose; the row_ids of the newest."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     newest = {}
     for family in range(3):
@@ -397,8 +397,8 @@ def test_settle_keeps_the_newest(environment, connection, target):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_settle_leaves_what_no_guard_sees(environment, connection, target):
-    """Threads without an owner or a root, outside the guards, are not changed."""
+def test_settle_leaves_what_no_index_sees(environment, connection, target):
+    """Threads without an owner or a root, outside the unique indexes, are not changed."""
     crowded(connection)
     outside = "SELECT t::text FROM public.q_threads t WHERE root_prompt_row_id IS NULL OR owner_id IS NULL ORDER BY 1"
     before = connection.execute(outside).fetchall()
@@ -415,7 +415,7 @@ def test_settle_twice(environment, connection, target):
 
 
 def test_a_settled_rollback(environment):
-    """A rollback that coexisting families stopped goes through once they are settled."""
+    """A rollback that families with several active threads stopped goes through once they are settled."""
     coexist(environment)
     code, said = psql(environment, f"{settling_sql(IndexKind.ORIGINAL)}\n{migration_script(IndexKind.ORIGINAL)}")
     assert (code, "ERROR" in said) == (0, False)
@@ -465,7 +465,7 @@ def test_incident_sql_writes_files(tmp_path, words, target):
 
 
 def test_incident_sql_pipes_into_psql(environment):
-    """What `incident sql` prints on a shell is what psql runs to the fixed guard."""
+    """What `incident sql` prints on a shell is what psql runs to the fixed index."""
     ran = subprocess.run(
         [sys.executable, "-m", "incident_lib", "sql"], capture_output=True, text=True, check=False, timeout=60
     )

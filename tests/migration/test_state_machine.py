@@ -1,4 +1,4 @@
-"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and guards."""
+"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and unique indexes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Thread:
 
 
 @dataclass(frozen=True)
-class Guard:
+class IndexSpec:
     """An index of the model."""
 
     kind: IndexKind
@@ -82,13 +82,13 @@ class Guard:
 
 
 class Incident(RuleBasedStateMachine):
-    """The table, its guards and everybody who uses them; what is expected of them beside it."""
+    """The table, its unique indexes and everybody who uses them; what is expected of them beside it."""
 
     def __init__(self, environment, mine):
         super().__init__()
         self.environment, self.mine = environment, mine
         self.rows: dict[UUID, Thread] = {}
-        self.guards: dict[str, Guard] = {INDEX_NAME: Guard(IndexKind.ORIGINAL)}
+        self.indexes: dict[str, IndexSpec] = {INDEX_NAME: IndexSpec(IndexKind.ORIGINAL)}
 
     @initialize()
     def reset(self):
@@ -103,9 +103,9 @@ class Incident(RuleBasedStateMachine):
     # The model
 
     def admits(self, family, purpose):
-        """Whether the guards in force admit an active thread of that family and purpose."""
+        """Whether the enforced unique indexes admit an active thread of that family and purpose."""
         active = {t.purpose for t in self.rows.values() if t.family == family and t.active}
-        enforced = {guard.kind for guard in self.guards.values() if guard.ready}
+        enforced = {index.kind for index in self.indexes.values() if index.ready}
         if family.owner is None:
             return True
         return not (active if IndexKind.ORIGINAL in enforced else active & {purpose})
@@ -120,17 +120,17 @@ class Incident(RuleBasedStateMachine):
         catalog = read_catalog(self.mine)
         for step in plan_change(catalog, target).steps:
             catalog = catalog_after(step, catalog)
-            yield step, {i.name: Guard(i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes}
+            yield step, {i.name: IndexSpec(i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes}
 
     def stand_alone(self, kind):
-        """A guard of that kind alone, complete, under the official name."""
-        self.guards = {INDEX_NAME: Guard(kind)}
+        """A unique index of that kind alone, complete, under the official name."""
+        self.indexes = {INDEX_NAME: IndexSpec(kind)}
 
     # The clients
 
     @rule(family=ANY_FAMILY)
     def chat(self, family):
-        """The chat client ends the family's chats, and then gets a new one where the guards let it."""
+        """The chat client ends the family's chats, and then gets a new one where the unique indexes let it."""
         if family.owner:
             for row_id, thread in self.rows.items():
                 if (thread.family, thread.purpose) == (family, "chat"):
@@ -144,7 +144,7 @@ class Incident(RuleBasedStateMachine):
 
     @rule(family=ANY_FAMILY, provider=st.sampled_from(["openai", "manus"]))
     def run(self, family, provider):
-        """The run client finds its thread, or gets a new one where the guards let it."""
+        """The run client finds its thread, or gets a new one where the unique indexes let it."""
         wanted = Thread(family, provider, "run")
         new = NewThread(*family, provider=provider)
         found = [row_id for row_id, thread in self.rows.items() if thread == wanted and family.owner]
@@ -169,14 +169,14 @@ class Incident(RuleBasedStateMachine):
 
     @rule()
     def migrate(self):
-        """The migration ends in the fixed guard alone."""
+        """The migration ends in the fixed index alone."""
         with self.no_row_touched():
             apply(self.environment, confirm=CONFIRM)
         self.stand_alone(IndexKind.FIXED)
 
     @rule()
     def roll_back(self):
-        """The rollback is refused where families coexist, and ends in the original guard alone elsewhere."""
+        """The rollback is refused where families coexist, and ends in the original index alone elsewhere."""
         with reading(self.environment) as connection:
             found = run_preflight(connection, self.environment, investigate(connection), IndexKind.ORIGINAL)
         if self.coexist():
@@ -195,10 +195,10 @@ class Incident(RuleBasedStateMachine):
         for step, stands in self.steps(IndexKind.ORIGINAL):
             if step.name == "build":
                 break
-            self.guards = stands
+            self.indexes = stands
         with self.no_row_touched(), pytest.raises(Failed) as failed:
             apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
-        assert failed.value.what == "The step `build` failed: the data breaks the original guard."
+        assert failed.value.what == "The step `build` failed: the data breaks the original index."
 
     # Migrations that do not end
 
@@ -220,7 +220,7 @@ class Incident(RuleBasedStateMachine):
                 with pytest.raises(Stopped):
                     apply(self.environment, confirm=CONFIRM, target=kind, done=done)
         if way:
-            self.guards = way[-1]
+            self.indexes = way[-1]
 
     @rule(kind=ANY_KIND, late=st.booleans())
     def kill_a_build(self, kind, late):
@@ -236,7 +236,7 @@ class Incident(RuleBasedStateMachine):
                 other.execute("LOCK TABLE public.q_threads IN ROW EXCLUSIVE MODE")
             with self.killed(step.sql[0]) as pid:
                 self.until_blocked(pid, other)
-        self.guards[step.builds.name] = Guard(kind, valid=False, ready=late)
+        self.indexes[step.builds.name] = IndexSpec(kind, valid=False, ready=late)
 
     @rule(kind=ANY_KIND, late=st.booleans())
     def kill_a_drop(self, kind, late):
@@ -244,7 +244,7 @@ class Incident(RuleBasedStateMachine):
         step = next((step for step, _ in self.steps(kind)), None)
         if step is None or step.name != "drop":
             return
-        before = self.guards[step.drops]
+        before = self.indexes[step.drops]
         with (
             psycopg.connect(self.environment.address) as first,
             psycopg.connect(self.environment.address) as second,
@@ -257,7 +257,7 @@ class Incident(RuleBasedStateMachine):
                     second.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
                     first.rollback()
                     self.until_blocked(pid, second)
-        self.guards[step.drops] = (
+        self.indexes[step.drops] = (
             replace(before, valid=False, ready=False, live=False) if late else replace(before, valid=False)
         )
 
@@ -290,23 +290,23 @@ class Incident(RuleBasedStateMachine):
     # What always holds
 
     @invariant()
-    def guards_are_those_of_the_model(self):
-        """The catalog holds what the model holds, flags included, and some guard is in force."""
+    def indexs_are_those_of_the_model(self):
+        """The catalog holds what the model holds, flags included, and some unique index is enforced."""
         kinds = {len(columns): kind for kind, columns in KEYS.items()}
-        found = {name: Guard(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()}
-        assert found == self.guards
-        assert any(guard.ready for guard in found.values())
+        found = {name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()}
+        assert found == self.indexes
+        assert any(index.ready for index in found.values())
 
     @invariant()
     def the_state_is_one_that_is_possible(self):
-        """The guard state is never `missing` or `unknown`, and blocks where an original guard enforces."""
+        """The state of the unique indexes is never `missing` or `unknown`, and blocks where an original index enforces."""
         catalog = read_catalog(self.mine)
         assert catalog.state not in {IndexState.MISSING, IndexState.UNKNOWN}
-        assert catalog.blocks is any(g.ready for g in self.guards.values() if g.kind is IndexKind.ORIGINAL)
+        assert catalog.blocks is any(g.ready for g in self.indexes.values() if g.kind is IndexKind.ORIGINAL)
 
     @invariant()
-    def the_official_guard_keeps_its_comment(self):
-        """Whatever guard has the official name has the comment, once no swap is pending."""
+    def the_official_index_keeps_its_comment(self):
+        """Whatever unique index has the official name has the comment, once no swap is pending."""
         (comment,) = self.mine.execute(
             "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"public.{INDEX_NAME}"]
         ).fetchone()
@@ -339,7 +339,7 @@ def execute(connection, statement, told):
 
 @pytest.mark.slow
 def test_in_any_order(environment, connection):
-    """Whatever comes in whatever order, no key is held twice, a guard is in force, no row is ours."""
+    """Whatever comes in whatever order, no key is held twice, a unique index is enforced, no row is ours."""
     connection.execute("INSERT INTO public.q_prompts VALUES (%s), (%s)", [UUID(int=1), UUID(int=2)])
     run_state_machine_as_test(
         lambda: Incident(environment, connection),

@@ -1,4 +1,4 @@
-"""What an index is by its definition and flags, and the state that the guards are in together."""
+"""What an index is by its definition and flags, and the state that the unique indexes are in together."""
 
 import pytest
 
@@ -22,18 +22,18 @@ DEAD = {"valid": False, "ready": False, "live": False}
 
 
 def index(columns, name=INDEX_NAME, **changed):
-    """An index of these key columns: unique, of the guards' predicate and usable unless told otherwise."""
+    """An index of these key columns: unique, of the unique indexes' predicate and usable unless told otherwise."""
     usual = {"predicate": PREDICATE, "unique": True, "nulls_not_distinct": False, **USABLE}
     return UniqueIndex(name, f"the definition of {name}", tuple(columns), **(usual | changed))
 
 
 def original(name=INDEX_NAME, **changed):
-    """An original guard."""
+    """An original index."""
     return index(KEYS[IndexKind.ORIGINAL], name, **changed)
 
 
 def fixed(name=INDEX_NAME, **changed):
-    """A fixed guard."""
+    """A fixed index."""
     return index(KEYS[IndexKind.FIXED], name, **changed)
 
 
@@ -56,7 +56,7 @@ def unreadable(name="uq_root", **changed):
     ],
 )
 def test_predicate_recognized(predicate):
-    """Every spelling of the guards' predicate that PostgreSQL prints is recognized."""
+    """Every spelling of the unique indexes' predicate that PostgreSQL prints is recognized."""
     assert is_active_predicate(predicate)
 
 
@@ -83,7 +83,7 @@ def test_predicate_recognized(predicate):
     ],
 )
 def test_predicate_near_miss(predicate):
-    """A predicate that says anything more, less or else is not taken for the guards' predicate."""
+    """A predicate that says anything more, less or else is not taken for the unique indexes' predicate."""
     assert not is_active_predicate(predicate)
 
 
@@ -129,7 +129,7 @@ def test_original_key_otherwise_is_unreadable(changed):
 
 @pytest.mark.parametrize("changed", [{"predicate": None}, {"nulls_not_distinct": True}])
 def test_fixed_key_otherwise_is_harmless(changed):
-    """The fixed key otherwise is no guard of ours, and cannot make one purpose block another."""
+    """The fixed key otherwise is no unique index of ours, and cannot make one purpose block another."""
     assert fixed(**changed).kind is IndexKind.HARMLESS
 
 
@@ -139,7 +139,7 @@ def test_exclusion_is_unreadable():
 
 
 def test_kind_is_not_by_name():
-    """An original guard under the name of the build is an original guard."""
+    """An original index under the name of the build is an original index."""
     assert original(BUILD_NAME).kind is IndexKind.ORIGINAL
 
 
@@ -148,7 +148,7 @@ def test_kind_is_not_by_name():
     [(USABLE, True), (STILL_ENFORCING, True), (SCAN_FAILED, False), (DEAD, False)],
 )
 def test_in_force(flags, expected):
-    """An index is in force where it is ready, valid or not."""
+    """An index is enforced where it is ready, valid or not."""
     assert original(**flags).enforced is expected
 
 
@@ -200,7 +200,7 @@ def test_flags_in_words(flags, expected):
     ],
 )
 def test_state(indexes, expected):
-    """The guard state follows from definitions and flags."""
+    """The state of the unique indexes follows from definitions and flags."""
     assert Catalog(tuple(indexes)).state is expected
 
 
@@ -228,18 +228,18 @@ def test_every_state_is_reached():
     ],
 )
 def test_blocks(indexes, expected):
-    """One purpose blocks another where an original guard is in force; None where something cannot be read."""
+    """One purpose blocks another where an original index is enforced; None where something cannot be read."""
     assert Catalog(tuple(indexes)).blocks is expected
 
 
-def test_guards_are_without_the_harmless():
-    """The guards are all indexes but the harmless."""
+def test_indexes_are_without_the_harmless():
+    """The unique indexes are all indexes but the harmless."""
     kept = (original(), fixed(BUILD_NAME), unreadable())
-    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).guards == kept
+    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).indexes == kept
 
 
 def test_definitions():
-    """Name, kind, definition and flags of each guard are given, and nothing of the harmless."""
+    """Name, kind, definition and flags of each unique index are given, and nothing of the harmless."""
     catalog = Catalog((original(**STILL_ENFORCING), index(["row_id"], "q_threads_pkey")))
     assert catalog.definitions() == [
         {

@@ -34,17 +34,17 @@ def looked(chat: int | None = 3, run: int | None = 1, owners: int | None = 2, **
 
 
 BLOCKED = {
-    None: "How many families cannot start a chat is not known: a guard could not be read.",
-    0: "No family is kept from starting a chat.",
+    None: "How many families cannot start a chat is not known: a unique index could not be read.",
+    0: "No family is blocked for chat.",
     1: "1 of 5 families (1 user) cannot start a chat.",
     4: "4 of 5 families (2 users) cannot start a chat.",
 }
 FIX = {
     IndexState.ORIGINAL: "The fix is not in.",
     IndexState.BUILDING: "The fix is not in: a build has not finished.",
-    IndexState.OVERLAPPING: "The fix is half in: the original guard still stands beside the fixed one.",
-    IndexState.RETIRING: "The fix is half in: what is left of the original guard has to go.",
-    IndexState.MISSING: "The fix is not in, and no guard is in force: duplicates can get in at any moment.",
+    IndexState.OVERLAPPING: "The fix is half in: the original index still stands beside the fixed one.",
+    IndexState.RETIRING: "The fix is half in: what is left of the original index has to go.",
+    IndexState.MISSING: "The fix is not in, and no unique index is enforced: duplicates can get in at any moment.",
     IndexState.UNKNOWN: "Whether the fix is in cannot be told.",
 }
 SAFE = {
@@ -70,16 +70,15 @@ def test_verdict_says_who_is_blocked_what_stands_and_what_is_next(
 
 
 @pytest.mark.parametrize("safe", SAFE)
-def test_verdict_of_the_fixed_guard_has_nothing_to_apply(safe: bool | None) -> None:
+def test_verdict_of_the_fixed_index_has_nothing_to_apply(safe: bool | None) -> None:
     """Where the fix is in, nothing is left to apply, whatever the preflight says."""
     assert verdict_line("prod", IndexState.FIXED, of(0), safe=safe) == (
-        "No family is kept from starting a chat. The fix is in. Nothing is left to apply. "
-        "Next: incident verify --env prod"
+        "No family is blocked for chat. The fix is in. Nothing is left to apply. Next: incident verify --env prod"
     )
 
 
-def test_every_guard_state_has_its_sentence() -> None:
-    """No guard state is without a sentence."""
+def test_every_index_state_has_its_sentence() -> None:
+    """No state of the unique indexes is without a sentence."""
     assert {*FIX, IndexState.FIXED} == set(IndexState)
 
 
@@ -119,8 +118,8 @@ def test_counts_by_word_has_every_count() -> None:
     }
 
 
-def test_counts_by_word_of_an_unreadable_guard_are_unknown() -> None:
-    """What an unreadable guard blocks is None, and all else is counted."""
+def test_counts_by_word_of_an_unreadable_index_are_unknown() -> None:
+    """What an unreadable unique index blocks is None, and all else is counted."""
     found = counts_by_name(looked(None, None, None))
 
     assert [word for word, number in found.items() if number is None] == [
@@ -138,9 +137,9 @@ def test_counts_by_word_of_no_look_are_unknown() -> None:
 
 ALWAYS_UNKNOWN = [
     "Who tried: a blocked family could not create a chat; whether its user tried, only the server's log tells.",
-    "Threads without an owner (1,159) belong to no guard: nobody is blocked there, and nothing stops duplicates.",
+    "Threads without an owner (1,159) belong to no unique index: nobody is blocked there, and nothing stops duplicates.",
     "What the fix leaves: 1 active thread in families that use several providers; "
-    "the guards know nothing of providers.",
+    "the unique indexes know nothing of providers.",
 ]
 
 

@@ -222,7 +222,7 @@ def test_blocked_by_an_unknown_provider_says_unknown() -> None:
     assert (shown[3], shown[6]) == ("unknown", "unknown")
 
 
-def test_guards_show_an_expression_in_a_key() -> None:
+def test_indexes_show_an_expression_in_a_key() -> None:
     """A key column that is an expression is shown as one."""
     odd = replace(ORIGINAL, columns=("root_prompt_row_id", None))
 

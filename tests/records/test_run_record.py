@@ -202,8 +202,8 @@ def test_a_run_that_ended_is_never_killed(kept: RunRecord, ended: str) -> None:
 
 def test_set_merges_a_dict(kept: RunRecord) -> None:
     """A dict that is set goes into the dict that stands there."""
-    kept.set(guard={"before": {"state": "original"}})
-    kept.set(guard={"after": {"state": "fixed"}})
+    kept.set(index={"before": {"state": "original"}})
+    kept.set(index={"after": {"state": "fixed"}})
 
     assert kept.read()["guard"] == {"before": {"state": "original"}, "after": {"state": "fixed"}}
 

@@ -52,7 +52,7 @@ CASES = [
     pytest.param(
         looked(0, 0),
         looked(0, 0),
-        "No family is kept from a chat",
+        "No family is blocked for chat",
         "Families blocked for chat: 0 before, 0 after. Families blocked for run: 0 before, 0 after.",
         id="none before, none after",
     ),
@@ -128,9 +128,9 @@ def test_before_alone_concludes_how_the_run_ended(ended: str) -> None:
 
 
 LEFT = [
-    (65, 159, "What the fix leaves: 65 provider conflicts, 159 unguarded threads"),
-    (1, 1, "What the fix leaves: 1 provider conflict, 1 unguarded thread"),
-    (0, 1159, "What the fix leaves: 0 provider conflicts, 1,159 unguarded threads"),
+    (65, 159, "What the fix leaves: 65 provider conflicts, 159 active threads without an owner"),
+    (1, 1, "What the fix leaves: 1 provider conflict, 1 active thread without an owner"),
+    (0, 1159, "What the fix leaves: 0 provider conflicts, 1,159 active threads without an owner"),
     (0, 0, "The fix leaves no conflict behind"),
 ]
 
@@ -153,12 +153,12 @@ def test_left_behind_says_of_how_many(conflicts: int, unguarded: int, title: str
         (
             charts.before_after(looked(1), None),
             "Each bar counts families (root prompt and user) in which a new thread of that purpose "
-            "is rejected by a guard.",
+            "is rejected by a unique index.",
         ),
         (
             charts.left_behind(looked(1)),
             "Active threads whose family has used another provider: that provider's clients are still rejected. "
-            "Active threads without an owner: outside both guards.",
+            "Active threads without an owner: outside both unique indexes.",
         ),
     ],
 )
@@ -201,7 +201,7 @@ def test_what_the_fix_leaves_over_several_is_their_sum() -> None:
     chart = charts.left_behind(looked(0, 0, 3, 40), looked(0, 0, 500, 6000))
 
     assert chart.alt == (
-        "What the fix leaves: 503 provider conflicts, 6,040 unguarded threads. Of 2,816 active threads."
+        "What the fix leaves: 503 provider conflicts, 6,040 active threads without an owner. Of 2,816 active threads."
     )
     assert [bar.get_width() for bar in chart.figure().axes[0].patches] == [503, 6040]
 
@@ -330,29 +330,29 @@ KINDS = [kind("run", 161, "chat"), kind("chat", 7, "eval", None), kind("chat", 1
 
 
 def test_what_blocks_most_is_the_title() -> None:
-    """The title says what blocks most of those that are kept from a chat, and of how many."""
+    """The title says what blocks most of those that are blocked for chat, and of how many."""
     chart = charts.blockers(KINDS)
 
-    assert chart.title == "1,057 of 1,065 families are kept from a chat by a thread of run, openai"
+    assert chart.title == "1,057 of 1,065 families are blocked for chat by a thread of run, openai"
     assert chart.alt == (
-        f"{chart.title}. run, openai: 1,057 families kept from a chat. eval, no provider: 7 families kept from a chat. "
-        "no purpose, manus: 1 family kept from a chat. chat, openai: 161 families kept from a run."
+        f"{chart.title}. run, openai: 1,057 families blocked for chat. eval, no provider: 7 families blocked for chat. "
+        "no purpose, manus: 1 family blocked for chat. chat, openai: 161 families blocked for run."
     )
     assert _texts(chart) == [
-        *("1,057 kept from a chat", "7 kept from a chat", "1 kept from a chat"),
-        "161 kept from a run",
+        *("1,057 blocked for chat", "7 blocked for chat", "1 blocked for chat"),
+        "161 blocked for run",
     ]
 
 
 def test_one_family_is_one_family() -> None:
     """A kind that blocks a single family is told of in the singular."""
-    assert "no purpose, manus: 1 family kept from a chat." in charts.blockers(KINDS).alt
+    assert "no purpose, manus: 1 family blocked for chat." in charts.blockers(KINDS).alt
 
 
 @pytest.mark.parametrize("kinds", [[], [kind("run", 5, "chat")]])
 def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[dict[str, Any]]) -> None:
     """Where only runs are blocked, or nothing, the title does not speak of chats that are."""
-    assert charts.blockers(kinds).title == "No family is kept from a chat"
+    assert charts.blockers(kinds).title == "No family is blocked for chat"
 
 
 def test_of_many_kinds_the_largest_are_drawn() -> None:

@@ -163,7 +163,7 @@ def test_who_tried_stands_in_the_impact(tmp_path: Path, made: Any) -> None:
         for place, (word, meaning) in enumerate(ATTEMPT_MEANINGS.items())
     ]
     said = text(found, "Impact")
-    assert "3,001 failed attempts by 3,008 families stand in the servers' logs." in said
+    assert "3,001 rejected inserts by 3,008 families stand in the servers' logs." in said
     assert "a conversation at the provider that nobody owns: 3,001 at most," in said
     assert "demo: 1,021 counted without its family: no DETAIL was logged" in said
     assert "demo: 2 of which nothing is known" in said
@@ -171,7 +171,7 @@ def test_who_tried_stands_in_the_impact(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_what_is_not_known_of_who_tried(tmp_path: Path, made: Any) -> None:
-    """Where a guard could not be read, how many of those that tried are blocked is unknown, and not 0."""
+    """Where a unique index could not be read, how many of those that tried are blocked is unknown, and not 0."""
     unknown = dict.fromkeys(("hit_and_blocked", "hit_not_blocked", "blocked_never_hit"))
     found = dict(row[:2] for row in table(made(run(tmp_path, failures=FAILURES | unknown)), "Impact", "count", "demo"))
 
@@ -189,8 +189,8 @@ def test_who_tried_in_several_environments(tmp_path: Path, made: Any) -> None:
     )
 
     assert tables(found, "Impact")[-1][0][:4] == ["count", "demo", "staging", "none"]
-    assert tables(found, "Impact")[-1][1][:4] == ["failed attempts", "3,001", "10", "1,340"]
-    assert "4,351 failed attempts by 3,457 families stand in the servers' logs." in text(found, "Impact")
+    assert tables(found, "Impact")[-1][1][:4] == ["rejected inserts", "3,001", "10", "1,340"]
+    assert "4,351 rejected inserts by 3,457 families stand in the servers' logs." in text(found, "Impact")
     assert tables(without, "Impact")[-1][0][:3] == ["count", "demo", "what it counts"]
 
 
@@ -210,8 +210,8 @@ def test_what_several_runs_of_an_environment_saw_is_counted_once(tmp_path: Path)
     said = [b.text for b in flat(post.section("impact").blocks) if isinstance(b, Paragraph)]
     figures = {b.name: b.chart for s in post.sections for b in flat(s.blocks) if isinstance(b, Figure)}
 
-    assert "1,340 failed attempts by 447 families stand in the servers' logs." in said
-    assert figures["over-time"].alt.endswith("Failed attempts in the servers' logs: 1,340.")
+    assert "1,340 rejected inserts by 447 families stand in the servers' logs." in said
+    assert figures["over-time"].alt.endswith("Rejected inserts in the servers' logs: 1,340.")
     blocked, back = EXAMPLE["recovery"]["blocked"], EXAMPLE["recovery"]["recovered"]
     assert figures["recovered"].title == f"{back:,} families of {blocked:,} that were blocked have a chat again"
 
@@ -240,8 +240,8 @@ def test_first_and_last_attempt_stand_in_the_timeline(tmp_path: Path, made: Any)
     of_logs = [row for row in rows if row[-1] == "server log"]
 
     assert of_logs == [
-        ["2025-09-05 08:09:10.123", "demo", "The first attempt that the guard rejected.", "server log"],
-        ["2025-10-11 12:13:14", "demo", "The last attempt that the guard rejected.", "server log"],
+        ["2025-09-05 08:09:10.123", "demo", "The first attempt that the unique index rejected.", "server log"],
+        ["2025-10-11 12:13:14", "demo", "The last attempt that the unique index rejected.", "server log"],
     ]
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
 
@@ -434,7 +434,7 @@ def test_a_rehearsal_stands_beside_what_then_happened(tmp_path: Path, made: Any)
     assert met.startswith("9,876 writes, the slowest 42 ms")
     assert then == "not ours to measure"
     said = text(found, RESOLUTION)
-    assert "Rehearsed 2025-11-22 05:06:07 on a copy of what the guards see; nothing was written there." in said
+    assert "Rehearsed 2025-11-22 05:06:07 on a copy of what the unique indexes see; nothing was written there." in said
     assert "who holds up the build: pid 17 (psql, idle, open 99 s)" in said
     assert "a trigger of another schema" in said
 
@@ -456,17 +456,17 @@ def test_a_rehearsal_that_said_no_is_told_as_no(tmp_path: Path, made: Any, chang
     assert (rows["the build"][1] == "no such step") is ("steps" in changes)
 
 
-def test_a_rehearsal_of_a_run_that_left_the_guard(tmp_path: Path) -> None:
-    """A rehearsal said yes, and the run succeeded without the fixed guard alone: that is not told as if it worked."""
-    guard = {"guard": {**EXAMPLE["guard"], "after": {"state": "overlapping", "definitions": []}}}
-    rows = rehearsed_rows(page(run(tmp_path, rehearsal=SAID_YES.as_record(), **guard)))
+def test_a_rehearsal_of_a_run_that_left_the_index(tmp_path: Path) -> None:
+    """A rehearsal said yes, and the run succeeded without the fixed index alone: that is not told as if it worked."""
+    index = {"guard": {**EXAMPLE["guard"], "after": {"state": "overlapping", "definitions": []}}}
+    rows = rehearsed_rows(page(run(tmp_path, rehearsal=SAID_YES.as_record(), **index)))
 
-    assert rows["it will work"][1] == "it did not end in the fixed guard alone"
+    assert rows["it will work"][1] == "it did not end in the fixed index alone"
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_what_clients_met_in_the_rehearsal_is_told(tmp_path: Path, made: Any) -> None:
-    """What the copy's clients were answered once the fix was in, and what no guard answers, stands there, too."""
+    """What the copy's clients were answered once the fix was in, and what no unique index answers, stands there, too."""
     met = ClientResults(9876, {"chat": 12}, {"run": 345}, {"57P01": 67}, 0.0424)
     record = SAID_YES.as_record() | {"clients": vars(met)}
     told = rehearsed_rows(made(run(tmp_path, rehearsal=record)))["clients"][0]
@@ -569,7 +569,7 @@ def test_what_the_fix_leaves_stands_in_its_section(tmp_path: Path, made: Any) ->
     """What is left by provider, one family of it, what nobody finds, and what would settle it stand in what is left."""
     found = made(run(tmp_path, remains=REMAINS))
 
-    assert table(found, LEFT, "residual conflicts of provider") == [
+    assert table(found, LEFT, "provider conflicts of provider") == [
         ["openai", "5,701", "5,603"],
         ["no provider", "42", "41"],
     ]
@@ -579,12 +579,12 @@ def test_what_the_fix_leaves_stands_in_its_section(tmp_path: Path, made: Any) ->
     ]
     said = text(found, LEFT)
     assert (
-        "A chat thread of no provider is active: under the fixed guard, too, a client that asks for one of manus is "
+        "A chat thread of no provider is active: under the fixed index, too, a client that asks for one of manus is "
         "rejected."
     ) in said
     assert "No client's lookup finds 1,401 active threads without a provider." in said
     assert (
-        "Proposed, not applied: a guard per provider and purpose, for which NULLs are equal. "
+        "Proposed, not applied: a unique index per provider and purpose, for which NULLs are equal. "
         "It cannot be built today: 8,123 keys."
     ) in said
     assert "CREATE UNIQUE INDEX proposed ON public.q_threads (provider);" in said
@@ -607,7 +607,7 @@ def test_what_is_left_in_several_environments(tmp_path: Path, made: Any) -> None
     found = made(
         run(tmp_path, "a", remains=REMAINS), run(tmp_path, "b", remains=other), run(tmp_path, "c", remains=...)
     )
-    of = [rows[1:] for rows in tables(found, LEFT) if rows[0][0] == "residual conflicts of provider"]
+    of = [rows[1:] for rows in tables(found, LEFT) if rows[0][0] == "provider conflicts of provider"]
 
     assert of == [[["openai", "5,701", "5,603"], ["no provider", "42", "41"]], [["manus", "7", "6"]]]
 

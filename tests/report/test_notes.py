@@ -398,8 +398,18 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
         ["C", "none named", "2026-01-31", "no owner"],
         ["D", "none named", "none named", "no owner and no due date"],
         ["E", "none named", "none named", "done"],
-        ["Decide whether provider belongs into the guard: 65 residual conflicts", "–", "–", "proposed from the data"],
-        ["Give 159 unguarded threads an owner, or the column a NOT NULL", "–", "–", "proposed from the data"],
+        [
+            "Decide whether provider belongs into the unique index: 65 provider conflicts",
+            "–",
+            "–",
+            "proposed from the data",
+        ],
+        [
+            "Give 159 active threads without an owner an owner, or the column a NOT NULL",
+            "–",
+            "–",
+            "proposed from the data",
+        ],
     ]
 
 

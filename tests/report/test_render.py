@@ -116,14 +116,14 @@ def test_every_picture_has_a_text(made: Any) -> None:
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on 2025-09-22. demo: 1,029 at 2025-09-22 06:00:00, 1,084 at "
         f"last (4 more of unknown since); ended {squeezed(EXAMPLE['incident_ended_at'][:-1].replace('T', ' '))}, "
-        "0 after. Failed attempts in the servers' logs: 1,340.",
-        "1,057 of 1,088 families are kept from a chat by a thread of run, openai. run, openai: 1,057 families kept "
-        "from a chat. run, no provider: 14 families kept from a chat. eval, openai: 7 families kept from a chat. run, "
-        "anthropic: 6 families kept from a chat. run, manus: 4 families kept from a chat. chat, openai: 161 families "
-        "kept from a run. eval, openai: 7 families kept from a run.",
+        "0 after. Rejected inserts in the servers' logs: 1,340.",
+        "1,057 of 1,088 families are blocked for chat by a thread of run, openai. run, openai: 1,057 families kept "
+        "from a chat. run, no provider: 14 families blocked for chat. eval, openai: 7 families blocked for chat. run, "
+        "anthropic: 6 families blocked for chat. run, manus: 4 families blocked for chat. chat, openai: 161 families "
+        "blocked for run. eval, openai: 7 families blocked for run.",
         f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
         texts[4],  # of the claims, which has its own tests
-        "What the fix leaves: 65 provider conflicts, 159 unguarded threads. Of 1,408 active threads.",
+        "What the fix leaves: 65 provider conflicts, 159 active threads without an owner. Of 1,408 active threads.",
     ]
 
 

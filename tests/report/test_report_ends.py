@@ -216,7 +216,9 @@ def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None
 
     assert rows["blocked for chat"] == rows["blocked for run"] == rows["blocked families"] == ["unknown", "–"]
     assert found["Environments compared"].tables[0][1][4:6] == ["unknown", "–"]
-    assert "How many families cannot start a chat is not known: a guard could not be read." in found["Summary"].text
+    assert (
+        "How many families cannot start a chat is not known: a unique index could not be read." in found["Summary"].text
+    )
 
 
 @pytest.mark.parametrize("made", FORMS)

@@ -143,8 +143,8 @@ def test_what_is_left_is_counted_once(twice: list[Path], made: Any) -> None:
     """What is left in an environment is counted once, in picture and proposals; nothing asks for what was done."""
     found = made(*twice)
 
-    assert "65 provider conflicts, 159 unguarded threads" in str(found.of("img")[-1]["alt"])
-    assert "the guard: 65 residual conflicts" in found.sections["Action items"].text
+    assert "65 provider conflicts, 159 active threads without an owner" in str(found.of("img")[-1]["alt"])
+    assert "the unique index: 65 provider conflicts" in found.sections["Action items"].text
     assert "Apply the fix where it is not in" not in found.sections["Action items"].text
 
 
@@ -159,11 +159,11 @@ def test_what_blocks_is_counted_once(twice: list[Path], made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_who_tried_is_counted_once(twice: list[Path], made: Any) -> None:
-    """The failed attempts in an environment's logs are counted once, however often it was looked at."""
+    """The rejected inserts in an environment's logs are counted once, however often it was looked at."""
     found = made(*twice)
 
-    assert "1,340 failed attempts by 447 families stand in the servers' logs." in found.sections["Impact"].text
-    assert "Failed attempts in the servers' logs: 1,340." in str(found.of("img")[1]["alt"])
+    assert "1,340 rejected inserts by 447 families stand in the servers' logs." in found.sections["Impact"].text
+    assert "Rejected inserts in the servers' logs: 1,340." in str(found.of("img")[1]["alt"])
 
 
 def test_who_recovered_is_counted_once(tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_what_is_the_same_of_many_is_one_row(tmp_path: Path, made: Any) -> None:
     folders = [ended(tmp_path, "succeeded", name) for name in ("one", "two")]
     other = ended(tmp_path, "succeeded", "three", purpose_since="2025-09-23T06:00:00.000Z")
     sections = made(*folders, other).sections
-    guards, timeline = (sections[title].tables[0][1:] for title in ("Root cause", "Timeline"))
+    indexes, timeline = (sections[title].tables[0][1:] for title in ("Root cause", "Timeline"))
 
-    assert [row[:3] for row in guards] == [
+    assert [row[:3] for row in indexes] == [
         ["one, two, three", "before", "original"],
         ["one, two, three", "after", "fixed"],
     ]

@@ -132,7 +132,7 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
     return {
         (_shown(record["purpose_since"]), "The column purpose came; threads that existed became runs."),
         *(
-            (_shown(record["failures"][which]), f"The {which} attempt that the guard rejected.")
+            (_shown(record["failures"][which]), f"The {which} attempt that the unique index rejected.")
             for which in ("first", "last")
         ),
         (_shown(first[0]), f"{first[1]:,} families of those blocked later for chat were blocked by now."),
@@ -142,7 +142,7 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
             (_shown(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
             for s in record["steps"]
         ),
-        (_shown(record["incident_ended_at"]), "The incident ended: from here on the original guard rejected nothing."),
+        (_shown(record["incident_ended_at"]), "The incident ended: from here on the original index rejected nothing."),
     }
 
 
@@ -160,7 +160,7 @@ def recovered_of(record: Contents) -> list[str]:
 
 
 def remains_of(record: Contents) -> list[list[str]]:
-    """The table of residual conflicts by provider."""
+    """The table of provider conflicts by provider."""
     kinds = record["remains"]["by_provider"]
     return [[kind["provider"], f"{kind['active_threads']:,}", f"{kind['families']:,}"] for kind in kinds]
 
@@ -276,7 +276,7 @@ def told_of(record: Contents) -> dict[str, str]:
             *recovered_of(record)[1:3]
         ),
         "left": f"What the fix leaves: {after['residual_conflicts']:,} provider conflicts, "
-        f"{after['unguarded_threads']:,} unguarded threads. Of {after['active_threads']:,} active threads.",
+        f"{after['unguarded_threads']:,} active threads without an owner. Of {after['active_threads']:,} active threads.",
     }
 
 
@@ -300,7 +300,7 @@ def _told_of_time(record: Contents) -> str:
     return (
         f"{title}. demo: {first:,} at {_shown(at)}, {last:,} at last{unknown}; "
         f"ended {_shown(record['incident_ended_at'])}, {after:,} after. "
-        f"Failed attempts in the servers' logs: {record['failures']['failed_attempts']:,}."
+        f"Rejected inserts in the servers' logs: {record['failures']['failed_attempts']:,}."
     )
 
 
@@ -308,7 +308,7 @@ def _told_of_blockers(record: Contents) -> str:
     kinds = [kind for purpose in ("chat", "run") for kind in blockers_of(record) if kind[0] == purpose]
     summed = sum(kind["families"] for kind in record["blocked_by"] if kind["blocked_for"] == "chat")
     _, purpose, provider, most = kinds[0]
-    return f"{most} of {summed:,} families are kept from a chat by a thread of {purpose}, {provider}. " + " ".join(
+    return f"{most} of {summed:,} families are blocked for chat by a thread of {purpose}, {provider}. " + " ".join(
         f"{purpose}, {provider}: {number} families kept from a {wanted}." for wanted, purpose, provider, number in kinds
     )
 
@@ -371,7 +371,7 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
         f"Blocked after the fix: {after['blocked']['chat']:,}."
     ) in found["Summary"].text
     attempts, families = (f"{record['failures'][word]:,}" for word in ("failed_attempts", "families"))
-    assert f"{attempts} failed attempts by {families} families stand in the servers' logs." in found["Impact"].text
+    assert f"{attempts} rejected inserts by {families} families stand in the servers' logs." in found["Impact"].text
     assert f"a conversation at the provider that nobody owns: {attempts} at most" in found["Impact"].text
     assert (
         f"demo: {record['failures']['not_understood']['lines had no key.']:,} lines had no key." in found["Impact"].text
@@ -382,8 +382,8 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
     assert f"No client's lookup finds {nobody}" in found["What is left"].text
     for said in (*record["probes"], record["retries"], record["unchanged"], record["incident_ended_at"]):
         assert said in found["Resolution and verification"].text
-    assert f"the guard: {after['residual_conflicts']:,} residual conflicts" in found["Action items"].text
-    assert f"Give {after['unguarded_threads']:,} unguarded threads an owner" in found["Action items"].text
+    assert f"the unique index: {after['residual_conflicts']:,} provider conflicts" in found["Action items"].text
+    assert f"Give {after['unguarded_threads']:,} active threads without an owner an owner" in found["Action items"].text
 
 
 def test_the_title_of_several_is_the_sum() -> None:
@@ -402,8 +402,8 @@ def test_what_is_left_over_several_is_the_sum() -> None:
     found = rendered(*records)
 
     assert found.of("img")[-1]["alt"] == (
-        f"What the fix leaves: {conflicts} provider conflicts, {unguarded} unguarded threads. "
+        f"What the fix leaves: {conflicts} provider conflicts, {unguarded} active threads without an owner. "
         f"Of {active} active threads."
     )
-    assert f"the guard: {conflicts} residual conflicts" in found.sections["Action items"].text
-    assert f"Give {unguarded} unguarded threads an owner" in found.sections["Action items"].text
+    assert f"the unique index: {conflicts} provider conflicts" in found.sections["Action items"].text
+    assert f"Give {unguarded} active threads without an owner an owner" in found.sections["Action items"].text

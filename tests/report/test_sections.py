@@ -53,7 +53,7 @@ def test_a_section_is_had_by_its_name() -> None:
 
 
 def test_the_summary_says_what_was_and_what_is(tmp_path: Path) -> None:
-    """The summary says how many were kept from a chat, how many are, and how the run ended."""
+    """The summary says how many were blocked for chat, how many are, and how the run ended."""
     verdict, written = blocks(kept(tmp_path, {}), "summary")
 
     assert verdict == Paragraph(
@@ -128,10 +128,10 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 
     assert rows[0] == ["UTC", "environment", "what happened", "source"]
     assert [(row[2].split(":")[0], row[3]) for row in rows[1:]] == [
-        ("The first attempt that the guard rejected.", "server log"),
+        ("The first attempt that the unique index rejected.", "server log"),
         ("The column purpose came; threads that existed became runs.", "parameter purpose_since"),
         ("1,029 families of those blocked later for chat were blocked by now.", "q_threads"),
-        ("The last attempt that the guard rejected.", "server log"),
+        ("The last attempt that the unique index rejected.", "server log"),
         ("Looked", "q_threads, the server's clock"),
         ("Step build", "run record, the clock where it ran"),
         ("Step swap", "run record, the clock where it ran"),
@@ -170,8 +170,8 @@ def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path)
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_guard_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
-    """The guard's state, definition and flags, before and after, are told as the catalog had them."""
+def test_the_index_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
+    """The unique index's state, definition and flags, before and after, are told as the catalog had them."""
     rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
 
     assert rows[1:] == [
@@ -283,8 +283,8 @@ def test_what_the_data_proposes(tmp_path: Path) -> None:
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
         "Apply the fix where it is not in: staging",
-        "Decide whether provider belongs into the guard: 130 residual conflicts",
-        "Give 318 unguarded threads an owner, or the column a NOT NULL",
+        "Decide whether provider belongs into the unique index: 130 provider conflicts",
+        "Give 318 active threads without an owner an owner, or the column a NOT NULL",
     ]
 
 

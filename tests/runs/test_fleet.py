@@ -628,7 +628,7 @@ def dozen(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
 
 
 def state_of(address: str) -> str:
-    """Whether the table's guard has the purpose in it."""
+    """Whether the table's unique index has the purpose in it."""
     with psycopg.connect(address) as connection:
         rows = connection.execute(
             "SELECT indexdef ~ 'purpose' FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
@@ -683,7 +683,7 @@ def test_the_dozens_records(dozen: Fleet) -> None:
 
 @pytest.mark.slow
 def test_the_dozen_do_not_touch_each_other(dozen: Fleet) -> None:
-    """The nine have the fixed guard; the database of one that failed is as it was."""
+    """The nine have the fixed index; the database of one that failed is as it was."""
     assert dozen.states == {**dict.fromkeys(GOOD, "fixed"), "away": "original", "killed": "original"}
 
 

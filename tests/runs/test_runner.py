@@ -49,7 +49,7 @@ class Ran:
     stdout: str
     stderr: str
     runs: Path
-    guards: list[str]  # of `staging`, afterwards
+    indexes: list[str]  # of `staging`, afterwards
 
     def folder(self, environment: str) -> Path:
         """The folder of an environment's only run."""
@@ -83,8 +83,8 @@ def ran(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         )
         with psycopg.connect(address) as staging:
             rows = staging.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'q_threads' ORDER BY 1")
-            guards = [definition for (definition,) in rows]
-        yield Ran(got.returncode, got.stdout, got.stderr, runs, guards)
+            indexes = [definition for (definition,) in rows]
+        yield Ran(got.returncode, got.stdout, got.stderr, runs, indexes)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
@@ -120,7 +120,7 @@ def test_each_environment_is_told(ran: Ran) -> None:
 def test_each_verdict_is_told(ran: Ran) -> None:
     """Standard output tells the verdict of each environment."""
     assert (
-        "demo: No family is kept from starting a chat. The fix is in. Nothing is left to apply. "
+        "demo: No family is blocked for chat. The fix is in. Nothing is left to apply. "
         "Next: incident verify --env demo The run succeeded.\n"
     ) in ran.stdout
     assert (
@@ -182,7 +182,7 @@ def _family(row: dict[str, str]) -> tuple[str, str]:
     return row["root_prompt_row_id"], row["owner_id"]
 
 
-def test_blocked_csv_lists_whom_the_guard_blocks(ran: Ran, threads: list[dict[str, str]]) -> None:
+def test_blocked_csv_lists_whom_the_index_blocks(ran: Ran, threads: list[dict[str, str]]) -> None:
     """The list holds, with raw ids, each family that an independent count finds, and the thread in its way."""
     expected = {
         (*_family(row), wanted, row["row_id"])
@@ -220,7 +220,7 @@ def test_counts_before_are_those_of_an_independent_count(
 
 
 def test_residual_conflicts_are_those_of_an_independent_count(ran: Ran, threads: list[dict[str, str]]) -> None:
-    """The residual conflicts are the active threads of families that have ever used another provider."""
+    """The provider conflicts are the active threads of families that have ever used another provider."""
     providers: dict[tuple[str, str], set[str]] = {}
     with (paths.DEMO_DATA / "threads.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -243,7 +243,7 @@ def test_after_the_fix_nobody_is_blocked(ran: Ran) -> None:
 
 
 def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
-    """The record of a run that succeeded says so, with its guards, steps and notebooks, and no error."""
+    """The record of a run that succeeded says so, with its unique indexes, steps and notebooks, and no error."""
     kept = ran.record("demo")
 
     assert (kept["schema_version"], kept["environment"], kept["status"], kept["error"]) == (
@@ -274,10 +274,10 @@ def test_the_record_of_a_dry_run(ran: Ran) -> None:
 
 
 def test_a_dry_run_changes_nothing(ran: Ran) -> None:
-    """What was not confirmed was not changed: the original guard alone is there."""
-    guards = [definition for definition in ran.guards if "CREATE UNIQUE" in definition and "pkey" not in definition]
+    """What was not confirmed was not changed: the original index alone is there."""
+    indexes = [definition for definition in ran.indexes if "CREATE UNIQUE" in definition and "pkey" not in definition]
 
-    assert guards == [
+    assert indexes == [
         "CREATE UNIQUE INDEX idx_q_threads_family_unique ON public.q_threads USING btree (root_prompt_row_id, owner_id)"
         " WHERE ((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
     ]

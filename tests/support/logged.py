@@ -60,7 +60,7 @@ class Told:
 
 
 class Logged:
-    """A server of its own, with the incident's table and the original guard, that logs in all formats."""
+    """A server of its own, with the incident's table and the original index, that logs in all formats."""
 
     def __init__(self, folder: Path, version: int = 18) -> None:
         self.server = clusters.start(folder, version)

@@ -46,7 +46,7 @@ def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float)
 @BUDGET
 @TIMEOUT
 def rollback(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
-    """Go back to the original guard, where the data can keep it. Takes the environment's name as --confirm."""
+    """Go back to the original index, where the data can keep it. Takes the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, budget=budget, timeout=timeout)
 
 
@@ -58,7 +58,7 @@ def _change(name: str, confirm: str, target: IndexKind, *, wait: bool, budget: f
         if checks.duplicates:
             show_duplicates(connection, name, target)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
-        click.echo("From the moment that the original guard is built, chat is blocked by run again.", err=True)
+        click.echo("From the moment that the original index is built, chat is blocked by run again.", err=True)
     checks.require(name)
     with _progress() as listener:
         done = apply(environment, confirm=confirm, target=target, wait=wait, budget=budget, listener=listener)

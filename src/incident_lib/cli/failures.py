@@ -53,7 +53,7 @@ def failures(
     timeout: float,
     out: str | None,
 ) -> int:
-    """Failed attempts, from server logs: how many, of whom, when (csv and json with raw ids: not to be shared).
+    """Rejected inserts, from server logs: how many, of whom, when (csv and json with raw ids: not to be shared).
 
     LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
     not; `-` is standard input. What several logs have is counted once.

@@ -70,7 +70,7 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
 
 @click.command()
 @ENVIRONMENT
-@click.option("--rollback", is_flag=True, help="The way back to the original guard.")
+@click.option("--rollback", is_flag=True, help="The way back to the original index.")
 @TIMEOUT
 def plan(name: str, rollback: bool, timeout: float) -> int:
     """Preflight, and every step with its SQL, its lock and why; changes nothing."""
@@ -109,7 +109,7 @@ def examining(name: str, target: IndexKind, seconds: float) -> Iterator[tuple[En
 
 
 def show_duplicates(connection: Connection, name: str, target: IndexKind) -> None:
-    """Show what stands against a guard: a sample, a file of all, and SQL that would make room, which is not run."""
+    """Show what stands against a unique index: a sample, a file of all, and SQL that would make room, which is not run."""
     from incident_lib import paths
     from incident_lib.analysis import list_duplicates, write_duplicates
     from incident_lib.cli import terminal
@@ -127,7 +127,7 @@ def show_duplicates(connection: Connection, name: str, target: IndexKind) -> Non
 
 
 @click.command()
-@click.option("--rollback", is_flag=True, help="The way back to the original guard.")
+@click.option("--rollback", is_flag=True, help="The way back to the original index.")
 @click.option(
     "--out",
     type=click.Path(file_okay=False),
@@ -152,7 +152,7 @@ def sql(rollback: bool, out: str | None) -> int:
 @click.option("--probe", "probed", is_flag=True, help="Also try it as a client, rolled back. Takes --confirm.")
 @CONFIRM
 def verify(name: str, probed: bool, confirm: str) -> int:
-    """Is the fixed guard alone in force, by definition and flags? Exit code 0 only then."""
+    """Is the fixed index the only one enforced, by definition and flags? Exit code 0 only then."""
     from incident_lib.database import read_access, read_catalog, reading, resolve_environment
     from incident_lib.migration import require_confirm
     from incident_lib.progress import waiting
@@ -179,7 +179,7 @@ def _probed(environment: Environment) -> tuple[Check, ...]:
 
 
 def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target: IndexKind = IndexKind.FIXED) -> int:
-    """Print whether the target's guard alone is in force; the exit code says it, too."""
+    """Print whether the target's unique index alone is enforced; the exit code says it, too."""
     from incident_lib.cli import terminal
     from incident_lib.migration import holds
     from incident_lib.migration import verify_catalog as check
@@ -189,9 +189,9 @@ def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target
     terminal.checks(checks)
     if not holds(checks):
         raise Refused(
-            f"The {target} guard is not alone in force in {name!r}.",
+            f"The {target} unique index is not the only one enforced in {name!r}.",
             "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
             f"Look at `{plan_command(target, name)}`: it shows what is left to do.",
         )
-    click.echo(f"{name}: the {target} guard alone is in force.")
+    click.echo(f"{name}: the {target} unique index alone is enforced.")
     return 0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     help="How long the copy may take; 0: no limit.",
 )
 def rehearse(name: str, shape: str, timeout: float) -> int:
-    """Try the fix on a copy of what the guards see, without ids; reads the environment, and changes nothing there."""
+    """Try the fix on a copy of what the unique indexes see, without ids; reads the environment, and changes nothing there."""
     from incident_lib.database import resolve_environment
     from incident_lib.experiments import rehearse as try_it
     from incident_lib.progress import bars

@@ -1,4 +1,4 @@
-"""Failed attempts as people and programs read them: a table without ids; CSV and JSON with raw ids."""
+"""Rejected inserts as people and programs read them: a table without ids; CSV and JSON with raw ids."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WIDTH = 40  # of the longest bar
 def sentence(found: Rejections) -> str:
     """Say in one line how many attempts failed, of whom, and when."""
     if not found.failed_attempts:
-        return "No failed attempt is in these logs."
+        return "No rejected insert is in these logs."
     who = "by families that are not told"
     if found.families:
         who = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def fill_threads(environment: Environment, threads: int) -> None:
-    """Make the incident's table anew, and so many threads in it, under the original guard: see `sql/synthetic.sql`.
+    """Make the incident's table anew, and so many threads in it, under the original index: see `sql/synthetic.sql`.
 
     Args:
         environment: a scratch database; its role may suspend foreign keys.

@@ -1,4 +1,4 @@
-"""Who really tried: the failed attempts of an environment's server logs, beside its threads."""
+"""Who really tried: the rejected inserts of an environment's server logs, beside its threads."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def log_files(environment: str, named: str) -> list[str]:
 def read_attempts(
     environment: Environment, files: list[str], listener: Callable[[int, int | None], None]
 ) -> dict[str, Any]:
-    """What the logs and the threads say of failed attempts, as a run record carries it: no id.
+    """What the logs and the threads say of rejected inserts, as a run record carries it: no id.
 
     Args:
         environment: whose logs they are.

@@ -1,4 +1,4 @@
-"""Failed attempts: what the guard rejected, from the logs of servers, and what the threads say of those families."""
+"""Rejected inserts: what the unique index rejected, from the logs of servers, and what the threads say of those families."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class RejectedFamily:
     first: datetime | None
     last: datetime | None
     threads: int  # 0: it has none in this table
-    blocked: bool | None  # for chat, now; None where a guard cannot be read
+    blocked: bool | None  # for chat, now; None where a unique index cannot be read
     ended: bool  # it has had chats, and none of them is active now
     chat_at: datetime | None  # when it got a chat after its first attempt; None: not yet
     tries: int | None  # its attempts before that chat
@@ -95,7 +95,7 @@ class RejectionsAndThreads:
     """The families of some logs beside the threads of an environment, in one snapshot."""
 
     families: tuple[RejectedFamily, ...]
-    blocked: int | None  # families blocked for chat now, hit or not; None where a guard cannot be read
+    blocked: int | None  # families blocked for chat now, hit or not; None where a unique index cannot be read
 
     @property
     def hit_and_blocked(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What one entry of a log says: whom the guard rejected, and when; or why that cannot be told."""
+"""What one entry of a log says: whom the unique index rejected, and when; or why that cannot be told."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ OURS = "incident_lib"  # how the application_name of our own sessions begins
 NO_DETAIL = "counted without its family: no DETAIL was logged (log_error_verbosity, or row level security)"
 ODD_DETAIL = "counted without its family: its DETAIL cannot be read"
 NO_TIME = "counted without its time: it has none, or a zone that is ambiguous; give --time-zone"
-NO_STATE = "not counted: an error that names the guard, in words that are not known, and without its SQLSTATE"
+NO_STATE = "not counted: an error that names the unique index, in words that are not known, and without its SQLSTATE"
 
-# REINDEX CONCURRENTLY makes a guard of a guard's name and _ccnew; that one rejects, too, until it has that name.
+# REINDEX CONCURRENTLY makes a unique index of a unique index's name and _ccnew; that one rejects, too, until it has that name.
 _NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))})(?:_cc(?:new|old)\d*)?(?!\w)"
 _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
 _KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
 
 
 class Rejection(NamedTuple):
-    """A try to create a thread that the guard rejected, as far as its entry says who and when."""
+    """A try to create a thread that the unique index rejected, as far as its entry says who and when."""
 
     time: str  # as it is written
     at: datetime | None
     family: Family | None
-    guard: IndexKind | None  # of what kind, by its key; None where the key is not logged
+    index: IndexKind | None  # of what kind, by its key; None where the key is not logged
     purpose: str | None  # where the key carries it
     role: str | None
     process: str | None
@@ -46,10 +46,10 @@ class Rejection(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """Whose key it was that was taken already, and of which guard; None where the DETAIL does not say."""
+    """Whose key it was that was taken already, and of which unique index; None where the DETAIL does not say."""
 
     family: Family | None = None
-    guard: IndexKind | None = None
+    index: IndexKind | None = None
     purpose: str | None = None
 
 
@@ -60,7 +60,7 @@ def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None
     PostgreSQL's; and to tell a failed build from a rejection, where the entry has no command.
 
     Args:
-        entry: one whose message may name the guard.
+        entry: one whose message may name the unique index.
         zone: the server's log_timezone; see `times.moment`.
     """
     said = _said(entry.message.strip())
@@ -74,7 +74,7 @@ def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None
 
 @lru_cache(maxsize=256)  # most entries have the same message
 def _said(message: str) -> str:
-    """What a message says in words that are known: `duplicate`, `build`, else `other`; nothing without the guard."""
+    """What a message says in words that are known: `duplicate`, `build`, else `other`; nothing without the unique index."""
     if not _NAME.search(message):
         return ""
     known = (("duplicate", _DUPLICATE), ("build", _BUILD))
@@ -87,7 +87,7 @@ def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
         time=entry.time,
         at=at,
         family=key.family,
-        guard=key.guard,
+        index=key.index,
         purpose=key.purpose,
         role=entry.role,
         process=entry.process,

@@ -1,4 +1,4 @@
-"""Failed attempts as numbers: how many, of whom, when; each counted once, and nothing else of a log kept."""
+"""Rejected inserts as numbers: how many, of whom, when; each counted once, and nothing else of a log kept."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FamilyTally:
 
 @dataclass(frozen=True)
 class AttemptsAround:
-    """The attempts before and after the fix was applied; those left out that the fixed guard rejected."""
+    """The attempts before and after the fix was applied; those left out that the fixed index rejected."""
 
     before: int
     after: int
@@ -58,7 +58,7 @@ class Rejections:
 
     Attributes:
         by_role: attempts by role; None: the log does not say which.
-        by_purpose: attempts by purpose, where the guard's key carries it.
+        by_purpose: attempts by purpose, where the unique index's key carries it.
         not_understood: how many entries could not be told, or not wholly, by reason.
         duplicates: entries that were left out, since another file has them, too.
         ours: rejections of our own probes, which are nobody's attempts.
@@ -90,7 +90,7 @@ class Rejections:
         elif rejection.ours:
             self.ours += 1
         else:
-            families = self._times.setdefault(rejection.guard, {})
+            families = self._times.setdefault(rejection.index, {})
             at = rejection.at.timestamp() if rejection.at else nan
             families.setdefault(rejection.family, array("d")).append(at)
             self.by_role[rejection.role] += 1
@@ -139,8 +139,8 @@ class Rejections:
         return len({family.owner for family in self._families()} - {None})
 
     @property
-    def by_guard(self) -> dict[str, int]:
-        """Attempts by the kind of guard that rejected them; `unknown` where its key is not logged."""
+    def by_index(self) -> dict[str, int]:
+        """Attempts by the kind of unique index that rejected them; `unknown` where its key is not logged."""
         counts = {kind: sum(map(len, families.values())) for kind, families in self._times.items()}
         return {kind.value if kind else "unknown": count for kind, count in sorted(counts.items(), key=str)}
 
@@ -181,7 +181,7 @@ class Rejections:
             "owners": self.owners,
             "first": to_iso(self.first),
             "last": to_iso(self.last),
-            "by_guard": self.by_guard,
+            "by_guard": self.by_index,
             "per": "hour" if fine else "day",
             "per_hour": [[to_iso(at), count] for at, count in (hours if fine else self.per(DAY))],
             "not_understood": dict(sorted(self.not_understood.items())),

@@ -42,7 +42,7 @@ def apply(
     listener: Callable[[Progress], None] = lambda _: None,
     done: Callable[[MigrationResult], None] = lambda _: None,
 ) -> MigrationResult:
-    """Walk from what the catalog holds to the target's guard, one step at a time.
+    """Walk from what the catalog holds to the target's unique index, one step at a time.
 
     Args:
         environment: which database.

@@ -86,7 +86,7 @@ def pooler(*, transaction_pooled: bool) -> Check:
     return _check("pooler", "our session keeps its backend", pooled if transaction_pooled else None)
 
 
-def guards(way: Plan) -> Iterator[Check]:
+def indexes(way: Plan) -> Iterator[Check]:
     """Is there a way from what the catalog holds, under names that are ours?"""
     good = f"{plural(len(way.steps), 'step')} to the {way.target} guard" if way.steps else "nothing is to do"
     refused = (Status.FAIL, way.refusal, "Then look again: `incident plan`.") if way.refusal else None
@@ -97,18 +97,18 @@ def guards(way: Plan) -> Iterator[Check]:
 
 
 def data(counts: Counts, way: Plan) -> Iterator[Check]:
-    """Can the guard that is to be built hold the data, and what is outside of it?"""
+    """Can the unique index that is to be built hold the data, and what is outside of it?"""
     duplicates = counts.duplicate_keys[way.target]
     broken = (
         Status.FAIL,
-        f"{plural(duplicates, 'key')} of the {way.target} guard held by more than one active thread",
+        f"{plural(duplicates, 'key')} of the {way.target} unique index held by more than one active thread",
         f"Settle them first: `{plan_command(way.target)}` prints SQL that would, and never runs it.",
     )
     good = f"no two active threads share a key of the {way.target} guard"
     yield _check("duplicates", good, broken if duplicates and way.steps else None)
     outside = (
         Status.INFO,
-        f"{plural(counts.unguarded_threads, 'active thread')} without an owner: outside both guards",
+        f"{plural(counts.unguarded_threads, 'active thread')} without an owner: outside both unique indexes",
         "",
     )
     yield _check("NULL keys", "every active thread has an owner", outside if counts.unguarded_threads else None)

@@ -66,7 +66,7 @@ class MigrationResult:
 
     Attributes:
         steps: those that were taken, in order.
-        ended_at: when the last guard of the other kind stopped enforcing, by the server's clock; for a
+        ended_at: when the last unique index of the other kind stopped enforcing, by the server's clock; for a
             migration to FIXED the moment at which the incident ended. None if it did not happen here.
         xids: the transactions of ours that could have touched anything.
     """
@@ -143,7 +143,7 @@ class Executor:
             self.migration.ended_at = watch.released_at or released_at(self.connection, retiring)
 
     def _frees(self, step: Step) -> bool:
-        """Whether a drop takes the last guard in force of the other kind away."""
+        """Whether a drop takes the last enforced unique index of the other kind away."""
         target, held = self.migration.target, self.migration.after.indexes
         other = [index.name for index in held if index.enforced and index.kind in KEYS and index.kind is not target]
         return other == [step.drops]
@@ -158,7 +158,7 @@ class Executor:
             else:
                 self._execute(step)
         except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.DuplicateTable):
-            return "done by somebody else"
+            return "done by another session"
         return "done"
 
     def _execute(self, step: Step) -> None:
@@ -202,7 +202,7 @@ class Executor:
             )
         if isinstance(error, psycopg.errors.UniqueViolation):
             return Failed(
-                f"The step `{step.name}` failed: the data breaks the {self.migration.target} guard.",
+                f"The step `{step.name}` failed: the data breaks the {self.migration.target} unique index.",
                 "At least two active threads share a key of it (SQLSTATE 23505).",
                 f"`{self._plan_command()}` shows them, and prints what would settle it.{left}",
             )

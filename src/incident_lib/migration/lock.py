@@ -53,7 +53,7 @@ def _try_lock(connection: Connection) -> bool:
 def another_migration(who: str) -> Refused:
     """The refusal of whoever does not want to wait."""
     return Refused(
-        "Somebody is at it already.",
+        "Another migration is running.",
         f"{who[0].upper()}{who[1:]}.",
         "Leave out --no-wait to watch it and then go on, or try again later.",
     )

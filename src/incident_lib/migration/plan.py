@@ -32,10 +32,10 @@ PREDICATE = "is_active = true AND root_prompt_row_id IS NOT NULL"
 
 
 def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> Plan:
-    """Plan the way from what the catalog holds to one guard of the target's kind, under the official name.
+    """Plan the way from what the catalog holds to one unique index of the target's kind, under the official name.
 
     Whoever was interrupted anywhere reads the catalog, plans anew and goes on: each plan is the first step
-    from here, followed by the plan from where that step leads. If any guard was in force, one stays so
+    from here, followed by the plan from where that step leads. If any unique index was enforced, one stays so
     throughout.
 
     Returns:
@@ -74,14 +74,14 @@ def _refusal(catalog: Catalog) -> str | None:
     if strangers:
         held = "; ".join(f"{name} is {what}" for name, what in sorted(strangers.items()))
         return f"a name that we need is taken ({held}); rename what holds it"
-    guards = [index for index in catalog.family_indexes if index.kind in KEYS]
-    if {index.name for index in guards} >= set(INDEX_NAMES) and not any(index.usable for index in guards):
-        return "our three names are taken by guards none of which is complete; drop one that enforces nothing"
+    indexes = [index for index in catalog.family_indexes if index.kind in KEYS]
+    if {index.name for index in indexes} >= set(INDEX_NAMES) and not any(index.usable for index in indexes):
+        return "our three names are taken by unique indexes none of which is complete; drop one that enforces nothing"
     return None
 
 
 def _next(catalog: Catalog, target: IndexKind) -> Step | None:
-    """The first step from here; None where the target's guard stands alone, under the official name."""
+    """The first step from here; None where the target's unique index stands alone, under the official name."""
     wanted, others = catalog.of(target), catalog.of(OPPOSITE[target])
     held = {index.name: index for index in wanted + others}
     if builds := [index for index in held.values() if index.builder]:
@@ -91,14 +91,14 @@ def _next(catalog: Catalog, target: IndexKind) -> Step | None:
         junk = [index for index in held.values() if _is_junk(index, held)]
         return _drop(junk[0], "left by a build or a drop that did not finish") if junk else _make(target, held)
     if extra := [index for index in wanted if index is not keep]:
-        return _drop(extra[0], "the same guard stands complete beside it")
+        return _drop(extra[0], "the same unique index stands complete beside it")
     if keep.name != INDEX_NAME:
         return _rename(keep, held)
     return _drop(others[0], _RETIRE[target]) if others else None
 
 
 def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
-    """Give the official name to the guard that stays; who has it now needs a free name of ours to go to."""
+    """Give the official name to the unique index that stays; who has it now needs a free name of ours to go to."""
     spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
     if spare or INDEX_NAME not in held:
         return _swap(keep, held.get(INDEX_NAME), spare)
@@ -106,20 +106,20 @@ def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
     return _drop(rival, _NAME_NEEDED)
 
 
-_NAME_NEEDED = "its name is needed, and complete guards stand beside it"
+_NAME_NEEDED = "its name is needed, and complete unique indexes stand beside it"
 _RETIRE = {
     IndexKind.FIXED: "it blocks one purpose by another; once its first wait is over it rejects nothing: the incident ends",
-    IndexKind.ORIGINAL: "the original guard stands complete, and is the stricter one",
+    IndexKind.ORIGINAL: "the original index stands complete, and is the stricter one",
 }
 
 
 def _is_junk(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
-    """Whether it may go before the target's guard is built: it enforces nothing, or others do."""
+    """Whether it may go before the target's unique index is built: it enforces nothing, or others do."""
     return not index.usable and (not index.enforced or any(other.usable for other in held.values()))
 
 
 def _make(target: IndexKind, held: dict[str, UniqueIndex]) -> Step:
-    """Build the target's guard under a free name of ours; make one free where complete guards hold all three."""
+    """Build the target's unique index under a free name of ours; make one free where complete unique indexes hold all three."""
     free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
     return _build(target, free[0]) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
 
@@ -167,7 +167,7 @@ def _build(target: IndexKind, name: str) -> Step:
         ON_TABLE,
         transaction=False,
         builds=built,
-        why=f"the {target} guard is made beside what is there, while everybody goes on writing",
+        why=f"the {target} unique index is made beside what is there, while everybody goes on writing",
     )
 
 

@@ -51,7 +51,7 @@ class Preflight:
     """The checks before a migration or rollback, and the plan that they are about.
 
     Attributes:
-        duplicates: how many keys the guard that the plan builds could not hold.
+        duplicates: how many keys the unique index that the plan builds could not hold.
     """
 
     plan: Plan
@@ -85,7 +85,7 @@ class Preflight:
             )
         if not self.plan.steps:
             look = "plan" if back else "verify"
-            return f"The {self.plan.target} guard alone is in force. Next: incident {look} --env {environment}"
+            return f"The {self.plan.target} unique index alone is enforced. Next: incident {look} --env {environment}"
         held = (
             f"Held up by: {'; '.join(dict.fromkeys(check.finding for check in self.waits))}."
             if self.waits
@@ -129,7 +129,7 @@ def run_preflight(
         *checks.server(found.rights),
         *checks.role(found.rights),
         checks.pooler(transaction_pooled=is_transaction_pooled(environment)),
-        *checks.guards(way),
+        *checks.indexes(way),
         *checks.data(found.counts, way),
         *checks.waits(waits, way),
         *checks.around(around, way),

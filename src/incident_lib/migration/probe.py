@@ -28,7 +28,7 @@ class Probe:
 
     purpose: str
     admitted: int = 0
-    rejected: int = 0  # by a guard, SQLSTATE 23505
+    rejected: int = 0  # by a unique index, SQLSTATE 23505
     not_probed: int = 0  # a lock was not to be had, or the answer took too long
 
     @property
@@ -67,7 +67,7 @@ def _attempt(connection: Connection, family: Family, purpose: str) -> str:
 
 
 def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple[Probe, Probe, Probe]:
-    """Try what the fixed guard promises, in families with an active run and no chat; all of it is rolled back.
+    """Try what the fixed index promises, in families with an active run and no chat; all of it is rolled back.
 
     Returns:
         A chat beside the run (to be admitted), a second chat, and a second run (both to be rejected).

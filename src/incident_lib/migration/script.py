@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD = """\
--- {what}: {key} for the guard's key. Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:
+-- {what}: {key} for the unique index's key. Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:
 -- CONCURRENTLY refuses to run inside one. Killed anywhere, run it again: it ends the same.
 """
 
-# Without a complete guard under its official name the drops below could take away the last one.
+# Without a complete unique index under its official name the drops below could take away the last one.
 _CHECK: LiteralString = """\
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_index
-                 WHERE indexrelid = to_regclass({guard}) AND indisunique AND indisvalid AND indisready) THEN
+                 WHERE indexrelid = to_regclass({unique index}) AND indisunique AND indisvalid AND indisready) THEN
     RAISE EXCEPTION '% is missing or not complete: apply the fix with the incident command', {name};
   END IF;
 END $$"""
@@ -53,7 +53,7 @@ COMMIT"""
 def migration_files(target: IndexKind) -> list[tuple[str, str]]:
     """The SQL files of the way to `target`, in order: their names, and one statement or transaction each.
 
-    They suppose the ordinary state: a complete guard under its official name. From any other they stop with
+    They suppose the ordinary state: a complete unique index under its official name. From any other they stop with
     a message and change nothing; `migrate.apply` knows the way from there.
     """
     return [(f"{place:02d}_{name}.sql", f"{statement};\n") for place, (name, statement) in enumerate(_all(target), 1)]
@@ -68,7 +68,7 @@ def migration_script(target: IndexKind) -> str:
 
 
 def settling_sql(target: IndexKind) -> str:
-    """The SQL that would make room for a guard: of each key's active threads only the newest stays active.
+    """The SQL that would make room for a unique index: of each key's active threads only the newest stays active.
 
     It is for people to read, change and run; nothing here runs it.
     """
@@ -90,7 +90,7 @@ def _all(target: IndexKind) -> Iterator[tuple[str, str]]:
     key = sql.SQL(", ").join(map(sql.Identifier, KEYS[target]))
     drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
     drop_retired, drop_unfinished = (drop.format(_index(name)).as_string() for name in (RETIRED_NAME, BUILD_NAME))
-    yield "check", sql.SQL(_CHECK).format(guard=_path(INDEX_NAME), name=sql.Literal(INDEX_NAME)).as_string()
+    yield "check", sql.SQL(_CHECK).format(index=_path(INDEX_NAME), name=sql.Literal(INDEX_NAME)).as_string()
     yield "drop_retired", drop_retired
     if target is IndexKind.ORIGINAL:  # a build that the data failed may enforce: it goes before the data is looked at
         data = {"table": _table(), "predicate": sql.SQL(PREDICATE), "key": key, "index": sql.SQL(INDEX_NAME)}

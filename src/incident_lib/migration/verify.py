@@ -26,13 +26,13 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
         _check(
             "definition",
             bool(wanted),
-            f"{', '.join(i.name for i in wanted)} is the {target} guard, by columns, predicate and uniqueness",
-            f"no index is the {target} guard, complete and in force",
+            f"{', '.join(i.name for i in wanted)} is the {target} unique index, by columns, predicate and uniqueness",
+            f"no index is the {target} unique index, complete and enforced",
         ),
         _check(
             "alone",
             not strangers,
-            "no other guard is there",
+            "no other unique index is there",
             "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in strangers),
         ),
         _check(
@@ -71,7 +71,7 @@ def holds(checks: tuple[Check, ...]) -> bool:
 
 
 def is_fixed(catalog: Catalog) -> bool:
-    """Whether the fixed guard alone is in force."""
+    """Whether the fixed index alone is enforced."""
     return catalog.state is IndexState.FIXED and holds(verify_catalog(catalog))
 
 

@@ -86,7 +86,7 @@ class Chapter:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the last look saw that nobody is blocked, under the fixed guard."""
+        """Whether the last look saw that nobody is blocked, under the fixed index."""
         found = self.record["guard"]["after"] or self.record["guard"]["before"]
         return bool(found and found["state"] == "fixed" and self.last and self.last.blocked.chat == 0)
 
@@ -154,18 +154,18 @@ class Chapter:
         return self._cell(getattr(look.blocked, purpose) if look else None, look)
 
     def state(self, moment: str) -> str:
-        """The guard state before or after, as far as it was seen."""
+        """The state of the unique indexes before or after, as far as it was seen."""
         found = self.record["guard"][moment]
         return str(found["state"]) if found else self.ended or "not seen"
 
     @property
-    def guards(self) -> list[tuple[object, ...]]:
+    def indexes(self) -> list[tuple[object, ...]]:
         """What the catalog held, before and after: environment, moment, state, definition, flags."""
         return [
-            (self.environment, moment, found["state"], guard["definition"], guard["flags"])
+            (self.environment, moment, found["state"], index["definition"], index["flags"])
             for moment, found in self.record["guard"].items()
             if found
-            for guard in found["definitions"]
+            for index in found["definitions"]
         ]
 
     @property

@@ -39,7 +39,7 @@ def before_after(before: Counts | None, after: Counts | None, ended: str = "") -
     )
     return Chart(
         title,
-        "Each bar counts families (root prompt and user) in which a new thread of that purpose is rejected by a guard.",
+        "Each bar counts families (root prompt and user) in which a new thread of that purpose is rejected by a unique index.",
         alt,
         lambda ax: bars(ax, title, rows, "families"),
     )
@@ -123,9 +123,9 @@ def _kind(kind: dict[str, Any]) -> str:
 def _most_blocked_by(kinds: Sequence[dict[str, Any]]) -> str:
     for_chat = _of_purpose(kinds, "chat")
     if not for_chat:
-        return "No family is kept from a chat"
+        return "No family is blocked for chat"
     total = sum(kind["families"] for kind in for_chat)
-    return f"{for_chat[0]['families']:,} of {format_families(total)} are kept from a chat by a thread of {_kind(for_chat[0])}"
+    return f"{for_chat[0]['families']:,} of {format_families(total)} are blocked for chat by a thread of {_kind(for_chat[0])}"
 
 
 def left_behind(*looks: Counts) -> Chart:
@@ -139,13 +139,13 @@ def left_behind(*looks: Counts) -> Chart:
         else "The fix leaves no conflict behind"
     )
     rows = [
-        ("residual conflicts", [(conflicts, BEFORE, "")]),
-        ("unguarded threads", [(unguarded, FAINT, "")]),
+        ("provider conflicts", [(conflicts, BEFORE, "")]),
+        ("active threads without an owner", [(unguarded, FAINT, "")]),
     ]
     alt = f"{title}. Of {plural(sum(look.active_threads for look in looks), 'active thread')}."
     caption = (
         "Active threads whose family has used another provider: that provider's clients are still rejected. "
-        "Active threads without an owner: outside both guards."
+        "Active threads without an owner: outside both unique indexes."
     )
     return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "active threads"), height=1.9)
 
@@ -186,5 +186,5 @@ def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
     return (
         f"{format_families(was)} could not start a chat; now none is blocked"
         if was
-        else "No family is kept from a chat"
+        else "No family is blocked for chat"
     )

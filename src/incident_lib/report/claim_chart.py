@@ -1,4 +1,4 @@
-"""The chart of the tested claims: how long writes took while the guard was changed. From `claims.json` alone."""
+"""The chart of the tested claims: how long writes took while the unique index was changed. From `claims.json` alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ StrategyResult = dict[str, Any]
 
 
 def write_latency(claims: dict[str, Any]) -> Chart:
-    """How long the writes took that were due before, while and after the guard was changed, way by way.
+    """How long the writes took that were due before, while and after the unique index was changed, way by way.
 
     Args:
         claims: the contents of a claims.json.

@@ -59,7 +59,7 @@ def blocked_table(chapters: tuple[Chapter, ...]) -> Table:
 
 
 def comparison_table(chapters: tuple[Chapter, ...]) -> Table:
-    """The environments beside each other: outcome, guard, families blocked for chat, and how large they are."""
+    """The environments beside each other: outcome, unique index, families blocked for chat, and how large they are."""
     rows: list[tuple[object, ...]] = [
         (
             c.environment,
@@ -71,7 +71,7 @@ def comparison_table(chapters: tuple[Chapter, ...]) -> Table:
         for c in chapters
     ]
     numbers = "blocked before|after|families|active threads"
-    return table(f"environment|outcome|guard before|guard after|{numbers}", rows, numbers=numbers)
+    return table(f"environment|outcome|unique index before|unique index after|{numbers}", rows, numbers=numbers)
 
 
 def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:

@@ -36,7 +36,7 @@ def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
     told = f"{plural(total, 'failed attempt')} by {format_families(hit)} stand in the servers' logs."
     orphans = (
         f"Each attempt that was a chat's may have left a conversation at the provider that nobody owns: {total:,} at "
-        "most, for the guard's key does not tell a chat from a run."
+        "most, for the unique index's key does not tell a chat from a run."
     )
     ends = [_ended(chapter) for chapter in chapters if "failures" in chapter.record]
     odd = [f"{name}: {n:,} {reason}" for name, r in found for reason, n in r["not_understood"].items()]
@@ -56,7 +56,7 @@ def _ended(chapter: Chapter) -> str:
 
 
 def attempts_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
-    """The failed attempts of all environments together, by hour or by day, as far as their records tell."""
+    """The rejected inserts of all environments together, by hour or by day, as far as their records tell."""
     counts: Counter[datetime] = Counter()
     for chapter in chapters:
         for at, count in chapter.record.get("failures", {}).get("per_hour", []):
@@ -113,7 +113,7 @@ def rehearsed(chapter: Chapter) -> list[Block]:
     ]
     compared = table("|rehearsed|then", rows)
     told_at = Paragraph(
-        f"Rehearsed {_moment(told['rehearsed_at'])} on a copy of what the guards see; nothing was written there."
+        f"Rehearsed {_moment(told['rehearsed_at'])} on a copy of what the unique indexes see; nothing was written there."
     )
     waits = [f"{check['name']}: {check['seen']}" for check in told["waits"]] + list(told["not_reproduced"])
     return [Part("Rehearsal", (told_at, compared, *((Bullets(tuple(waits)),) if waits else ())))]
@@ -131,7 +131,7 @@ def _met(clients: dict[str, Any]) -> str:
 
 
 def _then(chapter: Chapter) -> str:
-    return chapter.ended or ("it worked" if chapter.is_fixed else "it did not end in the fixed guard alone")
+    return chapter.ended or ("it worked" if chapter.is_fixed else "it did not end in the fixed index alone")
 
 
 def _build(told: dict[str, Any]) -> str:
@@ -163,7 +163,7 @@ def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
 
 
 def remains(chapter: Chapter) -> list[Block]:
-    """What the fix leaves in one environment, by provider, and the guard that would settle it."""
+    """What the fix leaves in one environment, by provider, and the unique index that would settle it."""
     found = chapter.record.get("remains")
     if found is None:
         return []
@@ -172,7 +172,7 @@ def remains(chapter: Chapter) -> list[Block]:
         for kind in found["by_provider"]
     ]
     numbers = "active threads|families"
-    blocks: list[Block] = [table(f"residual conflicts of provider|{numbers}", rows, numbers=numbers)] if rows else []
+    blocks: list[Block] = [table(f"provider conflicts of provider|{numbers}", rows, numbers=numbers)] if rows else []
     if worked := found["worked"]:
         threads: list[tuple[object, ...]] = [
             (t["created_at"] or "unknown", t["purpose"], t["provider"] or "none", "yes" if t["is_active"] else "no")
@@ -182,17 +182,17 @@ def remains(chapter: Chapter) -> list[Block]:
         blocks.append(Part("One such family", (Paragraph(_worked(worked)), family)))
     nobody = f"No client's lookup finds {plural(found['without_provider'], 'active thread')} without a provider."
     proposal = found["proposal"]
-    settled = "Proposed, not applied: a guard per provider and purpose, for which NULLs are equal."
+    settled = "Proposed, not applied: a unique index per provider and purpose, for which NULLs are equal."
     settle = (
         Paragraph(f"{settled} {proposal['told']}"),
-        Code("The guard that would settle it", f"{proposal['sql']};\n"),
+        Code("The unique index that would settle it", f"{proposal['sql']};\n"),
     )
     return [*blocks, Paragraph(nobody), Part("What would settle it", settle)]
 
 
 def _worked(worked: dict[str, Any]) -> str:
     return (
-        f"A {worked['purpose']} thread of {worked['held_by'] or 'no provider'} is active: under the fixed guard, too, "
+        f"A {worked['purpose']} thread of {worked['held_by'] or 'no provider'} is active: under the fixed index, too, "
         f"a client that asks for one of {worked['asked_for']} is rejected."
     )
 

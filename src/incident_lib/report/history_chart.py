@@ -64,11 +64,11 @@ def over_time(
     Args:
         lines: of the environments.
         events: what happened when.
-        attempts: how many failed attempts the servers' logs have, by hour or day; they are drawn below.
+        attempts: how many rejected inserts the servers' logs have, by hour or day; they are drawn below.
     """
     drawn = sorted(lines, key=lambda line: -line.most)[:MOST_LINES]
     title = _title(drawn[0], alone=len(lines) == 1)
-    tried = f" Failed attempts in the servers' logs: {sum(count for _, count in attempts):,}." if attempts else ""
+    tried = f" Rejected inserts in the servers' logs: {sum(count for _, count in attempts):,}." if attempts else ""
     alt = f"{title}. " + " ".join(line.told for line in drawn) + tried
     caption = (
         "Of the families that were blocked when they were looked at: how many had been blocked by each moment. "
@@ -79,7 +79,7 @@ def over_time(
     if len(lines) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
     if attempts:
-        caption += " Below: the attempts that the guard rejected, by day, as the servers' logs have them."
+        caption += " Below: the attempts that the unique index rejected, by day, as the servers' logs have them."
     days = _by_day(attempts)
     return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn, events, days), height=4.6 if days else 3.4)
 
@@ -175,7 +175,7 @@ def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height
 
 
 def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) -> Axes:
-    """The failed attempts of each day, below and on the same axis of time."""
+    """The rejected inserts of each day, below and on the same axis of time."""
     whole = ax.get_subplotspec()
     if whole is None:  # drawn freely: there is no place that could be shared
         below = ax.inset_axes((0, -0.8, 1, 0.5))

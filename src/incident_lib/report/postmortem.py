@@ -96,7 +96,7 @@ class Postmortem:
 
 
 def _status(chapters: tuple[Chapter, ...]) -> str:
-    """Whether the fix is in, and nobody is kept from a chat any more."""
+    """Whether the fix is in, and nobody is blocked for chat any more."""
     fixed = sum(chapter.is_fixed for chapter in chapters)
     if len(chapters) == 1:
         return "fixed" if fixed else f"not fixed: {chapters[0].ended or 'nothing was applied'}"

@@ -18,7 +18,7 @@ def resolution_blocks(chapter: Chapter) -> list[Block]:
     steps = chapter.steps
     blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was taken."))
     if ended := chapter.record.get("incident_ended_at"):
-        blocks.append(Paragraph(f"The incident ended at {ended}: from then on the original guard rejected nothing."))
+        blocks.append(Paragraph(f"The incident ended at {ended}: from then on the original index rejected nothing."))
     for title, key in (("Verification", "verification"), ("Preflight", "preflight")):
         if checks := chapter.checks(key):
             blocks.append(Part(title, (checks,), folded=key == "preflight"))

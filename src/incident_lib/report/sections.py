@@ -40,7 +40,7 @@ _HIDDEN = (
     "Ids of threads, users and prompts are replaced by stable names; thread names, which users wrote, are left out."
 )
 _PROVIDERS = (
-    "Clients look their thread up by provider, too, and no guard knows of providers: a family that has used two of "
+    "Clients look their thread up by provider, too, and no unique index knows of providers: a family that has used two of "
     "them is still blocked. It is the same incident one column further."
 )
 
@@ -153,12 +153,12 @@ class Sections:
         return Figure("blockers", charts.blockers(kinds), behind)
 
     def _root_cause(self) -> tuple[Block, ...]:
-        guards = group_rows([row for chapter in self.chapters for row in chapter.guards])
+        indexes = group_rows([row for chapter in self.chapters for row in chapter.indexes])
         seen: Block = Paragraph("No look got to the catalog.", "note")
-        if guards:
-            seen = table("environment|moment|guard state|definition|flags", guards, code="definition")
+        if indexes:
+            seen = table("environment|moment|state of the unique indexes|definition|flags", indexes, code="definition")
         worked = next(((c, c.example) for c in self.chapters if c.example), None)
-        blocks: list[Block] = [Paragraph(_CAUSE), Part("The guard, before and after", (seen,))]
+        blocks: list[Block] = [Paragraph(_CAUSE), Part("The unique index, before and after", (seen,))]
         if worked and worked[1]:
             chapter, threads = worked
             whose = f"Root {chapter.record['example']['root']}, user {chapter.record['example']['owner']}."
@@ -188,10 +188,12 @@ class Sections:
             )
             for name, c in looks.items()
         ]
-        numbers = "residual conflicts|unguarded threads|coexisting families|active threads"
+        numbers = (
+            "provider conflicts|active threads without an owner|families with several active threads|active threads"
+        )
         behind = table(f"environment|{numbers}", rows, numbers=numbers)
         rollback = (
-            "A rollback needs every family to have one active thread at most: each coexisting family stands in its "
+            "A rollback needs every family to have one active thread at most: each family with several active threads stands in its "
             "way, from the first user on who has both a chat and a run."
         )
         figure = Figure("left", charts.left_behind(*looks.values()), behind)
@@ -218,7 +220,7 @@ class Sections:
             (waiting, f"Apply the fix where it is not in: {', '.join(waiting)}"),
             (
                 conflicts,
-                f"Decide whether provider belongs into the guard: {plural(conflicts, 'residual conflict')}",
+                f"Decide whether provider belongs into the unique index: {plural(conflicts, 'residual conflict')}",
             ),
             (unguarded, f"Give {plural(unguarded, 'unguarded thread')} an owner, or the column a NOT NULL"),
         ]

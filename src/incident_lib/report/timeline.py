@@ -52,9 +52,9 @@ def _story(chapter: Chapter) -> Iterator[Event]:
         )
     for which in ("first", "last"):
         if at := chapter.record.get("failures", {}).get(which):
-            yield Event(from_iso(at), f"The {which} attempt that the guard rejected.", "server log")
+            yield Event(from_iso(at), f"The {which} attempt that the unique index rejected.", "server log")
     if ended := chapter.moment("incident_ended_at"):
-        what = "The incident ended: from here on the original guard rejected nothing."
+        what = "The incident ended: from here on the original index rejected nothing."
         yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")
     if (
         chapter.failed

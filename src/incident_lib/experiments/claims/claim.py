@@ -86,13 +86,13 @@ def downtime(trial: Trial) -> Outcome:
 
 
 def rollback(trial: Trial) -> Outcome:
-    """Can the original guard be restored, whatever users did since?"""
+    """Can the original index be restored, whatever users did since?"""
     back = trial.back
     good = (back.at_once, back.state_at_once, back.later, back.state_later) == (DONE, ORIGINAL, DONE, ORIGINAL)
     ended = f", {plural(back.ended, 'active thread')} ended for it" if back.ended else ""
     told = (
         f"at once: {format_answer(back.at_once)}; after the first chat: {format_answer(back.later)}, "
-        f"guard then {back.state_later}{ended}"
+        f"unique index then {back.state_later}{ended}"
     )
     return Outcome(good and not back.ended, told, dict(vars(back)))
 
@@ -132,7 +132,7 @@ def single_active(trial: Trial) -> Outcome:
     served, load = trial.served, trial.load
     duplicates = load.seen.duplicates
     told = (
-        f"{plural(duplicates, 'duplicate')} got in under load, guard then {load.state}; afterwards {served.seconds} of "
+        f"{plural(duplicates, 'duplicate')} got in under load, unique index then {load.state}; afterwards {served.seconds} of "
         f"{2 * served.tried} second threads admitted, without an owner {_of(served.ownerless, trial)}"
     )
     figures = {
@@ -187,8 +187,8 @@ CLAIMS = (
     Claim(
         "Rollback complexity: low",
         "Can restore original index if needed",
-        "The original guard was restored at once; then the fix was made again, one family got its chat beside its run, "
-        "and the original guard was to be restored once more.",
+        "The original index was restored at once; then the fix was made again, one family got its chat beside its run, "
+        "and the original index was to be restored once more.",
         rollback,
     ),
     Claim(

@@ -1,4 +1,4 @@
-"""Try every way of changing the guard on scratch databases of the embedded server, which are dropped at the end."""
+"""Try every way of changing the unique index on scratch databases of the embedded server, which are dropped at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to change the guard that are tested beside each other: the fix plan's SQL, and ours."""
+"""The ways to change the unique index that are tested beside each other: the fix plan's SQL, and ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WHERE is_active = true AND root_prompt_row_id IS NOT NULL"""
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to the fixed guard and back: SQL as somebody would send it; without any it is ours."""
+    """A way to the fixed index and back: SQL as somebody would send it; without any it is ours."""
 
     name: str
     fix: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Strategy:
         return not self.fix
 
     def go(self, environment: Environment, target: IndexKind = IndexKind.FIXED) -> str:
-        """Change the guard.
+        """Change the unique index.
 
         Returns:
             DONE; REFUSED, where we said no and changed nothing; or the SQLSTATE with which the SQL ended.

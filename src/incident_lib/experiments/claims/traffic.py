@@ -1,4 +1,4 @@
-"""Clients that write while the guard is changed under them: how long each write took, and what it was answered."""
+"""Clients that write while the unique index is changed under them: how long each write took, and what it was answered."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _chat(connection: Connection, family: Family) -> None:
 
 
 def _new_run(connection: Connection, family: Family) -> None:
-    """The first run of a user: no guard ever has a reason to reject it."""
+    """The first run of a user: no unique index ever has a reason to reject it."""
     clients.get_or_create_run(connection, NewThread(family.root, uuid4()))
 
 

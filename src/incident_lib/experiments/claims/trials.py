@@ -1,4 +1,4 @@
-"""What each way of changing the guard does, tried on scratch databases: to the threads, to clients, and going back."""
+"""What each way of changing the unique index does, tried on scratch databases: to the threads, to clients, and going back."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LoadResult:
 
     seen: TrafficResult
     state: str
-    keys: int  # of the fixed guard that several active threads hold
+    keys: int  # of the fixed index that several active threads hold
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _verified(connection: Connection, families: Sequence[Family]) -> float:
 
 
 def _admitted(connection: Connection, send: Callable[[Connection, Family], object], families: Sequence[Family]) -> int:
-    """In how many of these families no guard rejects what a client sends."""
+    """In how many of these families no unique index rejects what a client sends."""
     admitted = 0
     for family in families:
         with suppress(psycopg.errors.UniqueViolation):

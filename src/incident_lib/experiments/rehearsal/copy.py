@@ -1,4 +1,4 @@
-"""Copy what the guards see of an environment into a scratch database: one stream, named on its way, guarded alike."""
+"""Copy what the unique indexes see of an environment into a scratch database: one stream, named on its way, guarded alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class CopySize:
 def copy_threads(
     source: Connection, name: str, scratch: Environment, catalog: Catalog, listener: Callable[[int], None]
 ) -> CopySize:
-    """Stream the threads that the guards see into a new table, whose guards are there and asleep.
+    """Stream the threads that the unique indexes see into a new table, whose unique indexes are there and asleep.
 
     The ids are named at the source, by HMAC under a key that nobody keeps: none of them leaves it.
 
@@ -44,7 +44,7 @@ def copy_threads(
         source: as `environments.reading` yields it: its snapshot is what is copied.
         name: the source's, for messages.
         scratch: an empty database, of a superuser.
-        catalog: the source's guards.
+        catalog: the source's unique indexes.
         listener: is told now and then how many threads there are.
 
     Raises:
@@ -95,12 +95,12 @@ def _pour(
 
 
 def reproducible(catalog: Catalog) -> list[UniqueIndex]:
-    """The guards whose like can be made: those whose definition we can read."""
+    """The unique indexes whose like can be made: those whose definition we can read."""
     return [index for index in catalog.family_indexes if index.kind in KEYS]
 
 
 def _make_asleep(connection: Connection, index: UniqueIndex) -> None:
-    """Make a guard of the same name and key, that takes no part in what is written."""
+    """Make a unique index of the same name and key, that takes no part in what is written."""
     statement = sql.SQL("CREATE UNIQUE INDEX {} ON {} ({}) WHERE " + PREDICATE).format(
         sql.Identifier(index.name),
         sql.Identifier(SCHEMA, TABLE),
@@ -115,11 +115,11 @@ def _set_flags(connection: Connection, name: str, *, valid: bool, ready: bool, l
     connection.execute(query_text("experiments/rehearsal_flags"), flags)
 
 
-def wake_guards(scratch: Environment, catalog: Catalog) -> tuple[str, ...]:
-    """Fill the copy's guards, and put them into the states that the source's are in.
+def fill_indexes(scratch: Environment, catalog: Catalog) -> tuple[str, ...]:
+    """Fill the copy's unique indexes, and put them into the states that the source's are in.
 
     Returns:
-        What of the source's guards the copy does not have, a phrase each.
+        What of the source's unique indexes the copy does not have, a phrase each.
     """
     with connecting(scratch, "guards") as connection:
         lacking = [*_unlike(catalog), *filter(None, (_wake(connection, index) for index in reproducible(catalog)))]
@@ -130,7 +130,7 @@ def wake_guards(scratch: Environment, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _wake(connection: Connection, index: UniqueIndex) -> str | None:
-    """Fill a guard, if the rows let it, set its flags, and give it a comment where its like has one."""
+    """Fill a unique index, if the rows let it, set its flags, and give it a comment where its like has one."""
     name, lacking = sql.Identifier(SCHEMA, index.name), None
     try:
         connection.execute(sql.SQL("REINDEX INDEX {}").format(name))

@@ -1,4 +1,4 @@
-"""Rehearse the fix on a copy of what an environment's guards see, and say whether it will work there."""
+"""Rehearse the fix on a copy of what an environment's unique indexes see, and say whether it will work there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib.analysis import Investigation
 from incident_lib.database import read_access, read_catalog, reading
-from incident_lib.experiments.rehearsal.copy import copy_threads, wake_guards
+from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes
 from incident_lib.experiments.rehearsal.results import Rehearsal, RehearsalVerdict, RollbackVerdict
 from incident_lib.experiments.rehearsal.stage import Stage
 from incident_lib.experiments.rehearsal.traffic import client_results, clients_running
@@ -50,10 +50,10 @@ class TrialResult:
 def rehearse(
     environment: Environment, *, seconds: float = SECONDS, listener: Callable[[Progress], None] = lambda _: None
 ) -> Rehearsal:
-    """Copy what the guards see, apply the fix there under clients' writes, verify, roll back, apply again.
+    """Copy what the unique indexes see, apply the fix there under clients' writes, verify, roll back, apply again.
 
     The environment is only read: once for the copy, in one snapshot, and once for what would hold the fix up.
-    What the copy counts is what the environment would count, for the guards see the same there.
+    What the copy counts is what the environment would count, for the unique indexes see the same there.
 
     Args:
         environment: which database; any role that reads every row of the table will do.
@@ -68,7 +68,7 @@ def rehearse(
         stage = Stage(copy, listener)
         rights, catalog, copied = _copy(environment, stage, seconds)
         with stage.timed("guards"):
-            lacking = wake_guards(copy, catalog)
+            lacking = fill_indexes(copy, catalog)
         found = Investigation(datetime.now(UTC), rights, catalog, stage.count(catalog))
         with reading(environment) as connection:
             checks = run_preflight(connection, environment, found)
@@ -105,7 +105,7 @@ def _readable(environment: Environment) -> int:
 
 
 def _copy(environment: Environment, stage: Stage, seconds: float) -> tuple[TableAccess, Catalog, CopySize]:
-    """Look at the guards and copy, in one snapshot; to count is left to the copy, for which nobody waits."""
+    """Look at the unique indexes and copy, in one snapshot; to count is left to the copy, for which nobody waits."""
 
     def told(threads: int) -> None:
         stage.listener(Progress("copy", f"{threads:,} threads"))
@@ -143,12 +143,12 @@ def _applies(stage: Stage, found: Investigation) -> bool:
 
 
 def _roll_back(stage: Stage, found: Investigation, name: str) -> tuple[RollbackVerdict, tuple[Check, ...]]:
-    """Roll back, unless the original guard could not hold the data."""
+    """Roll back, unless the original index could not hold the data."""
     if families := found.counts.duplicate_keys[IndexKind.ORIGINAL]:
         several = "1 family holds" if families == 1 else f"{families:,} families hold"
         return RollbackVerdict(
             False,
-            f"{several} more than one active thread, which the original guard cannot; "
+            f"{several} more than one active thread, which the original index cannot; "
             f"`{plan_command(IndexKind.ORIGINAL, name)}` shows them, and prints SQL that would make room.",
         ), ()
     stage.migrate("rollback", IndexKind.ORIGINAL)
@@ -179,9 +179,12 @@ def judge(name: str, found: Investigation, tried: TrialResult, checks: Preflight
 
 
 def _met_wrong(tried: TrialResult) -> list[Check]:
-    """What clients must not meet: a chat rejected once the fix is in, or an answer that is no guard's."""
+    """What clients must not meet: a chat rejected once the fix is in, or an answer that is no unique index's."""
     chats = tried.clients.rejected_after.get("chat", 0) if tried.applied else 0
     states = ", ".join(sorted(tried.clients.errors))
     cure = "Rehearse again, and apply only once that is gone."
-    seen = {f"{plural(chats, 'chat')} rejected after the fix": chats, f"errors that no guard gives ({states})": states}
+    seen = {
+        f"{plural(chats, 'chat')} rejected after the fix": chats,
+        f"errors that no unique index gives ({states})": states,
+    }
     return [Check("clients", Status.FAIL, what, cure) for what, there in seen.items() if there]

@@ -32,7 +32,7 @@ class ClientResults:
 
     Attributes:
         writes: calls that PostgreSQL admitted: chats created, runs found or created.
-        rejected: calls by purpose that a guard rejected before the migration had ended.
+        rejected: calls by purpose that a unique index rejected before the migration had ended.
         rejected_after: the same, once it had: under the fix, a run whose family's run is another provider's.
         errors: any other answer, by SQLSTATE, or that the connection was lost.
         longest_stall: seconds that the slowest call took.
@@ -64,13 +64,13 @@ class RehearsalVerdict:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A rehearsal of the fix on a copy of what an environment's guards see.
+    """A rehearsal of the fix on a copy of what an environment's unique indexes see.
 
     Attributes:
         server_version: of the environment; `rehearsal_version` of the copy's server.
         threads: how many were copied, in `bytes` bytes; `active_threads` of them are active.
         waits: the preflight's checks, of the environment itself, that would make it wait or refuse it from here.
-        not_reproduced: what of the environment's guards the copy could not have, a phrase each.
+        not_reproduced: what of the environment's unique indexes the copy could not have, a phrase each.
     """
 
     environment: str
@@ -89,7 +89,7 @@ class Rehearsal:
 
     @property
     def build_seconds_per_million(self) -> float | None:
-        """Seconds that the fixed guard's first build took for each million active threads; None: too few, or none."""
+        """Seconds that the fixed index's first build took for each million active threads; None: too few, or none."""
         took = [step.seconds for step in self.steps if step.name in _BUILDS and step.outcome == "done"]
         return took[0] / self.active_threads * 1e6 if took and self.active_threads >= ENOUGH else None
 

@@ -42,7 +42,7 @@ class Stage:
             self.listener(Progress(name, outcome, 1.0 if outcome == "done" else None))
 
     def migrate(self, name: str, target: IndexKind) -> None:
-        """Walk to a guard, and note each step under the walk's name.
+        """Walk to a unique index, and note each step under the walk's name.
 
         Raises:
             Refused, Failed: see `migrate.apply`; the steps that were taken are noted all the same.
@@ -61,7 +61,7 @@ class Stage:
             self.taken += [StepTime(f"{name}: {step.name}", step.seconds, step.outcome) for step in steps]
 
     def count(self, catalog: Catalog) -> Counts:
-        """Count families and threads, and what guards like the source's block."""
+        """Count families and threads, and what unique indexes like the source's block."""
         with self.timed("count"), reading(self.copy, seconds=0) as connection:
             return count_threads(connection, catalog)
 
@@ -71,7 +71,7 @@ class Stage:
             return verify_catalog(read_catalog(connection), target)
 
     def probe(self, families: Sequence[Family]) -> tuple[Check, ...]:
-        """Try what the fixed guard promises, in families with an active run and no chat, rolled back."""
+        """Try what the fixed index promises, in families with an active run and no chat, rolled back."""
         with self.timed("probe"), connecting(self.copy, "probe") as connection:
             return verify_semantics(probe_semantics(connection, families))
 

@@ -35,7 +35,7 @@ _CALLS = {"chat": create_chat, "run": get_or_create_run}
 
 @dataclass
 class Client:
-    """One client, in a thread of its own, with families of its own: it meets the guards, never its like."""
+    """One client, in a thread of its own, with families of its own: it meets the unique indexes, never its like."""
 
     environment: Environment
     families: Sequence[Family]

@@ -1,4 +1,4 @@
--- Question: what of q_threads do the guards, the clients and our own questions need? No text of the threads is kept:
+-- Question: what of q_threads do the unique indexes, the clients and our own questions need? No text of the threads is kept:
 --           `name` is empty but for the rehearsal's own clients.
 -- Parameters: none.
 -- Columns: none; it makes the table.

@@ -1,10 +1,10 @@
--- Question: which threads do the guards see, and which others make their families ones of several providers,
+-- Question: which threads do the unique indexes see, and which others make their families ones of several providers,
 --           with no id and no text of theirs, so that a copy counts and conflicts as they do?
 -- Parameters: none. The two padded keys of HMAC-SHA256 are settings of the transaction, incident_lib.inner and .outer
 --             (hex): COPY binds no values, and a key within its text could be read in pg_stat_activity.
 -- Columns: root_prompt_row_id, owner_id (named by HMAC: equal ids stay equal), purpose, provider (the clients' own
 --          words as they stand, any other named), is_active. A thread that is not active is there only where its
---          provider is not that of an active one of its family: that is all that decides residual conflicts.
+--          provider is not that of an active one of its family: that is all that decides provider conflicts.
 -- Order: none. Reads active threads once or twice, and the others once.
 WITH secret AS MATERIALIZED (
     SELECT decode(current_setting('incident_lib.inner'), 'hex') AS inner_key,

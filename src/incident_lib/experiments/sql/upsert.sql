@@ -1,4 +1,4 @@
--- Question: is an upsert on the original guard's key taken? It writes: for scratch databases alone.
+-- Question: is an upsert on the original index's key taken? It writes: for scratch databases alone.
 -- Parameters: root (uuid), owner (uuid).
 -- Columns: row_id. SQLSTATE 42P10 where no unique index has that key.
 -- Order: one row, none where the family has an active thread.

@@ -1,4 +1,4 @@
--- Question: of these families, which is blocked for chat under the original guard, and when did each get a chat
+-- Question: of these families, which is blocked for chat under the original index, and when did each get a chat
 --           after its first attempt was rejected (whether that chat is active still, or was ended since)?
 -- Parameters: roots (uuid[]), owners (uuid[]), firsts (timestamptz[], NULL: not known). One place in each per family.
 -- Columns: threads (0: the table has none of that family), blocked, ended (it has had chats, and none is active),
