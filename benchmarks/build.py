@@ -17,7 +17,7 @@ import psycopg
 import swap
 from harness import Row
 
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import BUILD_NAME
 
 if TYPE_CHECKING:

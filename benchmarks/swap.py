@@ -22,7 +22,7 @@ import harness
 import psycopg
 
 from incident_lib.database.demo import VERSION
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME
 
 if TYPE_CHECKING:

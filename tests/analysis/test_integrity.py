@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from incident_lib.analysis.integrity import checksum, compare_threads
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from tests.conftest import add
 
 if TYPE_CHECKING:

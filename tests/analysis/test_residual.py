@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from incident_lib.analysis.investigate import count_threads
 from incident_lib.analysis.residual import PROPOSED_NAME, ProposedIndex, ProviderConflicts, Residual, read_residual
 from incident_lib.database import NewThread, get_or_create_run, read_catalog, reading
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.threads import Family
 from tests.conftest import add

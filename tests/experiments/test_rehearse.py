@@ -34,7 +34,7 @@ from incident_lib.experiments.rehearsal.results import (
 )
 from incident_lib.experiments.rehearsal.traffic import NAME, client_results, clients_running
 from incident_lib.experiments.scratch import nearest_version, scratch_database
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexState
 from incident_lib.model.checks import Status

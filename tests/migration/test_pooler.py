@@ -15,7 +15,7 @@ from incident_lib.analysis.investigate import investigate
 from incident_lib.database import Environment, is_transaction_pooled, reading
 from incident_lib.experiments.rehearsal.rehearse import rehearse
 from incident_lib.experiments.rehearsal.results import RehearsalVerdict
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.checks import Status

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from incident_lib.cli import cli
 from incident_lib.database import NewThread as Thread
 from incident_lib.database import create_chat, fetch_all, fetch_one
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.probe import FAMILIES, Probe, probe_semantics
 from incident_lib.migration.verify import verify_semantics
 from incident_lib.model.catalog import INDEX_NAME

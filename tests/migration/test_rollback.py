@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 from incident_lib.cli import cli
 from incident_lib.database import fetch_one, read_catalog
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.script import settling_sql
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed, IncidentError

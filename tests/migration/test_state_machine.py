@@ -24,7 +24,7 @@ from psycopg import sql
 
 from incident_lib.analysis.investigate import investigate
 from incident_lib.database import NewThread, clients, read_catalog, reading
-from incident_lib.migration.apply import apply
+from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import PREDICATE, catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState

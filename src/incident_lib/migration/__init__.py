@@ -1,9 +1,8 @@
-"""Plan, check, apply, watch and verify the change of the unique index."""
+"""The change of the unique index: plan, preflight, execute, monitor, verify, and the same as SQL files."""
 
-from incident_lib.migration.apply import apply, require_confirm
-from incident_lib.migration.executor import MigrationResult, StepResult
+from incident_lib.migration.executor import MigrationResult, apply, require_confirm
 from incident_lib.migration.monitor import Progress
-from incident_lib.migration.plan import PREDICATE, plan_change
+from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import Preflight, run_preflight
 from incident_lib.migration.probe import FAMILIES, Probe, probe_families, probe_semantics
 from incident_lib.migration.script import migration_files, migration_script, settling_sql
@@ -11,12 +10,10 @@ from incident_lib.migration.verify import holds, verify_catalog, verify_probes, 
 
 __all__ = [
     "FAMILIES",
-    "PREDICATE",
     "MigrationResult",
     "Preflight",
     "Probe",
     "Progress",
-    "StepResult",
     "apply",
     "holds",
     "migration_files",

@@ -22,7 +22,7 @@ LOCK_KEY = 0x71_7468_7265_6164_73  # "qthreads"
 def migration_lock(
     connection: Connection, deadline: float, listener: Callable[[Progress], None], *, wait: bool
 ) -> Iterator[None]:
-    """Hold the advisory lock of migrations; poll for it, for a session that queues for one deadlocks with builds."""
+    """Hold the advisory lock of migrations. It is polled: a session that waits for it would deadlock with a build."""
     while not _try_lock(connection):
         row = next(iter(fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY})), None)
         who = describe_session(row | {"prepared": False}) if row else "another session"
@@ -30,9 +30,9 @@ def migration_lock(
             raise another_migration(f"{who} is migrating this database")
         if time.monotonic() > deadline:
             raise Failed(
-                "We gave up waiting.",
+                "The budget ended while waiting for another migration.",
                 f"{who} is still migrating this database.",
-                "Try again later; the catalog tells then what is left to do.",
+                "Try again later: `incident plan` then shows what is left to do.",
             )
         phase = (row or {}).get("phase") or "working"
         share = row["done"] / row["total"] if row and row["total"] else None
@@ -51,9 +51,9 @@ def _try_lock(connection: Connection) -> bool:
 
 
 def another_migration(who: str) -> Refused:
-    """The refusal of whoever does not want to wait."""
+    """The refusal where another migration is running and --no-wait is set."""
     return Refused(
         "Another migration is running.",
         f"{who[0].upper()}{who[1:]}.",
-        "Leave out --no-wait to watch it and then go on, or try again later.",
+        "Remove --no-wait to wait for it and then continue, or try again later.",
     )

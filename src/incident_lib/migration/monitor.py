@@ -1,4 +1,4 @@
-"""Watch a session of ours from a second connection: progress, who keeps it waiting, and a wall-clock budget."""
+"""Monitor a session from a second connection: its progress, the sessions that block it, and a wall-clock budget."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from incident_lib.database import Connection, Environment
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_QUERIES = 0.1
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is: `share` is of its present phase, None where there is no telling."""
+    """The progress of a step: its phase, the share of that phase (None: unknown), the sessions that block it."""
 
     step: str
     phase: str
@@ -34,22 +34,19 @@ class Progress:
 
     @property
     def note(self) -> str:
-        """The phase, and who is in the way."""
+        """The phase, and the sessions that block it."""
         return "; ".join((self.phase, *(f"waits for {who}" for who in self.blockers)))
-
-
-Listener = "Callable[[Progress], None]"
 
 
 @dataclass
 class Monitor:
-    """Looks at a backend every tenth of a second while it works, and cancels it once its time is up.
+    """Reads the progress of a backend every tenth of a second, and cancels it once the budget has ended.
 
     Attributes:
-        xids: the transactions that the backend was seen in.
-        released_at: when the index `retiring` was first seen to enforce nothing more, by the server's clock.
-        gave_up: whether the budget ran out.
-        blockers: who it last waited for, in words.
+        xids: the backend's transactions.
+        released_at: when the index `retiring` was first not enforced any more, by the server's clock.
+        gave_up: whether the budget ended.
+        blockers: the sessions that it waited for, in words.
     """
 
     environment: Environment
@@ -79,12 +76,12 @@ class Monitor:
         while not self._done.is_set():
             try:
                 with connecting(self.environment, "watch") as connection:
-                    while not self._done.wait(SECONDS_BETWEEN_LOOKS):
-                        self._look(connection)
-            except IncidentError:  # the server restarts, say: the worker meets it too, and tells
+                    while not self._done.wait(SECONDS_BETWEEN_QUERIES):
+                        self._query(connection)
+            except IncidentError:  # such as a restart of the server: the executor gets it, too, and reports it
                 self._done.wait(1)
 
-    def _look(self, connection: Connection) -> None:
+    def _query(self, connection: Connection) -> None:
         for row in fetch_all(connection, "migration/backend_activity", {"pid": self.pid}):
             self._note(row)
         if self.retiring and not self.released_at:
@@ -103,7 +100,7 @@ class Monitor:
 
 
 def released_at(connection: psycopg.Connection[Any], name: str) -> datetime | None:
-    """The server's time now, if an index of that name enforces nothing (any more); else None."""
+    """The server's time now, if no index of that name is enforced; else None."""
     if any(index.enforced for index in read_catalog(connection).indexes if index.name == name):
         return None
     row = connection.execute("SELECT clock_timestamp()").fetchone()

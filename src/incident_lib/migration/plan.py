@@ -12,6 +12,7 @@ from incident_lib.model import (
     INDEX_NAME,
     INDEX_NAMES,
     KEYS,
+    PREDICATE,
     RETIRED_NAME,
     SCHEMA,
     TABLE,
@@ -26,27 +27,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it"
-ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, none on the table"
-OPPOSITE = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
-PREDICATE = "is_active = true AND root_prompt_row_id IS NOT NULL"
+ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
+OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 
 
 def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> Plan:
-    """Plan the way from what the catalog holds to one unique index of the target's kind, under the official name.
+    """Plan the steps from what the catalog holds to one unique index of the target's kind, under the official name.
 
-    Whoever was interrupted anywhere reads the catalog, plans anew and goes on: each plan is the first step
-    from here, followed by the plan from where that step leads. If any unique index was enforced, one stays so
-    throughout.
+    After an interruption the catalog is read and the plan made again: each plan is its first step, followed by the
+    plan from the catalog that this step leaves. If a unique index was enforced, one is enforced at all times.
 
     Returns:
-        The steps, none where nothing is to do; or the reason why there is no safe way.
+        The steps, none where nothing is left to do; or the reason why there is no safe plan.
     """
     if refusal := _refusal(catalog):
         return Plan(target, (), refusal)
-    return Plan(target, tuple(_walk(catalog, target)))
+    return Plan(target, tuple(_steps(catalog, target)))
 
 
-def _walk(catalog: Catalog, target: IndexKind) -> Iterator[Step]:
+def _steps(catalog: Catalog, target: IndexKind) -> Iterator[Step]:
     while step := _next(catalog, target):
         yield step
         catalog = catalog_after(step, catalog)
@@ -67,38 +66,40 @@ def catalog_after(step: Step, catalog: Catalog) -> Catalog:
 def _refusal(catalog: Catalog) -> str | None:
     if catalog.unreadable:
         names = ", ".join(index.name for index in catalog.unreadable)
-        return f"{names} enforces something that we cannot read; look at its definition, and drop it or ask us less"
+        return f"{names} is enforced, and this project cannot read its definition; drop it, then run this again"
     strangers = catalog.taken_names | {
         i.name: i.definition for i in catalog.indexes if i.name in INDEX_NAMES and i.kind not in KEYS
     }
     if strangers:
         held = "; ".join(f"{name} is {what}" for name, what in sorted(strangers.items()))
-        return f"a name that we need is taken ({held}); rename what holds it"
+        return f"a name that the plan needs is taken ({held}); rename what has it"
     indexes = [index for index in catalog.family_indexes if index.kind in KEYS]
     if {index.name for index in indexes} >= set(INDEX_NAMES) and not any(index.usable for index in indexes):
-        return "our three names are taken by unique indexes none of which is complete; drop one that enforces nothing"
+        return "the three names are taken by unique indexes of which none is complete; drop one that is not enforced"
     return None
 
 
 def _next(catalog: Catalog, target: IndexKind) -> Step | None:
-    """The first step from here; None where the target's unique index stands alone, under the official name."""
-    wanted, others = catalog.of(target), catalog.of(OPPOSITE[target])
+    """The first step; None where the target's unique index is the only one, under the official name."""
+    wanted, others = catalog.of(target), catalog.of(OTHER_KIND[target])
     held = {index.name: index for index in wanted + others}
     if builds := [index for index in held.values() if index.builder]:
         return _wait(builds[0])
     keep = min((index for index in wanted if index.usable), key=_preference, default=None)
     if keep is None:
-        junk = [index for index in held.values() if _is_junk(index, held)]
-        return _drop(junk[0], "left by a build or a drop that did not finish") if junk else _make(target, held)
+        leftovers = [index for index in held.values() if _is_leftover(index, held)]
+        return (
+            _drop(leftovers[0], "a build or a drop that did not finish left it") if leftovers else _make(target, held)
+        )
     if extra := [index for index in wanted if index is not keep]:
-        return _drop(extra[0], "the same unique index stands complete beside it")
+        return _drop(extra[0], "another index of the same kind is complete")
     if keep.name != INDEX_NAME:
         return _rename(keep, held)
     return _drop(others[0], _RETIRE[target]) if others else None
 
 
 def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
-    """Give the official name to the unique index that stays; who has it now needs a free name of ours to go to."""
+    """Give the official name to the unique index that stays; the index that has it now needs another free name."""
     spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
     if spare or INDEX_NAME not in held:
         return _swap(keep, held.get(INDEX_NAME), spare)
@@ -106,20 +107,20 @@ def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
     return _drop(rival, _NAME_NEEDED)
 
 
-_NAME_NEEDED = "its name is needed, and complete unique indexes stand beside it"
+_NAME_NEEDED = "its name is needed, and other complete unique indexes are there"
 _RETIRE = {
-    IndexKind.FIXED: "it blocks one purpose by another; once its first wait is over it rejects nothing: the incident ends",
-    IndexKind.ORIGINAL: "the original index stands complete, and is the stricter one",
+    IndexKind.FIXED: "it blocks chats by runs; once its first wait is over it rejects no insert: the incident ends",
+    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
 }
 
 
-def _is_junk(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
-    """Whether it may go before the target's unique index is built: it enforces nothing, or others do."""
+def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
+    """Whether it may be dropped before the target's index is built: it is not enforced, or others are complete."""
     return not index.usable and (not index.enforced or any(other.usable for other in held.values()))
 
 
 def _make(target: IndexKind, held: dict[str, UniqueIndex]) -> Step:
-    """Build the target's unique index under a free name of ours; make one free where complete unique indexes hold all three."""
+    """Build the target's index under a free name; where complete indexes have all three names, drop one first."""
     free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
     return _build(target, free[0]) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
 
@@ -136,7 +137,7 @@ def _wait(index: UniqueIndex) -> Step:
         "none",
         transaction=False,
         waits_for=index.name,
-        why=f"the server is still building {index.name}, for another session",
+        why=f"another session is still building {index.name}",
     )
 
 
@@ -167,7 +168,7 @@ def _build(target: IndexKind, name: str) -> Step:
         ON_TABLE,
         transaction=False,
         builds=built,
-        why=f"the {target} unique index is made beside what is there, while everybody goes on writing",
+        why=f"the {target} index is built beside the others, while clients go on writing",
     )
 
 
@@ -186,7 +187,7 @@ def _swap(keep: UniqueIndex, current: UniqueIndex | None, spare: list[str]) -> S
         ON_INDEX,
         transaction=True,
         renames=tuple(renames),
-        why="both names change hands in one transaction, so that no moment and no crash falls between them",
+        why="both indexes are renamed in one transaction, so that a unique index is enforced at all times",
     )
 
 

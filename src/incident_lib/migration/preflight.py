@@ -1,4 +1,4 @@
-"""Is it safe to apply now, how long will it take, and who would hold it up? Each check has a name and a cure."""
+"""The preflight: is it safe to apply now, how long will it take, and what would it wait for?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from incident_lib.analysis import Investigation
     from incident_lib.database import Connection, Environment
 
-_WHICH = {"schema": SCHEMA, "table": TABLE}
+_PARAMETERS = {"schema": SCHEMA, "table": TABLE}
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,19 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """For the build, where the table is in memory and nobody holds it up."""
+        """For the build, with the table in memory and without waiting."""
         return 1.2e-9 * self.table_bytes
 
     @property
     def index_bytes(self) -> int:
-        """Of disk; about as much of WAL."""
+        """Of disk; the build writes about as much WAL."""
         return 59 * self.active_threads
 
     def __str__(self) -> str:
         time = f"about {self.seconds:.0f} s" if self.seconds >= 1 else "under a second"
         return (
-            f"the build takes {time} with the table in memory, {format_bytes(self.index_bytes)} of disk and as much WAL, "
+            f"the build takes {time} with the table in memory, "
+            f"{format_bytes(self.index_bytes)} of disk and as much WAL, "
             f"and reads {format_bytes(self.table_bytes)} twice"
         )
 
@@ -51,7 +52,7 @@ class Preflight:
     """The checks before a migration or rollback, and the plan that they are about.
 
     Attributes:
-        duplicates: how many keys the unique index that the plan builds could not hold.
+        duplicates: how many keys several active threads share, which prevents the index that the plan builds.
     """
 
     plan: Plan
@@ -61,78 +62,75 @@ class Preflight:
 
     @property
     def safe(self) -> bool:
-        """Whether nothing stops it; somebody may still make it wait."""
-        return not self.stops
+        """Whether no check fails; the migration may still have to wait."""
+        return not self.failures
 
     @property
-    def stops(self) -> tuple[Check, ...]:
-        """The checks that say: not now, or not so."""
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that say: not now, or not this way."""
         return tuple(check for check in self.checks if check.status is Status.FAIL)
 
     @property
-    def waits(self) -> tuple[Check, ...]:
-        """The checks that name who would hold it up."""
+    def warnings(self) -> tuple[Check, ...]:
+        """The checks that name what the migration would wait for."""
         return tuple(check for check in self.checks if check.status is Status.WARN)
 
-    def sentence(self, environment: str) -> str:
-        """The last line of a preflight: safe now or not, how long, who would hold it up, the next command."""
+    def summary(self, environment: str) -> str:
+        """The preflight in a line: safe now or not, how long it takes, what it waits for, the next command."""
         back = self.plan.target is IndexKind.ORIGINAL
         act, command = ("roll back", "rollback") if back else ("apply", "apply")
-        if self.stops:
+        if self.failures:
             return (
-                f"Not safe to {act} now: {', '.join(check.name for check in self.stops)}. "
-                f"Next: settle that, then {plan_command(self.plan.target, environment)}"
+                f"It is not safe to {act} now: {', '.join(check.name for check in self.failures)}. "
+                f"Next: resolve that, then {plan_command(self.plan.target, environment)}"
             )
         if not self.plan.steps:
-            look = "plan" if back else "verify"
-            return f"The {self.plan.target} unique index alone is enforced. Next: incident {look} --env {environment}"
-        held = (
-            f"Held up by: {'; '.join(dict.fromkeys(check.finding for check in self.waits))}."
-            if self.waits
-            else "Nobody holds it up."
-        )
+            verify = "plan" if back else "verify"
+            return f"Only the {self.plan.target} index is enforced. Next: incident {verify} --env {environment}"
+        waits = "; ".join(dict.fromkeys(check.finding for check in self.warnings))
+        blocked = f"It would wait for: {waits}." if waits else "No session that this role sees would block it."
         return (
-            f"Safe to {act} now; {self.estimate}. {held} "
+            f"It is safe to {act} now; {self.estimate}. {blocked} "
             f"Next: incident {command} --env {environment} --confirm {environment}"
         )
 
     def require(self, environment: str) -> None:
-        """Refuse where a check says stop.
+        """Refuse where a check fails.
 
         Raises:
-            Refused: names the checks, what they saw, and their cures.
+            Refused: names the checks, their findings, and the actions to take.
         """
-        if self.stops:
+        if self.failures:
             raise Refused(
                 f"Nothing was changed in {environment!r}.",
-                "; ".join(f"{check.name}: {check.finding}" for check in self.stops) + ".",
-                " ".join(check.action for check in self.stops),
+                "; ".join(f"{check.name}: {check.finding}" for check in self.failures) + ".",
+                " ".join(check.action for check in self.failures),
             )
 
 
 def run_preflight(
     connection: Connection, environment: Environment, found: Investigation, target: IndexKind = IndexKind.FIXED
 ) -> Preflight:
-    """Run every check for the way to `target`; reads only, and opens two short connections for the pooler's.
+    """Run every check for the plan to `target`; reads only, and opens two short connections to check for a pooler.
 
     Args:
-        connection: as `environments.reading` yields it.
+        connection: as `database.reading` yields it.
         environment: the same one.
-        found: what `investigate` saw there.
+        found: what `investigate` found in the same snapshot.
         target: FIXED for the migration, ORIGINAL for the rollback.
     """
-    way = plan_change(found.catalog, target)
-    around = fetch_one(connection, "migration/surroundings", _WHICH)
-    waits = fetch_all(connection, "migration/waits", _WHICH)
-    estimate = Estimate(found.counts.active_threads, around["table_bytes"])
-    found_checks = (
-        *checks.server(found.rights),
-        *checks.role(found.rights),
+    plan = plan_change(found.catalog, target)
+    facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
+    waits = fetch_all(connection, "migration/waits", _PARAMETERS)
+    estimate = Estimate(found.counts.active_threads, facts["table_bytes"])
+    made = (
+        *checks.server(found.access),
+        *checks.role(found.access),
         checks.pooler(transaction_pooled=is_transaction_pooled(environment)),
-        *checks.indexes(way),
-        *checks.data(found.counts, way),
-        *checks.waits(waits, way),
-        *checks.around(around, way),
+        *checks.indexes(plan),
+        *checks.data(found.counts, plan),
+        *checks.waits(waits, plan),
+        *checks.around(facts, plan),
     )
-    duplicates = found.counts.duplicate_keys[target] if way.steps else 0
-    return Preflight(way, (*found_checks, Check("estimate", Status.PASS, str(estimate))), estimate, duplicates)
+    duplicates = found.counts.duplicate_keys[target] if plan.steps else 0
+    return Preflight(plan, (*made, Check("estimate", Status.PASS, str(estimate))), estimate, duplicates)

@@ -1,4 +1,4 @@
-"""Try what a chat client would do, for a few blocked families, in transactions that are rolled back."""
+"""Send what a chat client sends, for a few blocked families, in transactions that are rolled back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from incident_lib.database import Connection
 
-FAMILIES = 5  # a probe is a writer too: a client's first step waits behind an open one
+FAMILIES = 5  # a probe writes: a client's first statement waits while one is open
 LOCK_TIMEOUT, STATEMENT_TIMEOUT = "50ms", "200ms"
 PROBE_NAME = "probe, rolled back"
 NOT_PROBED = "not probed"
@@ -29,7 +29,7 @@ class Probe:
     purpose: str
     admitted: int = 0
     rejected: int = 0  # by a unique index, SQLSTATE 23505
-    not_probed: int = 0  # a lock was not to be had, or the answer took too long
+    not_probed: int = 0  # a lock was not available, or the answer took too long
 
     @property
     def attempts(self) -> int:
@@ -44,7 +44,7 @@ class Probe:
 def probe_families(connection: Connection, families: Sequence[Family], purpose: str = "chat") -> Probe:
     """Try to create a thread of a purpose in each of a few families, one transaction each, rolled back.
 
-    A chat is tried as the chat client does it: its active chats are ended first. Limits: `FAMILIES`
+    A chat is created as the chat client does it: the family's active chats are ended first. Limits: `FAMILIES`
     families, lock_timeout 50 ms, statement_timeout 200 ms; the table's triggers fire.
 
     Args:
@@ -53,7 +53,7 @@ def probe_families(connection: Connection, families: Sequence[Family], purpose: 
         purpose: of the thread to create.
 
     Raises:
-        psycopg.Error: any answer but an insert, a 23505, or a timeout.
+        psycopg.Error: any other error than 23505 or a timeout.
     """
     return _tally(purpose, [_attempt(connection, family, purpose) for family in families[:FAMILIES]])
 
@@ -67,10 +67,10 @@ def _attempt(connection: Connection, family: Family, purpose: str) -> str:
 
 
 def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple[Probe, Probe, Probe]:
-    """Try what the fixed index promises, in families with an active run and no chat; all of it is rolled back.
+    """Check what the fixed index allows and rejects, in families with an active run and no chat; rolled back.
 
     Returns:
-        A chat beside the run (to be admitted), a second chat, and a second run (both to be rejected).
+        A chat beside the run (admitted if the fix works), a second chat, and a second run (both rejected then).
     """
     tried = [_beside(connection, family) for family in families[:FAMILIES]]
     purposes = ("chat beside a run", "second chat", "second run")
@@ -83,7 +83,7 @@ def _beside(connection: Connection, family: Family) -> list[str]:
     with _limited(connection) as whole:
         for purpose in ("chat", "chat", "run"):
             if purpose == "chat" and answers == [NOT_PROBED]:
-                answers.append(NOT_PROBED)  # without a first chat there is no second one to try
+                answers.append(NOT_PROBED)  # a second chat needs a first one
                 continue
             with _limited(connection, keep=True) as answer:
                 insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))

@@ -6,22 +6,21 @@ from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
-from incident_lib.migration.plan import PREDICATE
-from incident_lib.model import BUILD_NAME, INDEX_NAME, KEYS, RETIRED_NAME, SCHEMA, TABLE, IndexKind
+from incident_lib.model import BUILD_NAME, INDEX_NAME, KEYS, PREDICATE, RETIRED_NAME, SCHEMA, TABLE, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEAD = """\
--- {what}: {key} for the unique index's key. Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:
--- CONCURRENTLY refuses to run inside one. Killed anywhere, run it again: it ends the same.
+-- {what}: the key of the unique index becomes {key}. Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:
+-- CONCURRENTLY is not allowed in one. If it is interrupted, run it again: the result is the same.
 """
 
-# Without a complete unique index under its official name the drops below could take away the last one.
+# Without a complete unique index under the official name the drops below could drop the last one.
 _CHECK: LiteralString = """\
 DO $$ BEGIN
   IF NOT EXISTS (SELECT FROM pg_index
-                 WHERE indexrelid = to_regclass({unique index}) AND indisunique AND indisvalid AND indisready) THEN
+                 WHERE indexrelid = to_regclass({path}) AND indisunique AND indisvalid AND indisready) THEN
     RAISE EXCEPTION '% is missing or not complete: apply the fix with the incident command', {name};
   END IF;
 END $$"""
@@ -42,19 +41,19 @@ DO $$ BEGIN
     RAISE EXCEPTION '% is not complete', {name};
   END IF;
 END $$;
-ALTER INDEX {guard_index} RENAME TO {retired_name};
-ALTER INDEX {build_index} RENAME TO {guard_name};
+ALTER INDEX {index} RENAME TO {retired_name};
+ALTER INDEX {build_index} RENAME TO {index_name};
 DO $$ BEGIN
-  EXECUTE format('COMMENT ON INDEX {guard_index} IS %L', obj_description({retired}::regclass, 'pg_class'));
+  EXECUTE format('COMMENT ON INDEX {index} IS %L', obj_description({retired}::regclass, 'pg_class'));
 END $$;
 COMMIT"""
 
 
 def migration_files(target: IndexKind) -> list[tuple[str, str]]:
-    """The SQL files of the way to `target`, in order: their names, and one statement or transaction each.
+    """The SQL files of the plan to `target`, in order: their names, and one statement or transaction each.
 
-    They suppose the ordinary state: a complete unique index under its official name. From any other they stop with
-    a message and change nothing; `migrate.apply` knows the way from there.
+    They require the ordinary state: a complete unique index under its official name. In any other state they stop
+    with a message and change nothing; `incident apply` continues from every state.
     """
     return [(f"{place:02d}_{name}.sql", f"{statement};\n") for place, (name, statement) in enumerate(_all(target), 1)]
 
@@ -68,7 +67,7 @@ def migration_script(target: IndexKind) -> str:
 
 
 def settling_sql(target: IndexKind) -> str:
-    """The SQL that would make room for a unique index: of each key's active threads only the newest stays active.
+    """The SQL that would resolve duplicates: of the active threads that share a key only the newest stays active.
 
     It is for people to read, change and run; nothing here runs it.
     """
@@ -90,9 +89,11 @@ def _all(target: IndexKind) -> Iterator[tuple[str, str]]:
     key = sql.SQL(", ").join(map(sql.Identifier, KEYS[target]))
     drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}")
     drop_retired, drop_unfinished = (drop.format(_index(name)).as_string() for name in (RETIRED_NAME, BUILD_NAME))
-    yield "check", sql.SQL(_CHECK).format(index=_path(INDEX_NAME), name=sql.Literal(INDEX_NAME)).as_string()
+    yield "check", sql.SQL(_CHECK).format(path=_path(INDEX_NAME), name=sql.Literal(INDEX_NAME)).as_string()
     yield "drop_retired", drop_retired
-    if target is IndexKind.ORIGINAL:  # a build that the data failed may enforce: it goes before the data is looked at
+    if (
+        target is IndexKind.ORIGINAL
+    ):  # an index left by a failed build may be enforced: it is dropped before the data is checked
         data = {"table": _table(), "predicate": sql.SQL(PREDICATE), "key": key, "index": sql.SQL(INDEX_NAME)}
         yield "drop_failed", drop_unfinished
         yield "check_data", sql.SQL(_CHECK_DATA).format(**data).as_string()
@@ -108,9 +109,9 @@ def _swap() -> str:
         "build": _path(BUILD_NAME),
         "name": sql.Literal(BUILD_NAME),
         "retired": _path(RETIRED_NAME),
-        "guard_index": _index(INDEX_NAME),
+        "index": _index(INDEX_NAME),
         "build_index": _index(BUILD_NAME),
-        "guard_name": sql.Identifier(INDEX_NAME),
+        "index_name": sql.Identifier(INDEX_NAME),
         "retired_name": sql.Identifier(RETIRED_NAME),
     }
     return sql.SQL(_SWAP).format(**names).as_string()

@@ -1,4 +1,4 @@
-"""Is the fix in, by definition and flags; and does PostgreSQL act accordingly?"""
+"""Has the fix been applied, by definition and flags; and does PostgreSQL admit and reject accordingly?"""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
     """Check the catalog against a target.
 
     Returns:
-        A check for each thing that must hold; the answer is yes where none of them is a STOP.
+        A check for each condition; the fix has been applied where none of them fails.
     """
     wanted = [index for index in catalog.of(target) if index.usable]
-    strangers = [index for index in catalog.family_indexes if index.kind is not target]
+    others = [index for index in catalog.family_indexes if index.kind is not target]
     invalid = [index for index in catalog.of(target) if not index.usable]
     return (
         _check(
             "definition",
             bool(wanted),
-            f"{', '.join(i.name for i in wanted)} is the {target} unique index, by columns, predicate and uniqueness",
-            f"no index is the {target} unique index, complete and enforced",
+            f"{', '.join(i.name for i in wanted)} is the {target} index, by columns, predicate and uniqueness",
+            f"no index is the {target} index, complete and enforced",
         ),
         _check(
             "alone",
-            not strangers,
+            not others,
             "no other unique index is there",
-            "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in strangers),
+            "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in others),
         ),
         _check(
             "flags",
@@ -75,7 +75,7 @@ def is_fixed(catalog: Catalog) -> bool:
     return catalog.state is IndexState.FIXED and holds(verify_catalog(catalog))
 
 
-def _check(name: str, good: bool, seen: str, otherwise: str) -> Check:
-    if good:
-        return Check(name, Status.PASS, seen)
-    return Check(name, Status.FAIL, otherwise, "Run `incident plan`: it shows what is left to do.")
+def _check(name: str, passes: bool, good: str, bad: str) -> Check:
+    if passes:
+        return Check(name, Status.PASS, good)
+    return Check(name, Status.FAIL, bad, "Run `incident plan`: it shows what is left to do.")

@@ -1,4 +1,4 @@
--- Question: how far is a backend with its build, and who keeps it waiting?
+-- Question: how far is a backend's build, and which sessions block it?
 -- Parameters: pid.
 -- Columns: phase, done, total (blocks, else tuples, else lockers; NULL: no build), xid (its transaction),
 --          blockers (pid, application_name, state, seconds of each; never their query).
@@ -13,7 +13,7 @@ SELECT p.phase,
        (SELECT coalesce(jsonb_agg(jsonb_build_object(
                    'pid', b.pid, 'application_name', b.application_name, 'state', b.state, 'prepared', b.pid IS NULL,
                    'seconds', extract(epoch FROM clock_timestamp() - b.xact_start)::float)), '[]')
-        -- pg_blocking_pids holds up the lock manager for a moment: asked only where somebody does block.
+        -- pg_blocking_pids takes the lock manager's locks for a moment: called only for a backend that waits for a lock.
         FROM unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END) AS k (pid)
         LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers
 FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p ON p.pid = a.pid

@@ -1,7 +1,7 @@
--- Question: in which families would a chat stand beside a run?
+-- Question: in which families would a chat be the first beside a run?
 -- Parameters: most (int).
 -- Columns: root, owner. Families with an active run and no active chat.
--- Order: the ones whose run was created last first.
+-- Order: the latest run first.
 SELECT r.root_prompt_row_id AS root, r.owner_id AS owner FROM public.q_threads r
 WHERE r.is_active = true AND r.root_prompt_row_id IS NOT NULL AND r.owner_id IS NOT NULL AND r.purpose = 'run'
   AND NOT EXISTS (SELECT FROM public.q_threads c

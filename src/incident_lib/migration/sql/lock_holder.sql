@@ -1,7 +1,7 @@
 -- Question: which session holds the advisory lock of migrations, and how far is it?
 -- Parameters: key (bigint).
 -- Columns: pid, application_name, state, seconds (age of its statement), phase, done, total (NULL: no build).
--- Order: one row, none where nobody holds it.
+-- Order: one row, none where no session holds it.
 SELECT a.pid, a.application_name, a.state,
        extract(epoch FROM clock_timestamp() - a.query_start)::float AS seconds,
        p.phase, p.blocks_done AS done, p.blocks_total AS total

@@ -1,7 +1,7 @@
--- Question: what else bears on a build or a drop of an index of the table?
+-- Question: what else matters for a build or a drop of an index of the table?
 -- Parameters: schema, table.
 -- Columns: triggers, functions (whose SQL infers the two-column key), builds (running on the table), replicas,
---          lag_bytes (the worst; NULL: none, or not to be seen), table_bytes.
+--          lag_bytes (the largest; NULL: none, or not visible to this role), table_bytes.
 -- Order: one row.
 SELECT ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,

@@ -1,8 +1,8 @@
--- Question: whose open transactions would make the build or the drop wait?
+-- Question: which open transactions would make the build or the drop wait?
 -- Parameters: schema, table.
 -- Columns: pid, application_name, state, seconds (age of the transaction), prepared, writes (it wrote the
 --          table), touches (it read or wrote it), snapshot (it holds one). NULL: this role may not see it.
--- Order: the oldest first. Nobody's query text is read.
+-- Order: the oldest first. No query text is read.
 WITH held AS (
     SELECT l.pid, bool_or(l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
                'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) AS writes
