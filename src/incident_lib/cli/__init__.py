@@ -1,4 +1,4 @@
-"""The command line: it parses, calls, prints, and returns a code."""
+"""The command line: commands that parse, call, print and return a code; and what a terminal shows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from incident_lib.cli.claims import claims
 from incident_lib.cli.demo import demo
 from incident_lib.cli.env import env, explain
 from incident_lib.cli.failures import failures, watch
-from incident_lib.cli.investigate import investigate, plan, sql, verify
+from incident_lib.cli.investigate import investigate
+from incident_lib.cli.plan import plan, sql
 from incident_lib.cli.rehearse import rehearse
-from incident_lib.cli.run import report, run
+from incident_lib.cli.report import report
+from incident_lib.cli.run import run
+from incident_lib.cli.verify import verify
 from incident_lib.model import IncidentError
 
 
@@ -28,9 +31,9 @@ from incident_lib.model import IncidentError
     help="Read variables from a .env file, beside those that are set. None is read unless named.",
 )
 def cli(env_file: str | None) -> None:
-    """Which prompt families does a stale unique index block, and the safe swap of that index.
+    """Find the prompt families that a unique index blocks, and replace that index safely.
 
-    Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not; 130 interrupted.
+    Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not be done; 130 interrupted.
     """
     if env_file:
         from dotenv import load_dotenv
@@ -71,7 +74,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        again = "a migration goes on from the catalog, all else begins anew"
+        again = "a migration continues from the catalog, every other command starts again"
         click.echo(f"incident: interrupted. Run the same command again: {again}.", err=True)
         code = 130
     except BrokenPipeError:

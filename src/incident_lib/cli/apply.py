@@ -1,23 +1,14 @@
-"""Commands that change an environment, and take its name for it."""
+"""The commands that change an environment: apply, rollback. They need its name as confirmation."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import click
 
-from incident_lib.cli.investigate import examining, show_duplicates, verified
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT, TIMEOUT
+from incident_lib.cli.preflight import preflight, print_duplicates, print_verification
 from incident_lib.model import IndexKind
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from incident_lib.migration import Progress
-
-
-NO_WAIT = click.option("--no-wait", is_flag=True, help="Refuse where somebody is at it already, instead of waiting.")
+NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
 BUDGET = click.option(
     "--budget",
     type=click.FloatRange(min=0.1),
@@ -35,7 +26,7 @@ BUDGET = click.option(
 @BUDGET
 @TIMEOUT
 def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
-    """Apply the fix, step by step, with progress. Takes the environment's name as --confirm."""
+    """Apply the fix, step by step, with progress. Needs the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, budget=budget, timeout=timeout)
 
 
@@ -46,33 +37,33 @@ def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float)
 @BUDGET
 @TIMEOUT
 def rollback(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
-    """Go back to the original index, where the data can keep it. Takes the environment's name as --confirm."""
+    """Restore the original index, where the data allows it. Needs the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, budget=budget, timeout=timeout)
 
 
 def _change(name: str, confirm: str, target: IndexKind, *, wait: bool, budget: float, timeout: float) -> int:
-    from incident_lib.migration import apply, require_confirm
-
-    require_confirm(name, confirm, "change it")
-    with examining(name, target, timeout) as (environment, connection, checks):
-        if checks.duplicates:
-            show_duplicates(connection, name, target)
-    if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
-        click.echo("From the moment that the original index is built, chat is blocked by run again.", err=True)
-    checks.require(name)
-    with _progress() as listener:
-        done = apply(environment, confirm=confirm, target=target, wait=wait, budget=budget, listener=listener)
-    for step in done.steps:
-        click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
-    if done.ended_at and target is IndexKind.FIXED:
-        click.echo(f"The incident ended at {done.ended_at:%Y-%m-%d %H:%M:%S} UTC.")
-    return verified(name, done.after, target=target)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """A bar of each step of a migration, on a terminal only."""
+    from incident_lib import migration
+    from incident_lib.model import format_timestamp
     from incident_lib.progress import bars
 
+    migration.require_confirm(name, confirm)
+    with preflight(name, target, timeout) as (environment, connection, checks):
+        if checks.duplicates:
+            print_duplicates(connection, name, target)
+    if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
+        click.echo("Once the original index is built, run threads block new chats again.", err=True)
+    checks.require(name)
     with bars() as show:
-        yield lambda progress: show(progress.step, progress.share, progress.note)
+        result = migration.apply(
+            environment,
+            confirm=confirm,
+            target=target,
+            wait=wait,
+            budget=budget,
+            listener=lambda progress: show(progress.step, progress.share, progress.note),
+        )
+    for step in result.steps:
+        click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
+    if result.ended_at and target is IndexKind.FIXED:
+        click.echo(f"The incident ended at {format_timestamp(result.ended_at.replace(microsecond=0))} UTC.")
+    return print_verification(name, result.after, target=target)

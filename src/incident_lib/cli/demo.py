@@ -1,20 +1,20 @@
-"""Commands of the embedded database: demo reset, url, stop."""
+"""The commands of the embedded database: demo reset, url, stop."""
 
 import click
 
 
 @click.group()
 def demo() -> None:
-    """The embedded database."""
+    """The embedded database of the environment `demo`."""
 
 
 @demo.command()
 def reset() -> int:
-    """Make the demo's database anew, as the incident left it."""
+    """Replace the demo's database by one as the incident left it."""
     from incident_lib.database import demo as server
     from incident_lib.progress import waiting
 
-    with waiting("making the demo's database …"):
+    with waiting("loading the demo's database …"):
         server.reset()
     click.echo("demo is as the incident left it.")
     return 0

@@ -1,4 +1,4 @@
-"""Commands about environments themselves: env list, env check; and about one family: explain."""
+"""Commands about environments: env list, env check; and about one family: explain."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
 
 @click.group()
 def env() -> None:
-    """Which names resolve, and how; what the role there may do."""
+    """List environments and check their permissions."""
 
 
 @env.command("list")
 def list_() -> int:
-    """The names that resolve here, and how. Addresses are not shown."""
+    """List the names that resolve here, and how. Addresses are not shown."""
     from incident_lib.cli import terminal
     from incident_lib.database import known_environments
+    from incident_lib.model import make_table
 
-    terminal.names(known_environments())
+    terminal.print_table(make_table(("environment", "resolves by"), known_environments()))
     return 0
 
 
 @env.command()
 @click.argument("name")
 def check(name: str) -> int:
-    """Connect, and report server, role, rights, pooler, and what each missing right would stop."""
+    """Connect, and check server, role, permissions and pooler; each missing permission, and what fails without it."""
     from incident_lib.analysis import check_access
     from incident_lib.cli import terminal
     from incident_lib.database import resolve_environment
+    from incident_lib.model import checks_table
     from incident_lib.progress import waiting
 
-    with waiting(f"looking at {name} …"):
+    with waiting(f"reading {name} …"):
         found = check_access(resolve_environment(name))
-    terminal.checks(found)
+    terminal.print_table(checks_table(found))
     return 0
 
 
@@ -45,16 +47,20 @@ def check(name: str) -> int:
 @click.argument("owner", type=click.UUID)
 @TIMEOUT
 def explain(name: str, root: UUID, owner: UUID, timeout: float) -> int:
-    """One family, thread by thread: what blocks what (with raw ids: not to be shared)."""
+    """One family, thread by thread: what blocks what (with raw ids: do not share)."""
     from incident_lib.analysis import explain_family
     from incident_lib.cli import terminal
-    from incident_lib.database import reading, resolve_environment
+    from incident_lib.database import read_catalog, reading, resolve_environment
+    from incident_lib.model import Family, threads_table
     from incident_lib.progress import waiting
 
     with (
-        waiting(f"looking at {name} …"),
+        waiting(f"reading {name} …"),
         reading(resolve_environment(name), seconds=timeout) as connection,
     ):
-        found = explain_family(connection, root, owner)
-    terminal.threads(found)
+        threads = explain_family(connection, read_catalog(connection), Family(root, owner))
+    if threads:
+        terminal.print_table(threads_table(threads, None))
+    else:
+        terminal.print_line("This family has no thread.")
     return 0

@@ -1,22 +1,21 @@
-"""Commands that only look: investigate, plan, verify."""
+"""The command `investigate`: what is blocked; reads only."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+import json
+from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from incident_lib.cli.options import CONFIRM, ENVIRONMENT, SINCE, TIMEOUT
-from incident_lib.model import IndexKind, Refused, Status
+from incident_lib.cli.options import ENVIRONMENT, SINCE, TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
-    from incident_lib.database import Connection, Environment
-    from incident_lib.migration import Preflight
-    from incident_lib.model import BlockedFamily, Catalog, Check
+    from incident_lib.analysis import Investigation
+    from incident_lib.model import BlockedFamily
 
 
 @click.command()
@@ -33,165 +32,81 @@ if TYPE_CHECKING:
 @SINCE
 @TIMEOUT
 def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: float) -> int:
-    """The verdict, the counts, the blocked families (with raw ids: not to be shared)."""
-    from incident_lib.analysis import copy_blocked, investigate, list_blocked
+    """The verdict, the counts, the blocked families (with raw ids: do not share)."""
+    from incident_lib import analysis
     from incident_lib.cli import terminal
-    from incident_lib.database import demo, reading, resolve_environment
+    from incident_lib.database import purpose_since as known_purpose_since
+    from incident_lib.database import reading, resolve_environment
     from incident_lib.migration import run_preflight
-    from incident_lib.model import parse_timestamp, verdict_line
+    from incident_lib.model import verdict_line
     from incident_lib.progress import waiting
 
-    since = parse_timestamp(purpose_since or (demo.PURPOSE_SINCE if name == "demo" else ""))
-    wanted: dict[str, Any] = {"purpose_since": since, "limit": limit or None}
+    wanted: dict[str, Any] = {"purpose_since": known_purpose_since(name, purpose_since), "limit": limit or None}
     families: list[BlockedFamily] = []
-    with TemporaryFile() as listed:  # so that no transaction stays open while somebody reads
+    with ExitStack() as files:
+        listed = files.enter_context(TemporaryFile())  # so that no transaction is open while somebody reads the output
         with (
-            waiting(f"looking at {name} …"),
+            waiting(f"reading {name} …"),
             reading(environment := resolve_environment(name), seconds=timeout) as connection,
         ):
-            found = investigate(connection)
+            found = analysis.investigate(connection)
             checks = run_preflight(connection, environment, found)
             if shape == "csv":
-                copy_blocked(connection, found.catalog, listed, **wanted)
+                analysis.copy_blocked(connection, found.catalog, listed, **wanted)
             else:
-                families = list_blocked(connection, found.catalog, **wanted)
-        state, hides_rows = found.catalog.state, found.rights.hides_rows
-        line = verdict_line(name, state, found.counts, safe=checks.safe, hides_rows=hides_rows)
+                families = analysis.list_blocked(connection, found.catalog, **wanted)
+        line = verdict_line(
+            name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.access.hides_rows
+        )
         if shape == "table":
-            terminal.investigation(line, found, families)
+            _print_tables(line, found, families)
             return 0
         click.echo(line, err=True)
         if shape == "csv":
-            terminal.csv(listed)
+            terminal.print_csv(listed)
         else:
-            terminal.json(name, found, families)
+            _print_json(name, found, families)
     return 0
 
 
-@click.command()
-@ENVIRONMENT
-@click.option("--rollback", is_flag=True, help="The way back to the original index.")
-@TIMEOUT
-def plan(name: str, rollback: bool, timeout: float) -> int:
-    """Preflight, and every step with its SQL, its lock and why; changes nothing."""
+def _print_tables(line: str, found: Investigation, families: list[BlockedFamily]) -> None:
+    """Print the verdict first, then indexes, counts and blocked families."""
     from incident_lib.cli import terminal
+    from incident_lib.model import Column, Table, blocked_table, counts_table, indexes_table, make_table
 
-    target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
-    with examining(name, target, timeout) as (_, connection, checks):
-        terminal.checks(checks.checks)
-        terminal.plan(checks.plan)
-        if checks.duplicates:
-            show_duplicates(connection, name, target)
-    if not checks.safe:
-        raise Refused(
-            f"It is not safe to {'roll back' if rollback else 'apply the fix to'} {name!r} now.",
-            "; ".join(f"{check.name}: {check.finding}" for check in checks.stops) + ".",
-            " ".join(check.action for check in checks.stops),
-        )
-    click.echo(checks.sentence(name))
-    return 0
-
-
-@contextmanager
-def examining(name: str, target: IndexKind, seconds: float) -> Iterator[tuple[Environment, Connection, Preflight]]:
-    """An environment, one snapshot of it, and the preflight in that; the waiting for them is told."""
-    from incident_lib.analysis import investigate
-    from incident_lib.database import reading, resolve_environment
-    from incident_lib.migration import run_preflight
-    from incident_lib.progress import waiting
-
-    with ExitStack() as snapshot:
-        with waiting(f"looking at {name} …"):
-            environment = resolve_environment(name)
-            connection = snapshot.enter_context(reading(environment, seconds=seconds))
-            checks = run_preflight(connection, environment, investigate(connection), target)
-        yield environment, connection, checks
+    terminal.print_line(line, "bold")
+    indexes = indexes_table(found.catalog)
+    definitions = [
+        (*row, index.definition) for row, index in zip(indexes.rows, found.catalog.family_indexes, strict=True)
+    ]
+    columns = (*indexes.columns, Column("definition", code=True))
+    terminal.print_table(
+        make_table(columns, definitions, f"Unique indexes: {found.catalog.state}"),
+        columns=("index", "kind", "flags", "definition"),
+    )
+    counts = counts_table(families=found.counts)
+    terminal.print_table(
+        Table((counts.columns[0], Column("number", " ", "Int64"), *counts.columns[2:]), counts.rows, "Counts")
+    )
+    purposes = ", ".join(f"{purpose} {count:,}" for purpose, count in found.counts.active_by_purpose.items())
+    terminal.print_line(f"Active threads by purpose: {purposes}\n")
+    listed = blocked_table(families, None)
+    terminal.print_table(
+        Table(listed.columns, listed.rows, f"Blocked families, {len(families)} shown: raw ids, do not share")
+    )
 
 
-def show_duplicates(connection: Connection, name: str, target: IndexKind) -> None:
-    """Show what stands against a unique index: a sample, a file of all, and SQL that would make room, which is not run."""
-    from incident_lib import paths
-    from incident_lib.analysis import list_duplicates, write_duplicates
-    from incident_lib.cli import terminal
-    from incident_lib.migration import settling_sql
-    from incident_lib.progress import waiting
+def _print_json(environment: str, found: Investigation, families: Iterable[BlockedFamily]) -> None:
+    import msgspec
 
-    file = paths.private(name, f"duplicates-{target}.csv")
-    with waiting(f"writing {file.name} …"):
-        write_duplicates(connection, target, file)
-        sample = list_duplicates(connection, target, limit=5)
-    terminal.families(sample)
-    click.echo(f"All of them: {file} (raw ids, not to be shared)\n")
-    click.echo("This would make room. It ends threads that users see: nothing here runs it.\n")
-    click.echo(f"{settling_sql(target)}\n")
-
-
-@click.command()
-@click.option("--rollback", is_flag=True, help="The way back to the original index.")
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write numbered files with one statement each, for a migrations folder.",
-)
-def sql(rollback: bool, out: str | None) -> int:
-    """The migration as idempotent SQL for psql, or for a migrations folder."""
-    from incident_lib.cli import terminal
-    from incident_lib.migration import migration_files, migration_script
-
-    target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
-    if out is None:
-        click.echo(migration_script(target), nl=False)
-    else:
-        terminal.write_files(out, migration_files(target))
-    return 0
-
-
-@click.command()
-@ENVIRONMENT
-@click.option("--probe", "probed", is_flag=True, help="Also try it as a client, rolled back. Takes --confirm.")
-@CONFIRM
-def verify(name: str, probed: bool, confirm: str) -> int:
-    """Is the fixed index the only one enforced, by definition and flags? Exit code 0 only then."""
-    from incident_lib.database import read_access, read_catalog, reading, resolve_environment
-    from incident_lib.migration import require_confirm
-    from incident_lib.progress import waiting
-
-    if probed:
-        require_confirm(name, confirm, "try it as a client")
-    with waiting(f"looking at {name} …"):
-        environment = resolve_environment(name)
-        with reading(environment) as connection:
-            read_access(connection)
-            catalog = read_catalog(connection)
-        probes = _probed(environment) if probed else ()
-    return verified(name, catalog, probes)
-
-
-def _probed(environment: Environment) -> tuple[Check, ...]:
-    from incident_lib.database import connecting, fetch_all
-    from incident_lib.migration import FAMILIES, probe_semantics, verify_semantics
-    from incident_lib.model import Family
-
-    with connecting(environment, "probe") as connection:
-        rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})
-        return verify_semantics(probe_semantics(connection, [Family(**row) for row in rows]))
-
-
-def verified(name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target: IndexKind = IndexKind.FIXED) -> int:
-    """Print whether the target's unique index alone is enforced; the exit code says it, too."""
-    from incident_lib.cli import terminal
-    from incident_lib.migration import holds
-    from incident_lib.migration import verify_catalog as check
-    from incident_lib.model import plan_command
-
-    checks = (*check(catalog, target), *probes)
-    terminal.checks(checks)
-    if not holds(checks):
-        raise Refused(
-            f"The {target} unique index is not the only one enforced in {name!r}.",
-            "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
-            f"Look at `{plan_command(target, name)}`: it shows what is left to do.",
-        )
-    click.echo(f"{name}: the {target} unique index alone is enforced.")
-    return 0
+    definitions = [
+        {"name": i.name, "kind": i.kind.value, "definition": i.definition, "flags": i.flags()}
+        for i in found.catalog.family_indexes
+    ]
+    result = {
+        "environment": environment,
+        "indexes": {"state": found.catalog.state.value, "definitions": definitions},
+        "counts": found.counts,
+        "blocked": list(families),
+    }
+    click.echo(json.dumps(msgspec.to_builtins(result), indent=1))

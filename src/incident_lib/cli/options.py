@@ -3,7 +3,7 @@
 import click
 
 ENVIRONMENT = click.option(
-    "--env", "name", required=True, metavar="NAME", help="The environment; `demo` needs nothing."
+    "--env", "name", required=True, metavar="NAME", help="The environment; `demo` needs no database of yours."
 )
 CONFIRM = click.option("--confirm", metavar="NAME", default="", help="The environment's name once more.")
 TIMEOUT = click.option(
@@ -13,6 +13,6 @@ TIMEOUT = click.option(
     show_default=True,
     envvar="INCIDENT_TIMEOUT",
     metavar="SECONDS",
-    help="How long a statement that looks may take; 0: no limit.",
+    help="How long a read-only statement may take; 0: no limit.",
 )
 SINCE = click.option("--purpose-since", default="", metavar="TIME", help="When the column purpose came, ISO 8601.")
