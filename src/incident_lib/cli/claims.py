@@ -1,15 +1,10 @@
-"""The command that tests the fix plan's claims."""
+"""The command that tests the fix plan's claims: claims."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 @click.command()
@@ -18,32 +13,27 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where to write what came out. [default: data/runs/claims.json]",
+    help="The file to write. [default: data/runs/claims.json]",
 )
 def claims(shape: str, out: Path | None) -> int:
-    """Test the fix plan's claims, with writers, on scratch databases of the embedded server.
+    """Test the fix plan's claims on scratch databases of the embedded server, while clients write.
 
-    No environment is touched. Whatever the verdicts are, the exit code is 0: they are what was found.
+    Only scratch databases are changed. The exit code is 0 whatever the verdicts are.
     """
     from incident_lib.cli import terminal
-    from incident_lib.experiments import claims_contents, claims_file, claims_json, run_claims, write_claims
+    from incident_lib.experiments import run_claims
+    from incident_lib.model import claims_table, summarize_verdicts
+    from incident_lib.progress import bars
+    from incident_lib.records import claims_file, to_json, write_claims
 
     file = out or claims_file()
-    with _progress() as listener:
-        found = claims_contents(run_claims(listener=listener))
-    write_claims(found, file)
-    if shape == "json":
-        click.echo(claims_json(found), nl=False)
-    else:
-        terminal.claims(found["claims"])
-        click.echo(f"Tested in {found['seconds']} s: {file}")
-    return 0
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """One bar over all of it, on a terminal only."""
-    from incident_lib.progress import bars
-
     with bars() as show:
-        yield lambda what, share: show("claims", share, what)
+        report = run_claims(listener=lambda name, share: show("claims", share, name))
+    write_claims(report, file)
+    if shape == "json":
+        click.echo(to_json(report), nl=False)
+    else:
+        terminal.print_table(claims_table(report.claims), columns=("claim", "verdict", "result"))
+        terminal.print_line(summarize_verdicts(claim.verdict for claim in report.claims))
+        terminal.print_line(f"Tested in {report.seconds} s. Written: {file}")
+    return 0

@@ -1,8 +1,7 @@
-"""The command that rehearses the fix on a copy, and changes no environment: rehearse."""
+"""The command that rehearses the fix on a copy of an environment's threads: rehearse."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -11,7 +10,7 @@ from incident_lib.cli.options import ENVIRONMENT
 from incident_lib.model import Refused
 
 if TYPE_CHECKING:
-    from incident_lib.experiments import Rehearsal
+    from incident_lib.model import RehearsalReport
 
 
 @click.command()
@@ -26,47 +25,52 @@ if TYPE_CHECKING:
     help="How long the copy may take; 0: no limit.",
 )
 def rehearse(name: str, shape: str, timeout: float) -> int:
-    """Try the fix on a copy of what the unique indexes see, without ids; reads the environment, and changes nothing there."""
+    """Try the fix on a copy of the threads in the unique indexes, without ids. The environment is only read."""
+    from incident_lib import experiments
     from incident_lib.database import resolve_environment
-    from incident_lib.experiments import rehearse as try_it
     from incident_lib.progress import bars
+    from incident_lib.records import to_json, write_rehearsal
 
     with bars() as show:
-        done = try_it(resolve_environment(name), seconds=timeout, listener=lambda p: show(p.step, p.share, p.phase))
+        report = experiments.rehearse(
+            resolve_environment(name), seconds=timeout, listener=lambda p: show(p.step, p.share, p.phase)
+        )
     if shape == "json":
-        click.echo(json.dumps(done.as_record(), indent=1, ensure_ascii=False))
+        click.echo(to_json(report), nl=False)
     else:
-        _show(done)
-    done.keep()
-    if not done.verdict.works:
-        raise Refused(f"The fix will not work in {name!r}.", done.verdict.why, done.verdict.next)
-    click.echo(f"{name}: it will work. {done.verdict.why} Next: {done.verdict.next}", err=shape == "json")
+        _print(report)
+    write_rehearsal(report)
+    if not report.works:
+        raise Refused(f"The fix will not work in {name!r}.", report.why, report.next)
+    click.echo(f"{name}: the fix will work. {report.why} Next: {report.next}", err=shape == "json")
     return 0
 
 
-def _show(done: Rehearsal) -> None:
-    """Print each step, what it showed, and what the environment itself has in store."""
-    from incident_lib.cli import terminal
-    from incident_lib.model import format_bytes, plural
+def _print(report: RehearsalReport) -> None:
+    """Print the steps, the results, and what would delay the fix in the environment itself."""
+    from incident_lib.cli.terminal import print_line, print_table
+    from incident_lib.model import checks_table, format_bytes, format_duration, format_server, plural, rehearsal_table
 
-    for step in done.steps:
-        click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
-    servers = " to ".join(f"{v // 10000}.{v % 10000}" for v in (done.server_version, done.rehearsal_version))
-    copied = f"{plural(done.threads, 'thread')}, {format_bytes(done.bytes)}"
-    build, clients = done.build_seconds_per_million, done.clients
-    click.echo(f"\nCopied: {copied}, from PostgreSQL {servers}; ids and what users wrote stayed there.")
-    click.echo(f"Build: {f'{build:.2f} s' if build else 'not known'} for a million active threads.")
-    click.echo(
-        f"Clients: {clients.writes:,} calls admitted, {_count(clients.rejected)} rejected until it had ended, "
-        f"{_count(clients.rejected_after)} afterwards; the longest took {clients.longest_stall * 1000:.0f} ms."
+    print_table(rehearsal_table(report.steps))
+    servers = " to ".join(map(format_server, (report.server_version, report.rehearsal_version)))
+    size = f"{plural(report.threads, 'thread')}, {format_bytes(report.bytes)}"
+    build, clients = report.build_seconds_per_million, report.clients
+    rollback = {True: "possible", False: "not possible", None: "not known"}[report.rollback.possible]
+    print_line(f"Copied: {size}, from {servers}. Ids and texts of users were not copied.")
+    print_line(f"Build: {'unknown' if build is None else f'{build:.2f} s'} for a million active threads.")
+    print_line(
+        f"Clients: {plural(clients.writes, 'call')} admitted; rejected before the end of the migration: "
+        f"{_count(clients.rejected)}; after it: {_count(clients.rejected_after)}. "
+        f"The longest call took {format_duration(clients.longest_stall)}."
     )
-    word = {True: "possible", False: "not possible", None: "not known"}[done.rollback.possible]
-    click.echo(f"Rollback: {word}. {done.rollback.why}")
-    for lacking in done.not_reproduced:
-        click.echo(f"Not reproduced: {lacking}")
-    click.echo(f"In {done.environment} now: {'' if done.waits else 'nobody would make it wait.'}")
-    if done.waits:
-        terminal.checks(done.waits)
+    print_line(f"Rollback: {rollback}. {report.rollback.why}")
+    for phrase in report.not_reproduced:
+        print_line(f"Not reproduced: {phrase}")
+    if report.waits:
+        print_line(f"What would delay or prevent the fix in {report.environment} now:")
+        print_table(checks_table(report.waits))
+    else:
+        print_line(f"Nothing would delay the fix in {report.environment} now.")
 
 
 def _count(by_purpose: dict[str, int]) -> str:

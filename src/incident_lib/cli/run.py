@@ -12,6 +12,8 @@ from incident_lib.cli.options import SINCE, TIMEOUT
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from incident_lib.runs import RunResult
+
 
 
 @click.command()
@@ -86,7 +88,8 @@ def run(
         if result.error:
             click.echo(f"incident: {result.error}", err=True)
     click.echo(f"Report: {os.path.relpath(paths.runs() / 'postmortem.html')}")
-    return max({RunStatus.FAILED: 3, RunStatus.REFUSED: 1}.get(result.status, 0) for result in results)
+    codes: dict[str, int] = {RunStatus.FAILED: 3, RunStatus.REFUSED: 1}
+    return max(codes.get(result.status, 0) for result in results)
 
 
 def _cluster(address: str) -> Executor:
@@ -108,7 +111,7 @@ def _cluster(address: str) -> Executor:
 def _print_results(results: list[RunResult]) -> None:
     """Print how the run of each environment ended, and its verdict."""
     from incident_lib.cli import terminal
-    from incident_lib.model import Column, make_table, number
+    from incident_lib.model import Column, make_table
     from incident_lib.report import read_runs
 
     post = read_runs([result.folder for result in results])
@@ -117,7 +120,7 @@ def _print_results(results: list[RunResult]) -> None:
     rows = [
         (
             chapter.environment,
-            *(chapter.blocked(moment, "chat") for moment in ("before", "after")),
+            *(chapter.number(moment, "chat") for moment in ("before", "after")),
             result.status,
             f"{result.seconds:.1f}",
         )
@@ -125,8 +128,8 @@ def _print_results(results: list[RunResult]) -> None:
     ]
     columns = (
         Column("environment"),
-        number("before", "blocked for chat before"),
-        number("after"),
+        Column("before", "blocked for chat before", "Int64"),
+        Column("after", dtype="Int64"),
         Column("outcome"),
         Column("seconds", dtype="Float64"),
     )
