@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from incident_lib.model.checks import Check
     from incident_lib.model.plan import Plan, StepResult
     from incident_lib.model.pseudonyms import Pseudonyms
-    from incident_lib.model.records import RejectedInserts
+    from incident_lib.model.records import ClaimResult, RehearsalStep, RejectedInserts
     from incident_lib.model.threads import BlockedFamily, Thread
 
 UNKNOWN = "unknown"
@@ -118,6 +118,8 @@ STEPS = (
     Column("seconds", dtype="Float64"),
     Column("outcome"),
 )
+CLAIMS = (Column("claim", "the plan's claim"), Column("verdict"), Column("result"), Column("how", "how it was tested"))
+REHEARSAL = (Column("step"), Column("outcome"), Column("seconds", dtype="Float64"))
 THREADS = (
     Column("thread"),
     Column("created_at", "created (UTC)", "datetime64[us, UTC]"),
@@ -214,6 +216,16 @@ def threads_table(threads: Iterable[Thread], names: Pseudonyms | None) -> Table:
         for t in threads
     ]
     return make_table(THREADS, rows)
+
+
+def claims_table(claims: Iterable[ClaimResult]) -> Table:
+    """The claims of the fix plan: the verdict, the results, how each was tested."""
+    return make_table(CLAIMS, ((c.claim, c.verdict.value, c.result, c.how) for c in claims))
+
+
+def rehearsal_table(steps: Iterable[RehearsalStep]) -> Table:
+    """The steps of a rehearsal: outcome and seconds."""
+    return make_table(REHEARSAL, ((s.name, s.outcome, s.seconds) for s in steps))
 
 
 REJECTED_INSERT_MEANINGS = {

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.model.catalog import IndexKind, IndexState
 from incident_lib.model.pseudonyms import hide_ids
+from incident_lib.model.records import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from incident_lib.model.counts import Counts
 
@@ -68,6 +70,20 @@ def before_and_after(before: Counts, after: Counts | None) -> str:
     was = f"{before.blocked.chat:,} of {before.families:,} families ({plural(before.blocked_owners.chat or 0, 'user')})"
     left = "unknown" if after.blocked.chat is None else f"{after.blocked.chat:,}" if after.blocked.chat else "none"
     return f"{was} could not start a chat. Blocked after the fix: {left}."
+
+
+def summarize_verdicts(verdicts: Iterable[Verdict]) -> str:
+    """How many claims have each verdict: `3 claims hold, 3 hold only with this project's method, 2 do not hold.`."""
+    numbers = Counter(verdicts)
+
+    def count(verdict: Verdict, one: str, many: str) -> str:
+        return f"{numbers[verdict]} {one if numbers[verdict] == 1 else many}"
+
+    return (
+        f"{count(Verdict.HOLDS, 'claim holds', 'claims hold')}, "
+        f"{count(Verdict.ONLY_HERE, 'holds', 'hold')} only with this project's method, "
+        f"{count(Verdict.NO, 'does', 'do')} not hold."
+    )
 
 
 def plural(number: int, word: str) -> str:
