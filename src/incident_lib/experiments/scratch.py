@@ -1,4 +1,4 @@
-"""Scratch databases of the embedded server: made for one purpose, gone at the end, whatever ends it."""
+"""Scratch databases of the embedded server: created for one purpose, and dropped at the end, whatever ends it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from incident_lib.database import Connection
 
-VERSIONS = (18, 16)  # those that the embedded server's package brings
+VERSIONS = (18, 16)  # in the package of the embedded server
 PREFIX = "incident_scratch_"
-NO_FLUSH = "-c synchronous_commit=off"  # nothing there has to survive a crash, and the disk is others', too
-CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")  # the other one takes two checkpoints
+NO_FLUSH = "-c synchronous_commit=off"  # the data need not survive a crash, and others use the disk, too
+CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")  # file_copy takes two checkpoints
 DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
 
 
@@ -33,46 +33,46 @@ def nearest_version(server_version: int) -> int:
 def scratch_database(
     purpose: str, version: int = demo.VERSION, *, copy_of: Environment | None = None
 ) -> Iterator[Environment]:
-    """A database of the embedded server of a version, which is started where it does not run.
+    """A database of the embedded server of a version; the server is started if it does not run.
 
-    At the end the database is dropped, and the server stopped if it was started here and nobody else uses it.
-    What a killed process left behind is dropped at the beginning.
+    At the end the database is dropped; the server is stopped if it was started here and no other client is connected.
+    Databases that killed processes left are dropped at the beginning.
 
     Args:
-        purpose: what messages call it.
+        purpose: its name in messages.
         version: one of VERSIONS.
-        copy_of: another such database, that nobody is connected to; without one it is empty.
+        copy_of: another scratch database, without connections; by default it is empty.
 
     Raises:
-        Failed: the server does not start, or cannot make a database.
+        Failed: the server does not start, or cannot create a database.
     """
-    deserted = started = not demo.is_running(version)
+    unused = started = not demo.is_running(version)
     server = Environment(purpose, "the embedded server", demo.maintenance(version))
     name = f"{PREFIX}{secrets.token_hex(6)}"
     template = conninfo.conninfo_to_dict(copy_of.address)["dbname"] if copy_of else "template0"
     try:
         with connecting(server, name) as connection:
-            _sweep(connection)
+            _drop_abandoned(connection)
             try:
                 connection.execute(CREATE.format(sql.Identifier(name), sql.Identifier(str(template))))
                 address = conninfo.make_conninfo(server.address, dbname=name, options=NO_FLUSH)
                 yield Environment(purpose, server.source, address)
             finally:
                 connection.execute(DROP.format(sql.Identifier(name)))
-                deserted = started and _is_alone(connection)
+                unused = started and _is_alone(connection)
     finally:
-        if deserted:
+        if unused:
             demo.stop(version)
 
 
-def _sweep(connection: Connection) -> None:
-    """Drop what was left behind: whoever is at one keeps a session open that is called by it."""
+def _drop_abandoned(connection: Connection) -> None:
+    """Drop the scratch databases of killed processes; a process keeps a session open that is named after its own."""
     for row in fetch_all(connection, "experiments/abandoned_databases", {"prefix": PREFIX}):
-        with suppress(psycopg.Error):  # somebody else sweeps, too
+        with suppress(psycopg.Error):  # another process drops it at the same time
             connection.execute(DROP.format(sql.Identifier(row["name"])))
 
 
 def _is_alone(connection: Connection) -> bool:
-    """Whether no other client has a session at the server."""
+    """Whether no other client is connected to the server."""
     others = "SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     return connection.execute(others).fetchone() is None

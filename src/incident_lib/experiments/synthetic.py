@@ -1,4 +1,4 @@
-"""Synthetic threads, by rule: as many as it takes to see writers stand still."""
+"""Synthetic threads, made by rule: so many that an index build takes a while."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def fill_threads(environment: Environment, threads: int) -> None:
-    """Make the incident's table anew, and so many threads in it, under the original index: see `sql/synthetic.sql`.
+    """Create the incident's table again, with so many threads, under the original index: see `synthetic_threads.sql`.
 
     Args:
         environment: a scratch database; its role may suspend foreign keys.

@@ -1,1 +1,1 @@
-"""The fix plan's claims, tested on scratch databases of the embedded server: never on an environment."""
+"""The claims of the fix plan, tested on scratch databases: each strategy to change the index, each claim."""

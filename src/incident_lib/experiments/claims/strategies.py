@@ -1,4 +1,4 @@
-"""The ways to change the unique index that are tested beside each other: the fix plan's SQL, and ours."""
+"""The strategies to change the unique index that are compared: the fix plan's SQL, and this project's migration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from incident_lib.migration import apply, run_preflight
 from incident_lib.model import IndexKind, Refused
 
 DONE, REFUSED = "done", "refused"
-ACTIVITY = "plan"
 
-# As the fix plan has it; its way back is said there in words only: "restore original index".
+# As the fix plan has it; of the rollback it only says "restore original index".
 DROP = "DROP INDEX IF EXISTS idx_q_threads_family_unique"
 CREATE_FIXED = """\
 CREATE UNIQUE INDEX idx_q_threads_family_unique
@@ -29,31 +28,31 @@ WHERE is_active = true AND root_prompt_row_id IS NOT NULL"""
 
 @dataclass(frozen=True)
 class Strategy:
-    """A way to the fixed index and back: SQL as somebody would send it; without any it is ours."""
+    """How the fix is applied and rolled back: the SQL that is sent; without SQL, this project's commands."""
 
     name: str
-    fix: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
+    apply_sql: tuple[str, ...] = ()
+    rollback_sql: tuple[str, ...] = ()
     one_transaction: bool = False
 
     @property
     def ours(self) -> bool:
         """Whether it is what `incident apply` and `incident rollback` do."""
-        return not self.fix
+        return not self.apply_sql
 
-    def go(self, environment: Environment, target: IndexKind = IndexKind.FIXED) -> str:
-        """Change the unique index.
+    def apply(self, environment: Environment, target: IndexKind = IndexKind.FIXED) -> str:
+        """Change the index.
 
         Returns:
-            DONE; REFUSED, where we said no and changed nothing; or the SQLSTATE with which the SQL ended.
+            DONE; REFUSED, where this project's preflight failed and nothing was changed; or the SQLSTATE of the error.
 
         Raises:
-            Failed: the database is not to be reached, or our own way failed.
+            Failed: the database cannot be reached, or this project's migration failed.
         """
         if self.ours:
-            return _ours(environment, target)
-        statements = self.fix if target is IndexKind.FIXED else self.back
-        with connecting(environment, ACTIVITY) as connection:
+            return _migrate(environment, target)
+        statements = self.apply_sql if target is IndexKind.FIXED else self.rollback_sql
+        with connecting(environment, "plan") as connection:
             try:
                 with connection.transaction() if self.one_transaction else nullcontext():
                     for statement in statements:
@@ -65,8 +64,8 @@ class Strategy:
         return DONE
 
 
-def _ours(environment: Environment, target: IndexKind) -> str:
-    """As the command line does it: nothing is begun that the preflight says no to."""
+def _migrate(environment: Environment, target: IndexKind) -> str:
+    """Run the preflight, then migrate, as the commands do."""
     try:
         with reading(environment) as connection:
             found = investigate(connection)
@@ -77,8 +76,8 @@ def _ours(environment: Environment, target: IndexKind) -> str:
     return DONE
 
 
-PLAN = (DROP, CREATE_FIXED), (DROP, CREATE_ORIGINAL)
-BY_STATEMENT = Strategy("the plan's SQL by statement", *PLAN)
-IN_ONE_TRANSACTION = Strategy("the plan's SQL in one transaction", *PLAN, one_transaction=True)
-THIS_PROJECT = Strategy("ours")
+_PLAN = (DROP, CREATE_FIXED), (DROP, CREATE_ORIGINAL)
+BY_STATEMENT = Strategy("the plan's SQL by statement", *_PLAN)
+IN_ONE_TRANSACTION = Strategy("the plan's SQL in one transaction", *_PLAN, one_transaction=True)
+THIS_PROJECT = Strategy("this project")
 STRATEGIES = (BY_STATEMENT, IN_ONE_TRANSACTION, THIS_PROJECT)

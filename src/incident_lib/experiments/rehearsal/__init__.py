@@ -1,1 +1,1 @@
-"""The fix rehearsed on a copy of what an environment's unique indexes see: the environment itself is only read."""
+"""The fix, rehearsed on a copy of an environment's threads."""

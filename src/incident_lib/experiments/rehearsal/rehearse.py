@@ -1,140 +1,141 @@
-"""Rehearse the fix on a copy of what an environment's unique indexes see, and say whether it will work there."""
+"""Rehearse the fix on a copy of an environment's threads, and say whether it will work in the environment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from incident_lib.analysis import Investigation
-from incident_lib.database import read_access, read_catalog, reading
+from incident_lib.database import connecting, read_access, read_catalog, reading
+from incident_lib.experiments import traffic
 from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes
-from incident_lib.experiments.rehearsal.results import Rehearsal, RehearsalVerdict, RollbackVerdict
-from incident_lib.experiments.rehearsal.stage import Stage
-from incident_lib.experiments.rehearsal.traffic import client_results, clients_running
+from incident_lib.experiments.rehearsal.steps import Steps
+from incident_lib.experiments.rehearsal.verdict import TrialResult, judge, seconds_per_million
 from incident_lib.experiments.scratch import nearest_version, scratch_database
+from incident_lib.experiments.traffic import Client, run_clients
 from incident_lib.migration import Progress, plan_change, run_preflight
-from incident_lib.model import Check, Failed, IncidentError, IndexKind, IndexState, Status, plan_command, plural
-from incident_lib.records import utc_now
+from incident_lib.model import (
+    ClientCounts,
+    Failed,
+    Family,
+    IncidentError,
+    IndexKind,
+    RehearsalReport,
+    RollbackOutcome,
+    Status,
+    format_families,
+    plan_command,
+    utc_now,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from incident_lib.database import Environment, TableAccess
     from incident_lib.experiments.rehearsal.copy import CopySize
-    from incident_lib.experiments.rehearsal.results import ClientResults
-    from incident_lib.migration import Preflight
-    from incident_lib.model import Catalog
+    from incident_lib.experiments.traffic import Traffic, TrafficResult
+    from incident_lib.model import Catalog, Check
 
 SECONDS = 1800.0  # that the copy may take
-CLIENT_FAMILIES = 100
-# What stops this role or this address alone: the rehearsal says who or where instead.
-ELSEWHERE = {
-    "table owner": "by the table's owner",
-    "schema": "by a role that may create in the table's schema",
-    "pooler": "past the transaction pooler",
-    "primary": "on the primary",
-}
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What came out on the copy: whether the fix went in, what was checked, what clients met, the way back."""
-
-    applied: bool
-    checks: tuple[Check, ...]
-    clients: ClientResults
-    rollback: RollbackVerdict
+CLIENTS, CLIENT_FAMILIES, MADE_UP_FAMILIES = 2, 100, 3  # made-up families: for each client
+EVERY, ANSWERS = 0.005, 12  # seconds between two calls of a client; answers before the migration, and after it
 
 
 def rehearse(
     environment: Environment, *, seconds: float = SECONDS, listener: Callable[[Progress], None] = lambda _: None
-) -> Rehearsal:
-    """Copy what the unique indexes see, apply the fix there under clients' writes, verify, roll back, apply again.
+) -> RehearsalReport:
+    """Copy the threads in the unique indexes; on the copy apply the fix while clients write, roll back, apply again.
 
-    The environment is only read: once for the copy, in one snapshot, and once for what would hold the fix up.
-    What the copy counts is what the environment would count, for the unique indexes see the same there.
+    The environment is only read: once for the copy, in one snapshot, and once for the preflight. The copy has the
+    counts of the environment, because it has all the threads that are in its unique indexes.
 
     Args:
-        environment: which database; any role that reads every row of the table will do.
+        environment: which database; any role that can read every row of the table will do.
         seconds: how long the copy may take there (statement_timeout; 0: no limit).
-        listener: is told how far it is, from several threads.
+        listener: gets the progress, from several threads.
 
     Raises:
-        Failed: the environment cannot be read, policies hide rows of it, or the embedded server fails.
+        Failed: the environment cannot be read, row level security hides rows of it, or the embedded server fails.
     """
-    version = _readable(environment)
+    version = _require_all_rows(environment)
     with scratch_database("rehearsal", nearest_version(version)) as copy:
-        stage = Stage(copy, listener)
-        rights, catalog, copied = _copy(environment, stage, seconds)
-        with stage.timed("guards"):
-            lacking = fill_indexes(copy, catalog)
-        found = Investigation(datetime.now(UTC), rights, catalog, stage.count(catalog))
+        steps = Steps(copy, listener)
+        access, catalog, size = _copy(environment, steps, seconds)
+        with steps.step("indexes"):
+            not_reproduced = fill_indexes(copy, catalog)
+        found = Investigation(datetime.now(UTC), access, catalog, steps.count(catalog))
         with reading(environment) as connection:
-            checks = run_preflight(connection, environment, found)
-        tried = _try(stage, found, environment.name)
-        rehearsal_version = stage.server_version()
-    return Rehearsal(
-        environment=environment.name,
+            preflight = run_preflight(connection, environment, found).checks
+        trial = _try(steps, found, environment.name)
+        rehearsal_version = steps.server_version()
+    works, why, next_step = judge(environment.name, found, trial, preflight)
+    return RehearsalReport(
+        schema_version=2,
         rehearsed_at=utc_now(),
+        environment=environment.name,
         server_version=version,
         rehearsal_version=rehearsal_version,
-        threads=copied.threads,
+        threads=size.threads,
         active_threads=found.counts.active_threads,
-        bytes=copied.bytes,
-        verdict=judge(environment.name, found, tried, checks),
-        steps=tuple(stage.taken),
-        clients=tried.clients,
-        rollback=tried.rollback,
-        waits=tuple(check for check in checks.checks if check.status in (Status.WARN, Status.FAIL)),
-        not_reproduced=lacking,
+        bytes=size.bytes,
+        works=works,
+        why=why,
+        next=next_step,
+        steps=steps.steps,
+        build_seconds_per_million=seconds_per_million(steps.steps, found.counts.active_threads),
+        clients=trial.clients,
+        rollback=trial.rollback,
+        waits=[check for check in preflight if check.status in (Status.WARN, Status.FAIL)],
+        not_reproduced=not_reproduced,
+        copied_in_seconds=sum(step.seconds for step in steps.steps if step.name == "copy"),
     )
 
 
-def _readable(environment: Environment) -> int:
-    """The version of an environment's server, once it is sure that every row can be copied from there."""
+def _require_all_rows(environment: Environment) -> int:
+    """The version of an environment's server; fails where the role cannot read every row."""
     with reading(environment) as connection:
-        rights = read_access(connection)
-    if rights.hides_rows:
+        access = read_access(connection)
+    if access.hides_rows:
         raise Failed(
             f"{environment.name!r} cannot be rehearsed.",
-            "Policies hide rows from this role: the copy would lack them.",
+            "Row level security hides rows from this role: the copy would lack them.",
             "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
         )
-    return rights.server_version
+    return access.server_version
 
 
-def _copy(environment: Environment, stage: Stage, seconds: float) -> tuple[TableAccess, Catalog, CopySize]:
-    """Look at the unique indexes and copy, in one snapshot; to count is left to the copy, for which nobody waits."""
+def _copy(environment: Environment, steps: Steps, seconds: float) -> tuple[TableAccess, Catalog, CopySize]:
+    """Read the indexes and copy, in one snapshot; the threads are counted on the copy, to keep the snapshot short."""
 
-    def told(threads: int) -> None:
-        stage.listener(Progress("copy", f"{threads:,} threads"))
+    def report(threads: int) -> None:
+        steps.listener(Progress("copy", f"{threads:,} threads"))
 
-    with stage.timed("copy"), reading(environment, seconds=seconds) as source:
-        rights, catalog = read_access(source), read_catalog(source)
-        return rights, catalog, copy_threads(source, environment.name, stage.copy, catalog, told)
+    with steps.step("copy"), reading(environment, seconds=seconds) as source:
+        access, catalog = read_access(source), read_catalog(source)
+        return access, catalog, copy_threads(source, environment.name, steps.copy, catalog, report)
 
 
-def _try(stage: Stage, found: Investigation, name: str) -> TrialResult:
-    """Apply while clients write, verify and probe; then there and back again, where the data allows it."""
-    families = stage.families(CLIENT_FAMILIES)
-    with clients_running(stage.copy, families) as clients:
-        applied = _applies(stage, found)
+def _try(steps: Steps, found: Investigation, name: str) -> TrialResult:
+    """Apply while clients write, verify and probe; then roll back and apply again, where the data allow it."""
+    families = steps.families(CLIENT_FAMILIES)
+    with run_traffic(steps.copy, families) as clients, clients.change():
+        applied = _apply(steps, found)
     checks: tuple[Check, ...] = ()
-    rollback = RollbackVerdict(None, "Not tried: the fix did not go in.")
+    rollback = RollbackOutcome(possible=None, why="Not tried: the fix was not applied.")
     if applied:
-        checks = (*stage.verify(IndexKind.FIXED), *stage.probe(families))
-        rollback, more = _roll_back(stage, found, name)
-        checks += more
-        stage.migrate("apply again", IndexKind.FIXED)
-        checks += stage.verify(IndexKind.FIXED)
-    return TrialResult(applied, checks, client_results(clients), rollback)
+        checks = (*steps.verify(IndexKind.FIXED), *steps.probe(families))
+        rollback, rollback_checks = _roll_back(steps, found, name)
+        steps.migrate("apply again", IndexKind.FIXED)
+        checks = (*checks, *rollback_checks, *steps.verify(IndexKind.FIXED))
+    return TrialResult(applied, checks, count_calls(clients.result()), rollback)
 
 
-def _applies(stage: Stage, found: Investigation) -> bool:
-    """Whether the fix went in; False where the environment's data or catalog stand against it."""
+def _apply(steps: Steps, found: Investigation) -> bool:
+    """Whether the fix could be applied; False where the environment's data or catalog prevent it."""
     try:
-        stage.migrate("apply", IndexKind.FIXED)
+        steps.migrate("apply", IndexKind.FIXED)
     except IncidentError:
         if found.counts.duplicate_keys[IndexKind.FIXED] or plan_change(found.catalog).refusal:
             return False
@@ -142,49 +143,43 @@ def _applies(stage: Stage, found: Investigation) -> bool:
     return True
 
 
-def _roll_back(stage: Stage, found: Investigation, name: str) -> tuple[RollbackVerdict, tuple[Check, ...]]:
-    """Roll back, unless the original index could not hold the data."""
+def _roll_back(steps: Steps, found: Investigation, name: str) -> tuple[RollbackOutcome, tuple[Check, ...]]:
+    """Roll back, unless the data would violate the original index."""
     if families := found.counts.duplicate_keys[IndexKind.ORIGINAL]:
-        several = "1 family holds" if families == 1 else f"{families:,} families hold"
-        return RollbackVerdict(
-            False,
-            f"{several} more than one active thread, which the original index cannot; "
-            f"`{plan_command(IndexKind.ORIGINAL, name)}` shows them, and prints SQL that would make room.",
-        ), ()
-    stage.migrate("rollback", IndexKind.ORIGINAL)
-    return RollbackVerdict(
-        True, "No family holds more than one active thread; the first chat beside a run ends that."
-    ), stage.verify(IndexKind.ORIGINAL)
+        have = "has" if families == 1 else "have"
+        why = (
+            f"{format_families(families)} {have} several active threads, which the original index does not allow; "
+            f"`{plan_command(IndexKind.ORIGINAL, name)}` lists them, and prints SQL that resolves them."
+        )
+        return RollbackOutcome(possible=False, why=why), ()
+    steps.migrate("rollback", IndexKind.ORIGINAL)
+    why = "No family has several active threads. The first chat beside a run will prevent a rollback."
+    return RollbackOutcome(possible=True, why=why), steps.verify(IndexKind.ORIGINAL)
 
 
-def judge(name: str, found: Investigation, tried: TrialResult, checks: Preflight) -> RehearsalVerdict:
-    """Whether it will work, from what the copy showed and what the preflight saw in the environment itself."""
-    stops = [check for check in checks.stops if check.name not in ELSEWHERE]
-    wrong = [*stops, *(check for check in tried.checks if check.status is Status.FAIL), *_met_wrong(tried)]
-    if wrong or not tried.applied:
-        seen = "; ".join(f"{check.name}: {check.finding}" for check in wrong)
-        failed = "" if tried.applied else " On the copy it failed, too."
-        return RehearsalVerdict(False, f"{seen}.{failed}", " ".join(dict.fromkeys(check.action for check in wrong)))
-    back = ", was rolled back, and went in again" if tried.rollback.possible else ""
-    copy = f"on a copy of {plural(found.counts.active_threads, 'active thread')}"
-    if found.catalog.state is IndexState.FIXED:
-        why = f"The fix is in already; {copy} it held under writes{back}."
-        return RehearsalVerdict(True, why, f"incident verify --env {name}")
-    why = f"O{copy[1:]} the fix went in under writes{back}."
-    if elsewhere := [check for check in checks.stops if check.name in ELSEWHERE]:
-        where = " and ".join(dict.fromkeys(ELSEWHERE[check.name] for check in elsewhere))
-        cures = " ".join(check.action for check in elsewhere)
-        return RehearsalVerdict(True, f"{why} It has to be applied {where}: from here it is refused.", cures)
-    return RehearsalVerdict(True, why, f"incident apply --env {name} --confirm {name}")
+@contextmanager
+def run_traffic(copy: Environment, families: Sequence[Family]) -> Iterator[Traffic]:
+    """Let clients create chats and runs before, during and after the block, then delete what they created.
+
+    Args:
+        copy: a scratch database.
+        families: families with an active run and no chat; made-up families without a thread are added.
+    """
+    made_up = [Family(uuid4(), uuid4()) for _ in range(CLIENTS * MADE_UP_FAMILIES)]
+    calls = {"chat": traffic.chat, "run": traffic.run}
+    clients = [Client(calls, [*made_up[place::CLIENTS], *families[place::CLIENTS]]) for place in range(CLIENTS)]
+    with run_clients(copy, clients, every=EVERY, answers=ANSWERS) as running:
+        yield running
+    with connecting(copy, traffic.ACTIVITY) as connection:
+        connection.execute("DELETE FROM public.q_threads WHERE name = %s", [traffic.NAME])
 
 
-def _met_wrong(tried: TrialResult) -> list[Check]:
-    """What clients must not meet: a chat rejected once the fix is in, or an answer that is no unique index's."""
-    chats = tried.clients.rejected_after.get("chat", 0) if tried.applied else 0
-    states = ", ".join(sorted(tried.clients.errors))
-    cure = "Rehearse again, and apply only once that is gone."
-    seen = {
-        f"{plural(chats, 'chat')} rejected after the fix": chats,
-        f"errors that no unique index gives ({states})": states,
-    }
-    return [Check("clients", Status.FAIL, what, cure) for what, there in seen.items() if there]
+def count_calls(result: TrafficResult) -> ClientCounts:
+    """The calls of all clients, as rehearsal.json holds them."""
+    return ClientCounts(
+        writes=result.admitted.total(),
+        rejected=dict(result.rejected),
+        rejected_after=dict(result.rejected_after),
+        errors=dict(result.errors),
+        longest_stall=round(max(call.seconds for call in result.calls), 4),
+    )

@@ -1,6 +1,6 @@
--- Question: which scratch databases were left behind, by processes that were killed?
+-- Question: which scratch databases did killed processes leave behind?
 -- Parameters: prefix (text: how their names begin).
--- Columns: name. Whoever uses one keeps a session open that is called by it.
+-- Columns: name. A process that uses one keeps a session open whose application_name ends with the database's name.
 -- Order: by name.
 SELECT d.datname::text AS name FROM pg_database d
 WHERE starts_with(d.datname::text, %(prefix)s)

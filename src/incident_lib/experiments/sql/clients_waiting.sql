@@ -1,4 +1,4 @@
--- Question: how many clients wait now for a lock that a session which is no client holds, or queues for before them?
+-- Question: how many clients wait for a lock that a session which is no client holds, or has queued for before them?
 -- Parameters: client (the application_name of each client).
 -- Columns: waiting.
 -- Order: one row.

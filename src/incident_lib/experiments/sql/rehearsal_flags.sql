@@ -1,6 +1,6 @@
--- Question: how is an index put into the state in which an unfinished build or drop left its like?
--- Parameters: name, valid (indisvalid), ready (indisready), live (indislive). Takes a superuser.
--- Columns: none; it sets the three flags.
+-- Question: none. It sets the flags of an index to those that an unfinished build or drop left at the source.
+-- Parameters: name, valid (indisvalid), ready (indisready), live (indislive). The role must be a superuser.
+-- Columns: none.
 -- Order: none.
 UPDATE pg_index SET indisvalid = %(valid)s, indisready = %(ready)s, indislive = %(live)s
 WHERE indexrelid = format('public.%%I', %(name)s::text)::regclass;

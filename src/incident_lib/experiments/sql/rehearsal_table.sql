@@ -1,7 +1,7 @@
--- Question: what of q_threads do the unique indexes, the clients and our own questions need? No text of the threads is kept:
---           `name` is empty but for the rehearsal's own clients.
+-- Question: none. It creates q_threads with the columns that the unique indexes, the clients and the counts need.
+--           No text of the threads is copied: only the rehearsal's own clients set `name`.
 -- Parameters: none.
--- Columns: none; it makes the table.
+-- Columns: none.
 -- Order: none.
 CREATE TABLE public.q_threads (
     row_id             uuid DEFAULT gen_random_uuid(),
@@ -12,4 +12,4 @@ CREATE TABLE public.q_threads (
     purpose            text DEFAULT 'run',
     is_active          boolean,
     created_at         timestamptz
-) WITH (autovacuum_enabled = off); -- it comes after such a load, and a build would wait for it
+) WITH (autovacuum_enabled = off); -- autovacuum would start after the copy, and a build would wait for it

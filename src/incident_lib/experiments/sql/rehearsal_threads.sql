@@ -1,15 +1,16 @@
--- Question: which threads do the unique indexes see, and which others make their families ones of several providers,
---           with no id and no text of theirs, so that a copy counts and conflicts as they do?
+-- Question: which threads do the unique indexes cover, and which other threads give their families several providers?
+--           Without ids and texts, but so that a copy has the same counts and the same provider conflicts.
 -- Parameters: none. The two padded keys of HMAC-SHA256 are settings of the transaction, incident_lib.inner and .outer
---             (hex): COPY binds no values, and a key within its text could be read in pg_stat_activity.
--- Columns: root_prompt_row_id, owner_id (named by HMAC: equal ids stay equal), purpose, provider (the clients' own
---          words as they stand, any other named), is_active. A thread that is not active is there only where its
---          provider is not that of an active one of its family: that is all that decides provider conflicts.
--- Order: none. Reads active threads once or twice, and the others once.
+--             (hex): COPY binds no values, and a key in its text could be read in pg_stat_activity.
+-- Columns: root_prompt_row_id, owner_id (replaced by their HMAC: equal ids stay equal), purpose, provider (values of
+--          the product's clients as they are, other values by their HMAC), is_active. A thread that is not active is
+--          only read where its provider is not that of an active thread of its family: only such threads matter for
+--          provider conflicts.
+-- Order: none. It reads active threads once or twice, and the others once.
 WITH secret AS MATERIALIZED (
     SELECT decode(current_setting('incident_lib.inner'), 'hex') AS inner_key,
            decode(current_setting('incident_lib.outer'), 'hex') AS outer_key
-), seen AS (
+), copied AS (
     SELECT root_prompt_row_id AS root, owner_id AS owner, purpose, provider, is_active
     FROM public.q_threads WHERE is_active = true AND root_prompt_row_id IS NOT NULL
     UNION ALL
@@ -26,4 +27,4 @@ SELECT encode(substr(sha256(outer_key || sha256(inner_key || uuid_send(root))), 
        CASE WHEN provider = 'openai' THEN provider::text ELSE 'provider-' || left(encode(sha256(outer_key ||
            sha256(inner_key || convert_to(provider::text, getdatabaseencoding()))), 'hex'), 10) END,
        is_active
-FROM seen, secret;
+FROM copied, secret;

@@ -1,5 +1,5 @@
--- Question: how many threads were made in an empty table: four to a family, one of them active, all of them runs?
---           It writes: for scratch databases alone. Foreign keys are for the caller to suspend.
+-- Question: how many threads were created in an empty table? Four in each family, one of them active, all of them runs.
+--           It writes: only for scratch databases. The caller suspends foreign keys.
 -- Parameters: threads (int, a multiple of 4).
 -- Columns: threads.
 -- Order: one row.

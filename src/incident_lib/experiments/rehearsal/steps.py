@@ -1,4 +1,4 @@
-"""A copy on which the fix is rehearsed: each step is told of, timed and noted, also one that fails."""
+"""The steps of a rehearsal on its copy: each is reported, timed and recorded, also one that fails."""
 
 from __future__ import annotations
 
@@ -8,71 +8,74 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from incident_lib.analysis import count_threads
-from incident_lib.database import connecting, fetch_all, read_catalog, reading
-from incident_lib.experiments.rehearsal.results import StepTime
+from incident_lib.database import connecting, read_catalog, reading
+from incident_lib.experiments import traffic
 from incident_lib.migration import Progress, apply, probe_semantics, verify_catalog, verify_semantics
-from incident_lib.model import Family
+from incident_lib.model import RehearsalStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from incident_lib.database import Environment
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Catalog, Check, Counts, IndexKind
+    from incident_lib.model import Catalog, Check, Counts, Family, IndexKind
 
 
 @dataclass
-class Stage:
-    """A scratch database, and the steps that were taken there, in order."""
+class Steps:
+    """A scratch database, and the steps that were run there, in order."""
 
     copy: Environment
     listener: Callable[[Progress], None]
-    taken: list[StepTime] = field(default_factory=list)
+    steps: list[RehearsalStep] = field(default_factory=list)
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Tell of a step, time it and note how it ended."""
+    def step(self, name: str) -> Iterator[None]:
+        """Report a step, time it, and record its outcome."""
         began, outcome = time.monotonic(), "failed"
         self.listener(Progress(name, "begins"))
         try:
             yield
             outcome = "done"
         finally:
-            self.taken.append(StepTime(name, time.monotonic() - began, outcome))
+            self._record(name, time.monotonic() - began, outcome)
             self.listener(Progress(name, outcome, 1.0 if outcome == "done" else None))
 
+    def _record(self, name: str, seconds: float, outcome: str) -> None:
+        self.steps.append(RehearsalStep(name=name, seconds=round(seconds, 3), outcome=outcome))
+
     def migrate(self, name: str, target: IndexKind) -> None:
-        """Walk to a unique index, and note each step under the walk's name.
+        """Migrate to an index, and record each step under this name.
 
         Raises:
-            Refused, Failed: see `migrate.apply`; the steps that were taken are noted all the same.
+            Refused, Failed: see `migration.apply`; the steps that were run are recorded all the same.
         """
-        done: list[MigrationResult] = []
+        results: list[MigrationResult] = []
         try:
             apply(
                 self.copy,
                 confirm=self.copy.name,
                 target=target,
                 listener=lambda progress: self.listener(replace(progress, step=f"{name}: {progress.step}")),
-                done=done.append,
+                done=results.append,
             )
         finally:
-            steps = done[-1].steps if done else []
-            self.taken += [StepTime(f"{name}: {step.name}", step.seconds, step.outcome) for step in steps]
+            for step in results[-1].steps if results else []:
+                self._record(f"{name}: {step.name}", step.seconds, step.outcome)
 
     def count(self, catalog: Catalog) -> Counts:
-        """Count families and threads, and what unique indexes like the source's block."""
-        with self.timed("count"), reading(self.copy, seconds=0) as connection:
+        """Count families and threads, and what indexes like the source's block."""
+        with self.step("count"), reading(self.copy, seconds=0) as connection:
             return count_threads(connection, catalog)
 
     def verify(self, target: IndexKind) -> tuple[Check, ...]:
         """Check the copy's catalog against a target."""
-        with self.timed("verify"), reading(self.copy) as connection:
+        with self.step("verify"), reading(self.copy) as connection:
             return verify_catalog(read_catalog(connection), target)
 
     def probe(self, families: Sequence[Family]) -> tuple[Check, ...]:
-        """Try what the fixed index promises, in families with an active run and no chat, rolled back."""
-        with self.timed("probe"), connecting(self.copy, "probe") as connection:
+        """Try what the fixed index promises, in families with an active run and no chat; all of it is rolled back."""
+        with self.step("probe"), connecting(self.copy, "probe") as connection:
             return verify_semantics(probe_semantics(connection, families))
 
     def server_version(self) -> int:
@@ -80,7 +83,7 @@ class Stage:
         with connecting(self.copy, "version") as connection:
             return connection.info.server_version
 
-    def families(self, most: int) -> list[Family]:
+    def families(self, limit: int) -> list[Family]:
         """Families of the copy with an active run and no chat."""
         with reading(self.copy, seconds=0) as connection:
-            return [Family(**row) for row in fetch_all(connection, "migration/families_without_chat", {"most": most})]
+            return traffic.families_without_chat(connection, limit)
