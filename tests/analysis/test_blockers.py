@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_lib.analysis.blockers import LONGEST, MOST_BLOCKERS, MOST_MOMENTS, _growth, summarize_blockers
+from incident_lib.analysis.blockers import LONGEST, MOST_BLOCKERS, MOST_POINTS, _growth, summarize_blockers
 from incident_lib.analysis.investigate import count_threads
 from incident_lib.database import read_catalog, reading
 from incident_lib.model.catalog import Catalog, IndexState
-from incident_lib.report.chapter import Chapter
-from tests.analysis.test_investigate import (
+from tests.conftest import ODD_MOMENTS
+from tests.support.threads import (
     FIXED,
     INDEXES,
     ORIGINAL,
@@ -29,10 +29,9 @@ from tests.analysis.test_investigate import (
     any_example,
     blocking,
     demo_threads,
-    with_indexes,
     threads,
+    with_indexes,
 )
-from tests.conftest import ODD_MOMENTS
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,18 +40,13 @@ if TYPE_CHECKING:
 
 PURPOSES = ("chat", "run")
 SINCE = datetime(2025, 9, 1, 2, 30, tzinfo=UTC)
-NOTHING = {"purpose_since": None, "blocked_by": [], "blocked_since": {"chat": [], "run": []}}
+NOTHING: dict[str, Any] = {"blocked_by": [], "blocked_since": {"chat": [], "run": []}}
 
 
 def oldest(found: list[Thread], purpose: str) -> list[Thread]:
     """Of each family that is blocked for a purpose the thread that holds its key: of several, the oldest."""
     held = blocking(found, purpose).values()
     return [min(others, key=lambda t: (t.created_at is not None, t.created_at or START, t.row_id)) for others in held]
-
-
-def spelled(moment: datetime) -> str:
-    """A moment as records carry it."""
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def kinds(found: list[Thread], purpose: str) -> list[dict[str, Any]]:
@@ -65,12 +59,12 @@ def kinds(found: list[Thread], purpose: str) -> list[dict[str, Any]]:
     ]
 
 
-def growth(found: list[Thread], purpose: str, purpose_since: datetime | None) -> list[tuple[str, int]]:
+def growth(found: list[Thread], purpose: str, purpose_since: datetime | None) -> list[tuple[datetime, int]]:
     """How many families were blocked for a purpose by the last moment of each hour in which any came to be."""
     created = [thread.created_at for thread in oldest(found, purpose)]
     since = sorted(max(at, purpose_since) for at in created if at and purpose_since)
     ends = sorted({max(at for at in since if at.replace(minute=0, second=0) == hour) for hour in map(_hour, since)})
-    return [(spelled(end), sum(at <= end for at in since)) for end in ends]
+    return [(end, sum(at <= end for at in since)) for end in ends]
 
 
 def _hour(moment: datetime) -> datetime:
@@ -80,7 +74,6 @@ def _hour(moment: datetime) -> datetime:
 def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, Any]:
     """The summary by the words of the design."""
     return {
-        "purpose_since": purpose_since and f"{purpose_since:%Y-%m-%dT%H:%M:%S.000Z}",
         "blocked_by": [kind for purpose in PURPOSES for kind in kinds(found, purpose)],
         "blocked_since": {purpose: growth(found, purpose, purpose_since) for purpose in PURPOSES},
     }
@@ -88,7 +81,16 @@ def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, A
 
 def summed(connection: psycopg.Connection, purpose_since: datetime | None = None) -> dict[str, Any]:
     """The summary of what the table holds."""
-    return summarize_blockers(connection, read_catalog(connection), purpose_since)
+    return summary(connection, read_catalog(connection), purpose_since)
+
+
+def summary(connection: psycopg.Connection, catalog: Catalog, purpose_since: datetime | None) -> dict[str, Any]:
+    """The summary as plain values."""
+    kinds, since = summarize_blockers(connection, catalog, purpose_since)
+    return {
+        "blocked_by": kinds and [msgspec.structs.asdict(kind) for kind in kinds] if kinds is not None else None,
+        "blocked_since": since and msgspec.structs.asdict(since),
+    }
 
 
 AGES = st.lists(st.none() | st.integers(0, 400), min_size=25, max_size=25)
@@ -154,7 +156,7 @@ def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
     for purpose in PURPOSES:
         points, every = found["blocked_since"][purpose], whole["blocked_since"][purpose]
         assert [point for point in points if point not in every] == []
-        assert (points[0], points[-1], len(points) <= MOST_MOMENTS) == (every[0], every[-1], True)
+        assert (points[0], points[-1], len(points) <= MOST_POINTS) == (every[0], every[-1], True)
 
 
 @pytest.mark.parametrize("purpose_since", [None, SINCE])
@@ -165,21 +167,16 @@ def test_where_no_index_blocks_there_is_nothing(
     """Under the fixed index, or under none, nothing blocks: the sums are empty, not unknown."""
     with_indexes(connection, INDEXES[state])
     admitted(connection, [thread(1, 1, 5)])
-    known = purpose_since and "2025-09-01T02:30:00.000Z"
 
-    assert summed(connection, purpose_since) == {**NOTHING, "purpose_since": known}
+    assert summed(connection, purpose_since) == NOTHING
 
 
 def test_where_a_index_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
-    """Beside a unique index that cannot be read what blocks is unknown, never nothing; when the purpose came is kept."""
+    """Beside a unique index that cannot be read what blocks is unknown, never nothing."""
     with_indexes(connection, INDEXES[IndexState.UNKNOWN])
     admitted(connection, [thread(1, 1, 5)])
 
-    assert summed(connection, SINCE) == {
-        "purpose_since": "2025-09-01T02:30:00.000Z",
-        "blocked_by": None,
-        "blocked_since": None,
-    }
+    assert summed(connection, SINCE) == {"blocked_by": None, "blocked_since": None}
 
 
 def test_an_original_index_that_is_invalid_blocks_on(connection: psycopg.Connection) -> None:
@@ -212,7 +209,7 @@ def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Con
     found = summed(connection, START)
 
     assert found["blocked_by"][0]["families"] == 3
-    assert found["blocked_since"] == {"chat": [("2025-09-01T03:25:00Z", 2)], "run": []}
+    assert found["blocked_since"] == {"chat": [(datetime(2025, 9, 1, 3, 25, tzinfo=UTC), 2)], "run": []}
 
 
 def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Connection) -> None:
@@ -221,8 +218,8 @@ def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Con
     admitted(connection, [thread(1, 1, 0), thread(2, 2, 60), thread(3, 3, 300)])
 
     assert summed(connection, SINCE)["blocked_since"]["chat"] == [
-        ("2025-09-01T02:30:00Z", 2),
-        ("2025-09-01T05:00:00Z", 3),
+        (SINCE, 2),
+        (datetime(2025, 9, 1, 5, tzinfo=UTC), 3),
     ]
 
 
@@ -269,10 +266,10 @@ def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
     """Of however many moments no more than a chart can show are kept, in order, the first and the last among them."""
     rows = [{"since": START + timedelta(hours=hour), "families": 1} for hour in range(hours)]
     points = _growth(rows)
-    every = [(spelled(START + timedelta(hours=hour)), hour + 1) for hour in range(hours)]
+    every = [(START + timedelta(hours=hour), hour + 1) for hour in range(hours)]
 
-    assert len(points) <= MOST_MOMENTS
-    assert len(points) >= min(hours, MOST_MOMENTS // 2)
+    assert len(points) <= MOST_POINTS
+    assert len(points) >= min(hours, MOST_POINTS // 2)
     assert (points[0], points[-1]) == (every[0], every[-1])
     assert points == sorted(set(points))
     assert set(points) <= set(every)
@@ -283,23 +280,9 @@ def test_no_moment_is_no_point() -> None:
     assert _growth([]) == []
 
 
-def test_the_summary_is_what_a_record_carries(connection: psycopg.Connection) -> None:
-    """The summary can be written as JSON, and is read back by the report as it was."""
-    with_indexes(connection, [ORIGINAL])
-    admitted(connection, [thread(n, n, 60 * n) for n in range(1, 5)])
-    found = json.loads(json.dumps(summed(connection, START)))
-    counts = count_threads(connection, read_catalog(connection)).as_dict()
-    record = {**found, "environment": "staging", "seen_at": {"before": "2025-09-02T00:00:00.000Z"}}
-    line = Chapter({**record, "counts": {"before": counts, "after": None}}, "run").line
-
-    assert line is not None
-    assert (line.total, line.most, line.after) == (4, 4, None)
-    assert line.points == tuple((START + timedelta(hours=n), n) for n in range(1, 5))
-
-
 def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection) -> None:
     """Where the catalog holds no unique index the table is not asked."""
-    assert summarize_blockers(connection, Catalog(()), None) == NOTHING
+    assert summary(connection, Catalog(()), None) == NOTHING
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)
@@ -311,4 +294,4 @@ def test_a_thread_of_an_odd_moment_breaks_nothing(connection: psycopg.Connection
     found = summed(connection, START)
 
     assert found["blocked_by"][0]["families"] == 2
-    assert found["blocked_since"]["chat"][-1][0] == "2025-09-01T00:05:00Z"
+    assert found["blocked_since"]["chat"][-1][0] == datetime(2025, 9, 1, 0, 5, tzinfo=UTC)

@@ -10,19 +10,20 @@ import pytest
 
 import incident_lib
 from incident_lib.analysis.families import explain_family
-from incident_lib.database import reading
+from incident_lib.database import read_catalog, reading
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PLAN_ROOT
-from tests.cli.test_cli import shell, streams
+from incident_lib.model.threads import Family
 from tests.conftest import add
+from tests.support.command import shell, streams
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
 
-    from incident_lib.analysis.families import Thread
     from incident_lib.database import Environment
+    from incident_lib.model.threads import Thread
 
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 DROP = "DROP INDEX public.idx_q_threads_family_unique"
@@ -45,7 +46,7 @@ def family() -> tuple[UUID, UUID]:
 def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Thread]:
     """The threads of a family, as `explain` tells them."""
     with reading(environment) as connection:
-        return explain_family(connection, *family)
+        return explain_family(connection, read_catalog(connection), Family(*family))
 
 
 @pytest.mark.parametrize("purpose", ["chat", "run", "eval"])
@@ -187,7 +188,7 @@ def test_the_command_tells_thread_by_thread(staging: Environment, family: tuple[
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert lines == [
-        [str(four[0]), "–", "chat", "openai", "no", "nothing", "nothing"],
+        [str(four[0]), "unknown", "chat", "openai", "no", "nothing", "nothing"],
         [str(four[1]), "2025-09-01", "00:00", "run", "openai", "no", "nothing", "nothing"],
         [str(four[2]), "2025-09-20", "00:00", "eval", "openai", "no", "nothing", "nothing"],
         [str(four[3]), "2025-09-25", "00:00", "run", "openai", "yes", "chat,", "run", "run"],

@@ -78,7 +78,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 
 @pytest.mark.parametrize("query", ["blocked", "blockers"])
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
-    """Whom the unique index blocks, and what does, takes one read of the table, whatever number of purposes it is for."""
+    """One read of the table finds the blocked families and what blocks them, for all purposes."""
     with psycopg.ClientCursor(large) as cursor:
         asked = cursor.mogrify(query_text(query), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
-import signal
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
-from click.testing import CliRunner
 from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
-from incident_lib.records.run_record import RunRecord, status_now
 
 from incident_lib.analysis import recovery
 from incident_lib.analysis.investigate import write_blocked
-from incident_lib.analysis.recovery import MOST_MOMENTS, Recovery, read_recovery
-from incident_lib.cli import cli
+from incident_lib.analysis.recovery import MOST_POINTS, Recovery, read_recovery
 from incident_lib.database import read_catalog, reading
 from incident_lib.model.catalog import INDEX_NAME
-from incident_lib.model.errors import Failed, IncidentError, UsageError
+from incident_lib.model.errors import UsageError
+from incident_lib.model.records import RecoveryCount
 from incident_lib.model.threads import Family
-from incident_lib.model.timestamps import to_iso
-from incident_lib.runs.recovery_watch import Tail, run_that_fixed, watch_recovery
+from incident_lib.records import to_json
 from tests.conftest import ODD_MOMENTS, add
 
 if TYPE_CHECKING:
@@ -57,7 +50,7 @@ def run(connection: psycopg.Connection, environment: Environment, tmp_path: Path
 def list_blocked(environment: Environment, folder: Path) -> None:
     """Write the list of blocked families, as a run does that looks."""
     with reading(environment) as reader:
-        write_blocked(reader, read_catalog(reader), folder / "blocked.csv", None)
+        write_blocked(reader, read_catalog(reader), folder / "blocked.csv")
 
 
 def look(environment: Environment, run: Path, since: datetime = SINCE) -> Recovery:
@@ -203,7 +196,7 @@ def test_without_a_list_of_the_blocked(environment, tmp_path, text) -> None:
     assert str(raised.value) == (
         f"{tmp_path.name} lists no blocked families.\n"
         "  why:  Its blocked.csv is missing, or cannot be read.\n"
-        "  next: Name the folder of a run that looked at the environment before the fix."
+        "  next: Name the folder of a run that took a snapshot before the fix."
     )
     assert not_yet(tmp_path) == "old"
 
@@ -238,334 +231,21 @@ def test_a_record_carries_the_sum_over_time(offsets: list[int], others: int) -> 
     """A record has few points, each the sum at the moment of a first chat; the last is that of all."""
     found = recovered(len(offsets) + others, offsets)
     told = found.as_record()
-    points = told["over_time"]
+    points = told.over_time
     counts = [count for _, count in points]
 
-    assert len(points) <= MOST_MOMENTS
+    assert len(points) <= MOST_POINTS
     assert counts == sorted(set(counts))
-    assert points == [[to_iso(found.first_chats[count - 1]), count] for count in counts]
+    assert points == [(found.first_chats[count - 1], count) for count in counts]
     assert counts[-1:] == ([len(offsets)] if offsets else [])
-    assert counts[:1] == ([-(-len(offsets) // MOST_MOMENTS)] if offsets else [])
-    assert (told["blocked"], told["recovered"]) == (len(offsets) + others, len(offsets))
-    assert (told["since"], told["at"]) == ("2025-10-13T12:00:00.000Z", "2025-10-22T12:00:00.000Z")
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert counts[:1] == ([-(-len(offsets) // MOST_POINTS)] if offsets else [])
+    assert (told.blocked, told.recovered) == (len(offsets) + others, len(offsets))
+    assert (told.since, told.at) == (SINCE, SINCE + timedelta(days=9))
+    assert msgspec.json.decode(msgspec.json.encode(told), type=RecoveryCount) == told
 
 
 def test_a_record_carries_no_id(connection, environment, run) -> None:
     """What a run record carries of a recovery names nobody."""
     chat(connection, FAMILIES[0], SINCE)
 
-    assert not AN_ID.search(json.dumps(look(environment, run).as_record()))
-
-
-# The log that is followed
-
-
-def entry(number: int, *, fixed: bool = False, at: datetime | None = None) -> bytes:
-    """A rejection as PostgreSQL logs it: so many seconds after the fix, of a family of its own."""
-    family = FAMILIES[number % len(FAMILIES)]
-    prefix = f"{at or SINCE + number * SECOND:%Y-%m-%d %H:%M:%S}.250 UTC [4101] 23505 postgres@postgres "
-    purpose, value = (", purpose", ", chat") if fixed else ("", "")
-    return (
-        f'{prefix}ERROR:  duplicate key value violates unique constraint "{INDEX_NAME}"\n'
-        f"{prefix}DETAIL:  Key (root_prompt_row_id, owner_id{purpose})=({family.root}, {family.owner}{value}) "
-        "already exists.\n"
-        f'{prefix}STATEMENT:  INSERT INTO public.q_threads ("root_prompt_row_id", "owner_id") VALUES ($1, $2)\n'
-    ).encode()
-
-
-NOISE = b"2025-10-13 12:00:00.000 UTC [4000] 00000 postgres@postgres LOG:  checkpoint starting: time\n"
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    """A log in which nothing has been rejected yet."""
-    file = tmp_path / "server.log"
-    file.write_bytes(NOISE)
-    return file
-
-
-def grow(log: Path, more: bytes) -> None:
-    """Add to a log."""
-    with log.open("ab") as file:
-        file.write(more)
-
-
-def after(tail: Tail) -> int:
-    """How many were rejected since the fix, at one more look."""
-    return tail.look().ended(SINCE).after
-
-
-def test_what_is_added_is_counted_once(log: Path) -> None:
-    """Each look counts what was added since the last, and nothing twice."""
-    tail, seen = Tail(log), []
-    for more in (b"", entry(1), b"", NOISE, entry(2) + entry(3), b""):
-        grow(log, more)
-        seen.append(after(tail))
-
-    assert seen == [0, 1, 1, 1, 3, 3]
-    assert (tail.found.failed_attempts, tail.found.duplicates, tail.found.families) == (3, 0, 3)
-
-
-def test_what_came_before_the_fix_is_not_counted(log: Path) -> None:
-    """A log has what was rejected before, too; and what the fixed index rejects is as it should be."""
-    grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2, fixed=True))
-
-    assert after(Tail(log)) == 1
-
-
-@pytest.mark.parametrize("cut", [1, 40, 90, 130])
-def test_a_line_that_is_not_whole_waits(log: Path, cut: int) -> None:
-    """The last line counts once it has its end."""
-    tail, line = Tail(log), entry(1)
-    assert line.index(b"\n") > cut
-    grow(log, line[:cut])
-    before = after(tail)
-    grow(log, line[cut:])
-
-    assert (before, after(tail), tail.found.families, dict(tail.found.not_understood)) == (0, 1, 1, {})
-
-
-@given(st.lists(st.integers(1, 1500), max_size=8))
-def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, pieces: list[int]) -> None:
-    """Each rejection is counted once, in whatever pieces the log comes."""
-    whole = NOISE + b"".join(map(entry, range(1, 5)))
-    log = tmp_path_factory.mktemp("pieces") / "server.log"
-    tail, written = Tail(log), 0
-    for piece in (*pieces, len(whole)):
-        written += piece
-        log.write_bytes(whole[:written])
-        tail.look()
-
-    assert after(tail) == 4
-
-
-@pytest.mark.parametrize("lines", [1, 2])
-def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
-    """Between the lines of an entry a look may fall: whose it is, and which unique index it was, is known nevertheless."""
-    tail, parts = Tail(log), entry(1, fixed=True).splitlines(keepends=True)
-    grow(log, b"".join(parts[:lines]))
-    tail.look()
-    grow(log, b"".join(parts[lines:]) + NOISE)
-
-    assert (after(tail), tail.found.by_index, dict(tail.found.not_understood)) == (0, {"fixed": 1}, {})
-
-
-def test_two_rejections_of_one_moment(log: Path) -> None:
-    """One client may be rejected twice within what the clock tells apart, also where a look falls between."""
-    grow(log, entry(1) + entry(1))
-    tail = Tail(log)
-    together = after(tail)
-    grow(log, entry(2))
-    tail.look()
-    grow(log, entry(2))
-
-    assert (together, after(tail)) == (2, 4)
-
-
-def test_looks_leave_nothing_behind(log: Path) -> None:
-    """However often one looks, a log is one file."""
-    tail = Tail(log)
-    for number in range(1, 4):
-        grow(log, entry(number))
-        tail.look()
-
-    assert tail.found.files == ["server.log"]
-
-
-def test_a_log_that_was_emptied_is_begun_anew(log: Path) -> None:
-    """What a log held before it was emptied stays counted, what it holds since is added."""
-    tail = Tail(log)
-    grow(log, entry(1) + entry(2))
-    before = after(tail)
-    log.write_bytes(entry(3))
-
-    assert (before, after(tail), after(tail)) == (2, 3, 3)
-
-
-def test_a_longer_log_in_its_place_is_begun_anew(log: Path) -> None:
-    """A new file is read from its beginning, also where it is longer already than the old one was."""
-    tail = Tail(log)
-    grow(log, entry(1))
-    tail.look()
-    log.rename(log.with_suffix(".1"))
-    log.write_bytes(NOISE + b"".join(map(entry, range(2, 6))))
-
-    assert after(tail) == 5
-
-
-def test_a_log_that_went_away(log: Path) -> None:
-    """A log that is not there any more is told of."""
-    tail = Tail(log)
-    tail.look()
-    log.unlink()
-
-    with pytest.raises(Failed) as raised:
-        tail.look()
-
-    assert str(raised.value) == (
-        f"{log} cannot be read.\n"
-        "  why:  No such file or directory.\n"
-        "  next: Name a file that this user may read, or `-`."
-    )
-
-
-# The run that ended the incident
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of runs of this test alone."""
-    folder = tmp_path / "runs"
-    monkeypatch.setenv("INCIDENT_RUNS", str(folder))
-    return folder
-
-
-def begun(ended: datetime | None, *, how: str = "succeeded") -> RunRecord:
-    """A run of staging that ended the incident then, or did not."""
-    made = RunRecord.create("staging", "a test")
-    if ended:
-        made.set(incident_ended_at=to_iso(ended))
-    made.finish(how)
-    return made
-
-
-def test_the_latest_run_that_ended_the_incident(runs: Path) -> None:
-    """Of the runs of an environment it is the latest of those that ended the incident."""
-    begun(SINCE - timedelta(days=1))
-    right = begun(SINCE)
-    begun(None, how="dry-run")
-
-    assert run_that_fixed("staging") == (right.folder, SINCE)
-
-
-NO_RUN = (
-    "No run has applied the fix to 'staging'.\n"
-    "  why:  Recovery is counted from the families that a run saw blocked, once it has ended the incident.\n"
-    "  next: Begin one: incident run --env staging --confirm staging"
-)
-
-
-@pytest.mark.parametrize("runs_before", [0, 1])
-def test_no_run_ended_the_incident(runs: Path, runs_before: int) -> None:
-    """Where no run applied the fix, there is nothing to count from."""
-    for _ in range(runs_before):
-        begun(None, how="dry-run")
-
-    with pytest.raises(UsageError) as raised:
-        run_that_fixed("staging")
-
-    assert str(raised.value) == NO_RUN
-
-
-# incident watch
-
-
-@pytest.fixture
-def fixed(connection, staging, runs) -> RunRecord:
-    """A run of staging that saw all families blocked for chat, and ended the incident."""
-    for family in FAMILIES:
-        add(connection, *family, created_at=SINCE - timedelta(days=1))
-    record = begun(SINCE)
-    list_blocked(staging, record.folder)
-    connection.execute(f"DROP INDEX public.{INDEX_NAME}")
-    return record
-
-
-def watched(*words: str) -> tuple[int, str, str]:
-    """Run `incident watch …`: its code, standard output, and standard error or the message."""
-    done = CliRunner().invoke(cli, ["watch", *words], standalone_mode=False)
-    if isinstance(done.exception, IncidentError):
-        return done.exception.exit_code, done.stdout, str(done.exception)
-    if done.exception:
-        raise done.exception
-    return done.return_value, done.stdout, done.stderr
-
-
-TWO_OF_FIVE = "staging: 2 of 5 families that were blocked have a chat (40%); 3 not yet."
-
-
-def test_one_look(connection, fixed) -> None:
-    """With --once it looks once, says it in one line, and notes it in the record of that run and of no other."""
-    other = begun(None, how="dry-run")
-    for number in (0, 1):
-        chat(connection, FAMILIES[number], SINCE + number * SECOND)
-
-    assert watched("--env", "staging", "--once") == (0, f"{TWO_OF_FIVE}\n", "")
-    told = fixed.read()["recovery"]
-    assert (told["blocked"], told["recovered"], told["since"]) == (5, 2, "2025-10-13T12:00:00.000Z")
-    assert told["over_time"] == [["2025-10-13T12:00:00.000Z", 1], ["2025-10-13T12:00:01.000Z", 2]]
-    assert "recovery" not in other.read()
-    assert not_yet(fixed.folder) == written(FAMILIES[2:])
-
-
-def test_one_look_at_a_log_too(connection, fixed, log) -> None:
-    """With a log it also says how many were rejected since."""
-    for number in (0, 1):
-        chat(connection, FAMILIES[number], SINCE)
-    grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2))
-
-    assert watched("--env", "staging", "--once", "--log", str(log)) == (
-        0,
-        f"{TWO_OF_FIVE} Rejected since the fix: 2.\n",
-        "",
-    )
-
-
-def test_watching_where_no_run_ended_the_incident(staging, runs) -> None:
-    """Without such a run it says what to do, as a wrong use."""
-    assert watched("--env", "staging", "--once") == (2, "", NO_RUN)
-
-
-def test_a_second_look_sees_more(connection, fixed, log) -> None:
-    """Each look sees what came since the last, in the table and in the log; the record has the last."""
-    looks = watch_recovery("staging", 0, log)
-    first = next(looks)
-    chat(connection, FAMILIES[4], SINCE)
-    grow(log, entry(1) + entry(2)[:50])
-    second = next(looks)
-    grow(log, entry(2)[50:])
-    third = next(looks)
-
-    assert [(seen.recovery.recovered, seen.rejected) for seen in (first, second, third)] == [(0, 0), (1, 1), (1, 2)]
-    assert fixed.read()["recovery"]["recovered"] == 1
-
-
-def test_a_look_leaves_nothing_open(connection, fixed) -> None:
-    """Between two looks no session of ours is there: an open transaction would hold others up."""
-    next(watch_recovery("staging", 0))
-
-    found = connection.execute(
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'incident_lib%%'"
-        " AND datname = current_database()"
-    ).fetchone()
-    assert found == (0,)
-
-
-def test_a_killed_run_stays_killed(fixed) -> None:
-    """Whoever watches what a killed run has left does not bring it back to life."""
-    text = json.loads(fixed.file.read_text("utf-8"))
-    dead = text | {"status": "running", "heartbeat_at": "2025-10-13T12:00:05Z"}
-    fixed.file.write_text(json.dumps(dead), "utf-8")
-    next(watch_recovery("staging", 0))
-
-    assert status_now(fixed.read()) == "killed"
-
-
-def test_it_ends_by_ctrl_c(connection, fixed, log) -> None:
-    """Ctrl-C ends it with 0 and the last line on standard output; on no terminal, standard error has nothing."""
-    words = ["watch", "--env", "staging", "--every", "0.1", "--log", str(log)]
-    command = [sys.executable, "-m", "incident_lib", *words]
-    grow(log, entry(1))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        for number in (0, 1):
-            chat(connection, FAMILIES[number], SINCE)
-        while (fixed.read().get("recovery") or {}).get("recovered") != 2 and running.poll() is None:
-            time.sleep(0.05)
-        seen_at = fixed.read()["recovery"]["at"]
-        while fixed.read()["recovery"]["at"] == seen_at and running.poll() is None:  # that look has been told
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=30)
-
-    assert (running.returncode, out, err) == (0, f"{TWO_OF_FIVE} Rejected since the fix: 1.\n", "")
+    assert not AN_ID.search(to_json(look(environment, run).as_record()))

@@ -1,22 +1,30 @@
-"""What the fix leaves: conflicts between providers, what nobody finds or unique indexes, and the unique index that would settle it."""
+"""What the fix does not change: provider conflicts, threads that no index covers, and the index that would help."""
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from incident_lib.analysis.families import explain_family
 from incident_lib.analysis.investigate import count_threads
-from incident_lib.analysis.residual import PROPOSED_NAME, ProposedIndex, ProviderConflicts, Residual, read_residual
+from incident_lib.analysis.residual import (
+    PROPOSED_NAME,
+    ProviderConflict,
+    find_provider_conflict,
+    propose_index,
+    read_residual,
+)
 from incident_lib.database import NewThread, get_or_create_run, read_catalog, reading
 from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.records import ProviderConflicts, ResidualConflicts
 from incident_lib.model.threads import Family
 from tests.conftest import add
 
@@ -35,10 +43,25 @@ INDEX_SQL = (
 )
 
 
-def left(environment: Environment) -> Residual:
-    """What is left there, read-only."""
+def left(environment: Environment) -> ResidualConflicts:
+    """What the fix does not change there, with an example."""
     with reading(environment) as connection:
-        return read_residual(connection)
+        conflict = find_provider_conflict(connection)
+        example = conflict and conflict.example(explain_family(connection, read_catalog(connection), conflict.family))
+        return read_residual(connection, example)
+
+
+def shown(environment: Environment) -> ProviderConflict:
+    """The family that shows a conflict there."""
+    with reading(environment) as connection:
+        found = find_provider_conflict(connection)
+    assert found is not None
+    return found
+
+
+def conflicts(provider: str | None, active_threads: int, families: int) -> ProviderConflicts:
+    """The conflicts of one provider."""
+    return ProviderConflicts(provider=provider, active_threads=active_threads, families=families)
 
 
 def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
@@ -51,19 +74,19 @@ def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
 
 def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
     """The demo's provider conflicts, by the provider whose active thread holds the key."""
-    assert left(incident).conflicts == (
-        ProviderConflicts("openai", 57, 57),
-        ProviderConflicts("anthropic", 4, 4),
-        ProviderConflicts("manus", 4, 4),
-    )
+    assert left(incident).by_provider == [
+        conflicts("openai", 57, 57),
+        conflicts("anthropic", 4, 4),
+        conflicts("manus", 4, 4),
+    ]
 
 
 def test_the_demo_as_a_record(incident: Environment) -> None:
     """A record carries all of it, and no id."""
-    found = left(incident).as_record()
+    found = msgspec.to_builtins(left(incident))
     version = found["proposal"].pop("server_version")
 
-    assert re.findall(ID, json.dumps(found)) == []
+    assert re.findall(ID, str(found)) == []
     assert version // 10000 in (15, 16, 18)
     assert found == {
         "residual_conflicts": 65,
@@ -74,7 +97,7 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
         ],
         "without_provider": 14,
         "unguarded_threads": 159,
-        "worked": {
+        "example": {
             "held_by": "openai",
             "asked_for": "manus",
             "purpose": "run",
@@ -86,8 +109,8 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
         "proposal": {
             "sql": INDEX_SQL,
             "buildable": False,
-            "told": (
-                "It cannot be built today. In its way: 8 keys with several active threads each (8 without an owner), "
+            "finding": (
+                "It cannot be built today: 8 keys with several active threads each prevent it (8 without an owner), "
                 "151 threads too many."
             ),
             "keys": 8,
@@ -103,10 +126,10 @@ def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
     apply(incident, confirm="staging")
     after = left(incident)
 
-    assert (after.conflicts, after.without_provider, after.unguarded, after.proposal) == (
-        before.conflicts,
+    assert (after.by_provider, after.without_provider, after.unguarded_threads, after.proposal) == (
+        before.by_provider,
         before.without_provider,
-        before.unguarded,
+        before.unguarded_threads,
         before.proposal,
     )
 
@@ -116,10 +139,9 @@ def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
 
 def asks(environment: Environment) -> None:
     """Let the client ask that the worked family names, as run clients do."""
-    worked = left(environment).worked
-    assert worked is not None
+    conflict = shown(environment)
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        get_or_create_run(connection, NewThread(worked.root, worked.owner, provider=worked.asked_for))
+        get_or_create_run(connection, NewThread(*conflict.family, provider=conflict.asked_for))
 
 
 def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
@@ -141,35 +163,21 @@ def test_the_proposed_index_settles_it(incident: Environment) -> None:
     asks(incident)
 
 
-@pytest.mark.parametrize(
-    ("held_by", "said"),
-    [
-        (
-            "openai",
-            "An active thread of the provider openai and of purpose run holds the fixed index's key: "
-            "a client that looks for one of manus finds none, and its insert is rejected.",
-        ),
-        (
-            None,
-            "An active thread of no provider and of purpose run holds the fixed index's key: "
-            "a client that looks for one of manus finds none, and its insert is rejected.",
-        ),
-    ],
-)
-def test_the_worked_family_in_words(
-    environment: Environment, connection: psycopg.Connection, held_by: str | None, said: str
+@pytest.mark.parametrize("held_by", ["openai", None])
+def test_the_example_names_both_providers(
+    environment: Environment, connection: psycopg.Connection, held_by: str | None
 ) -> None:
-    """The worked family is told in a sentence, also where the active thread has no provider."""
+    """The example says which provider's thread has the key and which provider needs it, also without a provider."""
     add(connection, ROOT, OWNER, provider="manus", is_active=False)
     row_id = add(connection, ROOT, OWNER, provider="openai")
     if held_by is None:
         unnamed(connection, row_id)
-    worked = left(environment).worked
+    example = left(environment).example
 
-    assert worked is not None
-    assert str(worked) == said
-    assert (worked.root, worked.owner) == (ROOT, OWNER)
-    assert {thread.provider for thread in worked.threads} == {"manus", held_by}
+    assert shown(environment).family == Family(ROOT, OWNER)
+    assert example is not None
+    assert (example.held_by, example.asked_for, example.purpose) == (held_by, "manus", "run")
+    assert {thread.provider for thread in example.threads} == {"manus", held_by}
 
 
 def test_the_smallest_family_is_worked(environment: Environment, connection: psycopg.Connection) -> None:
@@ -178,10 +186,8 @@ def test_the_smallest_family_is_worked(environment: Environment, connection: psy
         for _ in range(ended):
             add(connection, root, OWNER, provider="manus", is_active=False)
         add(connection, root, OWNER)
-    worked = left(environment).worked
 
-    assert worked is not None
-    assert worked.root == UUID(int=2)
+    assert shown(environment).family.root == UUID(int=2)
 
 
 def test_a_conflict_that_no_named_client_meets(environment: Environment, connection: psycopg.Connection) -> None:
@@ -190,15 +196,15 @@ def test_a_conflict_that_no_named_client_meets(environment: Environment, connect
     add(connection, ROOT, OWNER)
     found = left(environment)
 
-    assert (found.conflicts, found.worked) == ((ProviderConflicts("openai", 1, 1),), None)
+    assert (found.by_provider, found.example) == ([conflicts("openai", 1, 1)], None)
 
 
 def test_nothing_is_left_of_an_empty_table(environment: Environment) -> None:
     """Where there is no thread nothing is left, and nothing is in the proposal's way."""
     found = left(environment)
 
-    assert (found.conflicts, found.without_provider, found.unguarded, found.worked) == ((), 0, 0, None)
-    assert str(found.proposal) == "It could be built today: no two active threads share a key of it."
+    assert (found.by_provider, found.without_provider, found.unguarded_threads, found.example) == ([], 0, 0, None)
+    assert found.proposal.finding == "It could be built today: no two active threads share one of its keys."
 
 
 # What is counted
@@ -238,7 +244,7 @@ def test_it_sums_up_to_the_counts(
     with reading(environment) as snapshot:
         found, counts = read_residual(snapshot), count_threads(snapshot, read_catalog(snapshot))
 
-    assert (found.residual_conflicts, found.unguarded) == (counts.residual_conflicts, counts.unguarded_threads)
+    assert (found.residual_conflicts, found.unguarded_threads) == (counts.residual_conflicts, counts.unguarded_threads)
 
 
 @ON_ONE_DATABASE
@@ -296,20 +302,20 @@ def test_ending_what_is_too_many_makes_room(
     ("version", "keys", "said"),
     [
         (140012, 0, "It cannot be built on PostgreSQL 14: NULLS NOT DISTINCT came with 15."),
-        (150001, 0, "It could be built today: no two active threads share a key of it."),
+        (150001, 0, "It could be built today: no two active threads share one of its keys."),
         (
             150001,
             1,
-            "It cannot be built today. In its way: 1 key with several active threads each (0 without an owner), "
+            "It cannot be built today: 1 key with several active threads each prevent it (0 without an owner), "
             "1 thread too many.",
         ),
     ],
 )
 def test_what_the_proposal_says(version: int, keys: int, said: str) -> None:
     """A proposal says whether it could be built, and what is in its way."""
-    proposal = ProposedIndex(version, keys=keys, ownerless_keys=0, too_many=keys)
+    proposal = propose_index(version, {"keys": keys, "ownerless_keys": 0, "too_many": keys})
 
-    assert (str(proposal), proposal.buildable) == (said, said.startswith("It could"))
+    assert (proposal.finding, proposal.buildable) == (said, said.startswith("It could"))
 
 
 def test_names_that_users_wrote_are_not_read(environment: Environment, connection: psycopg.Connection) -> None:
@@ -318,7 +324,7 @@ def test_names_that_users_wrote_are_not_read(environment: Environment, connectio
     add(connection, ROOT, OWNER, name="a secret name")
     found = left(environment)
 
-    assert found.worked is not None
+    assert found.example is not None
     assert "secret" not in repr(found)
 
 
@@ -329,4 +335,4 @@ def test_a_family_of_its_own_purposes_only(environment: Environment, connection:
     add(connection, *family, purpose="run")
     add(connection, *family, purpose="chat")
 
-    assert left(environment).conflicts == ()
+    assert left(environment).by_provider == []

@@ -28,6 +28,7 @@ from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.report.notes import WANTED
 from tests.conftest import add
 from tests.support import clusters
+from tests.support.command import HEARING, INTERRUPTED, Ran, message, shell, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,31 +54,6 @@ COUNTS = {
     "residual_conflicts",
     "unguarded_threads",
 }
-INTERRUPTED = (
-    "incident: interrupted. Run the same command again: a migration goes on from the catalog, all else begins anew."
-)
-
-Ran = subprocess.CompletedProcess[str]
-
-
-def shell(*words: str, **variables: str) -> Ran:
-    """Run a command as a shell does, its two streams apart."""
-    command = [sys.executable, "-m", "incident_lib", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **variables}
-    )
-
-
-def message(what: str, why: str, next_: str) -> str:
-    """A message as it stands on standard error."""
-    return f"incident: {what}\n  why:  {why}\n  next: {next_}\n"
-
-
-def streams(ran: Ran) -> tuple[int, str, str]:
-    """The exit code, standard output, standard error."""
-    return ran.returncode, ran.stdout, ran.stderr
-
-
 @pytest.fixture
 def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """`incident`, resolvable as `staging` by commands that a test starts."""
@@ -479,12 +455,6 @@ def test_apply_gives_up_waiting(busy: int) -> None:
             "Try again later; the catalog tells then what is left to do.",
         ),
     )
-
-
-# Whoever starts the tests in the background starts their children deaf to Ctrl-C.
-HEARING = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);from incident_lib.cli import main; main()"
-)
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from psycopg import conninfo, sql
 
 from incident_lib.database import Environment, reading
 from incident_lib.model.errors import UsageError
-from tests.cli.test_cli import INTERRUPTED
 from tests.conftest import add
+from tests.support.command import INTERRUPTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,7 @@ from psycopg import sql
 from incident_lib import paths
 from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
 from incident_lib.runs.runner import Job, RunResult, run_environment
-from tests.cli.test_cli import INTERRUPTED, message, shell, streams
+from tests.support.command import INTERRUPTED, message, shell, streams
 from tests.support import clusters, tcp
 
 if TYPE_CHECKING:

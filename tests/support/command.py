@@ -1,0 +1,36 @@
+"""The command line as a shell sees it: in a process of its own, or in this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+INTERRUPTED = (
+    "incident: interrupted. Run the same command again: a migration continues from the catalog, every other command "
+    "starts again."
+)
+# A test run that was started in the background ignores Ctrl-C, and so would its children.
+HEARING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);from incident_lib.cli import main; main()"
+)
+
+Ran = subprocess.CompletedProcess[str]
+
+
+def shell(*words: str, **variables: str) -> Ran:
+    """Run a command as a shell does, with its two streams apart."""
+    command = [sys.executable, "-m", "incident_lib", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **variables}
+    )
+
+
+def message(what: str, why: str, next_: str) -> str:
+    """A message as it is on standard error."""
+    return f"incident: {what}\n  why:  {why}\n  next: {next_}\n"
+
+
+def streams(ran: Ran) -> tuple[int, str, str]:
+    """The exit code, standard output, standard error."""
+    return ran.returncode, ran.stdout, ran.stderr
