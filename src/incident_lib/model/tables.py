@@ -36,6 +36,7 @@ class Column:
         dtype: in a DataFrame; whole numbers are aligned to the right.
         code: whether its cells are code.
         missing: what stands for None.
+        decimals: of a number that is not whole; None: as many as it has.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Column:
     dtype: str = "str"
     code: bool = False
     missing: str = UNKNOWN
+    decimals: int | None = None
 
     @property
     def heading(self) -> str:
@@ -62,6 +64,8 @@ class Column:
             return "yes" if value else "no"
         if isinstance(value, int):
             return f"{value:,}"
+        if isinstance(value, float) and self.decimals is not None:
+            return f"{value:,.{self.decimals}f}"
         if isinstance(value, datetime):
             return format_minute(value)
         if isinstance(value, tuple | list):
@@ -115,7 +119,7 @@ PLAN = (Column("step"), Column("sql", "SQL", code=True), Column("lock", "stronge
 STEPS = (
     Column("step"),
     Column("sql", "SQL", code=True),
-    Column("seconds", dtype="Float64"),
+    Column("seconds", dtype="Float64", decimals=3),
     Column("outcome"),
 )
 CLAIMS = (Column("claim", "the plan's claim"), Column("verdict"), Column("result"), Column("how", "how it was tested"))
@@ -245,7 +249,7 @@ _REJECTED_NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
 
 def rejected_inserts_table(found: Mapping[str, RejectedInserts]) -> Table:
     """Rejected inserts, a column for each environment (or for the only one), and what each count means."""
-    columns = (Column("count"), *(number(name) for name in found), Column("meaning", "what it counts"))
+    columns = (Column("count"), *(number(name, name) for name in found), Column("meaning", "what it counts"))
     rows = [
         (_REJECTED_NAMES.get(name, name.replace("_", " ")), *(getattr(each, name) for each in found.values()), meaning)
         for name, meaning in REJECTED_INSERT_MEANINGS.items()

@@ -1,7 +1,22 @@
-"""The postmortem, from run records and notes alone."""
+"""The postmortem, from run records and people's notes alone; this room knows no connection."""
 
+from incident_lib.report import charts
 from incident_lib.report.chart import WIDTH, Chart
-from incident_lib.report.document import Block, Table
-from incident_lib.report.postmortem import Postmortem, postmortem, read_runs
+from incident_lib.report.document import Figure
+from incident_lib.report.notes import read_notes
+from incident_lib.report.postmortem import Postmortem, read_postmortem, read_runs
+from incident_lib.report.render import escape_markdown, render_block, write_report
 
-__all__ = ["WIDTH", "Block", "Chart", "Postmortem", "Table", "postmortem", "read_runs"]
+__all__ = [
+    "WIDTH",
+    "Chart",
+    "Figure",
+    "Postmortem",
+    "charts",
+    "escape_markdown",
+    "read_notes",
+    "read_postmortem",
+    "read_runs",
+    "render_block",
+    "write_report",
+]

@@ -1,26 +1,40 @@
-"""The environments of a report beside each other: the finding over all, and a row of each."""
+"""The environments of a report beside each other: the finding over all of them, and a row for each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import PURPOSES, format_families, format_server, join_names, plural
+from incident_lib.model import (
+    PURPOSES,
+    Column,
+    format_families,
+    format_server,
+    format_timestamp,
+    join_names,
+    make_table,
+    plural,
+)
 from incident_lib.report import charts
-from incident_lib.report.document import table
+from incident_lib.report.chapter import SNAPSHOTS
 
 if TYPE_CHECKING:
-    from incident_lib.report.chapter import Chapter
-    from incident_lib.report.document import Table
+    from collections.abc import Iterable
 
-MOMENTS = ("before", "after")
+    from incident_lib.model import Table
+    from incident_lib.report.chapter import Chapter
+
+
+def number(name: str) -> Column:
+    """A column of whole numbers, which stand for themselves; a text in it says why there is no number."""
+    return Column(name, name, "Int64")
 
 
 def latest_chapters(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
-    """The latest run of each environment, in the order of the first."""
+    """The latest run of each environment, in the order of the environments' first runs."""
     found: dict[str, Chapter] = {}
     for chapter in chapters:
         known = found.get(chapter.environment)
-        if known is None or chapter.record["started_at"] >= known.record["started_at"]:
+        if known is None or chapter.record.started_at >= known.record.started_at:
             found[chapter.environment] = chapter
     return tuple(found.values())
 
@@ -30,10 +44,10 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     chapters = latest_chapters(chapters)
     if len(chapters) == 1 and chapters[0].before:
         return charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
-    seen = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
-    known = [number for number in seen if number is not None]
+    counted = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
+    known = [families for families in counted if families is not None]
     if not known:
-        return "Nothing was seen in any environment" if chapters else "No run has been recorded"
+        return "No blocked families were counted in any environment" if chapters else "No run has been recorded"
     fixed = sum(chapter.is_fixed for chapter in chapters)
     return (
         f"{format_families(sum(known))} in {plural(len(known), 'environment')} could not start a chat; "
@@ -41,62 +55,70 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     )
 
 
-def group_rows(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Rows that begin with an environment; those that say the same of several as one."""
-    found: dict[tuple[object, ...], list[str]] = {}
-    for environment, *said in rows:
-        found.setdefault(tuple(said), []).append(str(environment))
-    return [(join_names(names), *said) for said, names in found.items()]
+def group_rows(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows that begin with an environment; equal rows of several environments become one row that names them."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for environment, *cells in rows:
+        found.setdefault(tuple(cells), []).append(str(environment))
+    return [(join_names(names), *cells) for cells, names in found.items()]
 
 
-def blocked_table(chapters: tuple[Chapter, ...]) -> Table:
+def blocked_by_environment(chapters: tuple[Chapter, ...]) -> Table:
     """The families blocked in each environment, before and after."""
-    rows: list[tuple[object, ...]] = [
-        (c.environment, *(c.number(moment, purpose) for purpose in PURPOSES for moment in MOMENTS)) for c in chapters
-    ]
-    numbers = "chat before|chat after|run before|run after"
-    return table(f"environment|{numbers}", rows, numbers=numbers)
+    headings = [f"{purpose} {snapshot}" for purpose in PURPOSES for snapshot in SNAPSHOTS]
+    return make_table(
+        ("environment", *map(number, headings)),
+        (
+            (c.environment, *(c.number(snapshot, purpose) for purpose in PURPOSES for snapshot in SNAPSHOTS))
+            for c in chapters
+        ),
+    )
 
 
 def comparison_table(chapters: tuple[Chapter, ...]) -> Table:
-    """The environments beside each other: outcome, unique index, families blocked for chat, and how large they are."""
-    rows: list[tuple[object, ...]] = [
+    """The environments beside each other: outcome, unique index, families blocked for chat, and their size."""
+    columns: tuple[Column | str, ...] = (
+        *("environment", "outcome", "unique index before", "unique index after"),
+        *map(number, ("blocked before", "blocked after", "families", "active threads")),
+    )
+    return make_table(
+        columns,
         (
-            c.environment,
-            c.ended or "succeeded",
-            *(c.state(moment) for moment in MOMENTS),
-            *(c.number(moment, "chat") for moment in MOMENTS),
-            *(f"{getattr(c.last, word):,}" if c.last else "–" for word in ("families", "active_threads")),
-        )
-        for c in chapters
-    ]
-    numbers = "blocked before|after|families|active threads"
-    return table(f"environment|outcome|unique index before|unique index after|{numbers}", rows, numbers=numbers)
+            (
+                c.environment,
+                c.ended or "succeeded",
+                *(c.state(snapshot) for snapshot in SNAPSHOTS),
+                *(c.number(snapshot, "chat") for snapshot in SNAPSHOTS),
+                *((c.latest.families, c.latest.active_threads) if c.latest else ("–", "–")),
+            )
+            for c in chapters
+        ),
+    )
 
 
 def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
-    """The runs that the report was made from, a row each; and what each was made with."""
-    ran: list[tuple[object, ...]] = [
+    """The runs that the report is made of, a row each; and the notebooks and versions of each."""
+    ran = (
         (
             c.environment,
             c.folder,
-            c.record["started_at"],
-            c.record["finished_at"] or "–",
+            format_timestamp(c.record.started_at),
+            format_timestamp(c.record.finished_at) if c.record.finished_at else "–",
             c.ended or "succeeded",
-            format_server(c.record["server_version"]),
+            format_server(c.record.server_version),
         )
         for c in chapters
-    ]
-    made: list[tuple[object, ...]] = [
+    )
+    made = (
         (
             c.environment,
-            ", ".join(f"{n['name']} {n['outcome']}" for n in c.record["notebooks"]) or "none",
-            c.record["git_commit"] or "unknown",
-            ", ".join(f"{name} {number}" for name, number in c.record["versions"].items()),
+            ", ".join(f"{notebook.name} {notebook.outcome}" for notebook in c.record.notebooks) or "none",
+            c.record.git_commit,
+            ", ".join(f"{name} {version}" for name, version in c.record.versions.items()),
         )
         for c in chapters
-    ]
+    )
     return (
-        table("environment|run|started (UTC)|finished (UTC)|outcome|server", ran),
-        table("environment|notebooks|commit|versions", made),
+        make_table(("environment", "run", "started (UTC)", "finished (UTC)", "outcome", "server"), ran),
+        make_table(("environment", "notebooks", "commit", "versions"), made),
     )

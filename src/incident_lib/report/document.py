@@ -1,9 +1,11 @@
-"""What a report is made of: sections of blocks, which each form of the report shows in its own way."""
+"""The blocks that the sections of a report are made of; each form of the report renders them in its own way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from incident_lib.model import Table
 
 if TYPE_CHECKING:
     from incident_lib.report.chart import Chart
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A sentence or a few. Its tone: plain, verdict, note, or failed (numbers that must not be read as a success)."""
+    """A sentence or a few. Its tone: plain, note, or failed (the numbers are not those of a successful run)."""
 
     text: str
     tone: str = "plain"
@@ -19,39 +21,28 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """Sentences, each by itself."""
+    """A list of sentences."""
 
     items: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Prose:
-    """What people wrote, in Markdown."""
+    """Text that people wrote, in Markdown."""
 
     markdown: str
 
 
 @dataclass(frozen=True)
 class Unwritten:
-    """Where people have still to write."""
+    """A place where people still have to write something."""
 
     hint: str
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table; every cell is text as it is to be seen."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: frozenset[int] = frozenset()  # the columns that are aligned as numbers
-    code: frozenset[int] = frozenset()  # the columns that are code
-    title: str = ""
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A chart, and the table behind it."""
+    """A chart, and the table of its numbers."""
 
     name: str  # of its file
     chart: Chart
@@ -60,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Code:
-    """A text in a language of machines, behind a disclosure."""
+    """A folded text in SQL or another language."""
 
     title: str
     text: str
@@ -69,7 +60,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Part:
-    """Blocks under a heading of their own; folded: behind a disclosure."""
+    """Blocks under a heading of their own, which may be folded."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -83,16 +74,6 @@ Block = Paragraph | Bullets | Prose | Unwritten | Table | Figure | Code | Part
 class Section:
     """One section of a report."""
 
-    name: str  # of its anchor, and in `incident_lib.present`
+    name: str  # of its anchor, and in `il.show_section`
     title: str
     blocks: tuple[Block, ...]
-
-
-def table(columns: str, rows: list[tuple[object, ...]], *, numbers: str = "", code: str = "", title: str = "") -> Table:
-    """A table; columns are named in one text, apart by `|`; so are those of numbers, and those of code."""
-    names = tuple(columns.split("|"))
-
-    def places(named: str) -> frozenset[int]:
-        return frozenset(names.index(name) for name in named.split("|") if name)
-
-    return Table(names, tuple(tuple(map(str, row)) for row in rows), places(numbers), places(code), title)

@@ -1,4 +1,4 @@
-"""The parts of the report that evidence fills: recovery, rehearsal, the plan's claims, and what the fix leaves."""
+"""The parts of the report about rejected inserts, recovery, rehearsal, tested claims and provider conflicts."""
 
 from __future__ import annotations
 
@@ -6,196 +6,198 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.model import (
-    format_count,
+    Column,
     format_families,
     format_server,
     format_timestamp,
+    make_table,
     plural,
+    rejected_inserts_table,
 )
 from incident_lib.report.claim_chart import write_latency
-from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Table, table
-from incident_lib.report.recovery_chart import recovery_chart as recovered_chart
+from incident_lib.report.compare import number
+from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part
+from incident_lib.report.recovery_chart import recovery_chart
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from incident_lib.model import ClaimsReport, ClientCounts, ProviderExample, RehearsalReport
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
 
+PROVIDER_THREADS = (
+    Column("created_at", "created (UTC)"),
+    Column("purpose"),
+    Column("provider", missing="none"),
+    Column("active"),
+)
 
-def attempts(chapters: tuple[Chapter, ...]) -> list[Block]:
-    """Who really tried, by the servers' logs."""
-    found = [(chapter.environment, chapter.record["failures"]) for chapter in chapters if "failures" in chapter.record]
+
+def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
+    """The inserts that the unique index rejected, from the server logs."""
+    found = {c.environment: c.record.rejected_inserts for c in chapters if c.record.rejected_inserts}
     if not found:
-        return [Paragraph("Who tried is not known: no server log was read.", "note")]
-    rows: list[tuple[object, ...]] = [
-        (word.replace("_", " "), *(format_count(record[word]) for _, record in found), meaning)
-        for word, meaning in ATTEMPT_MEANINGS.items()
-    ]
-    total, hit = (sum(record[word] for _, record in found) for word in ("failed_attempts", "families"))
-    told = f"{plural(total, 'failed attempt')} by {format_families(hit)} stand in the servers' logs."
+        return [Paragraph("Rejected inserts are unknown: no server log was read.", "note")]
+    total = sum(each.failed_attempts for each in found.values())
+    families = sum(each.families for each in found.values())
+    summary = f"The server logs hold {plural(total, 'rejected insert')} by {format_families(families)}."
     orphans = (
-        f"Each attempt that was a chat's may have left a conversation at the provider that nobody owns: {total:,} at "
-        "most, for the unique index's key does not tell a chat from a run."
+        f"Rejected chats may have left up to {total:,} orphaned conversations at the provider. The key of the unique "
+        "index does not show whether a rejected insert was a chat or a run."
     )
-    ends = [_ended(chapter) for chapter in chapters if "failures" in chapter.record]
-    odd = [f"{name}: {n:,} {reason}" for name, r in found for reason, n in r["not_understood"].items()]
-    columns = ("count", *(name for name, _ in found), "what it counts")  # a name may hold what sets columns apart
-    behind = Table(columns, tuple(tuple(map(str, row)) for row in rows), frozenset(range(1, len(columns) - 1)))
-    remarks = tuple(filter(None, (*ends, *odd)))
-    return [Paragraph(told), behind, Paragraph(orphans), *([Bullets(remarks)] if remarks else [])]
+    unread = [f"{name}: {n:,} {reason}" for name, each in found.items() for reason, n in each.not_understood.items()]
+    remarks = tuple(filter(None, (*map(_last_rejected, chapters), *unread)))
+    return [
+        Paragraph(summary),
+        rejected_inserts_table(found),
+        Paragraph(orphans),
+        *([Bullets(remarks)] if remarks else []),
+    ]
 
 
-def _ended(chapter: Chapter) -> str:
-    """Whether the attempts ended with the incident, as far as the logs reach; nothing where it has not ended."""
-    last, ended = chapter.record["failures"]["last"], chapter.moment("incident_ended_at")
-    if not last or not ended:
+def _last_rejected(chapter: Chapter) -> str:
+    """Whether the last rejected insert is before the end of the incident; empty where one of the two is unknown."""
+    found, ended = chapter.record.rejected_inserts, chapter.record.incident_ended_at
+    if not found or not found.last or not ended:
         return ""
-    when = "before" if from_iso(last) <= ended else "AFTER"
-    return f"{chapter.environment}: the last attempt in its logs, of {_moment(last)}, came {when} the incident's end."
+    when = "before" if found.last <= ended else "AFTER"
+    at = format_timestamp(found.last)
+    return f"{chapter.environment}: the last rejected insert in its logs ({at} UTC) is {when} the end of the incident."
 
 
-def attempts_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
-    """The rejected inserts of all environments together, by hour or by day, as far as their records tell."""
+def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
+    """The rejected inserts of all environments together, by hour or by day."""
     counts: Counter[datetime] = Counter()
     for chapter in chapters:
-        for at, count in chapter.record.get("failures", {}).get("per_hour", []):
-            counts[from_iso(at)] += count
+        if found := chapter.record.rejected_inserts:
+            for at, count in found.per_hour:
+                counts[at] += count
     return sorted(counts.items())
 
 
 def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
-    """When the servers' logs could have told."""
-    firsts = [
-        f"{c.environment}: the first rejection that its log has is of {_moment(c.record['failures']['first'])} UTC."
+    """The first rejected insert in each environment's logs."""
+    lines = [
+        f"{c.environment}: the first rejected insert in its logs is of {format_timestamp(found.first)} UTC."
         for c in chapters
-        if c.record.get("failures", {}).get("first")
+        if (found := c.record.rejected_inserts) and found.first
     ]
-    return [Bullets(tuple(firsts))] if firsts else []
+    return [Bullets(tuple(lines))] if lines else []
 
 
 def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
-    """How many of the blocked families have got a chat since the fix, and how soon."""
-    found = [(chapter.environment, chapter.record["recovery"]) for chapter in chapters if "recovery" in chapter.record]
+    """How many of the families that were blocked have a chat since the fix, and how soon."""
+    found = [(chapter.environment, chapter.record.recovery) for chapter in chapters if chapter.record.recovery]
     if not found:
-        return [Paragraph("Whether users recovered was not looked at: incident watch does.", "note")]
-    rows: list[tuple[object, ...]] = [
-        (name, f"{r['blocked']:,}", f"{r['recovered']:,}", f"{r['blocked'] - r['recovered']:,}", _moment(r["at"]))
-        for name, r in found
-    ]
-    columns = "environment|blocked at the fix|have a chat since|not yet|looked at (UTC)"
-    behind = table(columns, rows, numbers="blocked at the fix|have a chat since|not yet")
-    drawn = any(r["over_time"] for _, r in found)
-    return [Figure("recovered", recovered_chart(found), behind)] if drawn else [behind]
+        return [Paragraph("Whether families have a chat since the fix was not counted. Run: incident watch", "note")]
+    columns: tuple[Column | str, ...] = (
+        "environment",
+        *map(number, ("blocked before the fix", "chat since the fix", "no chat yet")),
+        "counted at (UTC)",
+    )
+    rows = ((name, r.blocked, r.recovered, r.blocked - r.recovered, format_timestamp(r.at)) for name, r in found if r)
+    behind = make_table(columns, rows)
+    has_points = any(r.over_time for _, r in found)
+    return [Figure("recovered", recovery_chart(found), behind)] if has_points else [behind]
 
 
 def rehearsed(chapter: Chapter) -> list[Block]:
-    """What a rehearsal on a copy had told, beside what then happened."""
-    told = chapter.rehearsal
-    if told is None or from_iso(told["rehearsed_at"]) > from_iso(chapter.record["started_at"]):
+    """What a rehearsal on a copy predicted, beside what the run then did."""
+    found, record = chapter.rehearsal, chapter.record
+    if found is None or found.rehearsed_at > record.started_at:
         return []
-    clients = told["clients"]
-    rows: list[tuple[object, ...]] = [
-        ("it will work" if told["works"] else "it will NOT work", told["why"], _then(chapter)),
-        ("server", format_server(told["rehearsal_version"]), format_server(chapter.record["server_version"])),
-        (
-            "active threads",
-            f"{told['active_threads']:,}",
-            f"{chapter.before.active_threads:,}" if chapter.before else "–",
-        ),
-        ("the build", _build(told), _step(chapter, "build")),
-        (
-            "clients",
-            _met(clients),
-            "not ours to measure",
-        ),
-        ("rollback", told["rollback"]["why"], "–"),
+    rows: list[tuple[Any, ...]] = [
+        ("it will work" if found.works else "it will NOT work", found.why, _outcome(chapter)),
+        ("server", format_server(found.rehearsal_version), format_server(record.server_version)),
+        ("active threads", found.active_threads, chapter.before.active_threads if chapter.before else "–"),
+        ("build", _build(found), _step(chapter, "build")),
+        ("clients", _clients(found.clients), "not measured"),
+        ("rollback", found.rollback.why, "–"),
     ]
-    compared = table("|rehearsed|then", rows)
-    told_at = Paragraph(
-        f"Rehearsed {_moment(told['rehearsed_at'])} on a copy of what the unique indexes see; nothing was written there."
+    when = Paragraph(
+        f"Rehearsed {format_timestamp(found.rehearsed_at)} UTC on a copy of the columns of the unique indexes. "
+        "Nothing was written to the environment."
     )
-    waits = [f"{check['name']}: {check['seen']}" for check in told["waits"]] + list(told["not_reproduced"])
-    return [Part("Rehearsal", (told_at, compared, *((Bullets(tuple(waits)),) if waits else ())))]
+    waits = tuple([f"{check.name}: {check.finding}" for check in found.waits] + found.not_reproduced)
+    compared = make_table(("", "rehearsal", "run"), rows)
+    return [Part("Rehearsal", (when, compared, *((Bullets(waits),) if waits else ())))]
 
 
-def _met(clients: dict[str, Any]) -> str:
-    def counted(found: dict[str, int]) -> str:
-        return ", ".join(f"{count:,} {name}" for name, count in found.items()) or "none"
+def _clients(found: ClientCounts) -> str:
+    def by_name(counts: dict[str, int]) -> str:
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "none"
 
     return (
-        f"{clients['writes']:,} writes, the slowest {clients['longest_stall'] * 1000:.0f} ms; rejected before: "
-        f"{counted(clients['rejected'])}; after: {counted(clients['rejected_after'])}; "
-        f"other errors: {counted(clients['errors'])}"
+        f"{found.writes:,} writes, the slowest {found.longest_stall * 1000:.0f} ms; rejected before: "
+        f"{by_name(found.rejected)}; after: {by_name(found.rejected_after)}; other errors: {by_name(found.errors)}"
     )
 
 
-def _then(chapter: Chapter) -> str:
-    return chapter.ended or ("it worked" if chapter.is_fixed else "it did not end in the fixed index alone")
+def _outcome(chapter: Chapter) -> str:
+    return chapter.ended or ("it worked" if chapter.is_fixed else "it did not end with the fixed index alone")
 
 
-def _build(told: dict[str, Any]) -> str:
-    per_million = told["build_seconds_per_million"]
-    return "too few threads to tell" if per_million is None else f"{per_million:.2f} s a million active threads"
+def _build(found: RehearsalReport) -> str:
+    per_million = found.build_seconds_per_million
+    return "too few threads to measure" if per_million is None else f"{per_million:.2f} s a million active threads"
 
 
 def _step(chapter: Chapter, name: str) -> str:
-    took = [step["seconds"] for step in chapter.record["steps"] if step["name"] == name]
-    return f"{took[0]:.3f} s" if took else "no such step"
+    seconds = [step.seconds for step in chapter.record.steps if step.name == name]
+    return f"{seconds[0]:.3f} s" if seconds else "no such step"
 
 
-def claims(found: dict[str, Any] | None) -> tuple[Block, ...]:
+def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
     """The fix plan's claims, how each was tested, and the verdict."""
     if found is None:
-        return (Paragraph("The plan's claims have not been tested here: incident claims does.", "note"),)
-    rows: list[tuple[object, ...]] = [(c["claim"], c["verdict"], c["result"], c["how"]) for c in found["claims"]]
-    verdicts = [claim["verdict"] for claim in found["claims"]]
+        return (Paragraph("The claims of the fix plan have not been tested here. Run: incident claims", "note"),)
+    verdicts = [claim.verdict.value for claim in found.claims]
     counted = "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
-    server = format_server(found["server_version"])
-    when = f"Tested {_moment(found['tested_at'])} on {server}, on scratch databases with writers: {counted}."
-    ways = found["latency"]["ways"]
-    waited: list[tuple[object, ...]] = [
-        (way["name"], f"{way['end']:,.2f}", f"{way['longest_ms']:,.0f}", f"{way['duplicates']:,}") for way in ways
-    ]
-    numbers = "took (s)|longest write (ms)|duplicates let in"
-    figure = Figure("claims", write_latency(found), table(f"way|{numbers}", waited, numbers=numbers))
-    return (Paragraph(when), figure, table("the plan's claim|verdict|what came out|how it was tested", rows))
+    when = (
+        f"Tested {format_timestamp(found.tested_at)} UTC on {format_server(found.server_version)}, on scratch "
+        f"databases with writing clients. Verdicts: {counted}."
+    )
+    measured = make_table(
+        ("strategy", *map(number, ("took (s)", "longest write (ms)", "duplicates admitted"))),
+        ((s.name, f"{s.end:,.2f}", f"{s.longest_ms:,.0f}", s.duplicates) for s in found.latency.strategies),
+    )
+    tested = make_table(
+        ("claim of the fix plan", "verdict", "result", "how it was tested"),
+        ((claim.claim, claim.verdict.value, claim.result, claim.how) for claim in found.claims),
+    )
+    return (Paragraph(when), Figure("claims", write_latency(found), measured), tested)
 
 
-def remains(chapter: Chapter) -> list[Block]:
-    """What the fix leaves in one environment, by provider, and the unique index that would settle it."""
-    found = chapter.record.get("remains")
+def provider_conflicts(chapter: Chapter) -> list[Block]:
+    """The provider conflicts that remain in one environment, and the unique index that would end them."""
+    found = chapter.record.residual
     if found is None:
         return []
-    rows: list[tuple[object, ...]] = [
-        (kind["provider"] or "no provider", f"{kind['active_threads']:,}", f"{kind['families']:,}")
-        for kind in found["by_provider"]
-    ]
-    numbers = "active threads|families"
-    blocks: list[Block] = [table(f"provider conflicts of provider|{numbers}", rows, numbers=numbers)] if rows else []
-    if worked := found["worked"]:
-        threads: list[tuple[object, ...]] = [
-            (t["created_at"] or "unknown", t["purpose"], t["provider"] or "none", "yes" if t["is_active"] else "no")
-            for t in worked["threads"]
-        ]
-        family = table("created (UTC)|purpose|provider|active", threads)
-        blocks.append(Part("One such family", (Paragraph(_worked(worked)), family)))
-    nobody = f"No client's lookup finds {plural(found['without_provider'], 'active thread')} without a provider."
-    proposal = found["proposal"]
-    settled = "Proposed, not applied: a unique index per provider and purpose, for which NULLs are equal."
+    blocks: list[Block] = []
+    if found.by_provider:
+        columns = (
+            Column("provider", "provider conflicts of provider", missing="no provider"),
+            *map(number, ("active threads", "families")),
+        )
+        rows = ((kind.provider, kind.active_threads, kind.families) for kind in found.by_provider)
+        blocks.append(make_table(columns, rows))
+    if example := found.example:
+        threads = ((t.created_at, t.purpose, t.provider, t.is_active) for t in example.threads)
+        family = make_table(PROVIDER_THREADS, threads)
+        blocks.append(Part("One such family", (Paragraph(_conflict(example)), family)))
+    without = f"No client's lookup finds the {plural(found.without_provider, 'active thread')} without a provider."
+    proposal = found.proposal
+    proposed = "Proposed, not applied: a unique index per provider and purpose that treats NULLs as equal."
     settle = (
-        Paragraph(f"{settled} {proposal['told']}"),
-        Code("The unique index that would settle it", f"{proposal['sql']};\n"),
+        Paragraph(f"{proposed} {proposal.finding}"),
+        Code("The unique index that would end them", f"{proposal.sql};\n"),
     )
-    return [*blocks, Paragraph(nobody), Part("What would settle it", settle)]
+    return [*blocks, Paragraph(without), Part("What would end the provider conflicts", settle)]
 
 
-def _worked(worked: dict[str, Any]) -> str:
+def _conflict(example: ProviderExample) -> str:
     return (
-        f"A {worked['purpose']} thread of {worked['held_by'] or 'no provider'} is active: under the fixed index, too, "
-        f"a client that asks for one of {worked['asked_for']} is rejected."
+        f"A {example.purpose or 'purposeless'} thread of {example.held_by or 'no provider'} is active. PostgreSQL "
+        f"therefore rejects a thread of {example.asked_for} with the same purpose, also with the fixed index."
     )
-
-
-def _moment(spelled: str) -> str:
-    return format_timestamp(from_iso(spelled))

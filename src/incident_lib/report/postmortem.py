@@ -1,28 +1,36 @@
-"""The postmortem, from run records and people's notes alone. Knows no connection."""
+"""The postmortem, from run records and people's notes alone."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from incident_lib import paths
-from incident_lib.model import UsageError, format_timestamp, join_names, plural, sanitize
-from incident_lib.records import RunRecord, latest_runs
-from incident_lib.report import notes, render
+from incident_lib.model import ClaimsReport, UsageError, format_timestamp, join_names, plural, sanitize
+from incident_lib.records import (
+    CLAIMS,
+    REHEARSAL,
+    RunFolder,
+    evidence_beside,
+    latest_runs,
+    read_claims,
+    read_rehearsal,
+)
 from incident_lib.report.chapter import Chapter
-from incident_lib.report.compare import headline
-from incident_lib.report.compare import latest_chapters as latest_of
-from incident_lib.report.notes import Notes
+from incident_lib.report.compare import headline, latest_chapters
+from incident_lib.report.notes import Notes, read_notes
 from incident_lib.report.sections import Sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from incident_lib.report.document import Section
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Postmortem:
 
     chapters: tuple[Chapter, ...]
     notes: Notes
-    claims: dict[str, Any] | None = None  # of the fix plan, as `incident claims` tested them
+    claims: ClaimsReport | None = None
 
     @property
     def title(self) -> str:
@@ -40,15 +48,15 @@ class Postmortem:
 
     @property
     def verdicts(self) -> list[str]:
-        """The verdict line of each environment, its name first, and how its run ended."""
+        """For each environment: its name, its verdict line, and how its run ended."""
         return [f"{chapter.environment}: {chapter.verdict} {chapter.status}" for chapter in self.chapters]
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """The head of the report: what it is about, and what it was made from."""
-        found = latest_of(self.chapters)
-        commits = sorted({str(chapter.record["git_commit"] or "unknown")[:12] for chapter in self.chapters})
-        versions = sorted({chapter.record["versions"]["incident-lib"] for chapter in self.chapters})
+        """The head of the report: incident, status, environments, time, and the versions that made it."""
+        found = latest_chapters(self.chapters)
+        commits = sorted({str(chapter.record.git_commit or "unknown")[:12] for chapter in self.chapters})
+        versions = sorted({chapter.record.versions.get("incident-lib", "unknown") for chapter in self.chapters})
         made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
         return [
             ("Incident", self.notes.incident or "To be written"),
@@ -60,13 +68,13 @@ class Postmortem:
 
     @property
     def unfinished(self) -> list[str]:
-        """What people still have to do to the report, counted."""
-        left = self.notes.unwritten + ([] if self.notes.incident else ["the incident's id"])
+        """What people still have to write, counted."""
+        unwritten = self.notes.unwritten + ([] if self.notes.incident else ["the incident's id"])
         lacking = [action for action in self.notes.actions if action.lacks and not action.done]
-        told = [f"{plural(len(left), 'part')} to be written: {', '.join(left)}."] if left else []
+        lines = [f"{plural(len(unwritten), 'part')} to be written: {', '.join(unwritten)}."] if unwritten else []
         if lacking:
-            told.append(f"{plural(len(lacking), 'action item')} without an owner or a date.")
-        return told
+            lines.append(f"{plural(len(lacking), 'action item')} without an owner or a date.")
+        return lines
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
@@ -77,7 +85,7 @@ class Postmortem:
         """One section, by its name.
 
         Raises:
-            UsageError: no section is called so.
+            UsageError: the report has no section of that name.
         """
         for section in self.sections:
             if section.name == name:
@@ -85,18 +93,9 @@ class Postmortem:
         known = ", ".join(section.name for section in self.sections)
         raise UsageError(f"The report has no section {name!r}.", f"Its sections are {known}.", "Correct the name.")
 
-    def write(self, out: Path, *, pdf: bool = False) -> list[Path]:
-        """Write `out` (.html), the Markdown beside it, the folder of the Markdown's charts; if wanted, a PDF.
-
-        Raises:
-            Failed: it cannot be written.
-            UsageError: the extra `pdf` is not installed.
-        """
-        return render.write_report(self, out, pdf=pdf)
-
 
 def _status(chapters: tuple[Chapter, ...]) -> str:
-    """Whether the fix is in, and nobody is blocked for chat any more."""
+    """Whether the fix has been applied, and no family is blocked for chat any more."""
     fixed = sum(chapter.is_fixed for chapter in chapters)
     if len(chapters) == 1:
         return "fixed" if fixed else f"not fixed: {chapters[0].ended or 'nothing was applied'}"
@@ -104,22 +103,22 @@ def _status(chapters: tuple[Chapter, ...]) -> str:
 
 
 def _when(chapters: tuple[Chapter, ...]) -> str:
-    """From when to when, as far as the runs saw it."""
+    """When the incident began and ended, as far as the runs show it."""
     begun = [line.points[0][0] for chapter in chapters if (line := chapter.line)]
-    ended = [at for chapter in chapters if (at := chapter.moment("incident_ended_at"))]
+    ended = [at for chapter in chapters if (at := chapter.record.incident_ended_at)]
     first = format_timestamp(min(begun)) if begun else "unknown"
     if not all(chapter.is_fixed for chapter in chapters):
-        return f"since {first}; it goes on, as far as was seen"
-    return f"{first} to {format_timestamp(max(ended))}" if ended else "before the first look"
+        return f"since {first}; not ended as of the latest snapshot"
+    return f"{first} to {format_timestamp(max(ended))}" if ended else "ended before the first snapshot"
 
 
-def postmortem(environment: str = "", run: str = "") -> Postmortem:
-    """The postmortem of one run, or of the latest run of an environment, or of all of them.
+def read_postmortem(environment: str = "", run: str = "") -> Postmortem:
+    """The postmortem of one run, or of the latest run of an environment, or of all environments' latest runs.
 
-    On the demo, without a run, it is that of the committed example run: the same figures for everybody.
+    On the demo, without a run, it is that of the committed example run: the same numbers for everybody.
 
     Raises:
-        UsageError: the folder holds no run record, or there is no run; or the notes cannot be read.
+        UsageError: the folder holds no run record, there is no run, or a file cannot be read.
     """
     if run:
         return read_runs([Path(run)])
@@ -127,7 +126,7 @@ def postmortem(environment: str = "", run: str = "") -> Postmortem:
         return read_runs([paths.EXAMPLE_RUN])
     if not (found := latest_runs(environment or None)):
         where = f"the environment {environment!r}" if environment else "any environment"
-        raise UsageError(f"There is no run of {where} yet.", f"{paths.runs()} holds none.", "Begin one: incident run")
+        raise UsageError(f"There is no run of {where} yet.", f"{paths.runs()} holds none.", "Start one: incident run")
     return read_runs(found)
 
 
@@ -139,24 +138,25 @@ def read_runs(folders: Sequence[Path], notes_file: Path | None = None) -> Postmo
         notes_file: what people wrote; see `notes.read_notes`.
 
     Raises:
-        UsageError: a folder holds no run record, or the notes cannot be read.
+        UsageError: a folder holds no run record, or a record, rehearsal, claims or notes file cannot be read.
     """
-    chapters = tuple(
-        Chapter(sanitize(RunRecord(folder).read()), sanitize(folder.name), _beside(folder, "rehearsal.json", above=1))
-        for folder in folders
+    claims = next(filter(None, (evidence_beside(folder, CLAIMS, above=2) for folder in folders)), None)
+    return Postmortem(
+        tuple(_chapter(folder) for folder in folders),
+        read_notes(notes_file),
+        _sanitized(read_claims(claims)) if claims else None,
     )
-    claims = next(filter(None, (_beside(folder, "claims.json", above=2) for folder in folders)), None)
-    return Postmortem(chapters, notes.read_notes(notes_file), claims)
 
 
-def _beside(folder: Path, name: str, *, above: int) -> dict[str, Any] | None:
-    """What a file of evidence tells: that of the run's own folder, or of one of the folders above it."""
-    for place in (folder.absolute(), *folder.absolute().parents[:above]):
-        if (file := place / name).exists():
-            try:
-                return dict(sanitize(json.loads(file.read_text("utf-8"))))
-            except (OSError, ValueError, TypeError):
-                raise UsageError(
-                    f"{os.path.relpath(file)} cannot be read.", "It is no JSON.", "Make it anew, or remove it."
-                ) from None
-    return None
+def _chapter(folder: Path) -> Chapter:
+    rehearsal = evidence_beside(folder, REHEARSAL, above=1)
+    return Chapter(
+        _sanitized(RunFolder(folder).read()),
+        sanitize(folder.name),
+        _sanitized(read_rehearsal(rehearsal)) if rehearsal else None,
+    )
+
+
+def _sanitized(found: T) -> T:
+    """The same record with every text in it made safe to show; see `sanitize`."""
+    return msgspec.convert(sanitize(msgspec.json.decode(msgspec.json.encode(found))), type(found))

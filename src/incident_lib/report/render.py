@@ -1,4 +1,4 @@
-"""The forms of a report: one HTML file, Markdown with its charts beside it, PDF. All of the same blocks."""
+"""The forms of a report: one HTML file, Markdown with its charts beside it, PDF; and its blocks, for notebooks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def render_html(post: Postmortem, *, themed: bool = True) -> str:
-    """One HTML file that asks nobody for anything: charts and styles are in it.
+    """One HTML file that loads nothing: its charts and styles are in it.
 
     Args:
         post: the report.
-        themed: whether the charts follow their reader's light or dark scheme.
+        themed: whether the charts follow the reader's light or dark colour scheme.
     """
     template = _templates(autoescape=True).get_template("report.html.j2")
     return hide_ids(template.render(post=post, picture=lambda chart: _inline(chart, themed=themed)))
@@ -38,23 +38,38 @@ def render_markdown(post: Postmortem, pictures: str) -> str:
     return hide_ids(template.render(post=post, pictures=pictures))
 
 
-def write_report(post: Postmortem, out: Path, *, pdf: bool) -> list[Path]:
-    """Write each form; see `Postmortem.write`."""
-    beside, pictures = out.with_suffix(".md"), out.with_suffix("")
+def render_block(block: Block) -> str:
+    """One block as HTML, for a notebook, which shows the chart of a figure itself: of a figure, the folded table."""
+    macros = _templates(autoescape=True).get_template("blocks.html.j2").module
+    if isinstance(block, Figure):
+        return hide_ids(str(macros.folded_table(block.table)))
+    return hide_ids(str(macros.show(block, 3, lambda chart: _inline(chart, themed=False))))
+
+
+def write_report(post: Postmortem, out: Path, *, pdf: bool = False) -> list[Path]:
+    """Write `out` (.html), the Markdown beside it, the folder of its charts and, if wanted, a PDF; returns them.
+
+    Raises:
+        Failed: a file cannot be written.
+        UsageError: the extra `pdf` is not installed.
+    """
+    markdown, pictures = out.with_suffix(".md"), out.with_suffix("")
     printed = _pdf(post) if pdf else None
-    with paths.writable(out.parent):
+    with paths.writable(pictures):
         pictures.mkdir(parents=True, exist_ok=True)
-        for figure in figures(block for section in post.sections for block in section.blocks):
-            (pictures / f"{figure.name}.svg").write_text(figure.chart.svg(), "utf-8")
-        out.write_text(render_html(post), "utf-8")
-        beside.write_text(render_markdown(post, pictures.name), "utf-8")
-        if printed:
-            out.with_suffix(".pdf").write_bytes(printed)
-    return [out, beside, pictures, *([out.with_suffix(".pdf")] if printed else [])]
+    for figure in figures(block for section in post.sections for block in section.blocks):
+        paths.replace_text(pictures / f"{figure.name}.svg", figure.chart.svg())
+    paths.replace_text(out, render_html(post))
+    paths.replace_text(markdown, render_markdown(post, pictures.name))
+    if not printed:
+        return [out, markdown, pictures]
+    with paths.replacing(out.with_suffix(".pdf")) as file:
+        file.write(printed)
+    return [out, markdown, pictures, out.with_suffix(".pdf")]
 
 
 def figures(blocks: Iterable[Block]) -> Iterator[Figure]:
-    """Every figure among blocks, and within them."""
+    """Every figure among these blocks and in their parts."""
     for block in blocks:
         if isinstance(block, Figure):
             yield block
@@ -64,11 +79,11 @@ def figures(blocks: Iterable[Block]) -> Iterator[Figure]:
 
 def _pdf(post: Postmortem) -> bytes:
     try:
-        from weasyprint import HTML  # its libraries of the system may be missing, too
+        from weasyprint import HTML  # or a system library that it loads may be missing
     except (ImportError, OSError):
         raise UsageError(
             "A PDF needs the extra `pdf`.",
-            "WeasyPrint, or the library Pango that it draws with, is not installed.",
+            "WeasyPrint, or the library Pango that it needs, is not installed.",
             "pip install -e '.[pdf]', and Pango from your system's packages; or print the HTML from a browser.",
         ) from None
     return bytes(HTML(string=render_html(post, themed=False)).write_pdf(pdf_variant="pdf/ua-1"))
@@ -83,7 +98,7 @@ def _templates(*, autoescape: bool) -> Any:
 
     made = Environment(
         loader=PackageLoader("incident_lib.report"),
-        autoescape=autoescape,  # noqa: S701 - Markdown escapes its own way, cell by cell
+        autoescape=autoescape,  # noqa: S701 - Markdown is escaped text by text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -94,32 +109,32 @@ def _templates(*, autoescape: bool) -> Any:
         "prose": render_prose,
         "safe_markdown": safe_markdown,
     }
-    made.tests["shown_folded"] = lambda table: len(table.rows) > MOST_ROWS
+    made.tests["long"] = lambda table: len(table.rows) > MOST_ROWS
     made.tests["with_long_words"] = lambda text: any(len(word) > LONG for word in text.split())
     made.globals["kind"] = lambda block: type(block).__name__
     return made
 
 
-LONG = 24  # characters of a word that may be broken, so that its column stays narrow
-MOST_ROWS = 12  # of a table behind a chart, before it is folded
-# `<` as an entity: a backslash before it would be taken for the end of an address that stands before both.
+LONG = 24  # characters of a word from which on it may be broken, so that its column stays narrow
+MOST_ROWS = 12  # of a table behind a chart; a longer one is folded
+# `<` as an entity: after an address a backslash would be read as the end of the address.
 _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\`*_{}[]#|~$"})
-_BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-=]*$|\s)")  # what a list, a rule or a heading's underline begins with
+_BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-=]*$|\s)")  # the begin of a list, a rule or a heading's underline
 
 
 def escape_markdown(text: object) -> str:
-    """Text in Markdown whose markup is taken literally, on one line: also as a table's cell."""
+    """Text for Markdown, on one line and with its markup escaped: also for the cell of a table."""
     return _BLOCK.sub(r"\1\\\2", " ".join(str(text).split()).translate(_MARKUP))
 
 
 def code_cell(text: object) -> str:
-    """Text in Markdown as code, as a table's cell."""
+    """Text for Markdown as code, for the cell of a table."""
     line = " ".join(str(text).split())
     return f"<code>{escape_markdown(line)}</code>" if set("\\`") & set(line) else f"`{line}`".replace("|", "\\|")
 
 
 def render_prose(markdown: str) -> str:
-    """What people wrote, as HTML: markup of Markdown alone; pictures, which would be fetched, as their text."""
+    """What people wrote, as HTML: only Markdown is markup; a picture, which would be loaded, is shown as its text."""
     import mistune
 
     class Renderer(mistune.HTMLRenderer):
@@ -146,7 +161,7 @@ _PICTURE = re.compile(r"!+(?=\[)")
 
 
 def safe_markdown(markdown: str) -> str:
-    """What people wrote, as Markdown without HTML and without pictures; code says what it said."""
+    """What people wrote, as Markdown without HTML and without pictures; code stays as it is."""
     parts, end = list[str](), 0
     for found in CODE.finditer(markdown):
         parts += [_plain(markdown[end : found.start()]), _code(found[0])]
@@ -159,7 +174,7 @@ def _plain(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """Code as it is; what would be HTML or a picture to a reader that sees no code in it, as HTML that shows it."""
+    """Code as it is; as escaped HTML where a reader that does not see it as code would see HTML or a picture in it."""
     if not (_TAG.search(text) or _PICTURE.search(text)):
         return text
     if "\n" not in text:

@@ -1,10 +1,12 @@
-"""What was done in one environment: the steps, how they were verified, and what had been rehearsed."""
+"""What was done in one environment: the steps, how they were verified, and its rehearsal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from incident_lib.model import format_timestamp
 from incident_lib.report import evidence
+from incident_lib.report.chapter import checks
 from incident_lib.report.document import Bullets, Paragraph, Part
 
 if TYPE_CHECKING:
@@ -16,12 +18,14 @@ def resolution_blocks(chapter: Chapter) -> list[Block]:
     """What was done in one environment, and how it was verified."""
     blocks: list[Block] = [Paragraph(chapter.status, "failed" if chapter.failed else "plain")]
     steps = chapter.steps
-    blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was taken."))
-    if ended := chapter.record.get("incident_ended_at"):
-        blocks.append(Paragraph(f"The incident ended at {ended}: from then on the original index rejected nothing."))
-    for title, key in (("Verification", "verification"), ("Preflight", "preflight")):
-        if checks := chapter.checks(key):
-            blocks.append(Part(title, (checks,), folded=key == "preflight"))
-        if key == "verification" and chapter.told:
-            blocks.append(Bullets(tuple(chapter.told)))
+    blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was run."))
+    if ended := chapter.record.incident_ended_at:
+        at = format_timestamp(ended)
+        blocks.append(Paragraph(f"The incident ended at {at} UTC: since then the original index rejects no insert."))
+    if verification := checks(chapter.record.verification):
+        blocks.append(Part("Verification", (verification,)))
+    if chapter.results:
+        blocks.append(Bullets(tuple(chapter.results)))
+    if preflight := checks(chapter.record.preflight):
+        blocks.append(Part("Preflight", (preflight,), folded=True))
     return [*blocks, *evidence.rehearsed(chapter)]

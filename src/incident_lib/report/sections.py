@@ -1,4 +1,4 @@
-"""The sections of the postmortem, one function each: what the records say, and what people wrote."""
+"""The sections of the postmortem, one function each: from the records, and from what people wrote."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
-from incident_lib.model import before_and_after, join_names, plural
+from incident_lib.model import BlockerCount, Column, before_and_after, format_minute, join_names, make_table, plural
 from incident_lib.report import charts, evidence, history_chart
+from incident_lib.report.chapter import NOTHING_SEEN
 from incident_lib.report.compare import (
-    blocked_table,
+    blocked_by_environment,
     comparison_table,
     group_rows,
     headline,
     latest_chapters,
+    number,
     runs_tables,
 )
-from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten, table
+from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten
 from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
-    from incident_lib.model import Counts
+    from incident_lib.model import ClaimsReport
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
     from incident_lib.report.notes import Notes
@@ -32,30 +34,36 @@ QUERIES = (
     *("analysis/checksum", "analysis/own_versions"),
 )
 _CAUSE = (
-    "A partial unique index allows one active thread per root prompt and user. It was made before threads had a "
-    "purpose: so an active run thread holds the key that a new chat thread of its family would need, and PostgreSQL "
-    "answers SQLSTATE 23505; the application, 500. The fix puts purpose into the key."
+    "A partial unique index allows one active thread per root prompt and user. It was created before threads had a "
+    "purpose. An active run thread therefore has the key that a new chat thread of its family needs. PostgreSQL "
+    "rejects the insert with SQLSTATE 23505, the server answers “Failed to save thread” (500), and the browser shows "
+    "“Failed to create new chat”. The fix adds purpose to the key."
 )
-_HIDDEN = (
-    "Ids of threads, users and prompts are replaced by stable names; thread names, which users wrote, are left out."
-)
+_HIDDEN = "Pseudonyms replace the ids of threads, users and prompts. Thread names, which users wrote, are left out."
 _PROVIDERS = (
-    "Clients look their thread up by provider, too, and no unique index knows of providers: a family that has used two of "
-    "them is still blocked. It is the same incident one column further."
+    "Clients look up their thread by provider, too, and no unique index has the provider in its key. Two providers in "
+    "one family therefore cause the same error."
 )
+_ROLLBACK = (
+    "A rollback requires at most one active thread in every family. Each family with several active threads prevents "
+    "it: the first user who has both a chat and a run is enough."
+)
+_ACTIONS = (Column("action"), Column("owner"), Column("due"), Column("state"))
+MOST_SUMMARIZED = 6  # environments that the summary lists one by one
+_HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
 
 
 @dataclass(frozen=True)
 class Sections:
-    """All that the sections are made of."""
+    """The input of the sections, and the sections themselves."""
 
     chapters: tuple[Chapter, ...]
     notes: Notes
-    claims: dict[str, Any] | None
+    claims: ClaimsReport | None
 
     @property
     def latest(self) -> tuple[Chapter, ...]:
-        """One chapter of each environment: what is counted over all of them is counted once."""
+        """The latest run of each environment, so that sums over environments count each of them once."""
         return latest_chapters(self.chapters)
 
     def all(self) -> tuple[Section, ...]:
@@ -67,10 +75,10 @@ class Sections:
             Section("detection", "Detection", self._detection()),
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
-            Section("claims", "The fix plan's claims, tested", evidence.claims(self.claims)),
+            Section("claims", "Claims of the fix plan, tested", evidence.claims(self.claims)),
             Section("environments", "Environments compared", (comparison_table(self.chapters),)),
-            Section("left", "What is left", self._left()),
-            *(Section(_name(title), title, self._people(title, "")) for title in _HUMAN),
+            Section("remaining", "What remains", self._remaining()),
+            *(Section(_anchor(title), title, self._people(title, "")) for title in _HUMAN),
             Section("action-items", "Action items", self._actions()),
             Section("unknown", "What is hidden or unknown", self._unknown()),
             Section("appendix", "Appendix: runs and queries", self._appendix()),
@@ -81,17 +89,18 @@ class Sections:
         return (Prose(text),) if text else (Unwritten(hint),)
 
     def _detection(self) -> tuple[Block, ...]:
-        return (*evidence.detected(self.chapters), *self._people("Detection", "Who noticed, how, and after how long."))
+        hint = "Who noticed it, how, and how long after it began."
+        return (*evidence.detected(self.chapters), *self._people("Detection", hint))
 
     def _added(self, title: str) -> tuple[Block, ...]:
-        """What people added to a section that the records fill; nothing where they did not."""
+        """What people added to a section that the records fill; empty where they added nothing."""
         return (Prose(self.notes.text(title)),) if self.notes.text(title) else ()
 
     def _verdicts(self) -> list[Block]:
-        """What came of each environment; of many environments, of those that did not end well."""
+        """The result in each environment; of many environments, only in those whose run did not end well."""
         if len(self.chapters) == 1:
             return [_verdict(self.chapters[0], "")]
-        if len(self.chapters) <= MOST_TOLD:
+        if len(self.chapters) <= MOST_SUMMARIZED:
             return [_verdict(chapter, f"{chapter.environment}: ") for chapter in self.chapters]
         failed = [chapter for chapter in self.chapters if chapter.failed]
         return [Paragraph(f"{headline(self.chapters)}."), *(_verdict(c, f"{c.environment}: ") for c in failed)]
@@ -103,7 +112,7 @@ class Sections:
         return (
             *(figure for figure in figures if figure),
             *every,
-            Part("Who tried", tuple(evidence.attempts(self.latest))),
+            Part("Rejected inserts", tuple(evidence.rejected_inserts(self.latest))),
             *self._added("Impact"),
         )
 
@@ -114,58 +123,68 @@ class Sections:
             (only,) = self.chapters
             return Figure("before-after", charts.before_after(only.before, only.after, only.ended), only.counts)
         chart = charts.compared([chapter.compared for chapter in self.chapters], headline(self.chapters))
-        return Figure("before-after", chart, blocked_table(self.chapters))
+        return Figure("before-after", chart, blocked_by_environment(self.chapters))
 
     def _over_time(self) -> Block | None:
         lines = sorted((c.line for c in self.latest if c.line), key=lambda line: -line.most)
         if not lines and not any(c.before and c.before.blocked.chat for c in self.chapters):
             return None
         if not lines:
-            return Paragraph("Since when families are blocked is not known: see what is hidden or unknown.", "note")
-        came = sorted({chapter.moment("purpose_since") for chapter in self.chapters} - {None})  # type: ignore[type-var]
+            return Paragraph("It is unknown since when families are blocked: see What is hidden or unknown.", "note")
+        since = sorted({c.record.purpose_since for c in self.chapters if c.record.purpose_since})
         ended = [(line.until, "fixed") for line in lines[: history_chart.MOST_LINES] if line.after is not None]
-        events = [*((at, "purpose came") for at in came if at), *ended]
-        rows: list[tuple[object, ...]] = [
-            (line.environment, f"{at:%Y-%m-%d %H:%M}", f"{count:,}")
+        events = [*((at, "purpose added") for at in since), *ended]
+        rows = (
+            (line.environment, format_minute(at), count)
             for place, line in enumerate(lines)
             for at, count in (line.points if place < history_chart.MOST_LINES else line.points[-1:])
-        ]
-        behind = table("environment|by (UTC)|families blocked for chat", rows, numbers="families blocked for chat")
-        return Figure(
-            "over-time", history_chart.over_time(lines, events, evidence.attempts_by_hour(self.latest)), behind
         )
+        behind = make_table(("environment", "by (UTC)", number("families blocked for chat")), rows)
+        rejected = evidence.rejected_by_hour(self.latest)
+        return Figure("over-time", history_chart.over_time(lines, events, rejected), behind)
 
     def _blockers(self) -> Block | None:
-        families: Counter[tuple[str, ...]] = Counter()
+        families: Counter[tuple[str, str | None, str | None]] = Counter()
         for chapter in self.latest:
-            for kind in chapter.record.get("blocked_by") or []:
-                key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
-                families[key] += kind["families"]
+            for kind in chapter.record.blocked_by or []:
+                families[kind.blocked_for, kind.purpose, kind.provider] += kind.families
         if not families:
             return None
-        names = ("blocked_for", "purpose", "provider")
-        kinds: list[dict[str, Any]] = [
-            {**dict(zip(names, key, strict=True)), "families": count} for key, count in families.most_common()
+        kinds = [
+            BlockerCount(blocked_for=blocked_for, purpose=purpose, provider=provider, families=count)
+            for (blocked_for, purpose, provider), count in families.most_common()
         ]
-        by_purpose = sorted(families.most_common(), key=lambda kind: kind[0][0])
-        rows: list[tuple[object, ...]] = [(*key, f"{count:,}") for key, count in by_purpose]
-        behind = table("blocked for|by a thread of purpose|and provider|families", rows, numbers="families")
-        return Figure("blockers", charts.blockers(kinds), behind)
+        columns = (
+            "blocked for",
+            Column("purpose", "by a thread of purpose", missing="no purpose"),
+            Column("provider", "and provider", missing="no provider"),
+            number("families"),
+        )
+        by_purpose = sorted(kinds, key=lambda kind: kind.blocked_for)
+        rows = ((kind.blocked_for, kind.purpose, kind.provider, kind.families) for kind in by_purpose)
+        return Figure("blockers", charts.blockers(kinds), make_table(columns, rows))
 
     def _root_cause(self) -> tuple[Block, ...]:
-        indexes = group_rows([row for chapter in self.chapters for row in chapter.indexes])
-        seen: Block = Paragraph("No look got to the catalog.", "note")
+        indexes = group_rows(row for chapter in self.chapters for row in chapter.indexes)
+        catalog: Block = Paragraph("No run has read the unique indexes.", "note")
         if indexes:
-            seen = table("environment|moment|state of the unique indexes|definition|flags", indexes, code="definition")
-        worked = next(((c, c.example) for c in self.chapters if c.example), None)
-        blocks: list[Block] = [Paragraph(_CAUSE), Part("The unique index, before and after", (seen,))]
-        if worked and worked[1]:
-            chapter, threads = worked
-            whose = f"Root {chapter.record['example']['root']}, user {chapter.record['example']['owner']}."
-            blocks.append(
-                Part(f"One family, thread by thread: {chapter.environment}", (Paragraph(whose, "note"), threads))
+            columns = (
+                *("environment", "snapshot", "state of the unique indexes"),
+                Column("definition", code=True),
+                "flags",
             )
-        return (*blocks, *self._added("Root cause"))
+            catalog = make_table(columns, indexes)
+        blocks: list[Block] = [Paragraph(_CAUSE), Part("The unique index, before and after", (catalog,))]
+        return (*blocks, *self._example(), *self._added("Root cause"))
+
+    def _example(self) -> list[Block]:
+        """The worked example of the first environment that has one."""
+        for chapter in self.chapters:
+            family = chapter.record.example
+            if family and (threads := chapter.example):
+                who = Paragraph(f"Root {family.root}, user {family.owner}.", "note")
+                return [Part(f"One family, thread by thread: {chapter.environment}", (who, threads))]
+        return []
 
     def _resolution(self) -> tuple[Block, ...]:
         several = len(self.chapters) > 1
@@ -174,65 +193,65 @@ class Sections:
         )
         return (*parts, *evidence.recovered(self.latest), *self._added("Resolution"))
 
-    def _left(self) -> tuple[Block, ...]:
-        looks: dict[str, Counts] = {chapter.environment: chapter.last for chapter in self.latest if chapter.last}
-        if not looks:
-            return (Paragraph("What is left was not seen.", "note"), *self._added("What is left"))
-        rows: list[tuple[object, ...]] = [
+    def _remaining(self) -> tuple[Block, ...]:
+        found = {chapter.environment: chapter.latest for chapter in self.latest if chapter.latest}
+        added = self._added("What remains")
+        if not found:
+            return (Paragraph("What remains is unknown: no snapshot was taken.", "note"), *added)
+        headings = (
+            *("provider conflicts", "active threads without an owner"),
+            *("families with several active threads", "active threads"),
+        )
+        behind = make_table(
+            ("environment", *map(number, headings)),
             (
-                name,
-                *(
-                    f"{n:,}"
-                    for n in (c.residual_conflicts, c.unguarded_threads, c.coexisting_families, c.active_threads)
-                ),
-            )
-            for name, c in looks.items()
-        ]
-        numbers = (
-            "provider conflicts|active threads without an owner|families with several active threads|active threads"
+                (name, c.residual_conflicts, c.unguarded_threads, c.coexisting_families, c.active_threads)
+                for name, c in found.items()
+            ),
         )
-        behind = table(f"environment|{numbers}", rows, numbers=numbers)
-        rollback = (
-            "A rollback needs every family to have one active thread at most: each family with several active threads stands in its "
-            "way, from the first user on who has both a chat and a run."
-        )
-        figure = Figure("left", charts.left_behind(*looks.values()), behind)
+        figure = Figure("remaining", charts.remaining_conflicts(*found.values()), behind)
         several = len(self.chapters) > 1
-        found = ((chapter.environment, tuple(evidence.remains(chapter))) for chapter in self.chapters)
-        parts = [Part(name, blocks, folded=several) for name, blocks in found if blocks]
-        return (Paragraph(_PROVIDERS), figure, *parts, Paragraph(rollback), *self._added("What is left"))
+        conflicts = ((chapter.environment, tuple(evidence.provider_conflicts(chapter))) for chapter in self.latest)
+        parts = [Part(name, blocks, folded=several) for name, blocks in conflicts if blocks]
+        return (Paragraph(_PROVIDERS), figure, *parts, Paragraph(_ROLLBACK), *added)
 
     def _actions(self) -> tuple[Block, ...]:
-        rows: list[tuple[object, ...]] = [
+        rows: list[tuple[Any, ...]] = [
             (a.what, a.owner or "none named", a.due or "none named", "done" if a.done else a.lacks or "open")
             for a in self.notes.actions
         ]
         rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
-        written = self._added if self.notes.actions else lambda title: self._people(title, "What is to be done.")
-        return (*written("Action items"), *((table("action|owner|due|state", rows),) if rows else ()))
+        text = (
+            self._added("Action items") if self.notes.actions else self._people("Action items", "What is to be done.")
+        )
+        return (*text, *((make_table(_ACTIONS, rows),) if rows else ()))
 
     def _proposals(self) -> list[str]:
-        """What the data asks for, and nobody has decided."""
-        looks = [chapter.last for chapter in self.latest if chapter.last]
-        conflicts, unguarded = (sum(getattr(c, w) for c in looks) for w in ("residual_conflicts", "unguarded_threads"))
+        """Action items that the data proposes."""
+        latest = [chapter.latest for chapter in self.latest if chapter.latest]
+        conflicts = sum(counts.residual_conflicts for counts in latest)
+        ownerless = sum(counts.unguarded_threads for counts in latest)
         waiting = [chapter.environment for chapter in self.latest if not chapter.is_fixed]
-        asked = [
-            (waiting, f"Apply the fix where it is not in: {', '.join(waiting)}"),
+        proposed = [
+            (waiting, f"Apply the fix where it has not been applied: {', '.join(waiting)}"),
             (
                 conflicts,
-                f"Decide whether provider belongs into the unique index: {plural(conflicts, 'residual conflict')}",
+                f"Decide whether provider belongs in the unique index: {plural(conflicts, 'provider conflict')}",
             ),
-            (unguarded, f"Give {plural(unguarded, 'unguarded thread')} an owner, or the column a NOT NULL"),
+            (
+                ownerless,
+                f"Give {plural(ownerless, 'active thread')} without an owner an owner, or the column a NOT NULL",
+            ),
         ]
-        return [what for needed, what in asked if needed]
+        return [what for needed, what in proposed if needed]
 
     def _unknown(self) -> tuple[Block, ...]:
-        told: dict[str, list[str]] = {}
+        found: dict[str, list[str]] = {}
         for chapter in self.chapters:
             for line in chapter.unknown:
-                told.setdefault(line, []).append(chapter.environment)
+                found.setdefault(line, []).append(chapter.environment)
         everywhere = len(self.chapters)
-        lines = (line if len(who) == everywhere else f"{join_names(who)}: {line}" for line, who in told.items())
+        lines = (line if len(names) == everywhere else f"{join_names(names)}: {line}" for line, names in found.items())
         return (Bullets((_HIDDEN, *lines)),)
 
     def _appendix(self) -> tuple[Block, ...]:
@@ -240,21 +259,11 @@ class Sections:
         return (*runs_tables(self.chapters), Part("The queries behind the figures", queries))
 
 
-MOST_TOLD = 6  # environments that the summary tells of one by one
-_HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
-
-
-def _name(title: str) -> str:
+def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def _verdict(chapter: Chapter, whose: str) -> Block:
-    """What one environment's run saw and how it ended, in a sentence."""
-    return Paragraph(f"{whose}{_seen(chapter)} {chapter.status}", "failed" if chapter.failed else "plain")
-
-
-def _seen(chapter: Chapter) -> str:
-    """What was blocked before, and what is now, in words."""
-    if not chapter.before:
-        return "Nothing was seen: the run ended before its first look."
-    return before_and_after(chapter.before, chapter.after)
+def _verdict(chapter: Chapter, prefix: str) -> Block:
+    """The result of one environment's run and how the run ended, in a paragraph."""
+    result = before_and_after(chapter.before, chapter.after) if chapter.before else NOTHING_SEEN
+    return Paragraph(f"{prefix}{result} {chapter.status}", "failed" if chapter.failed else "plain")
