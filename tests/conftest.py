@@ -7,12 +7,11 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
 from hypothesis import settings
-from psycopg import sql
 
 from incident_lib.database import Environment, NewThread, demo, insert_thread
 from tests.support import clusters
@@ -65,12 +64,8 @@ def server(request: pytest.FixtureRequest) -> str:
 
 
 def _copied(server: str, template: str) -> Iterator[Environment]:
-    name = f"test_{uuid4().hex[:12]}"
-    made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*map(sql.Identifier, (name, template)))
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(made)
-        yield Environment("staging", "INCIDENT_STAGING_URL", clusters.at(server, name))
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with clusters.database(server, template) as address:
+        yield Environment("staging", "INCIDENT_STAGING_URL", address)
 
 
 @pytest.fixture

