@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+_PAIR = re.compile(r"\[\n *([^\s,\[\]{}]+),\n *([^\s,\[\]{}]+)\n *\]")  # JSON's texts hold no line break
 
 
 def to_json(thing: Any) -> str:
     """A struct as JSON for a file: an item a line, pairs of values on one line."""
     text = msgspec.json.format(msgspec.json.encode(thing), indent=1).decode()
-    return re.sub(r"\[\s+([^\s,\[\]{}]+),\s+([^\s,\[\]{}]+)\s+\]", r"[\1, \2]", text) + "\n"
+    return _PAIR.sub(r"[\1, \2]", text) + "\n"
 
 
 def write_json(file: Path, thing: Any) -> None:
@@ -48,7 +49,7 @@ def read_json(file: Path, type_: type[T], action: str) -> T:
         return msgspec.json.decode(file.read_bytes(), type=type_)
     except OSError as error:
         why = f"{error.strerror or error}."
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         why = explain_error(str(error))
     raise UsageError(f"{os.path.relpath(file)} cannot be read.", why, action)
 
@@ -66,8 +67,13 @@ def explain_error(error: str) -> str:
         key = _path(wrong["at"])
         if key == "schema_version":
             return f"It is of another version: this one reads schema_version {SCHEMA_VERSION} only."
-        return f"The key {key} is wrong: {wrong['what'][0].lower()}{wrong['what'][1:]}."
-    return f"It is not valid JSON, or no object: {error[0].lower()}{error[1:]}."
+        return f"The key {key} is wrong: {_clause(wrong['what'])}."
+    return f"It is not valid JSON, or no object: {_clause(error)}."
+
+
+def _clause(error: str) -> str:
+    """An error as the end of a sentence."""
+    return error if error.startswith("JSON") else error[0].lower() + error[1:]
 
 
 def _path(at: str | None, key: str = "") -> str:
