@@ -64,7 +64,7 @@ def growth(found: list[Thread], purpose: str, purpose_since: datetime | None) ->
     created = [thread.created_at for thread in oldest(found, purpose)]
     since = sorted(max(at, purpose_since) for at in created if at and purpose_since)
     ends = sorted({max(at for at in since if at.replace(minute=0, second=0) == hour) for hour in map(_hour, since)})
-    return [(end, sum(at <= end for at in since)) for end in ends]
+    return [(end.replace(microsecond=0), sum(at <= end for at in since)) for end in ends]
 
 
 def _hour(moment: datetime) -> datetime:

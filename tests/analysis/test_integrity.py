@@ -58,7 +58,7 @@ def test_where_clients_write_no_row_version_is_ours(incident: Environment) -> No
     done = apply(incident, confirm="staging")
 
     assert done.xids
-    assert compare_threads(incident, None, done.xids) == "0 row versions carry a transaction of ours."
+    assert compare_threads(incident, None, done.xids) == "0 row versions carry a transaction of this migration."
 
 
 def test_a_row_version_of_ours_is_told(environment: Environment, connection: psycopg.Connection) -> None:
@@ -68,4 +68,4 @@ def test_a_row_version_of_ours_is_told(environment: Environment, connection: psy
         add(connection, uuid4(), uuid4())
         (xid,) = connection.execute("SELECT pg_current_xact_id()::text").fetchone() or ()
 
-    assert compare_threads(environment, None, [xid]) == "2 row versions carry a transaction of ours."
+    assert compare_threads(environment, None, [xid]) == "2 row versions carry a transaction of this migration."

@@ -5,10 +5,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from psycopg import sql
 
 from incident_lib.analysis.investigate import count_threads, investigate, list_blocked, write_blocked
@@ -116,14 +118,26 @@ def test_counts_of_nothing(connection):
     """A table without a thread has counts, and all are zero."""
     nobody = PerPurpose(0, 0)
     none = {IndexKind.ORIGINAL: 0, IndexKind.FIXED: 0}
-    assert investigate(connection).counts == Counts(0, 0, {}, 0, nobody, 0, nobody, 0, 0, 0, none)
+    assert investigate(connection).counts == Counts(
+        families=0,
+        active_threads=0,
+        active_by_purpose={},
+        blocked_families=0,
+        blocked=nobody,
+        affected_owners=0,
+        blocked_owners=nobody,
+        coexisting_families=0,
+        residual_conflicts=0,
+        unguarded_threads=0,
+        duplicate_keys=none,
+    )
 
 
 def test_counts_as_a_record(connection):
     """The counts survive the way into a run record and back."""
     add(connection, ROOTS[0], OWNERS[0])
     counts = investigate(connection).counts
-    assert Counts.from_dict(counts.as_dict()) == counts
+    assert msgspec.json.decode(msgspec.json.encode(counts), type=Counts) == counts
 
 
 @pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
@@ -232,23 +246,37 @@ def test_written_rows(connection, tmp_path):
     catalog = read_catalog(connection)
     for number, root in enumerate(ROOTS):
         add(connection, root, OWNERS[0], purpose=["run", "chat", 'odd, "one"\n'][number], created_at=START)
-    write_blocked(connection, catalog, tmp_path / "blocked.csv", START)
+    write_blocked(connection, catalog, tmp_path / "blocked.csv", purpose_since=START)
     with (tmp_path / "blocked.csv").open(newline="") as file:
-        rows = [BlockedFamily(**row) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
     expected = [
-        BlockedFamily(*("" if value is None else str(value) for value in vars(entry).values()))
+        {name: "" if value is None else str(value) for name, value in asdict(entry).items()}
         for entry in list_blocked(connection, catalog, purpose_since=START)
     ]
-    shown = [str(datetime.fromisoformat(row.since).astimezone(UTC)) for row in rows]
-    assert [vars(row) | {"since": since} for row, since in zip(rows, shown, strict=True)] == [
-        vars(entry) | {"since": str(datetime.fromisoformat(entry.since).astimezone(UTC))} for entry in expected
-    ]
+    assert [in_utc(row) for row in rows] == [in_utc(entry) for entry in expected]
+
+
+def in_utc(row: dict[str, str]) -> dict[str, str]:
+    """The row, its time as Python spells it in UTC."""
+    return row | {"since": str(datetime.fromisoformat(row["since"]).astimezone(UTC))}
+
+
+@pytest.mark.parametrize("head", [0, 1, 2, 50])
+def test_the_head_of_the_file_is_returned(connection, tmp_path, head):
+    """While every blocked family is streamed into the file, the first few are returned, as the list has them."""
+    with_indexes(connection, [ORIGINAL])
+    catalog = read_catalog(connection)
+    for number, root in enumerate(ROOTS):
+        add(connection, root, OWNERS[0], purpose=["run", "chat", 'odd, "one"\n'][number], created_at=START)
+    found = write_blocked(connection, catalog, tmp_path / "blocked.csv", purpose_since=START, head=head)
+
+    assert found == list_blocked(connection, catalog, purpose_since=START)[:head]
 
 
 def test_written_without_purpose_since(connection, tmp_path):
     """In the file, an unknown `since` is empty."""
     add(connection, ROOTS[0], OWNERS[0], row_id=UUID(int=1), created_at=START)
-    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     assert (tmp_path / "blocked.csv").read_text() == (
         "root_prompt_row_id,owner_id,blocked_for,since,blocking_thread,blocking_purpose,blocking_provider\n"
         f"{ROOTS[0]},{OWNERS[0]},chat,,{UUID(int=1)},run,openai\n"
@@ -259,7 +287,7 @@ def test_written_without_purpose_since(connection, tmp_path):
 def test_written_formulas_are_defused(connection, tmp_path, sign):
     """In the file, purposes and providers that a spreadsheet would take for formulas begin with an apostrophe."""
     add(connection, ROOTS[0], OWNERS[0], purpose=f"{sign}purpose", provider=f"{sign}provider")
-    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     with (tmp_path / "blocked.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
     assert (row["blocking_purpose"], row["blocking_provider"]) == (f"'{sign}purpose", f"'{sign}provider")
@@ -267,7 +295,7 @@ def test_written_formulas_are_defused(connection, tmp_path, sign):
 
 def test_written_mode(connection, tmp_path):
     """Only its owner may read the file."""
-    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
 
 
@@ -275,7 +303,7 @@ def test_written_mode(connection, tmp_path):
 def test_written_mode_over_an_older_file(connection, tmp_path, name):
     """Also where a file that all may read stood there before, only its owner may read it."""
     (tmp_path / name).touch(mode=0o644)
-    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
 
 
@@ -283,8 +311,8 @@ def test_written_where_nothing_blocks(connection, tmp_path):
     """Where no unique index blocks, the file holds its header alone."""
     with_indexes(connection, [FIXED])
     add(connection, ROOTS[0], OWNERS[0])
-    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv", None)
-    assert (tmp_path / "blocked.csv").read_text() == ",".join(BlockedFamily.__dataclass_fields__) + "\n"
+    write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
+    assert (tmp_path / "blocked.csv").read_text() == ",".join(BlockedFamily.__struct_fields__) + "\n"
 
 
 def test_write_that_fails_leaves_nothing(connection, tmp_path):
@@ -292,7 +320,7 @@ def test_write_that_fails_leaves_nothing(connection, tmp_path):
     catalog = read_catalog(connection)
     connection.close()
     with pytest.raises(Exception, match="the connection is closed"):
-        write_blocked(connection, catalog, tmp_path / "blocked.csv", None)
+        write_blocked(connection, catalog, tmp_path / "blocked.csv")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -342,7 +370,7 @@ def test_reading_refuses_writes(environment, statement):
         connection.execute(statement)
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 25006).\n"
-        "  why:  The server refuses writes here: it is read-only, or a standby.\n"
+        "  why:  The server rejects writes here: it is read-only, or a standby.\n"
         "  next: Use the primary's address."
     )
 
@@ -367,7 +395,7 @@ def test_statement_timeout(environment):
         connection.execute("SELECT pg_sleep(10)")
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
-        "  why:  It took longer than the statement timeout, or somebody cancelled it.\n"
+        "  why:  It took longer than the statement timeout, or another session cancelled it.\n"
         "  next: Try again with a longer --timeout."
     )
 
@@ -388,8 +416,8 @@ def test_lock_timeout(environment, connection):
             looking.execute("SET LOCAL lock_timeout = '20ms'; SELECT count(*) FROM public.q_threads")
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 55P03).\n"
-        "  why:  A lock was not to be had in time.\n"
-        "  next: Try again; `incident plan` names who is in the way."
+        "  why:  A lock was not available in time.\n"
+        "  next: Try again; `incident plan` names the sessions that hold locks."
     )
 
 

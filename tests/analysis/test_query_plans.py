@@ -50,7 +50,7 @@ def large(filled: str) -> Iterator[psycopg.Connection[Any]]:
 
 def plan(connection: psycopg.Connection[Any], query: str) -> str:
     """The plan of a question without parameters."""
-    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(query).encode()))
+    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(f"analysis/{query}").encode()))
 
 
 def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -> None:
@@ -80,7 +80,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
     """One read of the table finds the blocked families and what blocks them, for all purposes."""
     with psycopg.ClientCursor(large) as cursor:
-        asked = cursor.mogrify(query_text(query), {"purpose_since": None, "most": 20})
+        asked = cursor.mogrify(query_text(f"analysis/{query}"), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
 
     assert len(re.findall(r"Scan.* on q_threads", found)) == 1

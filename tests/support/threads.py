@@ -7,6 +7,7 @@ from uuid import UUID
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from incident_lib import paths
 from incident_lib.model.catalog import INDEX_NAME, IndexState
@@ -150,7 +151,7 @@ def counted(found, blocks):
 
 def without_duplicates(counts):
     """The counts but for the duplicate keys."""
-    return {name: value for name, value in vars(counts).items() if name != "duplicate_keys"}
+    return {name: value for name, value in asdict(counts).items() if name != "duplicate_keys"}
 
 
 def defused(value):
@@ -167,7 +168,17 @@ def listed(found, purpose_since, limit):
             known = thread.created_at is not None and purpose_since is not None
             since = max(thread.created_at, purpose_since) if known else None
             texts = defused(thread.purpose), defused(thread.provider)
-            entries.append(BlockedFamily(root, owner, purpose, since, thread.row_id, *texts))
+            entries.append(
+                BlockedFamily(
+                    root_prompt_row_id=root,
+                    owner_id=owner,
+                    blocked_for=purpose,
+                    since=since,
+                    blocking_thread=thread.row_id,
+                    blocking_purpose=texts[0],
+                    blocking_provider=texts[1],
+                )
+            )
     far = datetime.max.replace(tzinfo=UTC)
     entries.sort(key=lambda e: (e.blocked_for, e.since or far, e.root_prompt_row_id, e.owner_id))
     return entries[:limit]

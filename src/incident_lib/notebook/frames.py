@@ -30,7 +30,7 @@ def styled(table: Table) -> Styler:
     frame = pd.DataFrame(table.cells, columns=list(table.headings), dtype="str")
     made = Styler(frame, uuid="table", cell_ids=False, escape="html").hide(axis="index")
     rules = [*_RULES, *(_right(place) for place, column in enumerate(table.columns) if column.is_number)]
-    return made.set_table_styles(rules).format(escape)
+    return made.set_table_styles(rules).format(lambda cell: escape(str(cell)))
 
 
 _RULES: list[CSSDict] = [

@@ -1,0 +1,221 @@
+"""One snapshot: one transaction, each query once, and everything that is shown of it agrees."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import msgspec
+import psycopg
+import pytest
+
+from incident_lib import paths
+from incident_lib.analysis import PLAN_FAMILY
+from incident_lib.model import (
+    PLAN_OWNER,
+    PLAN_ROOT,
+    PLAN_THREAD,
+    PUBLISHED,
+    ExampleThread,
+    Family,
+    Pseudonyms,
+    Thread,
+)
+from incident_lib.notebook.snapshot import HEAD, Snapshot, _named, take_snapshot
+from tests.conftest import add
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from incident_lib.database import Environment
+
+NAMES = Pseudonyms("a key")
+AT = datetime(2025, 9, 18, 14, 12, 33, tzinfo=UTC)
+
+
+# One transaction
+
+
+@pytest.fixture
+def statements(server: str, incident: Environment, tmp_path: Path) -> list[str]:
+    """The statements that the server logged of one snapshot of the demo's threads, in order."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        (logs,) = admin.execute("SELECT pg_current_logfile()").fetchone() or (None,)
+        (data,) = admin.execute("SHOW data_directory").fetchone() or ("",)
+    log = paths.Path(data) / (logs or "log")
+    database = psycopg.conninfo.conninfo_to_dict(incident.address)["dbname"]
+    with psycopg.connect(incident.address, autocommit=True) as owner:
+        owner.execute(f"ALTER DATABASE \"{database}\" SET log_statement = 'all'")
+    begin = log.stat().st_size
+    take_snapshot(incident, purpose_since=AT, names=NAMES, blocked_file=tmp_path / "blocked.csv")
+    with log.open("rb") as file:
+        file.seek(begin)
+        text = file.read().decode()
+    return re.findall(r"(?:statement|execute <unnamed>): +(.*?)(?=\n\d{4}-|\Z)", text, re.DOTALL)
+
+
+def test_each_query_runs_once(statements: list[str]) -> None:
+    """Each query of the snapshot reaches the server once."""
+    questions = Counter(found[1] for text in statements if (found := re.search(r"-- Question: ([^\n]+)", text)))
+
+    assert len(questions) == 11
+    assert {question: count for question, count in questions.items() if count != 1} == {}
+
+
+def test_it_is_one_transaction(statements: list[str]) -> None:
+    """All questions are between one BEGIN, of a REPEATABLE READ, READ ONLY transaction, and its end."""
+    begins = [place for place, text in enumerate(statements) if text.startswith("BEGIN") and "REPEATABLE READ" in text]
+    places = [place for place, text in enumerate(statements) if "-- Question:" in text]
+    ends = [place for place, text in enumerate(statements) if text.startswith("COMMIT")]
+
+    assert len(begins) == 1
+    assert "READ ONLY" in statements[begins[0]]
+    assert begins[0] < min(places)
+    assert max(places) < max(ends)
+
+
+def test_what_is_shown_agrees(incident: Environment, tmp_path: Path) -> None:
+    """Counts, the file of blocked families, what blocks them and what remains are those of the same rows."""
+    found = take_snapshot(incident, purpose_since=AT, names=NAMES, blocked_file=tmp_path / "blocked.csv")
+    lines = (tmp_path / "blocked.csv").read_text("utf-8").splitlines()
+    blocked = found.counts.blocked
+
+    assert len(lines) - 1 == (blocked.chat or 0) + (blocked.run or 0)
+    assert sum(kind.families for kind in found.blocked_by or []) == len(lines) - 1
+    assert found.residual.residual_conflicts == found.counts.residual_conflicts
+    assert found.residual.unguarded_threads == found.counts.unguarded_threads
+
+
+def test_few_of_the_blocked_are_kept_in_memory(incident: Environment, tmp_path: Path) -> None:
+    """However many families are blocked, the snapshot keeps the first ones only; the file holds all."""
+    found = take_snapshot(incident, names=NAMES, blocked_file=tmp_path / "blocked.csv")
+
+    assert len(found.blocked_head) == HEAD < (found.counts.blocked.chat or 0)
+    assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
+
+
+def test_its_repr_is_short(incident: Environment) -> None:
+    """What a snapshot prints is one line."""
+    text = repr(take_snapshot(incident, names=NAMES))
+
+    assert text.count("\n") == 0
+    assert len(text) < 300
+
+
+# The worked example
+
+
+def taken(environment: Environment, since: datetime | None = None) -> Snapshot:
+    """A snapshot of an environment."""
+    return take_snapshot(environment, purpose_since=since, names=NAMES)
+
+
+def test_the_plans_family_is_the_example_where_it_has_threads(incident: Environment) -> None:
+    """Where the fix plan's own family has a thread, it is the example."""
+    assert taken(incident).example_family == PLAN_FAMILY == Family(PLAN_ROOT, PLAN_OWNER)
+
+
+def test_the_plans_family_is_the_example_though_others_are_blocked_longer(
+    environment: Environment, connection: psycopg.Connection
+) -> None:
+    """The fix plan's family is the example also where its threads are not active, and others are blocked."""
+    add(connection, uuid4(), uuid4(), created_at=AT)
+    add(connection, PLAN_ROOT, PLAN_OWNER, is_active=False)
+
+    assert taken(environment).example_family == PLAN_FAMILY
+
+
+def test_elsewhere_the_example_is_blocked_longest(environment: Environment, connection: psycopg.Connection) -> None:
+    """Without the fix plan's family the example is the one that has been blocked for chat longest."""
+    blocked = Family(UUID(int=9), UUID(int=9))
+    add(connection, UUID(int=1), UUID(int=1), purpose="chat", created_at=AT.replace(year=2020))
+    add(connection, *blocked, created_at=AT)
+    add(connection, UUID(int=2), UUID(int=2), created_at=AT.replace(year=2026))
+    add(connection, UUID(int=3), None, created_at=AT.replace(year=2019))
+
+    assert taken(environment, AT.replace(year=2018)).example_family == blocked
+
+
+def test_where_the_age_is_unknown_the_example_is_blocked(
+    environment: Environment, connection: psycopg.Connection
+) -> None:
+    """Where it is unknown when the purpose came, the example is a family that is blocked for chat all the same."""
+    add(connection, UUID(int=1), UUID(int=1), purpose="chat")
+    add(connection, UUID(int=2), UUID(int=2))
+
+    assert taken(environment).example_family == Family(UUID(int=2), UUID(int=2))
+
+
+@pytest.mark.parametrize("purpose", ["chat", None])
+def test_where_no_family_is_blocked_for_chat(
+    environment: Environment, connection: psycopg.Connection, purpose: str | None
+) -> None:
+    """Where no family is blocked for chat the example has no thread, or is one that is blocked for run."""
+    if purpose:
+        add(connection, UUID(int=1), UUID(int=1), purpose=purpose)
+
+    assert taken(environment).example_family == (Family(UUID(int=1), UUID(int=1)) if purpose else PLAN_FAMILY)
+
+
+def test_the_example_after_is_that_of_before(environment: Environment, connection: psycopg.Connection) -> None:
+    """A later snapshot shows the family of an earlier one, though others are blocked longer now."""
+    add(connection, UUID(int=2), UUID(int=2), created_at=AT)
+    before = taken(environment, AT)
+    add(connection, UUID(int=1), UUID(int=1), created_at=AT.replace(year=2020))
+    after = take_snapshot(environment, purpose_since=AT, names=NAMES, example=before.example_family)
+
+    assert after.example_family == before.example_family == Family(UUID(int=2), UUID(int=2))
+
+
+# The record
+
+
+def test_a_record_names_the_family_by_pseudonyms(environment: Environment, connection: psycopg.Connection) -> None:
+    """What a record holds of the example has no id, but the same pseudonyms as elsewhere."""
+    root, owner = UUID(int=2**100 + 1), UUID(int=2**100 + 2)
+    row = add(connection, root, owner, created_at=AT, provider="manus")
+    fields = taken(environment).as_record("before", NAMES)
+    thread = ExampleThread(
+        thread=str(NAMES.name("thread", row)),
+        created_at="2025-09-18 14:12",
+        purpose="run",
+        provider="manus",
+        is_active=True,
+        blocks=["chat", "run"],
+        would_block=["run"],
+    )
+
+    assert (fields["example"].root, fields["example"].owner) == (NAMES.name("root", root), NAMES.name("owner", owner))
+    assert fields["example_threads"].before == [thread]
+    assert not any(str(each) in str(msgspec.to_builtins(fields)) for each in (root, owner, row))
+
+
+def test_a_record_leaves_published_ids() -> None:
+    """The fix plan's own ids, which are published, stay as they are; what is unknown stays unknown."""
+    thread = Thread(
+        row_id=PLAN_THREAD,
+        created_at=None,
+        purpose="run",
+        provider=None,
+        is_active=None,
+        blocks=None,
+        would_block=(),
+    )
+
+    assert msgspec.structs.asdict(_named(thread, NAMES)) == {
+        "thread": str(PLAN_THREAD),
+        "created_at": None,
+        "purpose": "run",
+        "provider": None,
+        "is_active": None,
+        "blocks": None,
+        "would_block": [],
+    }
+
+
+def test_the_plans_family_is_published() -> None:
+    """The family of the fix plan has ids that no pseudonym hides."""
+    assert {*PLAN_FAMILY} <= PUBLISHED
