@@ -1,4 +1,4 @@
-"""A chart: what it says, in words and as a picture; and the ways of drawing that all charts share."""
+"""A chart: its conclusion in words and as a picture; and the drawing that all charts share."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Chart:
     height: float = 2.6  # inches
 
     def figure(self, paper: str = "white") -> Figure:
-        """Draw it on a figure of its own."""
+        """Draw it on a new figure."""
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
@@ -52,10 +52,10 @@ class Chart:
         return figure
 
     def svg(self, *, themed: bool = False) -> str:
-        """The chart as SVG: the same chart, the same bytes.
+        """The chart as SVG; the same chart gives the same bytes.
 
         Args:
-            themed: on no paper of its own, and in the ink of its reader's light or dark scheme.
+            themed: without a background, and in the colours of the reader's light or dark scheme.
         """
         import matplotlib as mpl
 
@@ -77,19 +77,19 @@ Bar = tuple["int | None", str, str]  # how many, its colour, what is written beh
 
 
 def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: str) -> Axes:
-    """Horizontal bars in groups, each with its number and what it is written beside it; no legend, no grid."""
+    """Horizontal bars in groups, each with its number and a label beside it; no legend, no grid."""
     most = max((number or 0 for _, group in rows for number, _, _ in group), default=0) or 1
     ticks = []
     for place, (_, group) in enumerate(rows):
-        for step, (number, colour, moment) in enumerate(group):
+        for step, (number, colour, what) in enumerate(group):
             y = place * (len(group) + 0.6) + step
             ax.barh(y, number or 0, height=0.86, color=colour)
-            told = f"{format_count(number)} {moment}" if number is not None else f"{moment}: not known"
-            ax.text((number or 0) + most * 0.012, y, told, va="center", fontsize=10, color=INK)
+            label = f"{format_count(number)} {what}" if number is not None else f"{what}: unknown"
+            ax.text((number or 0) + most * 0.012, y, label, va="center", fontsize=10, color=INK)
         ticks.append(place * (len(group) + 0.6) + (len(group) - 1) / 2)
     ax.set_yticks(ticks, [label for label, _ in rows], fontsize=11, color=INK)
     beside = (
-        max(len(format_count(number)) + len(told) + 1 for _, group in rows for number, _, told in group) if rows else 0
+        max(len(format_count(number)) + len(what) + 1 for _, group in rows for number, _, what in group) if rows else 0
     )
     inches = WIDTH - 0.5 - 0.09 * max((len(label) for label, _ in rows), default=0)
     ax.set_xlim(0, most / max(0.2, 1 - 0.09 * beside / inches))
@@ -100,7 +100,7 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
 
 
 def finish_axes(ax: Axes, title: str, unit: str) -> Axes:
-    """The look that all charts share: the conclusion to the left, the unit under the axis, no frame."""
+    """The style that all charts share: the conclusion to the left, the unit under the axis, no frame."""
     if title:
         lines = "\n".join(textwrap.wrap(title, 74))
         cast("Figure", ax.figure).suptitle(lines, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)

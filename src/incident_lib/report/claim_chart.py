@@ -1,4 +1,4 @@
-"""The chart of the tested claims: how long writes took while the unique index was changed. From `claims.json` alone."""
+"""The chart of the tested claims: the latency of writes while the unique index was changed, from claims.json."""
 
 from __future__ import annotations
 
@@ -18,51 +18,53 @@ if TYPE_CHECKING:
 PLAN_STYLES = (("#D55E00", (0, (4, 1.5))), (INK, (0, (1, 2.2))))
 PROJECT_STYLE = ("#0072B2", "solid")
 
-StrategyResult = dict[str, Any]
 
-
-def write_latency(claims: dict[str, Any]) -> Chart:
-    """How long the writes took that were due before, while and after the unique index was changed, way by way.
+def write_latency(claims: ClaimsReport) -> Chart:
+    """How long the writes took that were due before, while and after the unique index was changed, strategy by way.
 
     Args:
-        claims: the contents of a claims.json.
+        claims: the tested claims.
     """
-    ways = claims["latency"]["ways"]
-    title = _conclusion(ways)
+    strategies = claims.latency.strategies
+    title = _conclusion(strategies)
     caption = (
-        "Each line is the longest of the writes that were due within 50 ms: from the moment a user asked for it to its "
+        "Each line is the longest of the writes that were due within 50 ms: from the time at which a user asked for it to its "
         "answer. Shaded: while a reader's transaction was open."
     )
-    alt = f"{title}. " + " ".join(f"{_told(way)}; over after {format_duration(way['end'])}." for way in ways)
-    return Chart(title, caption, alt, lambda ax: _draw(ax, title, ways), height=3.6)
+    alt = f"{title}. " + " ".join(
+        f"{_summary(strategy)}; finished after {format_duration(strategy.end)}." for strategy in strategies
+    )
+    return Chart(title, caption, alt, lambda ax: _draw(ax, title, strategies), height=3.6)
 
 
-def _conclusion(ways: Sequence[StrategyResult]) -> str:
-    theirs, ours = (max(way["longest_ms"] for way in ways if way["ours"] is whose) for whose in (False, True))
-    return f"A write took up to {_span(theirs)} under the plan's SQL, up to {_span(ours)} under ours"
+def _conclusion(strategies: Sequence[StrategyLatency]) -> str:
+    theirs, ours = (
+        max(strategy.longest_ms for strategy in strategies if strategy.ours is whose) for whose in (False, True)
+    )
+    return f"A write took up to {_span(theirs)} with the plan's SQL, up to {_span(ours)} with this project's method"
 
 
-def _told(way: StrategyResult) -> str:
-    """What is said of one way, in the picture and in its place."""
-    name = f"{way['name'][0].upper()}{way['name'][1:]}"
-    admitted = f", {plural(way['duplicates'], 'duplicate')} let in" if way["duplicates"] else ""
-    return f"{name}: up to {_span(way['longest_ms'])}{admitted}"
+def _summary(strategy: StrategyLatency) -> str:
+    """What is said of one strategy, in the picture and in its place."""
+    name = f"{strategy.name[0].upper()}{strategy.name[1:]}"
+    admitted = f", {plural(strategy.duplicates, 'duplicate')} admitted" if strategy.duplicates else ""
+    return f"{name}: up to {_span(strategy.longest_ms)}{admitted}"
 
 
 def _span(milliseconds: float) -> str:
     return format_duration(milliseconds / 1000)
 
 
-def _draw(ax: Axes, title: str, ways: Sequence[StrategyResult]) -> Axes:
-    """A line for each way, its name beside it; no legend."""
-    most = max(ms for way in ways for _, ms in way["points"]) / 1000
-    _mark_reader(ax, ways, most)
-    for place, (way, (colour, style)) in enumerate(_styled(ways)):
-        moments, longest = zip(*((at, ms / 1000) for at, ms in way["points"]), strict=True)
+def _draw(ax: Axes, title: str, strategies: Sequence[StrategyLatency]) -> Axes:
+    """A line for each strategy, its name beside it; no legend."""
+    most = max(ms for strategy in strategies for _, ms in strategy.points) / 1000
+    _mark_reader(ax, strategies, most)
+    for place, (strategy, (colour, style)) in enumerate(_styled(strategies)):
+        moments, longest = zip(*((at, ms / 1000) for at, ms in strategy.points), strict=True)
         ax.plot(moments, longest, color=colour, linestyle=style, linewidth=2.2)
-        x, y = _beside(ways, way, most, place)
+        x, y = _beside(strategies, strategy, most, place)
         ax.hlines(y, x, x + 0.12, colors=colour, linestyles=style, linewidth=2.2)
-        ax.text(x + 0.14, y, _told(way), color=INK, fontsize=10.5, va="center_baseline")
+        ax.text(x + 0.14, y, _summary(strategy), color=INK, fontsize=10.5, va="center_baseline")
     cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_title("seconds that a write took", loc="left", fontsize=10, color=FAINT)
     ax.set_xlabel("seconds since the change began", loc="left", color=FAINT)
@@ -76,21 +78,23 @@ def _draw(ax: Axes, title: str, ways: Sequence[StrategyResult]) -> Axes:
     return ax
 
 
-def _mark_reader(ax: Axes, ways: Sequence[StrategyResult], most: float) -> None:
+def _mark_reader(ax: Axes, strategies: Sequence[StrategyLatency], most: float) -> None:
     """Shade the time in which a reader's transaction was open, whatever the way."""
-    begin, end = (min(way["reader"][side] for way in ways) for side in (0, 1))
+    begin, end = (min(strategy.reader[side] for strategy in strategies) for side in (0, 1))
     ax.axvspan(begin, end, color=FAINT, alpha=0.1, linewidth=0, zorder=0)
     ax.text(end, 1.09 * most, "a reader's transaction is open  ", ha="right", va="center", fontsize=9, color=INK)
 
 
-def _styled(ways: Sequence[StrategyResult]) -> Iterator[tuple[StrategyResult, tuple[str, Any]]]:
+def _styled(strategies: Sequence[StrategyLatency]) -> Iterator[tuple[StrategyLatency, tuple[str, Any]]]:
     theirs = cycle(PLAN_STYLES)
-    return ((way, PROJECT_STYLE if way["ours"] else next(theirs)) for way in ways)
+    return ((strategy, PROJECT_STYLE if strategy.ours else next(theirs)) for strategy in strategies)
 
 
-def _beside(ways: Sequence[StrategyResult], way: StrategyResult, most: float, place: int) -> tuple[float, float]:
+def _beside(
+    strategies: Sequence[StrategyLatency], strategy: StrategyLatency, most: float, place: int
+) -> tuple[float, float]:
     """Where a line is named, after a piece of it: above it where it is low, else right of all slopes, in turn lower."""
-    longest, beside = way["longest_ms"] / 1000, (0.92 - 0.17 * place) * most
+    longest, beside = strategy.longest_ms / 1000, (0.92 - 0.17 * place) * most
     if longest < 0.2 * most:
         return 0.04, longest + 0.06 * most
-    return max(at for one in ways for at, ms in one["points"] if ms / 1000 >= beside) + 0.1, beside
+    return max(at for one in strategies for at, ms in one.points if ms / 1000 >= beside) + 0.1, beside

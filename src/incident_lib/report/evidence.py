@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib.model import (
     Column,
+    claims_table,
     format_families,
     format_server,
     format_timestamp,
     make_table,
     plural,
     rejected_inserts_table,
+    summarize_verdicts,
 )
 from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.compare import number
@@ -152,21 +154,15 @@ def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
     """The fix plan's claims, how each was tested, and the verdict."""
     if found is None:
         return (Paragraph("The claims of the fix plan have not been tested here. Run: incident claims", "note"),)
-    verdicts = [claim.verdict.value for claim in found.claims]
-    counted = "; ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts))
     when = (
         f"Tested {format_timestamp(found.tested_at)} UTC on {format_server(found.server_version)}, on scratch "
-        f"databases with writing clients. Verdicts: {counted}."
+        f"databases with writing clients. {summarize_verdicts(claim.verdict for claim in found.claims)}"
     )
     measured = make_table(
         ("strategy", *map(number, ("took (s)", "longest write (ms)", "duplicates admitted"))),
         ((s.name, f"{s.end:,.2f}", f"{s.longest_ms:,.0f}", s.duplicates) for s in found.latency.strategies),
     )
-    tested = make_table(
-        ("claim of the fix plan", "verdict", "result", "how it was tested"),
-        ((claim.claim, claim.verdict.value, claim.result, claim.how) for claim in found.claims),
-    )
-    return (Paragraph(when), Figure("claims", write_latency(found), measured), tested)
+    return (Paragraph(when), Figure("claims", write_latency(found), measured), claims_table(found.claims))
 
 
 def provider_conflicts(chapter: Chapter) -> list[Block]:

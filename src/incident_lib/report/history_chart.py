@@ -26,67 +26,69 @@ STYLES = ((BEFORE, "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 
 @dataclass(frozen=True)
 class Line:
-    """How many of an environment's blocked families were blocked by each moment."""
+    """How many of an environment's blocked families had been blocked by each time."""
 
     environment: str
     points: tuple[tuple[datetime, int], ...]
-    until: datetime  # when the incident ended, else when it was looked at
+    until: datetime  # when the incident ended, else when the snapshot was taken
     after: int | None  # how many were blocked after; None: the incident had not ended
-    total: int  # how many were blocked at the look, also those of whom it is unknown since when
+    total: int  # how many were blocked in the snapshot, also those for an unknown time
 
     @property
     def most(self) -> int:
-        """How many of them are drawn: those of whom it is known since when."""
+        """How many of them are drawn: those blocked since a known time."""
         return self.points[-1][1]
 
     @property
     def steps(self) -> list[tuple[datetime, int]]:
-        """The points of the line, from nothing to what was after."""
+        """The points of the line, from 0 to the count after the fix."""
         ends = [] if self.after is None else [(self.until, self.after)]
         return [(self.points[0][0], 0), *self.points, (self.until, self.most), *ends]
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The line in a sentence."""
         first, count = self.points[0]
-        ended = f"looked at {format_timestamp(self.until)}: not ended"
+        ended = f"not ended at {format_timestamp(self.until)}"
         if self.after is not None:
             ended = f"ended {format_timestamp(self.until)}, {format_count(self.after)} after"
-        unknown = f" ({self.total - self.most:,} more of unknown since)" if self.total > self.most else ""
-        return f"{self.environment}: {count:,} at {format_timestamp(first)}, {self.most:,} at last{unknown}; {ended}."
+        unknown = f" ({self.total - self.most:,} more since an unknown time)" if self.total > self.most else ""
+        return (
+            f"{self.environment}: {count:,} at {format_timestamp(first)}, {self.most:,} in the end{unknown}; {ended}."
+        )
 
 
 def over_time(
-    lines: Sequence[Line], events: Sequence[tuple[datetime, str]], attempts: Sequence[tuple[datetime, int]] = ()
+    lines: Sequence[Line], events: Sequence[tuple[datetime, str]], rejected: Sequence[tuple[datetime, int]] = ()
 ) -> Chart:
     """The families blocked for chat over time, by environment, with the events that matter marked.
 
     Args:
         lines: of the environments.
         events: what happened when.
-        attempts: how many rejected inserts the servers' logs have, by hour or day; they are drawn below.
+        rejected: how many inserts the server logs have as rejected, by hour or day; drawn below.
     """
     drawn = sorted(lines, key=lambda line: -line.most)[:MOST_LINES]
     title = _title(drawn[0], alone=len(lines) == 1)
-    tried = f" Rejected inserts in the servers' logs: {sum(count for _, count in attempts):,}." if attempts else ""
-    alt = f"{title}. " + " ".join(line.told for line in drawn) + tried
+    total = f" Rejected inserts in the server logs: {sum(count for _, count in rejected):,}." if rejected else ""
+    alt = f"{title}. " + " ".join(line.summary for line in drawn) + total
     caption = (
-        "Of the families that were blocked when they were looked at: how many had been blocked by each moment. "
-        "Those that had freed themselves before are in no record."
+        "Families blocked at the time of the snapshot, by when they became blocked. "
+        "Families that were blocked only before it are not known."
     )
     if unknown := sum(line.total - line.most for line in lines):
-        caption += f" Since when is unknown of {unknown:,} more."
+        caption += f" {unknown:,} more have been blocked since an unknown time."
     if len(lines) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
-    if attempts:
-        caption += " Below: the attempts that the unique index rejected, by day, as the servers' logs have them."
-    days = _by_day(attempts)
+    if rejected:
+        caption += " Below: rejected inserts per day, from the server logs."
+    days = _by_day(rejected)
     return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn, events, days), height=4.6 if days else 3.4)
 
 
-def _by_day(attempts: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
+def _by_day(rejected: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
     counts: Counter[datetime] = Counter()
-    for at, count in attempts:
+    for at, count in rejected:
         counts[at.replace(hour=0, minute=0, second=0, microsecond=0)] += count
     return sorted(counts.items())
 
@@ -119,7 +121,7 @@ def _draw(
     ax.set_ylim(0, most * 1.26)
     _counted(ax, title, "families blocked for chat")
     scale.under(ax)
-    since = f"time (UTC), from {num_day(scale.times[0])}"
+    since = f"time (UTC), from {_day(scale.times[0])}"
     if days:
         _attempts(ax, days, scale).set_xlabel(since, loc="left", color=FAINT)
         ax.set_xlabel("")
@@ -130,7 +132,7 @@ def _draw(
 
 
 def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights for labels that do not lie on each other: as they are, or higher."""
+    """Heights for labels so that they do not overlap: as they are, or higher."""
     found: dict[int, float] = {}
     free = 0.0
     for place in sorted(range(len(heights)), key=lambda place: heights[place]):
@@ -140,7 +142,7 @@ def _apart(heights: Sequence[float], least: float) -> list[float]:
 
 
 def _joined(events: Sequence[tuple[datetime, str]], scale: TimeScale) -> list[tuple[float, str]]:
-    """Where events lie; those whose names would lie on each other are told together."""
+    """Where events are; those whose names would overlap share one label."""
     width = (scale.place(scale.times[-1]) - scale.place(scale.times[0])) or 1.0
     found: list[tuple[float, str]] = []
     for at, what in sorted((scale.at(at), what) for at, what in events):
@@ -152,7 +154,7 @@ def _joined(events: Sequence[tuple[datetime, str]], scale: TimeScale) -> list[tu
     return found
 
 
-def num_day(time: float) -> str:
+def _day(time: float) -> str:
     """The day of a time as matplotlib counts it."""
     from matplotlib.dates import num2date
 
@@ -170,14 +172,14 @@ def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height
         ax.plot(x[-1], line.most, "o", color=colour, clip_on=False)
         return
     ax.plot(x[-1], line.after, "o", color=AFTER, markeredgecolor=colour, clip_on=False)
-    told = f"{line.after:,}"
-    ax.annotate(told, (x[-1], line.after), (8, 3), textcoords="offset points", fontsize=10, color=INK)
+    label = f"{line.after:,}"
+    ax.annotate(label, (x[-1], line.after), (8, 3), textcoords="offset points", fontsize=10, color=INK)
 
 
 def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) -> Axes:
-    """The rejected inserts of each day, below and on the same axis of time."""
+    """The rejected inserts of each day, below and on the same time axis."""
     whole = ax.get_subplotspec()
-    if whole is None:  # drawn freely: there is no place that could be shared
+    if whole is None:  # an Axes outside of a grid: there is no space to share
         below = ax.inset_axes((0, -0.8, 1, 0.5))
     else:
         grid = whole.subgridspec(2, 1, height_ratios=(5, 3))
@@ -190,14 +192,14 @@ def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) 
     where = (scale.at(at) + widths[0] / 2, most)
     below.annotate(f"{most:,}", where, (0, 2), textcoords="offset points", ha="center", fontsize=10, color=INK)
     below.set_ylim(0, most * 1.25)
-    _counted(below, "", "failed a day")
+    _counted(below, "", "rejected per day")
     scale.under(below)
     below.set_xlim(ax.get_xlim())
     return below
 
 
 def _counted(ax: Axes, title: str, unit: str) -> None:
-    """The look of a chart whose counts go upwards."""
+    """The style of a chart whose counts go upwards."""
     finish_axes(ax, title, "")
     ax.lines[-1].remove()  # the line at zero: there is no zero in time
     ax.axhline(0, color=FAINT, linewidth=0.8)

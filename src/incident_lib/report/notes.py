@@ -1,4 +1,4 @@
-"""People's words: a Markdown file of theirs, read by section, which no run ever overwrites."""
+"""The notes: a Markdown file that people write, read by section; no run ever overwrites it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What only people can tell, then what they may add to.
+# The sections that only people can write, then those to which they may add.
 WANTED = (
     "Summary",
     "Detection",
@@ -26,7 +26,7 @@ WANTED = (
     "Where we were lucky",
     "Action items",
 )
-WELCOME = ("Impact", "Timeline", "Root cause", "Resolution", "What is left")
+WELCOME = ("Impact", "Timeline", "Root cause", "Resolution", "What remains")
 # Fences and code within a line, as CommonMark has them; a fence that nobody closes is code to the end.
 CODE = re.compile(
     r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})[^\n]*(?:\n.*?)??(?:^ {0,3}\1[`~]*[ \t]*$|\Z)"
@@ -42,7 +42,7 @@ _ACTION = re.compile(r"[-*] +\[([ xX])\] +(.*?)(?: +\(((?:owner|due):.*)\))?$", 
 
 @dataclass(frozen=True)
 class Event:
-    """A moment that people know of."""
+    """An event of the timeline that people wrote."""
 
     at: datetime
     what: str
@@ -51,7 +51,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Action:
-    """Something that is to be done."""
+    """An action item."""
 
     what: str
     owner: str
@@ -60,7 +60,7 @@ class Action:
 
     @property
     def lacks(self) -> str:
-        """What it still needs before anybody can be held to it; empty: nothing."""
+        """What it still needs: an owner, a due date; empty: nothing."""
         missing = [name for name, value in (("owner", self.owner), ("due date", self.due)) if not value]
         return f"no {' and no '.join(missing)}" if missing else ""
 
@@ -75,26 +75,26 @@ class Notes:
     actions: tuple[Action, ...] = ()
 
     def text(self, section: str) -> str:
-        """What was written for a section; empty: nothing yet."""
+        """The text of a section; empty: nothing yet."""
         return self.sections.get(section, "")
 
     @property
     def unwritten(self) -> list[str]:
-        """The sections that only people can tell, and have not yet."""
+        """The sections that only people can write, and that are still empty."""
         written = {**self.sections, "Action items": self.text("Action items") or self.actions}
         return [section for section in WANTED if not written.get(section)]
 
 
 def read_notes(file: Path | None = None) -> Notes:
-    """What people wrote into a file of notes; where there is no such file, one is made from the template.
+    """What people wrote into a file of notes; where there is no such file, it is created from the template.
 
     Args:
         file: the notes; `data/postmortem.md` if None.
 
     Raises:
-        UsageError: a heading is unknown or doubled, text stands outside of any section, or a date cannot be read;
+        UsageError: a heading is unknown or doubled, text is outside of any section, or a date cannot be read;
             the message names the line.
-        Failed: the file cannot be read, or not be made.
+        Failed: the file cannot be read, or not be created.
     """
     file = file or paths.NOTES
     try:
@@ -109,7 +109,7 @@ def read_notes(file: Path | None = None) -> Notes:
 
 
 def template() -> str:
-    """A file of notes in which nothing is written yet."""
+    """An empty file of notes: headings and hints."""
     return files("incident_lib.report").joinpath("templates", "notes.md").read_text("utf-8")
 
 
@@ -137,7 +137,7 @@ class _Reader:
         return Notes(incident, {**texts, **{k: v for k, v in own.items() if k in texts}}, events, actions)
 
     def _parts(self) -> Iterator[tuple[int, str, str]]:
-        """Each heading with its line, and what stands below it; first, as of line 0, what stands above all."""
+        """Each heading with its line, and the text below it; first, with line 0, the text above all headings."""
         plain = _COMMENT_OR_CODE.sub(_without_comment, self.text)
         masked = CODE.sub(lambda found: re.sub(r"[^\n]", "-", found[0]), plain)
         line, heading, body = 0, "", list[str]()
@@ -153,7 +153,7 @@ class _Reader:
         for title in (*WANTED, *WELCOME):
             if title.lower() == written.lower():
                 return title
-        raise self._wrong(line, f"no section is called {written!r}", f"Use one of: {', '.join((*WANTED, *WELCOME))}.")
+        raise self._wrong(line, f"no section is named {written!r}", f"Use one of: {', '.join((*WANTED, *WELCOME))}.")
 
     def _check_loose(self, line: int, heading: str, body: str) -> None:
         if body.strip() and not heading.startswith("## "):
@@ -161,7 +161,7 @@ class _Reader:
             raise self._wrong(first, "this text is in no section", "Put it under a heading like `## Summary`.")
 
     def _events(self, line: int, body: str) -> tuple[tuple[Event, ...], str]:
-        """The lines of the timeline that begin with a moment, and what else stands there."""
+        """The lines of the timeline that begin with a time, and the rest of the section."""
         events, rest = [], []
         for number, text in enumerate(body.split("\n"), start=line + 1):
             if not (dated := _DATED.match(text)):
@@ -170,11 +170,11 @@ class _Reader:
                 events.append(event)
             else:
                 cure = "Write it like `- 2025-10-13 08:18 UTC: what (source)`."
-                raise self._wrong(number, "the moment cannot be read", cure)
+                raise self._wrong(number, "the time cannot be read", cure)
         return tuple(events), "\n".join(rest).strip()
 
     def _actions(self, line: int, body: str) -> tuple[tuple[Action, ...], str]:
-        """The lines that are tasks, and what else stands there."""
+        """The lines that are tasks, and the rest of the section."""
         tasks, rest, goes_on = list[tuple[int, str]](), list[str](), False
         for number, text in enumerate(body.split("\n"), start=line + 1):
             if goes_on and text.startswith("  ") and text.strip():
@@ -203,7 +203,7 @@ def _without_comment(found: re.Match[str]) -> str:
 
 
 def _event(text: str) -> Event | None:
-    """What a dated line tells; None where its moment cannot be read."""
+    """The event of a dated line; None where its time cannot be read."""
     try:
         at, what, source = _EVENT.fullmatch(text).groups()  # type: ignore[union-attr]
         return Event(datetime.fromisoformat(f"{at}+00:00"), what, source or "people")

@@ -1,4 +1,4 @@
-"""The axis of time: in UTC, with a gap that says nothing cut short, and marked as such."""
+"""The time axis: in UTC; a long gap without events is shortened, and marked as such."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ KEPT = 0.2  # of what is left of the axis, for the gap
 
 @dataclass(frozen=True)
 class TimeScale:
-    """Where moments lie on an axis; the widest gap between two of them is cut short where it is most of all time."""
+    """Where times are on an axis; the widest gap between two of them is shortened where it is more than half."""
 
     times: tuple[float, ...]  # days, in order, as matplotlib counts them
 
     @classmethod
-    def over(cls, moments: Iterable[datetime]) -> TimeScale:
-        """The axis over these moments."""
+    def over(cls, times: Iterable[datetime]) -> TimeScale:
+        """The axis over these times."""
         from matplotlib.dates import date2num
 
-        return cls(tuple(sorted(float(date2num(at)) for at in moments)))
+        return cls(tuple(sorted(float(date2num(at)) for at in times)))
 
     @cached_property
     def gap(self) -> tuple[float, float] | None:
-        """From when to when time is cut short."""
+        """From when to when the axis is shortened."""
         whole = self.times[-1] - self.times[0]
         width, begin, end = max(((b - a, a, b) for a, b in itertools.pairwise(self.times)), default=(0.0, 0.0, 0.0))
         return (begin, end) if whole / 2 < width < whole else None
 
     def at(self, moment: datetime) -> float:
-        """Where a moment lies."""
+        """Where a time is on the axis."""
         from matplotlib.dates import date2num
 
         return self.place(float(date2num(moment)))
 
     def place(self, time: float) -> float:
-        """Where a time lies: never before an earlier one."""
+        """Where a time, in days, is on the axis: never before an earlier one."""
         if self.gap is None or time <= self.gap[0]:
             return time
         begin, end = self.gap
@@ -53,16 +53,16 @@ class TimeScale:
         return begin + kept * min(1.0, (time - begin) / (end - begin)) + max(0.0, time - end)
 
     def under(self, ax: Axes) -> None:
-        """Name moments under an axis; where time was cut, say how much of it."""
+        """Label times under an axis, and the shortened gap with its length."""
         from matplotlib.dates import num2date
 
         begin, end = self.times[0], self.gap[0] if self.gap else self.times[-1]
         whole = self.place(self.times[-1]) - begin
         margin = (whole or 1.0) * 0.04
-        # Names with hours are longer; what was cut is drawn smaller than it was, and its end has a name, too.
+        # Labels with hours are longer; a shortened gap is drawn smaller, and its end has a label, too.
         ticks = _round(begin, end, least=whole * (0.12 if end - begin > 2 else 0.2))
-        spelled = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
-        labels = [f"{num2date(time):{spelled}}" for time in ticks]
+        pattern = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
+        labels = [f"{num2date(time):{pattern}}" for time in ticks]
         if self.gap:
             ticks, labels = [*ticks, self.times[-1]], [*labels, f"{num2date(self.times[-1]):%Y-%m-%d}"]
             self.mark_gap(ax)
@@ -75,12 +75,14 @@ class TimeScale:
             left, right = map(self.place, self.gap)
             ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
             days, where = self.gap[1] - self.gap[0], ax.get_xaxis_transform()
-            told = f"{days:,.0f} days left out" if days >= 2 else f"{days * 24:,.0f} hours left out"
-            ax.text((left + right) / 2, 0.03, told, transform=where, ha="center", va="bottom", rotation=90, color=FAINT)
+            label = f"{days:,.0f} days left out" if days >= 2 else f"{days * 24:,.0f} hours left out"
+            ax.text(
+                (left + right) / 2, 0.03, label, transform=where, ha="center", va="bottom", rotation=90, color=FAINT
+            )
 
 
 def _round(begin: float, end: float, least: float) -> list[float]:
-    """A few round moments between two, each so far from the next that their names do not touch."""
+    """A few round times between two, with so much space between them that their labels do not touch."""
     from matplotlib.dates import AutoDateLocator, num2date
 
     found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
