@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from incident_lib.model import ClaimsReport, StrategyLatency
+
 # Okabe and Ito's vermillion, black and blue; where they lie over each other, and in grey, the kinds of line tell.
 PLAN_STYLES = (("#D55E00", (0, (4, 1.5))), (INK, (0, (1, 2.2))))
 PROJECT_STYLE = ("#0072B2", "solid")
 
 
 def write_latency(claims: ClaimsReport) -> Chart:
-    """How long the writes took that were due before, while and after the unique index was changed, strategy by way.
+    """How long the writes took that were due before, while and after the unique index was changed, strategy by strategy.
 
     Args:
         claims: the tested claims.
@@ -28,8 +30,8 @@ def write_latency(claims: ClaimsReport) -> Chart:
     strategies = claims.latency.strategies
     title = _conclusion(strategies)
     caption = (
-        "Each line is the longest of the writes that were due within 50 ms: from the time at which a user asked for it to its "
-        "answer. Shaded: while a reader's transaction was open."
+        "Each line is the longest of the writes that were due within 50 ms: from the user's request to the answer. "
+        "Shaded: while a reader's transaction was open."
     )
     alt = f"{title}. " + " ".join(
         f"{_summary(strategy)}; finished after {format_duration(strategy.end)}." for strategy in strategies
@@ -45,7 +47,7 @@ def _conclusion(strategies: Sequence[StrategyLatency]) -> str:
 
 
 def _summary(strategy: StrategyLatency) -> str:
-    """What is said of one strategy, in the picture and in its place."""
+    """The summary of one strategy, in the picture and in its alternative text."""
     name = f"{strategy.name[0].upper()}{strategy.name[1:]}"
     admitted = f", {plural(strategy.duplicates, 'duplicate')} admitted" if strategy.duplicates else ""
     return f"{name}: up to {_span(strategy.longest_ms)}{admitted}"
@@ -79,7 +81,7 @@ def _draw(ax: Axes, title: str, strategies: Sequence[StrategyLatency]) -> Axes:
 
 
 def _mark_reader(ax: Axes, strategies: Sequence[StrategyLatency], most: float) -> None:
-    """Shade the time in which a reader's transaction was open, whatever the way."""
+    """Shade the time in which a reader's transaction was open, in any strategy."""
     begin, end = (min(strategy.reader[side] for strategy in strategies) for side in (0, 1))
     ax.axvspan(begin, end, color=FAINT, alpha=0.1, linewidth=0, zorder=0)
     ax.text(end, 1.09 * most, "a reader's transaction is open  ", ha="right", va="center", fontsize=9, color=INK)
@@ -93,7 +95,7 @@ def _styled(strategies: Sequence[StrategyLatency]) -> Iterator[tuple[StrategyLat
 def _beside(
     strategies: Sequence[StrategyLatency], strategy: StrategyLatency, most: float, place: int
 ) -> tuple[float, float]:
-    """Where a line is named, after a piece of it: above it where it is low, else right of all slopes, in turn lower."""
+    """Where the label of a line is: above it where the line is low, else to the right, one below the other."""
     longest, beside = strategy.longest_ms / 1000, (0.92 - 0.17 * place) * most
     if longest < 0.2 * most:
         return 0.04, longest + 0.06 * most

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
+    from incident_lib.model import RecoveryCount
+
 MOST_LINES = 4
 DASHES = ("-", "--", "-.", ":")
 UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
@@ -27,7 +29,9 @@ def recovery_chart(found: Sequence[tuple[str, RecoveryCount]]) -> Chart:
     blocked, back = (sum(getattr(recovery, key) for _, recovery in found) for key in ("blocked", "recovered"))
     title = f"{format_families(back)} of {blocked:,} that were blocked have a chat again"
     alt = f"{title}. " + " ".join(f"{name}: {r.recovered:,} of {r.blocked:,}." for name, r in found)
-    caption = "A family counts as recovered with its first chat after the fix; a family that has not tried again does not count."
+    caption = (
+        "A family counts as recovered with its first chat after the fix; one that has not tried again does not count."
+    )
     drawn = sorted((pair for pair in found if pair[1].over_time), key=lambda pair: -pair[1].blocked)[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
