@@ -13,6 +13,7 @@ from incident_lib.model.catalog import (
     UniqueIndex,
     is_active_predicate,
 )
+from incident_lib.model.tables import indexes_table
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE = {"valid": True, "ready": True, "live": True}
@@ -38,7 +39,7 @@ def fixed(name=INDEX_NAME, **changed):
 
 
 def unreadable(name="uq_root", **changed):
-    """A unique index of which we cannot say whom it blocks."""
+    """A unique index whose definition this project cannot read."""
     return index(["root_prompt_row_id"], name, **changed)
 
 
@@ -109,7 +110,7 @@ def test_predicate_near_miss(predicate):
     ],
 )
 def test_kind_by_columns(columns, expected):
-    """What an index is follows from its key columns, in whatever order."""
+    """The kind of an index follows from its key columns, in any order."""
     assert index(columns).kind is expected
 
 
@@ -147,8 +148,8 @@ def test_kind_is_not_by_name():
     ("flags", "expected"),
     [(USABLE, True), (STILL_ENFORCING, True), (SCAN_FAILED, False), (DEAD, False)],
 )
-def test_in_force(flags, expected):
-    """An index is enforced where it is ready, valid or not."""
+def test_enforced(flags, expected):
+    """An index is enforced if it is ready, valid or not."""
     assert original(**flags).enforced is expected
 
 
@@ -157,7 +158,7 @@ def test_in_force(flags, expected):
     [(USABLE, True), (STILL_ENFORCING, False), (SCAN_FAILED, False), (DEAD, False)],
 )
 def test_usable(flags, expected):
-    """An index is usable where it is valid, ready and live."""
+    """An index is usable if it is valid, ready and live."""
     assert original(**flags).usable is expected
 
 
@@ -165,9 +166,9 @@ def test_usable(flags, expected):
     ("flags", "expected"),
     [
         (USABLE, "valid"),
-        (STILL_ENFORCING, "invalid, still enforcing"),
-        (SCAN_FAILED, "invalid, not enforcing"),
-        (DEAD, "invalid, not enforcing, being dropped"),
+        (STILL_ENFORCING, "invalid, still enforced"),
+        (SCAN_FAILED, "invalid, not enforced"),
+        (DEAD, "invalid, not enforced, being dropped"),
     ],
 )
 def test_flags_in_words(flags, expected):
@@ -228,24 +229,20 @@ def test_every_state_is_reached():
     ],
 )
 def test_blocks(indexes, expected):
-    """One purpose blocks another where an original index is enforced; None where something cannot be read."""
+    """One purpose blocks another if an original index is enforced; None if an index cannot be read."""
     assert Catalog(tuple(indexes)).blocks is expected
 
 
-def test_indexes_are_without_the_harmless():
-    """The unique indexes are all indexes but the harmless."""
+def test_family_indexes_are_without_the_harmless():
+    """The indexes that may block families are all indexes but the harmless ones."""
     kept = (original(), fixed(BUILD_NAME), unreadable())
-    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).indexes == kept
+    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).family_indexes == kept
 
 
-def test_definitions():
-    """Name, kind, definition and flags of each unique index are given, and nothing of the harmless."""
-    catalog = Catalog((original(**STILL_ENFORCING), index(["row_id"], "q_threads_pkey")))
-    assert catalog.definitions() == [
-        {
-            "name": INDEX_NAME,
-            "kind": "original",
-            "definition": f"the definition of {INDEX_NAME}",
-            "flags": "invalid, still enforcing",
-        }
-    ]
+def test_indexes_table():
+    """The table has name, kind, key and flags of each unique index, and nothing of the harmless ones."""
+    catalog = Catalog((original(**STILL_ENFORCING), unreadable(), index(["row_id"], "q_threads_pkey")))
+    assert indexes_table(catalog).rows == (
+        (INDEX_NAME, "original", "root_prompt_row_id, owner_id", "invalid, still enforced", True),
+        ("uq_root", "unreadable", "root_prompt_row_id", "valid", True),
+    )

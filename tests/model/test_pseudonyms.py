@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_lib.database import demo
 from incident_lib.model.pseudonyms import (
+    DEMO_KEY,
     PLAN_OWNER,
     PLAN_ROOT,
     PLAN_THREAD,
@@ -123,7 +123,7 @@ def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv(VARIABLE, raising=False)
     names = pseudonyms_for("demo")
 
-    assert names.name("owner", ID) == Pseudonyms(demo.KEY).name("owner", ID)
+    assert names.name("owner", ID) == Pseudonyms(DEMO_KEY).name("owner", ID)
 
 
 def test_a_key_of_ones_own_wins_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_elsewhere_the_demos_key_is_never_used(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv(VARIABLE)
     names = pseudonyms_for(environment)
 
-    assert names.name("owner", ID) != Pseudonyms(demo.KEY).name("owner", ID)
+    assert names.name("owner", ID) != Pseudonyms(DEMO_KEY).name("owner", ID)
 
 
 def test_a_random_key_holds_in_processes_that_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +149,10 @@ def test_a_random_key_holds_in_processes_that_are_started(monkeypatch: pytest.Mo
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
     here = pseudonyms_for("staging").name("owner", ID)
-    asked = (
-        "from uuid import UUID; from incident_lib import demo, pseudonyms;"
-        f"print(pseudonyms.for_environment('staging', demo.KEY).name('owner', UUID('{ID}')))"
+    script = (
+        "from uuid import UUID; from incident_lib.model import pseudonyms_for;"
+        f"print(pseudonyms_for('staging').name('owner', UUID('{ID}')))"
     )
-    there = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
+    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
     assert there.strip() == here

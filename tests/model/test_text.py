@@ -1,24 +1,35 @@
-"""What is said to people: whole sentences, for each case."""
+"""Sentences and formats that people read, for each case."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from incident_lib.model.catalog import IndexState
+from incident_lib.model.catalog import IndexKind, IndexState
 from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
+from incident_lib.model.records import Verdict
 from incident_lib.model.text import (
+    before_and_after,
     blocked_sentence,
     describe_session,
+    format_bytes,
     format_count,
     format_duration,
+    format_families,
+    format_server,
+    join_names,
     list_unknowns,
+    plan_command,
     plural,
+    sanitize,
+    shorten,
+    summarize_verdicts,
     verdict_line,
 )
 
 
-def looked(chat: int | None = 3, run: int | None = 1, owners: int | None = 2, **others: int) -> Counts:
-    """The counts of a look that saw five families."""
+def counts_of(chat: int | None = 3, run: int | None = 1, owners: int | None = 2, **others: int) -> Counts:
+    """The counts of a snapshot with five families."""
     plain = {"coexisting_families": 0, "residual_conflicts": 0, "unguarded_threads": 0} | others
     return Counts(
         families=5,
@@ -34,78 +45,86 @@ def looked(chat: int | None = 3, run: int | None = 1, owners: int | None = 2, **
 
 
 BLOCKED = {
-    None: "How many families cannot start a chat is not known: a unique index could not be read.",
+    None: "How many families cannot start a chat is unknown: a unique index could not be read.",
     0: "No family is blocked for chat.",
     1: "1 of 5 families (1 user) cannot start a chat.",
     4: "4 of 5 families (2 users) cannot start a chat.",
 }
 FIX = {
-    IndexState.ORIGINAL: "The fix is not in.",
-    IndexState.BUILDING: "The fix is not in: a build has not finished.",
-    IndexState.OVERLAPPING: "The fix is half in: the original index still stands beside the fixed one.",
-    IndexState.RETIRING: "The fix is half in: what is left of the original index has to go.",
-    IndexState.MISSING: "The fix is not in, and no unique index is enforced: duplicates can get in at any moment.",
-    IndexState.UNKNOWN: "Whether the fix is in cannot be told.",
+    IndexState.ORIGINAL: "The fix has not been applied.",
+    IndexState.BUILDING: "The fix has not been applied: a build has not finished.",
+    IndexState.OVERLAPPING: "The fix is half applied: the original index is still there beside the fixed one.",
+    IndexState.RETIRING: "The fix is half applied: the original index has not been dropped completely.",
+    IndexState.MISSING: "The fix has not been applied, and no unique index is enforced: duplicates are possible now.",
+    IndexState.UNKNOWN: "Whether the fix has been applied is unknown.",
 }
 SAFE = {
-    True: "It is safe to apply now. Next: incident apply --env prod --confirm prod",
-    False: "It is not safe to apply now. Next: incident plan --env prod",
-    None: "Whether it is safe to apply was not asked. Next: incident plan --env prod",
+    True: "It is safe to apply it now. Next: incident apply --env prod --confirm prod",
+    False: "It is not safe to apply it now. Next: incident plan --env prod",
+    None: "Whether it is safe to apply it is unknown. Next: incident plan --env prod",
 }
 
 
 def of(chat: int | None) -> Counts:
-    """The counts of a look in which so many families were blocked for chat."""
-    return looked(chat, owners=None if chat is None else min(chat, 2))
+    """The counts of a snapshot in which so many families are blocked for chat."""
+    return counts_of(chat, owners=None if chat is None else min(chat, 2))
 
 
 @pytest.mark.parametrize("chat", BLOCKED)
 @pytest.mark.parametrize("safe", SAFE)
 @pytest.mark.parametrize("state", FIX)
-def test_verdict_says_who_is_blocked_what_stands_and_what_is_next(
-    state: IndexState, safe: bool | None, chat: int | None
-) -> None:
-    """The verdict says how many are blocked, whether the fix is in, whether it is safe to apply, and what is next."""
+def test_verdict(state: IndexState, safe: bool | None, chat: int | None) -> None:
+    """The verdict says how many are blocked, whether the fix has been applied, whether that is safe, and what is next."""
     assert verdict_line("prod", state, of(chat), safe=safe) == f"{BLOCKED[chat]} {FIX[state]} {SAFE[safe]}"
 
 
 @pytest.mark.parametrize("safe", SAFE)
 def test_verdict_of_the_fixed_index_has_nothing_to_apply(safe: bool | None) -> None:
-    """Where the fix is in, nothing is left to apply, whatever the preflight says."""
+    """Once the fix has been applied, nothing is left to apply, whatever the preflight says."""
     assert verdict_line("prod", IndexState.FIXED, of(0), safe=safe) == (
-        "No family is blocked for chat. The fix is in. Nothing is left to apply. Next: incident verify --env prod"
+        "No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
+        "Next: incident verify --env prod"
+    )
+
+
+def test_verdict_begins_with_hidden_rows() -> None:
+    """If row level security hides rows, the verdict says first that the counts may be too low."""
+    plain = verdict_line("prod", IndexState.ORIGINAL, of(4), safe=True)
+
+    assert verdict_line("prod", IndexState.ORIGINAL, of(4), safe=True, hides_rows=True) == (
+        f"Row level security hides rows from this role: every count may be too low. {plain}"
     )
 
 
 def test_every_index_state_has_its_sentence() -> None:
-    """No state of the unique indexes is without a sentence."""
+    """Each state of the unique indexes has a sentence."""
     assert {*FIX, IndexState.FIXED} == set(IndexState)
 
 
-def test_blocked_sets_thousands_apart() -> None:
+def test_blocked_separates_thousands() -> None:
     """Large numbers are readable."""
-    many = Counts.from_dict({**looked(1088, owners=1237).as_dict(), "families": 12570})
+    many = msgspec.structs.replace(counts_of(1088, owners=1237), families=12570)
 
     assert blocked_sentence(many) == "1,088 of 12,570 families (1,237 users) cannot start a chat."
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(0, "0 users"), (1, "1 user"), (2, "2 users"), (1000, "1,000 users"), (21, "21 users")]
+    ("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users"), (1000, "1,000 users"), (21, "21 users")]
 )
-def test_plural(number: int, said: str) -> None:
-    """One has no s, all others have."""
-    assert plural(number, "user") == said
+def test_plural(number: int, text: str) -> None:
+    """One thing has no s, all other numbers have."""
+    assert plural(number, "user") == text
 
 
-@pytest.mark.parametrize(("number", "said"), [(None, "unknown"), (0, "0"), (1408, "1,408")])
-def test_shown(number: int | None, said: str) -> None:
-    """A count that is not known is unknown, never 0."""
-    assert format_count(number) == said
+@pytest.mark.parametrize(("number", "text"), [(None, "unknown"), (0, "0"), (1408, "1,408")])
+def test_format_count(number: int | None, text: str) -> None:
+    """A count that is not known is `unknown`, never 0."""
+    assert format_count(number) == text
 
 
-def test_counts_by_word_has_every_count() -> None:
-    """Every word that has a meaning has its number."""
-    assert counts_by_name(looked(coexisting_families=7, residual_conflicts=8, unguarded_threads=9)) == {
+def test_counts_by_name_has_every_count() -> None:
+    """Each name that has a meaning has its number."""
+    assert counts_of(coexisting_families=7, residual_conflicts=8, unguarded_threads=9).by_name() == {
         "families": 5,
         "active_threads": 6,
         "blocked_families": 4,
@@ -118,11 +137,11 @@ def test_counts_by_word_has_every_count() -> None:
     }
 
 
-def test_counts_by_word_of_an_unreadable_index_are_unknown() -> None:
-    """What an unreadable unique index blocks is None, and all else is counted."""
-    found = counts_by_name(looked(None, None, None))
+def test_counts_by_name_of_an_unreadable_index_are_unknown() -> None:
+    """With an unreadable unique index, the counts of what is blocked are None, all others are numbers."""
+    found = counts_of(None, None, None).by_name()
 
-    assert [word for word, number in found.items() if number is None] == [
+    assert [name for name, number in found.items() if number is None] == [
         "blocked_families",
         "blocked for chat",
         "blocked for run",
@@ -130,16 +149,16 @@ def test_counts_by_word_of_an_unreadable_index_are_unknown() -> None:
     ]
 
 
-def test_counts_by_word_of_no_look_are_unknown() -> None:
-    """Where nobody looked every count is None."""
-    assert counts_by_name(None) == dict.fromkeys(COUNT_MEANINGS)
+def test_counts_by_name_are_in_the_order_of_their_meanings() -> None:
+    """The counts by name come in the order of their meanings."""
+    assert list(counts_of().by_name()) == list(COUNT_MEANINGS)
 
 
+TRIED = "Rejected inserts: the table does not show which users tried to start a chat; only the server log does."
 ALWAYS_UNKNOWN = [
-    "Who tried: a blocked family could not create a chat; whether its user tried, only the server's log tells.",
-    "Threads without an owner (1,159) belong to no unique index: nobody is blocked there, and nothing stops duplicates.",
-    "What the fix leaves: 1 active thread in families that use several providers; "
-    "the unique indexes know nothing of providers.",
+    "Active threads without an owner (1,159) are in no unique index: none of them blocks a new thread, and "
+    "duplicates are possible.",
+    "Provider conflicts (1): the clients look threads up by provider, and no unique index has the provider in its key.",
 ]
 
 
@@ -147,19 +166,33 @@ ALWAYS_UNKNOWN = [
     ("hides_rows", "since_known", "more"),
     [
         (False, True, []),
-        (False, False, ["Since when: when the column `purpose` came to prod was not given (purpose_since)."]),
+        (False, False, ["Blocked since when: purpose_since was not given for prod."]),
         (True, True, ["Row level security hides rows from this role: every count may be too low."]),
     ],
 )
-def test_unknowns_are_said(hides_rows: bool, since_known: bool, more: list[str]) -> None:
-    """What a look did not see is said, a sentence each."""
-    counts = looked(residual_conflicts=1, unguarded_threads=1159)
+def test_unknowns(hides_rows: bool, since_known: bool, more: list[str]) -> None:
+    """What a snapshot does not show is said, a sentence each."""
+    counts = counts_of(residual_conflicts=1, unguarded_threads=1159)
 
-    assert list_unknowns("prod", counts, hides_rows=hides_rows, since_known=since_known) == [*ALWAYS_UNKNOWN, *more]
+    assert list_unknowns("prod", counts, hides_rows=hides_rows, since_known=since_known) == [
+        TRIED,
+        *ALWAYS_UNKNOWN,
+        *more,
+    ]
+
+
+def test_unknowns_after_logs_were_read() -> None:
+    """Once logs were read, only rejected inserts outside them are unknown."""
+    counts = counts_of(residual_conflicts=1, unguarded_threads=1159)
+
+    assert list_unknowns("prod", counts, hides_rows=False, since_known=True, logs_read=True) == [
+        "Rejected inserts before the logs begin, after they end, or on a server whose log was not read.",
+        *ALWAYS_UNKNOWN,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "text"),
     [
         (
             {"prepared": False, "pid": 7, "application_name": "psql", "state": "idle in transaction", "seconds": 61.4},
@@ -175,15 +208,94 @@ def test_unknowns_are_said(hides_rows: bool, since_known: bool, more: list[str])
         ),
     ],
 )
-def test_a_session_is_described_without_its_query(row: dict[str, object], said: str) -> None:
+def test_a_session_is_described_without_its_query(row: dict[str, object], text: str) -> None:
     """A session that others wait for is named by pid, application, state and age."""
-    assert describe_session(row) == said
+    assert describe_session(row) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(0, "0 ms"), (0.0114, "11 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (1.54, "1.5 s"), (75.0, "75.0 s")],
 )
-def test_a_short_time_is_said(seconds: float, said: str) -> None:
-    """A short time is said in milliseconds, from a second on in seconds."""
-    assert format_duration(seconds) == said
+def test_format_duration(seconds: float, text: str) -> None:
+    """A short time is given in milliseconds, from a second on in seconds."""
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (70_400, "70 kB"), (2_500_000, "2.5 MB"), (10**9, "1.0 GB")],
+)
+def test_format_bytes(number: int, text: str) -> None:
+    """A number of bytes is given in the unit that fits, with a decimal below ten."""
+    assert format_bytes(number) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 families"), (1, "1 family"), (1088, "1,088 families")])
+def test_format_families(number: int, text: str) -> None:
+    """One family, several families."""
+    assert format_families(number) == text
+
+
+@pytest.mark.parametrize(
+    ("version", "text"), [(180004, "PostgreSQL 18.4"), (150012, "PostgreSQL 15.12"), (None, "unknown")]
+)
+def test_format_server(version: int | None, text: str) -> None:
+    """A server's version is given as PostgreSQL names it."""
+    assert format_server(version) == text
+
+
+def test_join_names() -> None:
+    """Of many names only the first are given, and how many more there are."""
+    assert join_names(["a", "b"]) == "a, b"
+    assert join_names(list("abcde"), most=2) == "a, b and 3 more"
+
+
+def test_shorten() -> None:
+    """A name is put on one line, and cut with an ellipsis where it is too long."""
+    assert shorten("a\nb") == "a b"
+    assert shorten("x" * 30) == "x" * 27 + "…"
+
+
+def test_sanitize() -> None:
+    """A text for a report has no raw id and no mark that changes its direction, and is cut if it is too long."""
+    text = "4d486cdb-1824-448c-acd2-c99b0c379a35 \u202e"
+
+    assert sanitize({text: [text, 1]}) == {"(an id, hidden) \\u202e": ["(an id, hidden) \\u202e", 1]}
+    assert sanitize("x" * 2_001) == "x" * 2_000 + "… (1 more characters)"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        ([Verdict.HOLDS], "1 claim holds, 0 hold only with this project's method, 0 do not hold."),
+        (
+            [Verdict.NO, Verdict.ONLY_HERE, Verdict.HOLDS, Verdict.HOLDS],
+            "2 claims hold, 1 holds only with this project's method, 1 does not hold.",
+        ),
+    ],
+)
+def test_summarize_verdicts(verdicts: list[Verdict], text: str) -> None:
+    """The verdicts on the claims are counted in one sentence."""
+    assert summarize_verdicts(verdicts) == text
+
+
+def test_before_and_after() -> None:
+    """The sentence on both snapshots says how many were blocked, and how many are blocked now."""
+    assert before_and_after(of(4), of(0)) == (
+        "4 of 5 families (2 users) could not start a chat. Blocked after the fix: none."
+    )
+    assert before_and_after(of(4), of(None)).endswith("Blocked after the fix: unknown.")
+    assert before_and_after(of(4), None) == "4 of 5 families (2 users) cannot start a chat."
+
+
+@pytest.mark.parametrize(
+    ("target", "environment", "text"),
+    [
+        (IndexKind.FIXED, "", "incident plan"),
+        (IndexKind.ORIGINAL, "prod", "incident plan --env prod --rollback"),
+    ],
+)
+def test_plan_command(target: IndexKind, environment: str, text: str) -> None:
+    """The command that shows a plan names the environment and, for the original index, the rollback."""
+    assert plan_command(target, environment) == text
