@@ -22,8 +22,8 @@ import harness
 import psycopg
 
 from incident_lib.database.demo import VERSION
-from incident_lib.migration.executor import apply
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME
+from incident_lib.migration import apply
+from incident_lib.model import BUILD_NAME, INDEX_NAME, RETIRED_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,8 +13,7 @@ import pytest
 
 from incident_lib.analysis.investigate import investigate
 from incident_lib.database import Environment, is_transaction_pooled, reading
-from incident_lib.experiments.rehearsal.rehearse import rehearse
-from incident_lib.experiments.rehearsal.results import RehearsalVerdict
+from incident_lib.experiments import rehearse
 from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import run_preflight
@@ -89,12 +88,12 @@ def test_an_idle_transaction_pool_is_recognised_every_time(pooled):
 
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
 def test_a_rehearsal_works_through_a_transaction_pooler(pooled):
-    """A rehearsal copies through any pooler, and says that the fix has to be applied past it."""
-    verdict = rehearse(pooled).verdict
-    assert verdict == RehearsalVerdict(
+    """A rehearsal copies through any pooler, and says that the fix has to be applied without it."""
+    report = rehearse(pooled)
+    assert (report.works, report.why, report.next) == (
         True,
-        "On a copy of 1,408 active threads the fix went in under writes, was rolled back, and went in again. "
-        "It has to be applied past the transaction pooler: from here it is refused.",
+        "On a copy of 1,408 active threads the fix was applied while clients wrote, was rolled back, and was applied "
+        "again. It has to be applied without the transaction pooler: with this address and role it is refused.",
         "Use its session port, or the server's own address.",
     )
 

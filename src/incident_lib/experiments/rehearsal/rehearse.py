@@ -178,8 +178,8 @@ def count_calls(result: TrafficResult) -> ClientCounts:
     """The calls of all clients, as rehearsal.json holds them."""
     return ClientCounts(
         writes=result.admitted.total(),
-        rejected=dict(result.rejected),
-        rejected_after=dict(result.rejected_after),
-        errors=dict(result.errors),
+        rejected=dict(sorted(result.rejected.items())),
+        rejected_after=dict(sorted(result.rejected_after.items())),
+        errors=dict(sorted(result.errors.items())),
         longest_stall=round(max(call.seconds for call in result.calls), 4),
     )
