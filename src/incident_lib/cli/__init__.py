@@ -12,13 +12,14 @@ from incident_lib.cli.apply import apply, rollback
 from incident_lib.cli.claims import claims
 from incident_lib.cli.demo import demo
 from incident_lib.cli.env import env, explain
-from incident_lib.cli.failures import failures, watch
+from incident_lib.cli.failures import failures
 from incident_lib.cli.investigate import investigate
 from incident_lib.cli.plan import plan, sql
 from incident_lib.cli.rehearse import rehearse
 from incident_lib.cli.report import report
 from incident_lib.cli.run import run
 from incident_lib.cli.verify import verify
+from incident_lib.cli.watch import watch
 from incident_lib.model import IncidentError
 
 

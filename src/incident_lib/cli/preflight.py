@@ -46,7 +46,9 @@ def print_duplicates(connection: Connection, name: str, target: IndexKind) -> No
     with waiting(f"writing {file.name} …"):
         write_duplicates(connection, target, file)
         rows = list_duplicates(connection, target, limit=5)
-    terminal.print_table(make_table(list(rows[0]), [list(row.values()) for row in rows], "Families, raw ids: do not share"))
+    terminal.print_table(
+        make_table(list(rows[0]), [list(row.values()) for row in rows], "Families, raw ids: do not share")
+    )
     click.echo(f"All of them: {file} (raw ids: do not share)\n")
     click.echo("This SQL would resolve them. It ends threads that users see: no command here runs it.\n")
     click.echo(f"{settling_sql(target)}\n")

@@ -1,91 +1,93 @@
-"""Rejected inserts as people and programs read them: a table without ids; CSV and JSON with raw ids."""
+"""Rejected inserts for the terminal: tables without ids for people; CSV and JSON with raw ids for programs."""
 
 from __future__ import annotations
 
-import csv as csv_module
-import json as json_module
-import os
+import csv
+import json
 import sys
 from contextlib import contextmanager, redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.cli.terminal import _console, _table, printable
-from incident_lib.logs import DAY, HOUR, to_iso
-from incident_lib.model import Failed, format_count, format_families, plural
+import msgspec
+
+from incident_lib import paths
+from incident_lib.cli.terminal import print_line, print_table
+from incident_lib.logs import DAY, HOUR
+from incident_lib.model import Column, format_families, make_table, plural, rejected_inserts_table, to_iso
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from incident_lib.logs import FamilyTally, RejectedFamily, Rejections, RejectionsAndThreads
 
-MOST_DAYS = 62  # of which each has a bar
-BUSIEST = 10  # hours that are named
+MOST_DAYS = 62  # with a bar each
+BUSIEST = 10  # hours that are listed
 _WIDTH = 40  # of the longest bar
 
 
 def sentence(found: Rejections) -> str:
-    """Say in one line how many attempts failed, of whom, and when."""
+    """How many inserts were rejected, of how many families, and when, in one line."""
     if not found.failed_attempts:
         return "No rejected insert is in these logs."
-    who = "by families that are not told"
+    families = "by unknown families"
     if found.families:
-        who = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"
+        families = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"
     span = f", from {found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC" if found.first else ""
-    return f"{plural(found.failed_attempts, 'failed attempt')} {who}{span}."
+    return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}."
 
 
-def table(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print the sentence; then when, what the threads say of these families, and what was not understood."""
-    _console().print(sentence(found), style="bold")
+def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
+    """Print the sentence; then when, what the threads show of these families, and what was not understood."""
+    print_line(sentence(found), "bold")
     days, hours = found.per(DAY), found.per(HOUR)
+    inserts = Column("inserts", "rejected inserts", "Int64")
     if 0 < len(days) <= MOST_DAYS:
         most = max(count for _, count in days)
-        bars = [(f"{day:%Y-%m-%d}", f"{count:,}", "█" * -(-_WIDTH * count // most)) for day, count in days]
-        _table(("day (UTC)", "attempts", ""), bars)
+        bars = [(f"{day:%Y-%m-%d}", count, "█" * -(-_WIDTH * count // most)) for day, count in days]
+        print_table(make_table((Column("day", "day (UTC)"), inserts, Column("bar", " ")), bars))
     busiest = sorted(hours, key=lambda hour: (-hour[1], hour[0]))[:BUSIEST]
-    _listed(("hour (UTC)", "attempts"), [(f"{at:%Y-%m-%d %H}:00", f"{count:,}") for at, count in busiest], "Most in")
+    if busiest:
+        rows = [(f"{at:%Y-%m-%d %H}:00", count) for at, count in busiest]
+        print_table(make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in"))
     if joined:
-        counts = joined.as_record()
-        rows = [
-            (word.replace("_", " "), format_count(counts[word]), what)
-            for word, what in ATTEMPT_MEANINGS.items()
-            if word in counts
-        ]
-        _listed(("count", "", "what it counts"), rows, "Beside the threads")
-    _listed(("entries", "what of them"), _remarks(found), "Not understood, or left out")
+        table = rejected_inserts_table({"number": joined.add_to(found.as_record())})
+        print_table(make_table(table.columns, table.rows[3:], "Beside the threads"))
+    if remarks := _remarks(found):
+        print_table(make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted"))
 
 
-def _remarks(found: Rejections) -> list[tuple[str, str]]:
-    told = [
+def _remarks(found: Rejections) -> list[tuple[int, str]]:
+    counts = [
         *sorted(found.not_understood.items()),
         ("not counted: another file has it, too", found.duplicates),
-        ("not counted: a probe of ours, which was rolled back", found.ours),
+        ("not counted: a probe of this project, which was rolled back", found.ours),
     ]
-    return [(f"{count:,}", printable(what)) for what, count in told if count]
+    return [(count, what) for what, count in counts if count]
 
 
-def _listed(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str) -> None:
-    if rows:
-        _table(columns, rows, title)
-
-
-def csv(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print a row for each family that is known, those with most attempts first."""
-    out = csv_module.writer(sys.stdout)
+def print_csv(found: Rejections, joined: RejectionsAndThreads | None) -> None:
+    """Print a row for each family that is known, those with most rejected inserts first."""
+    out = csv.writer(sys.stdout)
     out.writerow(_FAMILY + (_THREADS if joined else ()))
     out.writerows(row.values() for row in _rows(found, joined))
 
 
-def json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print what a record carries, and beside it roles, purposes, and a row for each family that is known."""
-    told = found.as_record() | {
+def print_json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
+    """Print what a record holds, and beside it roles, purposes, and a row for each family that is known."""
+    own = (
+        *("failed_attempts", "families", "owners", "first", "last", "by_index", "per", "per_hour"),
+        *("not_understood", "duplicates", "ours", "bytes_read", "files"),
+    )
+    record = msgspec.to_builtins(found.as_record())
+    result = {name: record[name] for name in own} | {
         "by_role": {role or "unknown": count for role, count in found.by_role.most_common()},
         "by_purpose": dict(found.by_purpose.most_common()),
-        "beside_the_threads": joined and joined.as_record(),
+        "beside_the_threads": joined and joined.counts(),
         "attempts": list(_rows(found, joined)),
     }
-    json_module.dump(told, sys.stdout, indent=1, default=str)
+    json.dump(result, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")
 
 
@@ -95,30 +97,25 @@ _THREADS = ("threads", "blocked", "chat_at", "tries")
 
 def _rows(found: Rejections, joined: RejectionsAndThreads | None) -> Iterator[dict[str, Any]]:
     each: FamilyTally | RejectedFamily
-    for each in joined.families if joined else found.hits():
-        values = (*each.family, each.attempts, to_iso(each.first), to_iso(each.last))
+    for each in joined.families if joined else found.tallies():
+        times = (at and to_iso(at) for at in (each.first, each.last))
         threads = {name: getattr(each, name) for name in _THREADS} if joined else {}
-        yield dict(zip(_FAMILY, values, strict=True)) | threads
+        yield dict(zip(_FAMILY, (*each.family, each.attempts, *times), strict=True)) | threads
 
 
 @contextmanager
 def output(file: str | None) -> Iterator[None]:
-    """Send what is printed to a file that only its owner may read, as a whole or not at all; None: do not.
+    """Send what is printed to a file that only its owner may read, as a whole or not at all; None: standard output.
 
     Raises:
-        Failed: the file cannot be written; before anything else is done, if it can be told by then.
+        Failed: the file cannot be written.
     """
     if file is None:
         yield
         return
-    part = Path(f"{file}.part")
-    try:
-        part.unlink(missing_ok=True)
-        private = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(private, "w", encoding="utf-8", newline="") as out, redirect_stdout(out):
+    with paths.replacing(Path(file), private=True, hint="Name another file with --out.") as out:
+        text = TextIOWrapper(out, encoding="utf-8", newline="")
+        with redirect_stdout(text):
             yield
-        part.replace(file)
-    except OSError as error:
-        raise Failed(f"{file} cannot be written.", f"{error.strerror}.", "Name another file with --out.") from None
-    finally:
-        part.unlink(missing_ok=True)
+        text.flush()
+        text.detach()

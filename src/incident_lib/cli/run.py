@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from incident_lib.runs import RunResult
 
 
-
 @click.command()
 @click.option("--env", "names", multiple=True, metavar="NAME", help="An environment; may repeat. [default: demo]")
 @click.option(

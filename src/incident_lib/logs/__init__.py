@@ -1,13 +1,15 @@
-"""Rejected inserts, from servers' logs of any format."""
+"""Rejected inserts from server logs of any format, as streams, and beside the threads of their environment."""
 
 from incident_lib.logs.attempts import log_files, read_attempts
-from incident_lib.logs.entries import entries, recognise_format
-from incident_lib.logs.failures import RejectedFamily, RejectionsAndThreads, count_entry, join_threads, read_rejections
+from incident_lib.logs.entries import FORMATS, entries, recognise_format
+from incident_lib.logs.reading import count_entry, read_rejections
 from incident_lib.logs.source import Log, open_log
-from incident_lib.logs.tally import DAY, HOUR, FamilyTally, Rejections, to_iso
+from incident_lib.logs.tally import DAY, HOUR, FamilyTally, Rejections
+from incident_lib.logs.threads import RejectedFamily, RejectionsAndThreads, join_threads
 
 __all__ = [
     "DAY",
+    "FORMATS",
     "HOUR",
     "FamilyTally",
     "Log",
@@ -22,5 +24,4 @@ __all__ = [
     "read_attempts",
     "read_rejections",
     "recognise_format",
-    "to_iso",
 ]

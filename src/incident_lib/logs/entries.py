@@ -29,13 +29,13 @@ def entries(
     chunk: int = CHUNK,
     after: int = AFTER,
 ) -> Iterator[Entry | Damaged]:
-    """The entries whose message has the needle, in the order of the log, and what may have been such entries.
+    """The entries whose message contains the needle, in order, and damage that may have been such entries.
 
     Args:
         log: as `opened` yields it.
-        needle: what the message must have, in its first line.
+        needle: what the message must contain, in its first line.
         prefix: the server's log_line_prefix; None: any of the usual ones.
-        form: one of FORMATS; None: recognised by what the log begins with.
+        form: one of FORMATS; None: recognised by the beginning of the log.
         chunk: how many bytes are read at a time.
         after: how many bytes after a needle belong to its entry at most.
     """
@@ -61,7 +61,7 @@ def _format(form: str, prefix: str | None) -> Format:
 
 
 def recognise_format(head: bytes) -> str:
-    """The format of a log, one of FORMATS, by what it begins with: a line or record of it may be cut off."""
+    """The format of a log, one of FORMATS, by its beginning: a line or record may be cut off."""
     begins = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if exports.HEADER.match(begins) or (exports.OBJECTS.match(begins) and not Jsonlog.first.match(begins)):
         return "export"

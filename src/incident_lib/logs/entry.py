@@ -1,4 +1,4 @@
-"""An entry of a server's log, whatever the format, and what may have been one."""
+"""An entry of a server's log in any format, and damage that may have been one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 BEGINS_WITHIN = "not counted: the file begins within it"
 ENDS_WITHIN = "not counted: the file ends within it"
 DAMAGED = "not counted: its line is damaged, or does not begin with the log_line_prefix"
-OTHER_WORDS = "not counted: an error in words that are not known, without its DETAIL"
+OTHER_WORDS = "not counted: an error in an unknown language, without its DETAIL"
 NO_MESSAGE = "not read: an export without the message; select event_message, too"
-UNREADABLE = "not read: what follows damage in a compressed file"
+UNREADABLE = "not read: the rest of a damaged compressed file"
 
 # What a DETAIL says of a key of ours, in every language: (column, …)=(value, …
 KEY = re.compile(rb"\((?=[^\n=]*root_prompt_row_id)(?=[^\n=]*owner_id)[^\n=]*\)=\(")
@@ -24,7 +24,7 @@ BUILD = re.compile(_SKIPPED + r"(?:CREATE|REINDEX|ALTER)\b", re.IGNORECASE | re.
 
 
 class Entry(NamedTuple):
-    """One entry of a log, as far as it says who was refused what; None where the log does not say."""
+    """One entry of a log; None where the log does not say."""
 
     time: str  # as it is written
     message: str
@@ -37,19 +37,19 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(cls, had: Mapping[str, str | None]) -> Entry:
-        """An entry of what a record has under the names of the fields."""
+        """An entry from the values of a record, by the names of the fields."""
         time, message, *others = map(had.get, cls._fields)
         return cls(time or "", message or "", *others)
 
     @property
     def builds(self) -> bool:
-        """Whether it is of a command that builds indexes, not of a client's that writes rows."""
+        """Whether its command builds indexes (and does not write rows)."""
         return BUILD.match(self.command or "") is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """Something that may have been an entry that is looked for, and what is wrong with it."""
+    """Something that may have been a wanted entry, and what is wrong with it."""
 
     reason: str
 
@@ -63,7 +63,7 @@ class Format(Protocol):
     cut: re.Pattern[bytes]  # the last line of a file that ends within an entry's message
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
-        """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to go on."""
+        """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to continue."""
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """Whether the first line of a file is what is left of an entry that began in another file."""
@@ -75,5 +75,5 @@ def line_end(data: bytes, at: int) -> int:
 
 
 def decode(raw: bytes | None) -> str | None:
-    """Bytes of a log as text; None for what is not there, or empty."""
+    """Bytes of a log as text; None for missing or empty ones."""
     return raw.decode("utf-8", "replace") if raw else None

@@ -1,4 +1,4 @@
-"""A log as others hand it on: the CSV and JSON of Supabase's log explorer, and JSON that carries csvlog's columns."""
+"""Exported logs: the CSV and JSON of Supabase's log explorer, and JSON with csvlog's columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OBJECTS = re.compile(rb"\[\s*[{\]]|\{\s*\"")  # how JSON begins
 BEGINNING = 1 << 10  # characters by which it is told what it is
 LARGEST = 1 << 24  # characters of one event
 
-# By the names that queries, BigQuery's and ClickHouse's tables, log drains and CloudNativePG have for each.
+# The names of each field in queries, BigQuery's and ClickHouse's tables, log drains and CloudNativePG.
 _NAMES = {
     "time": ("timestamp", "log_time", "time", "ts"),
     "message": ("event_message", "message", "msg"),
@@ -39,7 +39,7 @@ _NEXT = re.compile(r"[\n,]\s*\{")
 
 
 def entries(read: Callable[[int], bytes], needle: str, size: int) -> Iterator[Entry | Damaged]:
-    """The events whose message has the needle, and damage in which the needle is found.
+    """The events whose message has the needle, and damage that contains the needle.
 
     Args:
         read: the next bytes, so many at most; none at the end.
@@ -153,7 +153,7 @@ def _flatten(thing: Any, into: dict[str, str]) -> None:
 
 
 def _parsed(value: Any) -> Any:
-    """What a text holds that is JSON: a cell of the CSV may be a record."""
+    """The value of a text that is JSON: a cell of the CSV may be a record."""
     if not isinstance(value, str) or value[:1] not in {"{", "["}:
         return value
     try:

@@ -1,4 +1,4 @@
-"""What PostgreSQL's server log calls a rejection by a unique index, and a failed build of one, in each language."""
+"""PostgreSQL's log messages for a rejection by a unique index and a failed build of one, in each language."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Messages(NamedTuple):
 
     error: str
     log: str
-    statement: str | None  # the label of what was sent; None: not known to us
+    statement: str | None  # the label of what was sent; None: unknown to this project
     duplicate: str  # what a client is told
-    build: str | None  # what CREATE INDEX and REINDEX are told; None: not known to us
+    build: str | None  # what CREATE INDEX and REINDEX are told; None: unknown to this project
 
 
 # From PostgreSQL's own catalogs (src/backend/po); a test compares them with those that are installed.

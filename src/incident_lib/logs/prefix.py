@@ -63,11 +63,11 @@ _ERROR = rb"(?P<label>%b):  (?P<text>.*)" % b"|".join(re.escape(word.encode()) f
 class Prefix:
     """One log_line_prefix: `error` matches an error's first line, `line` any line of an entry but its continuations.
 
-    Their groups: label, text, and what the prefix has of time, process, session, state, role, application, tag.
+    Their groups: label, text, and the prefix's time, process, session, state, role, application, tag.
     """
 
     def __init__(self, prefix: str, *, spaces: bool = False) -> None:
-        """Spaces: whether roles and databases may have some in their names; it makes similar prefixes ambiguous."""
+        """Spaces: whether the names of roles and databases may have spaces, which makes similar prefixes ambiguous."""
         taken: set[str] = set()
         pattern = b"".join(self._part(part, taken, spaces=spaces) for part in _PARTS.finditer(prefix))
         self.error, self.line = re.compile(pattern + _ERROR), re.compile(pattern + _LABEL)

@@ -1,4 +1,4 @@
-"""What one entry of a log says: whom the unique index rejected, and when; or why that cannot be told."""
+"""What one entry of a log says: whose insert the unique index rejected, and when; or why that is unknown."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ REJECTED = "23505"
 MOST_COLUMNS = 6  # of a key that is read
 OURS = "incident_lib"  # how the application_name of our own sessions begins
 
-NO_DETAIL = "counted without its family: no DETAIL was logged (log_error_verbosity, or row level security)"
-ODD_DETAIL = "counted without its family: its DETAIL cannot be read"
-NO_TIME = "counted without its time: it has none, or a zone that is ambiguous; give --time-zone"
-NO_STATE = "not counted: an error that names the unique index, in words that are not known, and without its SQLSTATE"
+NO_DETAIL = "counted as family unknown: no DETAIL was logged (log_error_verbosity, or row level security)"
+ODD_DETAIL = "counted as family unknown: its DETAIL cannot be read"
+NO_TIME = "counted as time unknown: it has none, or an ambiguous zone; give --time-zone"
+NO_STATE = "not counted: an error that names the unique index, in an unknown language and without SQLSTATE"
 
-# REINDEX CONCURRENTLY makes a unique index of a unique index's name and _ccnew; that one rejects, too, until it has that name.
+# REINDEX CONCURRENTLY builds an index with the suffix _ccnew, which rejects inserts, too, before it gets the name.
 _NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))})(?:_cc(?:new|old)\d*)?(?!\w)"
 _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
 _KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
 
 
 class Rejection(NamedTuple):
-    """A try to create a thread that the unique index rejected, as far as its entry says who and when."""
+    """An insert that the unique index rejected, with what its entry says of family and time."""
 
     time: str  # as it is written
     at: datetime | None
     family: Family | None
-    index: IndexKind | None  # of what kind, by its key; None where the key is not logged
+    kind: IndexKind | None  # of what kind, by its key; None where the key is not logged
     purpose: str | None  # where the key carries it
     role: str | None
     process: str | None
@@ -46,15 +46,15 @@ class Rejection(NamedTuple):
 
 
 class _Key(NamedTuple):
-    """Whose key it was that was taken already, and of which unique index; None where the DETAIL does not say."""
+    """The key that another thread already has, and the kind of index; None where the DETAIL does not say."""
 
     family: Family | None = None
-    index: IndexKind | None = None
+    kind: IndexKind | None = None
     purpose: str | None = None
 
 
 def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None:
-    """What an entry says: a rejection, the reason why that cannot be told, or None where it is something else.
+    """What an entry is: a rejection, the reason why that is unknown, or None for any other entry.
 
     SQLSTATE and the places of things decide. Words do only where no SQLSTATE was logged, in every language of
     PostgreSQL's; and to tell a failed build from a rejection, where the entry has no command.
@@ -74,7 +74,7 @@ def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None
 
 @lru_cache(maxsize=256)  # most entries have the same message
 def _said(message: str) -> str:
-    """What a message says in words that are known: `duplicate`, `build`, else `other`; nothing without the unique index."""
+    """The kind of a message: `duplicate`, `build`, else `other`; empty where it does not name the unique index."""
     if not _NAME.search(message):
         return ""
     known = (("duplicate", _DUPLICATE), ("build", _BUILD))
@@ -87,7 +87,7 @@ def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
         time=entry.time,
         at=at,
         family=key.family,
-        index=key.index,
+        kind=key.kind,
         purpose=key.purpose,
         role=entry.role,
         process=entry.process,
@@ -98,7 +98,7 @@ def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
 
 @lru_cache(maxsize=4096)  # families try again
 def _key(detail: str) -> _Key | None:
-    """The key that a DETAIL names; None where it names none."""
+    """The key that a DETAIL names, or None."""
     found = _KEY.search(detail)
     if found is None:
         return None

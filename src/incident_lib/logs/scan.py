@@ -1,4 +1,4 @@
-"""Search bytes of any amount for a needle, in constant memory, and parse what is around it only."""
+"""Search any amount of bytes for a needle, in constant memory, and parse only what is around it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST = 8  # bytes of a needle that tell that it is one, where a file is cut off
 def scan(
     read: Callable[[int], bytes], needle: bytes, form: Format, *, size: int = CHUNK, after: int = AFTER
 ) -> Iterator[Entry | Damaged]:
-    """What a format finds around each place of a needle.
+    """The entries that a format finds around each needle.
 
     Args:
         read: the next bytes, so many at most; none at the end.

@@ -1,4 +1,4 @@
-"""The bytes of a log: of a file or of standard input, decompressed, and how many of them were read."""
+"""The bytes of a log, from a file or standard input, decompressed, and how many were read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GZIP = b"\x1f\x8b"
 
 class _Bytes(Protocol):
     def read(self, size: int, /) -> bytes:
-        """So many bytes at most; none at the end."""
+        """At most so many bytes; none at the end."""
 
 
 class _Ahead:
@@ -38,7 +38,7 @@ class _Ahead:
         return self._ahead[:size]
 
     def read(self, size: int) -> bytes:
-        """The next bytes, so many at most; none at the end."""
+        """The next bytes, at most so many; none at the end."""
         if not self._ahead:
             return self._take(size)
         given, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -51,7 +51,7 @@ class _Ahead:
         return taken
 
     def seek(self, place: int) -> None:
-        """Not possible; GzipFile asks that it be there."""
+        """Not possible; GzipFile requires the method."""
         raise OSError(place)
 
 
@@ -71,7 +71,7 @@ class Log:
 
     @property
     def done(self) -> int:
-        """How many of its bytes, as it lies there, were read."""
+        """How many of its bytes, compressed or not, were read."""
         return self._raw.done
 
     def peek(self, size: int) -> bytes:
@@ -79,17 +79,17 @@ class Log:
         return self._text.peek(size)
 
     def read(self, size: int) -> bytes:
-        """The next bytes, so many at most; none at the end."""
+        """The next bytes, at most so many; none at the end."""
         return self._text.read(size)
 
     def skip(self, size: int) -> None:
-        """Leave out the next bytes, which were looked at."""
+        """Skip the next bytes."""
         while size > 0 and (left_out := self.read(size)):
             size -= len(left_out)
 
 
 class _Unzipped:
-    """What gzip compressed, as far as it is whole."""
+    """The decompressed bytes of a gzip file, up to the first damage."""
 
     def __init__(self, stream: _Ahead, log: Log) -> None:
         self._stream, self._log = gzip.GzipFile(fileobj=stream, mode="rb"), log
@@ -109,10 +109,10 @@ def open_log(name: str, listener: Callable[[int], None]) -> Iterator[Log]:
 
     Args:
         name: the file.
-        listener: told how many of its bytes were read, after each read.
+        listener: called with the number of bytes read, after each read.
 
     Raises:
-        Failed: the file cannot be read; at any moment of it.
+        Failed: the file cannot be read, or not to its end.
     """
     try:
         if name == STDIN:

@@ -1,4 +1,4 @@
-"""PostgreSQL's log in lines for people: log_destination `stderr`."""
+"""PostgreSQL's log as lines: log_destination `stderr`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from incident_lib.logs.prefix import USUAL, Prefix
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NEIGHBOURS = 50  # lines of others that may stand between an entry's own
+NEIGHBOURS = 50  # lines of other processes that may be between the lines of an entry
 LONG = 5000  # bytes of a line that are looked at
 
 _STATE = re.compile(rb"([0-9A-Z]{5}): ")  # in front of the message where log_error_verbosity is verbose
@@ -55,7 +55,7 @@ class Stderr:
             self._prefixes.insert(0, prefix)
 
     def _odd(self, data: bytes, end: int, line: bytes) -> Entry | Damaged | None:
-        """What a line is that does not begin with a prefix and an error's severity in words that we know."""
+        """What a line is that does not begin with a prefix and a known severity of an error."""
         matches = ((prefix, match) for prefix in self._prefixes if (match := prefix.line.match(line)))
         for prefix, first in matches:
             following = [*_following(data, end, prefix, first)]
@@ -71,7 +71,7 @@ def _word(label: bytes) -> str:
 
 
 def _process(line: re.Match[bytes]) -> bytes | None:
-    """What tells the lines of one server process from those of others; None where the prefix does not say."""
+    """What distinguishes the lines of one server process; None where the prefix does not say."""
     had = line.groupdict()
     return had.get("process") or had.get("session")
 
@@ -98,7 +98,7 @@ def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
 
 
 def _following(data: bytes, at: int, prefix: Prefix, first: re.Match[bytes]) -> Iterator[bytes]:
-    """The other parts of an entry, in their order: lines of the same process, until its next entry."""
+    """The other parts of an entry, in order: lines of the same process, up to its next entry."""
     start = first.string[: first.start("label")]
     for raw in _lines(data, at):
         if raw.startswith(start):  # at once, as nearly always
@@ -116,7 +116,7 @@ def _following(data: bytes, at: int, prefix: Prefix, first: re.Match[bytes]) -> 
 
 
 def _lines(data: bytes, at: int) -> Iterator[bytes]:
-    """The next lines, each with those that continue it, as long as it is worth to look at."""
+    """The next lines, each with its continuation lines, up to a limit."""
     for _ in range(NEIGHBOURS):
         end = line_end(data, at)
         while data[end : end + 1] == b"\t":

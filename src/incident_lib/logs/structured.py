@@ -1,4 +1,4 @@
-"""PostgreSQL's log in records for programs: log_destination `csvlog` and `jsonlog`."""
+"""PostgreSQL's log as records: log_destination `csvlog` and `jsonlog`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rejected inserts as numbers: how many, of whom, when; each counted once, and nothing else of a log kept."""
+"""Rejected inserts as numbers: how many, of which families, when; each counted once, nothing else of a log is kept."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain
 from math import isnan, nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from incident_lib.logs.seen import Seen
-from incident_lib.model import IndexKind
+from incident_lib.model import IndexKind, RejectedInserts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,8 +43,8 @@ class FamilyTally:
 
 
 @dataclass(frozen=True)
-class AttemptsAround:
-    """The attempts before and after the fix was applied; those left out that the fixed index rejected."""
+class RejectionsAround:
+    """The rejected inserts before and after the fix; without those that the fixed index rejected."""
 
     before: int
     after: int
@@ -54,15 +53,15 @@ class AttemptsAround:
 
 @dataclass
 class Rejections:
-    """The rejections of some logs, in about 30 bytes for each, and less than 1 kB for each family.
+    """The rejected inserts of some logs, in about 100 bytes for each, and less than 1 kB for each family.
 
     Attributes:
-        by_role: attempts by role; None: the log does not say which.
-        by_purpose: attempts by purpose, where the unique index's key carries it.
-        not_understood: how many entries could not be told, or not wholly, by reason.
-        duplicates: entries that were left out, since another file has them, too.
-        ours: rejections of our own probes, which are nobody's attempts.
-        bytes_read: of the files, as they lie there.
+        by_role: rejected inserts by role; None: the log does not name it.
+        by_purpose: rejected inserts by purpose, where the index's key has it.
+        not_understood: entries that could not be read, or not completely, by reason.
+        duplicates: entries that were not counted, since another file has them, too.
+        ours: rejections of this project's own probes: no user's inserts.
+        bytes_read: of the files, compressed or not.
         files: their names.
     """
 
@@ -74,12 +73,12 @@ class Rejections:
     bytes_read: int = 0
     files: list[str] = field(default_factory=list)
     _times: dict[IndexKind | None, dict[Family | None, array[float]]] = field(default_factory=dict, repr=False)
-    _seen: Seen = field(default_factory=Seen, repr=False)
+    _known: set[int] = field(default_factory=set, repr=False)
     _near: Counter[int] = field(default_factory=Counter, repr=False)
     _last: float | str = field(default="", repr=False)
 
     def begin(self, file: str) -> None:
-        """Go on with another file: what it has that another had already is not counted again."""
+        """Begin another file: an entry that another file has already is not counted again."""
         self.files.append(file)
         self._near.clear()
 
@@ -90,7 +89,7 @@ class Rejections:
         elif rejection.ours:
             self.ours += 1
         else:
-            families = self._times.setdefault(rejection.index, {})
+            families = self._times.setdefault(rejection.kind, {})
             at = rejection.at.timestamp() if rejection.at else nan
             families.setdefault(rejection.family, array("d")).append(at)
             self.by_role[rejection.role] += 1
@@ -111,7 +110,10 @@ class Rejections:
         self._last = at
         same = hash((at, rejection.process, rejection.family, rejection.purpose))
         self._near[same] += 1
-        return not self._seen.add(hash((same, self._near[same])))
+        entry = hash((same, self._near[same]))
+        copy = entry in self._known
+        self._known.add(entry)
+        return copy
 
     @property
     def failed_attempts(self) -> int:
@@ -121,12 +123,12 @@ class Rejections:
     @property
     def first(self) -> datetime | None:
         """When the first was made, as far as is known."""
-        return min(self._moments(), default=None)
+        return min(self._timestamps(), default=None)
 
     @property
     def last(self) -> datetime | None:
         """When the last was made, as far as is known."""
-        return max(self._moments(), default=None)
+        return max(self._timestamps(), default=None)
 
     @property
     def families(self) -> int:
@@ -144,20 +146,20 @@ class Rejections:
         counts = {kind: sum(map(len, families.values())) for kind, families in self._times.items()}
         return {kind.value if kind else "unknown": count for kind, count in sorted(counts.items(), key=str)}
 
-    def hits(self) -> Iterator[FamilyTally]:
-        """The families that are known, those with most attempts first."""
+    def tallies(self) -> Iterator[FamilyTally]:
+        """The families that are known, those with most rejected inserts first."""
         arrays = {family: [*self._arrays(family)] for family in self._families()}
         for family in sorted(arrays, key=lambda family: (-sum(map(len, arrays[family])), str(family))):
             times = sorted(_known(arrays[family]))
-            yield FamilyTally(family, sum(map(len, arrays[family])), tuple(map(_moment, times)))
+            yield FamilyTally(family, sum(map(len, arrays[family])), tuple(map(_timestamp, times)))
 
     def per(self, seconds: int) -> list[tuple[datetime, int]]:
         """Attempts in each HOUR or DAY, in UTC, that has some; of those whose time is known."""
         counts = Counter(int(at // seconds) for at in _known(self._arrays()))
-        return [(_moment(slot * seconds), count) for slot, count in sorted(counts.items())]
+        return [(_timestamp(slot * seconds), count) for slot, count in sorted(counts.items())]
 
-    def ended(self, at: datetime) -> AttemptsAround:
-        """What came before and after a moment: when the fix was applied, say."""
+    def ended(self, at: datetime) -> RejectionsAround:
+        """The rejected inserts before and after a time, such as that of the fix."""
         left = (
             times
             for kind, families in self._times.items()
@@ -166,30 +168,30 @@ class Rejections:
         )
         known = sorted(_known(left))
         after = sum(each > at.timestamp() for each in known)
-        return AttemptsAround(len(known) - after, after, _moment(known[-1]) if known else None)
+        return RejectionsAround(len(known) - after, after, _timestamp(known[-1]) if known else None)
 
-    def as_record(self) -> dict[str, Any]:
-        """What a run record carries of it: counts, times, and the files' names; no id, no role.
+    def as_record(self) -> RejectedInserts:
+        """The counts, times and file names for a run record; no id, no role.
 
         Its `per_hour` is one per day where that would be more than MOST_HOURS rows; `per` says so.
         """
         hours = self.per(HOUR)
         fine = len(hours) <= MOST_HOURS
-        return {
-            "failed_attempts": self.failed_attempts,
-            "families": self.families,
-            "owners": self.owners,
-            "first": to_iso(self.first),
-            "last": to_iso(self.last),
-            "by_guard": self.by_index,
-            "per": "hour" if fine else "day",
-            "per_hour": [[to_iso(at), count] for at, count in (hours if fine else self.per(DAY))],
-            "not_understood": dict(sorted(self.not_understood.items())),
-            "duplicates": self.duplicates,
-            "ours": self.ours,
-            "bytes_read": self.bytes_read,
-            "files": self.files,
-        }
+        return RejectedInserts(
+            failed_attempts=self.failed_attempts,
+            families=self.families,
+            owners=self.owners,
+            first=self.first,
+            last=self.last,
+            by_index=self.by_index,
+            per="hour" if fine else "day",
+            per_hour=hours if fine else self.per(DAY),
+            not_understood=dict(sorted(self.not_understood.items())),
+            duplicates=self.duplicates,
+            ours=self.ours,
+            bytes_read=self.bytes_read,
+            files=list(self.files),
+        )
 
     def _families(self) -> set[Family]:
         return {family for families in self._times.values() for family in families if family}
@@ -199,8 +201,8 @@ class Rejections:
         for families in self._times.values():
             yield from (families[family] for family in (of or families) if family in families)
 
-    def _moments(self) -> Iterator[datetime]:
-        return map(_moment, _known(self._arrays()))
+    def _timestamps(self) -> Iterator[datetime]:
+        return map(_timestamp, _known(self._arrays()))
 
 
 def _is_near(at: float | str, last: float | str) -> bool:
@@ -211,10 +213,5 @@ def _known(arrays: Iterable[array[float]]) -> Iterator[float]:
     return (at for at in chain.from_iterable(arrays) if not isnan(at))
 
 
-def _moment(at: float) -> datetime:
+def _timestamp(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
-
-
-def to_iso(at: datetime | None) -> str | None:
-    """A moment as records carry it."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

@@ -1,4 +1,4 @@
-"""The times of a log in UTC: as PostgreSQL writes them in any zone, as epochs, and as exports carry them."""
+"""The times of a log in UTC: as PostgreSQL writes them in any zone, as epochs, and as in exports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ZERO = frozenset({"", "UTC", "GMT", "UCT", "Z"})
 
 
 def check_zone(zone: str | None) -> None:
-    """Make sure that a zone is known.
+    """Check that a zone is known.
 
     Raises:
         UsageError: it is not.
@@ -28,14 +28,14 @@ def check_zone(zone: str | None) -> None:
         ZoneInfo(zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise UsageError(
-            f"{zone!r} is no time zone that is known here.",
+            f"{zone!r} is not a known time zone.",
             "It is what `SHOW log_timezone` says on the server: the name of a zone.",
             "Write it like Europe/Berlin.",
         ) from None
 
 
 def parse_log_time(text: str, zone: str | None = None) -> datetime | None:
-    """The moment in UTC that a log's text names; None where it names none, or one of several.
+    """The time in UTC that a log's text names; None where it names no time, or an ambiguous one.
 
     Args:
         text: `2025-09-22 08:00:00.123 CEST`, ISO 8601, or an epoch in seconds, milli- or microseconds.

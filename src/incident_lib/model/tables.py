@@ -6,6 +6,7 @@ A function takes typed values and returns a `Table`: columns, and rows of raw va
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -60,17 +61,18 @@ class Column:
         """A cell as people read it: thousands separated, times in UTC to the minute, lists with commas."""
         if value is None:
             return self.missing
-        if isinstance(value, bool):
-            return "yes" if value else "no"
-        if isinstance(value, int):
-            return f"{value:,}"
-        if isinstance(value, float) and self.decimals is not None:
-            return f"{value:,.{self.decimals}f}"
-        if isinstance(value, datetime):
-            return format_minute(value)
-        if isinstance(value, tuple | list):
-            return ", ".join(map(str, value)) or "nothing"
+        for kind, form in _FORMATS:
+            if isinstance(value, kind):
+                return form(value)
         return str(value)
+
+
+_FORMATS: tuple[tuple[Any, Callable[[Any], str]], ...] = (
+    (bool, lambda value: "yes" if value else "no"),
+    (int, "{:,}".format),
+    (datetime, format_minute),
+    ((tuple, list), lambda values: ", ".join(map(str, values)) or "nothing"),
+)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `import incident_lib as il` offers inside a notebook: begin a run, take snapshots, apply the fix, show results."""
+"""What `import incident_lib as il` offers inside a notebook: runs, snapshots, the fix, displays."""
 
 from incident_lib.notebook.parameters import assigned_names
 from incident_lib.notebook.session import MIGRATION

@@ -1,4 +1,4 @@
-"""The incident in one environment, as a notebook works on it: each snapshot and each change goes into the run record."""
+"""The incident in one environment, as a notebook works on it; each snapshot and change goes into the run record."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PROJECT_STYLE = ("#0072B2", "solid")
 
 
 def write_latency(claims: ClaimsReport) -> Chart:
-    """How long the writes took that were due before, while and after the unique index was changed, strategy by strategy.
+    """How long writes took that were due before, while and after the unique index was changed, by strategy.
 
     Args:
         claims: the tested claims.

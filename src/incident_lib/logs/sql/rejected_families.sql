@@ -1,6 +1,6 @@
--- Question: of these families, which is blocked for chat under the original index, and when did each get a chat
---           after its first attempt was rejected (whether that chat is active still, or was ended since)?
--- Parameters: roots (uuid[]), owners (uuid[]), firsts (timestamptz[], NULL: not known). One place in each per family.
+-- Question: of these families, which is blocked for chat by the original index, and when did each get a chat
+--           after its first rejected insert (whether that chat is still active, or has been ended)?
+-- Parameters: roots (uuid[]), owners (uuid[]), firsts (timestamptz[], NULL: unknown); one place in each for a family.
 -- Columns: threads (0: the table has none of that family), blocked, ended (it has had chats, and none is active),
 --          chat_at (NULL: it got none).
 -- Order: that of the arrays.
