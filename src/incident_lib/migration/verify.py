@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from incident_lib.model import Catalog, Check, IndexKind, IndexState, Status
@@ -47,22 +46,23 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
 def verify_probes(before: Probe | None, after: Probe) -> Check:
     """Check that what was rejected before is admitted now."""
     more = f"; before: {before}" if before else ""
-    return replace(_probed(after, wrong=after.rejected, more=more), name="probe")
+    return _probed(after, wrong=after.rejected, more=more, name="probe")
 
 
 def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
     """Check that chat and run coexist, and that a second chat and a second run do not."""
     beside, *seconds = probes
     if not beside.attempts:
-        return (Check("probe", Status.INFO, "no family has a run and no chat: nothing could be tried"),)
+        return (Check("probe", Status.INFO, "no family has a run and no chat: nothing could be probed"),)
     return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
 
 
-def _probed(probe: Probe, *, wrong: int, more: str = "") -> Check:
-    """One probe's check: STOP where an answer was wrong, NOTE where there was none."""
+def _probed(probe: Probe, *, wrong: int, more: str = "", name: str = "") -> Check:
+    """One probe's check: FAIL where an answer was wrong, INFO where there was no answer."""
+    finding, name = f"{probe}{more}", name or probe.purpose
     if probe.not_probed == probe.attempts:
-        return Check(probe.purpose, Status.INFO, f"{probe}{more}: nothing could be tried", TRY_AGAIN)
-    return _check(probe.purpose, not wrong, f"{probe}{more}", f"{probe}{more}")
+        return Check(name, Status.INFO, f"{finding}: nothing could be probed", TRY_AGAIN)
+    return _check(name, not wrong, finding, finding)
 
 
 def holds(checks: tuple[Check, ...]) -> bool:
