@@ -1,4 +1,4 @@
-"""How names become databases, and what is said when one cannot be reached."""
+"""How names become databases, and the message when one cannot be reached."""
 
 import time
 from uuid import uuid4
@@ -40,25 +40,25 @@ def staging(address):
 
 
 def refused(name):
-    """What is said where a name does not resolve."""
+    """The message for a name that does not resolve."""
     with pytest.raises(UsageError) as error:
         resolve_environment(name)
     return str(error.value)
 
 
 def unreachable(address):
-    """What is said where an address leads nowhere."""
+    """The message for an address that leads to no server."""
     with pytest.raises(Failed) as error, connecting(staging(address), "test"):
         pass
     return str(error.value)
 
 
-def told(why, cure):
-    """The whole message about an environment `staging` that cannot be reached."""
+def connection_message(why, action):
+    """The complete message on an environment `staging` that cannot be reached."""
     return (
         "The environment 'staging' cannot be reached.\n"
         f"  why:  {why}\n"
-        f"  next: {cure} Check INCIDENT_STAGING_URL; `psql` with the same address tells what the server says."
+        f"  next: {action} Check INCIDENT_STAGING_URL; `psql` with the same address shows the server's own message."
     )
 
 
@@ -81,7 +81,7 @@ def named(connection, application):
 
 @pytest.fixture
 def service_file(tmp_path, monkeypatch):
-    """An empty service file that libpq and we read; no system-wide one."""
+    """An empty service file of this test alone; no system-wide one."""
     file = tmp_path / "services.conf"
     file.touch()
     monkeypatch.setenv("PGSERVICEFILE", str(file))
@@ -115,7 +115,7 @@ def test_variable_of_a_name_with_a_dash(monkeypatch):
 
 
 def test_keyword_address(monkeypatch):
-    """An address may be written in libpq's other way, as keywords."""
+    """An address may be written as keywords, too."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", "host=/tmp dbname=db")
     assert resolve_environment("staging").address == "host=/tmp dbname=db"
 
@@ -143,14 +143,14 @@ def test_service_of_the_system(service_file, tmp_path, monkeypatch):
 
 
 def test_variable_before_service(service_file, monkeypatch):
-    """Where there are both, the variable wins."""
+    """A variable wins over a service of the same name."""
     service_file.write_text("[staging]\nhost=/nowhere\n")
     monkeypatch.setenv("INCIDENT_STAGING_URL", "postgresql://host/db")
     assert resolve_environment("staging").source == "INCIDENT_STAGING_URL"
 
 
 def test_service_with_a_percent_sign(service_file):
-    """A percent sign in a service's password is nothing special."""
+    """A percent sign in a service's password has no special meaning."""
     service_file.write_text("[staging]\npassword=50%off\n")
     assert services() == {"staging"}
 
@@ -169,12 +169,11 @@ def test_no_service_file(service_file):
 
 
 def test_unknown(service_file, monkeypatch):
-    """A name that resolves to nothing is told, with both ways to make it known."""
+    """A name that resolves to nothing gives a message with both ways to make it known."""
     monkeypatch.delenv("INCIDENT_EU_WEST_URL", raising=False)
     assert refused("eu-west") == (
         "The environment 'eu-west' is not known.\n"
-        "  why:  Neither is the variable INCIDENT_EU_WEST_URL set,"
-        " nor does a pg_service.conf name a service [eu-west].\n"
+        "  why:  The variable INCIDENT_EU_WEST_URL is not set, and no pg_service.conf has a service [eu-west].\n"
         "  next: Set INCIDENT_EU_WEST_URL=postgresql://… , or add [eu-west] to ~/.pg_service.conf, or use `demo`."
     )
 
@@ -183,10 +182,11 @@ def test_unknown(service_file, monkeypatch):
     "name", ["", " ", "-x", "_x", "a b", "a/b", "../x", "a.b", "a=b", "stäging", "staging\n", "a;b"]
 )
 def test_odd_name(name):
-    """A name that could be no variable or no folder is refused."""
+    """A name that cannot be part of a variable or a folder is refused."""
     assert refused(name) == (
         f"{name!r} cannot be the name of an environment.\n"
-        "  why:  A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.\n"
+        "  why:  A name has letters, digits, `_` and `-` only, since it is part of a variable's name and of a "
+        "folder's.\n"
         "  next: Use a name like `staging`; put the address in INCIDENT_STAGING_URL."
     )
 
@@ -197,13 +197,13 @@ def test_malformed_address(monkeypatch, address):
     monkeypatch.setenv("INCIDENT_STAGING_URL", address)
     assert refused("staging") == (
         "INCIDENT_STAGING_URL is set, but libpq cannot read it.\n"
-        "  why:  It is no connection string; its text is not repeated here, since it may hold a password.\n"
-        "  next: Set INCIDENT_STAGING_URL=postgresql://role@host:5432/database ; escape odd characters as %XX."
+        "  why:  It is not a connection string; its text is not repeated here, since it may hold a password.\n"
+        "  next: Set INCIDENT_STAGING_URL=postgresql://role@host:5432/database ; escape special characters as %XX."
     )
 
 
 def test_malformed_address_is_in_no_traceback(monkeypatch):
-    """The error that libpq gave, which repeats the address, is not shown beside ours."""
+    """Libpq's own error, which repeats the address, is not in the traceback of the message."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", f"mysql://role:{PASSWORD}@host/db")
     with pytest.raises(UsageError) as error:
         resolve_environment("staging")
@@ -212,72 +212,72 @@ def test_malformed_address_is_in_no_traceback(monkeypatch):
 
 
 def test_repr():
-    """What an environment looks like when printed holds no address."""
+    """The repr of an environment has no address."""
     shown = repr(staging(f"postgresql://role:{PASSWORD}@host/db"))
     assert shown == "Environment(name='staging', source='INCIDENT_STAGING_URL')"
 
 
 def test_connection_refused():
-    """A port at which nothing listens is told."""
-    expected = told("Nothing listens at that address.", "Is the server up, and the port right?")
+    """A port without a server has its message."""
+    expected = connection_message("No server listens at that address.", "Is the server up, and the port right?")
     assert unreachable("postgresql://role@127.0.0.1:1/db") == expected
 
 
 def test_unknown_host():
-    """A host that nobody knows is told."""
-    expected = told("The host's name is not known here.", "Correct the host.")
+    """A host that cannot be resolved has its message."""
+    expected = connection_message("The host's name is not known here.", "Correct the host.")
     assert unreachable("postgresql://role@nowhere.invalid/db") == expected
 
 
 @pytest.mark.parametrize("host", ["ho..st", "a" * 70 + ".example"])
 def test_impossible_host(host):
-    """A host whose name could be nobody's is told like one that nobody knows."""
-    expected = told("The host's name is not known here.", "Correct the host.")
+    """A host name that is not possible has the message of a host that cannot be resolved."""
+    expected = connection_message("The host's name is not known here.", "Correct the host.")
     assert unreachable(f"postgresql://role@{host}/db") == expected
 
 
 def test_wrong_socket_path():
-    """A path without a socket is told."""
-    expected = told("There is no socket at that path.", "Is the server up?")
+    """A path without a socket has its message."""
+    expected = connection_message("There is no socket at that path.", "Is the server up?")
     assert unreachable("postgresql://role@/db?host=/nowhere") == expected
 
 
 def test_wrong_database(environment):
-    """A database that the server does not have is told."""
-    expected = told("The server has no database of that name.", "Correct the database.")
+    """A database that does not exist has its message."""
+    expected = connection_message("The server has no database of that name.", "Correct the database.")
     assert unreachable(elsewhere(environment, dbname="nowhere")) == expected
 
 
 def test_wrong_role(environment):
-    """A role that the server does not have is told."""
-    expected = told("The server has no role of that name.", "Correct the role.")
+    """A role that does not exist has its message."""
+    expected = connection_message("The server has no role of that name.", "Correct the role.")
     assert unreachable(elsewhere(environment, user="nobody")) == expected
 
 
 def test_anything_else(environment):
-    """Another reason why the server turns a connection down is told without its text."""
+    """Any other rejected connection has a message without the server's text."""
     assert unreachable(elsewhere(environment, options="-c nonsense=1")) == (
         "The environment 'staging' cannot be reached.\n"
-        "  why:  The server or the network turned the connection down.\n"
-        "  next: Check INCIDENT_STAGING_URL; `psql` with the same address tells what the server says."
+        "  why:  The server or the network rejected the connection.\n"
+        "  next: Check INCIDENT_STAGING_URL; `psql` with the same address shows the server's own message."
     )
 
 
 @pytest.mark.parametrize("address", UNREACHABLE)
 def test_no_password_in_a_message(address):
-    """A password in an address that leads nowhere is in no message."""
+    """A password in an address that leads to no server is in no message."""
     assert PASSWORD not in unreachable(address)
 
 
 def test_unreachable_shows_no_cause():
-    """Libpq's own error, which holds host and role, is not shown beside ours."""
+    """Libpq's own error, which has host and role, is not in the traceback of the message."""
     with pytest.raises(Failed) as error, connecting(staging(UNREACHABLE[0]), "test"):
         pass
     assert error.value.__suppress_context__
 
 
 def test_postgres_scheme(environment):
-    """An address that begins with postgres:// is as good."""
+    """An address may begin with postgres://, too."""
     address = environment.address.replace("postgresql://", "postgres://")
     with connecting(staging(address), "test") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -285,25 +285,25 @@ def test_postgres_scheme(environment):
 
 @pytest.mark.parametrize(("options", "expected"), [({}, CONNECT_SECONDS), ({"connect_timeout": 3}, 3)])
 def test_connect_timeout(environment, options, expected):
-    """A connection attempt ends after ten seconds, unless the address says when."""
+    """A connection attempt ends after ten seconds, unless the address sets another limit."""
     with connecting(staging(elsewhere(environment, **options)), "test") as connection:
         assert int(connection.info.get_parameters()["connect_timeout"]) == expected
 
 
 def test_application_name(environment):
-    """Every connection says who it is and what it is about."""
+    """The application_name of a connection says what the connection is for."""
     with connecting(environment, "test") as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("incident_lib test",)
 
 
 def test_application_name_of_reading(environment):
-    """A connection that reads says that it investigates."""
+    """The application_name of a connection that reads is `incident_lib investigate`."""
     with reading(environment) as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("incident_lib investigate",)
 
 
 def test_no_prepared_statements(environment):
-    """However often a statement is sent, it is never prepared at the server: a pooler would lose it."""
+    """A statement that is sent many times is never prepared at the server: a pooler would lose it."""
     with reading(environment) as connection:
         for _ in range(10):
             connection.execute("SELECT %s", [1])
@@ -321,7 +321,7 @@ def test_no_prepared_statements(environment):
     ],
 )
 def test_reading_is_limited(environment, setting, expected):
-    """Reading happens in one read-only snapshot that waits for nobody for long."""
+    """Reading happens in one read-only snapshot, with limits on how long it waits."""
     with reading(environment, seconds=7) as connection:
         assert connection.execute(f"SHOW {setting}").fetchone() == (expected,)
 
@@ -334,7 +334,7 @@ def test_reading_leaves_nothing(environment, connection):
 
 
 def test_reading_that_fails_leaves_nothing(environment, connection):
-    """Also where reading failed, its session is gone."""
+    """After reading failed, its session is gone, too."""
     with pytest.raises(ZeroDivisionError), reading(environment) as looking:  # noqa: PT012
         looking.execute("SELECT count(*) FROM public.q_threads")
         raise ZeroDivisionError
@@ -343,7 +343,7 @@ def test_reading_that_fails_leaves_nothing(environment, connection):
 
 @pytest.mark.parametrize("statement", ["SELECT 1", "SELECT count(*) FROM public.q_threads"])
 def test_lost_connection(environment, connection, statement):
-    """A session that an administrator ended is told."""
+    """A session that an administrator ended gives a message."""
     with pytest.raises(Failed) as error, reading(environment) as looking:  # noqa: PT012
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
         looking.execute(statement)
@@ -355,7 +355,7 @@ def test_lost_connection(environment, connection, statement):
 
 
 def test_lost_connection_at_the_end(environment, connection):
-    """A session that was ended after its last statement is told, too."""
+    """A session that was ended after its last statement gives a message, too."""
     with pytest.raises(Failed) as error, reading(environment) as looking:
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
     assert str(error.value) == (
@@ -366,7 +366,7 @@ def test_lost_connection_at_the_end(environment, connection):
 
 
 def test_used_after_it_was_lost(environment, connection):
-    """A statement on a session that is known to be lost is told in our words."""
+    """A statement on a session that is known to be lost gives a message of this project."""
     with pytest.raises(Failed) as error, connecting(environment, "test") as looking:  # noqa: PT012
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
         with pytest.raises(psycopg.Error):
@@ -375,12 +375,12 @@ def test_used_after_it_was_lost(environment, connection):
     assert str(error.value) == (
         "The connection was lost in the environment 'staging'.\n"
         "  why:  The server or the network closed it.\n"
-        "  next: Run the same command again: what was done is seen in the catalog."
+        "  next: Run the same command again: a migration continues from the catalog."
     )
 
 
 def test_no_values_in_a_message(environment, connection):
-    """A statement that breaks a key is told without the key's values."""
+    """The message on a statement that violates a key has none of the key's values."""
     row_id = uuid4()
     connection.execute("INSERT INTO public.q_prompts VALUES (%s)", [row_id])
     with pytest.raises(Failed) as error, connecting(environment, "test") as writing:
@@ -398,38 +398,38 @@ def test_pooler(environment):
 
 
 def test_engine_reads(environment):
-    """The engine for questions of one's own answers them."""
+    """The engine answers an analyst's own queries."""
     with engine(environment).connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM public.q_threads")).scalar() == 0
 
 
 def test_engine_refuses_writes(environment):
-    """PostgreSQL itself refuses a write through the engine."""
+    """PostgreSQL itself rejects a write through the engine."""
     with engine(environment).connect() as connection, pytest.raises(exc.SQLAlchemyError) as error:
         connection.execute(text("INSERT INTO public.q_prompts DEFAULT VALUES"))
     assert error.value.orig.sqlstate == "25006"
 
 
 def test_engine_refuses_writes_that_commit(environment):
-    """PostgreSQL refuses a write also where the engine's transaction would commit."""
+    """PostgreSQL rejects a write also in a transaction that would commit."""
     with pytest.raises(exc.SQLAlchemyError) as error, engine(environment).begin() as connection:
         connection.execute(text("DELETE FROM public.q_threads"))
     assert error.value.orig.sqlstate == "25006"
 
 
 def test_engine_names_itself(environment):
-    """The engine's connections say who they are."""
+    """The application_name of the engine's connections is `incident_lib notebook`."""
     with engine(environment).connect() as connection:
         assert connection.execute(text("SHOW application_name")).scalar() == "incident_lib notebook"
 
 
 def test_engine_shows_no_address():
-    """What the engine looks like when printed holds no address."""
+    """The repr of an engine has no address."""
     assert repr(engine(staging(UNREACHABLE[0]))) == "Engine(postgresql+psycopg://)"
 
 
 def test_engine_leaves_nothing(environment, connection):
-    """Once a question is answered, the engine holds no session."""
+    """After a query the engine holds no session."""
     made = engine(environment)
     with made.connect() as asking:
         asking.execute(text("SELECT 1"))

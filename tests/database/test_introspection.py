@@ -19,19 +19,19 @@ FAMILY = "root_prompt_row_id, owner_id"
 
 
 def made(connection, definition, name="made"):
-    """What is read of a unique index once it is made on the table: its keys and predicate are given."""
+    """Make a unique index on the table from its keys and predicate, and read it from the catalog."""
     connection.execute(f"CREATE UNIQUE INDEX {name} ON public.q_threads {definition}")
     return read(connection, name)
 
 
 def read(connection, name):
-    """The index of a name, as it is read; None where it is not among the table's."""
+    """The index of a name, as it is read; None if the table has no such index."""
     return next((index for index in read_catalog(connection).indexes if index.name == name), None)
 
 
 @pytest.fixture
 def nobody(connection):
-    """A role without a right on anything; `connection` may take it."""
+    """A role without any right; `connection` may take it."""
     role = sql.Identifier(f"nobody_{os.getpid()}_{uuid4().hex[:8]}")
     connection.execute(sql.SQL("CREATE ROLE {}").format(role))
     yield role
@@ -113,7 +113,7 @@ def test_included_columns_are_no_key(connection):
     ],
 )
 def test_kind(connection, definition, expected):
-    """What a real unique index is follows from its definition alone."""
+    """The kind of a real unique index follows from its definition alone."""
     assert made(connection, definition).kind is expected
 
 
@@ -143,7 +143,7 @@ def test_exclusion_constraint(connection):
 
 
 def test_exclusion_of_the_fixed_key(connection):
-    """An exclusion constraint over the fixed index's very key and predicate is not taken for the fixed index."""
+    """An exclusion constraint over the key and the predicate of the fixed index is not taken for the fixed index."""
     connection.execute(
         "ALTER TABLE public.q_threads ADD CONSTRAINT apart EXCLUDE USING btree"
         " (root_prompt_row_id WITH =, owner_id WITH =, purpose WITH =)"
@@ -170,11 +170,11 @@ def test_another_schema_takes_no_name(connection):
     """Our name in another schema is not taken in ours."""
     connection.execute("CREATE SCHEMA other")
     connection.execute(f"CREATE TABLE other.{BUILD_NAME} ()")
-    assert read_catalog(connection).taken == {}
+    assert read_catalog(connection).taken_names == {}
 
 
 def test_search_path_does_not_matter(connection):
-    """The table is found by its schema, wherever the session's search path points."""
+    """The table is found by its schema, whatever the search path of the session is."""
     connection.execute("CREATE SCHEMA other")
     connection.execute("CREATE TABLE other.q_threads (LIKE public.q_threads)")
     connection.execute("SET search_path = other, pg_catalog")
@@ -185,24 +185,24 @@ def test_name_taken_on_another_table(connection):
     """An index of our name on another table is reported with its definition."""
     connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_prompts (row_id)")
     expected = f"CREATE INDEX {BUILD_NAME} ON public.q_prompts USING btree (row_id)"
-    assert read_catalog(connection).taken == {BUILD_NAME: expected}
+    assert read_catalog(connection).taken_names == {BUILD_NAME: expected}
 
 
 def test_name_taken_by_a_table(connection):
     """A table of our name is reported as a relation of its kind."""
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
-    assert read_catalog(connection).taken == {BUILD_NAME: "a relation of kind r"}
+    assert read_catalog(connection).taken_names == {BUILD_NAME: "a relation of kind r"}
 
 
 def test_name_taken_by_a_plain_index(connection):
-    """An index of our name on the table that is not unique is reported, for it is no unique index."""
+    """An index of our name on the table that is not unique is reported: it is no unique index."""
     connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_threads (name)")
     expected = f"CREATE INDEX {BUILD_NAME} ON public.q_threads USING btree (name)"
-    assert read_catalog(connection).taken == {BUILD_NAME: expected}
+    assert read_catalog(connection).taken_names == {BUILD_NAME: expected}
 
 
 def test_failed_build(connection):
-    """A CONCURRENTLY build that met duplicates in its first scan leaves an index that enforces nothing."""
+    """A CONCURRENTLY build that found duplicates in its first scan leaves an index that is not enforced."""
     connection.execute("DROP INDEX public.idx_q_threads_family_unique")
     root, owner = uuid4(), uuid4()
     add(connection, root, owner)
@@ -214,7 +214,7 @@ def test_failed_build(connection):
 
 
 def test_failed_build_admits_duplicates(connection):
-    """PostgreSQL itself admits a duplicate beside an index that we call not enforcing."""
+    """PostgreSQL itself admits a duplicate beside an index that is reported as not enforced."""
     test_failed_build(connection)
     root, owner = uuid4(), uuid4()
     add(connection, root, owner)
@@ -223,7 +223,7 @@ def test_failed_build_admits_duplicates(connection):
 
 
 def test_missing_table(connection):
-    """A database without the table is told in one message."""
+    """A database without the table gives one message."""
     connection.execute("DROP TABLE public.q_threads")
     with pytest.raises(Failed) as error:
         read_access(connection)
@@ -253,7 +253,7 @@ def test_missing_columns(connection):
 
 
 def test_no_select_right(connection, nobody):
-    """A role that may not read the table is told what to ask for."""
+    """The message for a role that may not read the table says which right to ask for."""
     with acting_as(connection, nobody), pytest.raises(Failed) as error:
         read_access(connection)
     assert str(error.value) == (
@@ -294,7 +294,7 @@ def test_the_server(connection):
 
 
 def test_partitioned(connection):
-    """A partitioned table is told apart from a plain one."""
+    """A partitioned table is distinguished from a plain one."""
     connection.execute("ALTER TABLE public.q_threads RENAME TO q_threads_old")
     connection.execute("CREATE TABLE public.q_threads (LIKE public.q_threads_old) PARTITION BY HASH (row_id)")
     assert read_access(connection).partitioned

@@ -74,7 +74,7 @@ def of(chat: int | None) -> Counts:
 @pytest.mark.parametrize("safe", SAFE)
 @pytest.mark.parametrize("state", FIX)
 def test_verdict(state: IndexState, safe: bool | None, chat: int | None) -> None:
-    """The verdict says how many are blocked, whether the fix has been applied, whether that is safe, and what is next."""
+    """The verdict says how many are blocked, whether the fix has been applied or can be, and what is next."""
     assert verdict_line("prod", state, of(chat), safe=safe) == f"{BLOCKED[chat]} {FIX[state]} {SAFE[safe]}"
 
 
