@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from incident_lib.records.run_record import RunRecord
 
 from incident_lib import paths
 from incident_lib.cli import cli
 from incident_lib.logs.attempts import log_files, read_attempts
 from incident_lib.model.errors import IncidentError, UsageError
 from incident_lib.notebook.incident import Incident
+from incident_lib.records import RunFolder, to_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,13 +111,13 @@ def test_the_demo_is_what_its_clients_counted(incident: Environment) -> None:
         len({(row["root_prompt_row_id"], row["owner_id"]) for row in rows}),
         len({row["owner_id"] for row in rows}),
     )
-    assert (found["failed_attempts"], found["families"], found["owners"]) == counted == (1340, 447, 200)
-    assert sum(count for _, count in found["per_hour"]) == 1340
-    assert (found["blocked"], found["files"], found["bytes_read"]) == (1088, ["server.log"], LOG.stat().st_size)
-    assert found["hit_and_blocked"] + found["blocked_never_hit"] == 1088
-    assert found["hit_and_blocked"] + found["hit_not_blocked"] == found["got_a_chat"] + found["without_a_chat"] == 447
+    assert (found.failed_attempts, found.families, found.owners) == counted == (1340, 447, 200)
+    assert sum(count for _, count in found.per_hour) == 1340
+    assert (found.blocked, found.files, found.bytes_read) == (1088, ["server.log"], LOG.stat().st_size)
+    assert found.hit_and_blocked + found.blocked_never_hit == 1088
+    assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat == 447
     assert told[-1] == (LOG.stat().st_size, LOG.stat().st_size)
-    assert not AN_ID.search(json.dumps(found, allow_nan=False))
+    assert not AN_ID.search(to_json(found))
 
 
 def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path: Path) -> None:
@@ -128,20 +127,18 @@ def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path:
     (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
     found = read_attempts(incident, log_files("staging", f"{tmp_path}/*.log"), lambda *_: None)
 
-    assert (found["failed_attempts"], found["families"], found["files"]) == (1340, 447, ["first.log", "second.log"])
-    assert found["duplicates"] == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
+    assert (found.failed_attempts, found.families, found.files) == (1340, 447, ["first.log", "second.log"])
+    assert found.duplicates == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
 
 
 def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no log is given, it says that nobody knows who tried; and the record has nothing of it."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    record = RunRecord.create("staging", "a test")
-    looked = Incident(
-        notebook="01_investigate", environment=incident, confirm="", record=record, names=None, alone=True
-    )
+    run = RunFolder.create("staging", "a test")
+    notebook = Incident(notebook="01_investigate", environment=incident, confirm="", run=run, names=None, alone=True)
 
-    assert looked.attempts() == "No log was given: who tried is not known."
-    assert "failures" not in record.read()
+    assert notebook.attempts() == "No log was given: rejected inserts are unknown."
+    assert run.read().rejected_inserts is None
 
 
 # incident run --log
@@ -168,7 +165,7 @@ def test_a_log_belongs_to_one_environment(runs: Path) -> None:
     assert refused("--env", "staging", "--env", "other", "--log", str(LOG)) == (
         2,
         "A log belongs to one environment.\n"
-        "  why:  --log is given, and 2 environments are to be run.\n"
+        "  why:  --log is given for 2 environments.\n"
         "  next: Run that environment by itself.",
     )
     assert not runs.exists()
