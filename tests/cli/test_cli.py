@@ -40,7 +40,7 @@ COMMANDS = {
     *("failures", "watch", "claims", "rehearse", "report", "env", "demo"),
 }
 VERDICT = (
-    "1,088 of 1,257 families (237 users) cannot start a chat. The fix is not in. It is safe to apply now. "
+    "1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. It is safe to apply it now. "
     "Next: incident apply --env {0} --confirm {0}"
 )
 COUNTS = {
@@ -232,7 +232,7 @@ def test_investigate_of_nothing_blocked(staging: Environment) -> None:
 
     assert json.loads(ran.stdout)["blocked"] == []
     assert ran.stderr == (
-        "No family is blocked for chat. The fix is not in. It is safe to apply now. "
+        "No family is blocked for chat. The fix has not been applied. It is safe to apply it now. "
         "Next: incident apply --env staging --confirm staging\n"
     )
 
@@ -270,7 +270,7 @@ def test_plan_shows_steps_and_says_safe(named: Environment) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert re.findall(r"^ (build|swap|drop) ", ran.stdout, re.MULTILINE) == ["build", "swap", "drop"]
     assert re.search(r"\nSafe to apply now\b", ran.stdout)
-    assert ran.stdout.endswith("Nobody holds it up. Next: incident apply --env staging --confirm staging\n")
+    assert ran.stdout.endswith("No session that this role sees would block it. Next: incident apply --env staging --confirm staging\n")
     assert indexes(named) == before
 
 
@@ -289,8 +289,8 @@ def test_plan_says_no(staging: Environment, connection: psycopg.Connection) -> N
     assert ran.returncode == 1
     assert ran.stderr == (
         "incident: It is not safe to apply the fix to 'staging' now.\n"
-        "  why:  ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().\n"
-        "  next: Let them say ON CONFLICT DO NOTHING without a key, which works before and after.\n"
+        "  why:  ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().\n"
+        "  next: Change them to ON CONFLICT DO NOTHING without a key, which works before and after.\n"
     )
 
 
@@ -303,8 +303,8 @@ def test_apply_is_refused_where_the_plan_says_no(staging: Environment, connectio
         "",
         message(
             "Nothing was changed in 'staging'.",
-            "ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().",
-            "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
+            "ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().",
+            "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
         ),
     )
 
@@ -322,8 +322,8 @@ def test_apply_takes_the_environments_name(named: Environment, words: list[str],
         "",
         message(
             "Nothing was changed in 'staging'.",
-            f"To change it takes its name, and confirm is {confirm!r}.",
-            "Look at `incident plan --env staging`, then add --confirm staging.",
+            f"Changing an environment needs its name as confirmation, and confirm is {confirm!r}.",
+            "Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
         ),
     )
     assert indexes(named) == before
@@ -411,7 +411,7 @@ def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:
         [],
     )
     assert story["investigate after"].stderr == (
-        "No family is blocked for chat. The fix is in. Nothing is left to apply. Next: incident verify --env story\n"
+        "No family is blocked for chat. The fix has been applied. Nothing is left to apply. Next: incident verify --env story\n"
     )
 
 
@@ -437,7 +437,7 @@ def test_apply_refuses_to_wait(busy: int) -> None:
         message(
             "Another migration is running.",
             f"Pid {busy} (somebody, idle, open N s) is migrating this database.",
-            "Leave out --no-wait to watch it and then go on, or try again later.",
+            "Remove --no-wait to wait for it and then continue, or try again later.",
         ),
     )
 
@@ -450,9 +450,9 @@ def test_apply_gives_up_waiting(busy: int) -> None:
         3,
         "",
         message(
-            "We gave up waiting.",
+            "The budget ended while waiting for another migration.",
             f"pid {busy} (somebody, idle, open N s) is still migrating this database.",
-            "Try again later; the catalog tells then what is left to do.",
+            "Try again later: `incident plan` then shows what is left to do.",
         ),
     )
 
@@ -616,7 +616,7 @@ def test_a_statement_that_takes_too_long() -> None:
         "",
         message(
             "A query failed in the environment 'demo' (SQLSTATE 57014).",
-            "It took longer than the statement timeout, or somebody cancelled it.",
+            "It took longer than the statement timeout, or another session cancelled it.",
             "Try again with a longer --timeout.",
         ),
     )

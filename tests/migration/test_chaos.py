@@ -103,10 +103,10 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending
                 child.finish()
                 sent[step] += 1
                 landed[step] += child.inside(step)
-                assert any(index.enforced for index in read_catalog(connection).indexes)
+                assert any(index.enforced for index in read_catalog(connection).family_indexes)
                 apply(environment, confirm="staging")
                 assert plan_change(read_catalog(connection)).steps == ()
-                assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
+                assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
                 apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
         assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
     with capsys.disabled():
@@ -143,7 +143,7 @@ def test_a_server_that_is_restarted_at_once_loses_nothing(step):
         assert child.finish()[0] == 3
         apply(environment, confirm="staging")
         with psycopg.connect(environment.address, autocommit=True) as connection:
-            assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
+            assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
             assert plan_change(read_catalog(connection)).steps == ()
     finally:
         clusters.remove(server)

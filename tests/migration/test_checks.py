@@ -25,7 +25,7 @@ from tests.support import clusters
 
 WHICH = {"schema": SCHEMA, "table": TABLE}
 NO_STEPS = Plan(IndexKind.FIXED, ())
-CURE_OF_WAITING = "Ask them to end their transactions, or let it wait: nobody waits for it."
+CURE_OF_WAITING = "Ask them to end their transactions, or let it wait: no read or write waits for it."
 
 
 def rights(**seen):
@@ -86,11 +86,11 @@ def named(name, found):
 
 
 def test_a_good_server():
-    """A current primary with a plain table is fine in all three checks."""
+    """A current primary with a not partitioned is fine in all three checks."""
     assert tuple(checks.server(rights())) == (
         Check("server version", Status.PASS, "PostgreSQL 18.4"),
         Check("primary", Status.PASS, "this server is the primary"),
-        Check("plain table", Status.PASS, "the table has no partitions"),
+        Check("not partitioned", Status.PASS, "the table has no partitions"),
     )
 
 
@@ -102,7 +102,7 @@ def test_a_good_server():
             Check(
                 "server version",
                 Status.FAIL,
-                "PostgreSQL 13.22 is out of support, and untested here",
+                "PostgreSQL 13.22 is out of support, and not tested with this project",
                 "Update PostgreSQL first.",
             ),
         ),
@@ -143,8 +143,8 @@ def test_a_standby_stops():
 
 def test_a_partitioned_table_stops():
     """A partitioned table stops: no index is built CONCURRENTLY on it."""
-    assert named("plain table", checks.server(rights(partitioned=True))) == Check(
-        "plain table",
+    assert named("not partitioned", checks.server(rights(partitioned=True))) == Check(
+        "not partitioned",
         Status.FAIL,
         "the table is partitioned: no index can be built CONCURRENTLY on it",
         "Build one on each partition, then attach them.",
@@ -158,7 +158,7 @@ def test_the_owner_who_sees_all():
     """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
     assert tuple(checks.role(rights())) == (
         Check("table owner", Status.PASS, "this role owns the table"),
-        Check("schema", Status.PASS, "an index may be created there"),
+        Check("schema", Status.PASS, "this role may create an index in it"),
         Check("row level security", Status.PASS, "no row is hidden from this role"),
     )
 
@@ -169,7 +169,7 @@ def test_an_owner_who_may_create_nothing_stops():
     assert schema == Check(
         "schema",
         Status.FAIL,
-        "this role may create nothing in the table's schema (SQLSTATE 42501)",
+        "this role may not create in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
 
@@ -189,7 +189,7 @@ def test_hidden_rows_stop():
     assert named("row level security", checks.role(rights(hides_rows=True))) == Check(
         "row level security",
         Status.FAIL,
-        "policies hide rows from this role: every count here may be too low",
+        "row level security hides rows from this role: every count may be too low",
         "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
     )
 
@@ -197,13 +197,13 @@ def test_hidden_rows_stop():
 @pytest.mark.parametrize(
     ("pooled", "expected"),
     [
-        (False, Check("pooler", Status.PASS, "our session keeps its backend")),
+        (False, Check("pooler", Status.PASS, "a session keeps its backend")),
         (
             True,
             Check(
                 "pooler",
                 Status.FAIL,
-                "a pooler in transaction mode stands between us and the server",
+                "a pooler in transaction mode is between this client and the server",
                 "Use its session port, or the server's own address.",
             ),
         ),
@@ -222,10 +222,10 @@ def test_pooler(pooled, expected):
     [
         (way("build", "swap", "drop"), Check("guards", Status.PASS, "3 steps to the fixed index")),
         (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.PASS, "1 step to the original index")),
-        (way(), Check("guards", Status.PASS, "nothing is to do")),
+        (way(), Check("guards", Status.PASS, "nothing is left to do")),
         (
             way(refusal="a name that we need is taken"),
-            Check("guards", Status.FAIL, "a name that we need is taken", "Then look again: `incident plan`."),
+            Check("guards", Status.FAIL, "a name that we need is taken", "Then run `incident plan` again."),
         ),
     ],
 )
@@ -237,13 +237,13 @@ def test_indexes(plan_, expected):
 def test_names_are_short_enough():
     """None of our names is longer than PostgreSQL keeps."""
     assert named("names", checks.indexes(NO_STEPS)) == Check(
-        "names", Status.PASS, "short enough, and apart from each other"
+        "names", Status.PASS, "short enough, and different from each other"
     )
 
 
 def test_names_that_would_be_cut_stop(monkeypatch):
     """A name of more than 63 bytes stops, by bytes and not by letters."""
-    monkeypatch.setattr(checks, "OUR_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
+    monkeypatch.setattr(checks, "INDEX_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
     assert named("names", checks.indexes(NO_STEPS)) == Check(
         "names", Status.FAIL, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
     )
@@ -256,7 +256,7 @@ def test_good_data():
     """Data that the unique index can hold, all owned, chat or run, are fine in all three checks."""
     assert tuple(checks.data(counts(), way("build"))) == (
         Check("duplicates", Status.PASS, "no two active threads share a key of the fixed index"),
-        Check("NULL keys", Status.PASS, "every active thread has an owner"),
+        Check("threads without an owner", Status.PASS, "every active thread has an owner"),
         Check("purposes", Status.PASS, "active threads are chat or run"),
     )
 
@@ -264,24 +264,24 @@ def test_good_data():
 @pytest.mark.parametrize(
     ("target", "duplicates", "seen"),
     [
-        (IndexKind.FIXED, {"fixed": 1}, "1 key of the fixed index held by more than one active thread"),
+        (IndexKind.FIXED, {"fixed": 1}, "several active threads share 1 key of the fixed index"),
         (
             IndexKind.ORIGINAL,
             {"original": 1200},
-            "1,200 keys of the original index held by more than one active thread",
+            "several active threads share 1,200 keys of the original index",
         ),
     ],
 )
 def test_duplicates_stop(target, duplicates, seen):
     """Keys of the target's unique index that several active threads share stop it, and are counted."""
     found = named("duplicates", checks.data(counts(**duplicates), way("build", target=target)))
-    assert (found.status, found.seen) == (Status.FAIL, seen)
+    assert (found.status, found.finding) == (Status.FAIL, seen)
 
 
 def test_the_cure_of_duplicates():
     """The cure of duplicates is SQL that somebody reads and runs."""
     assert named("duplicates", checks.data(counts(fixed=1), way("build"))).cure == (
-        "Settle them first: `incident plan` prints SQL that would, and never runs it."
+        "Resolve them first: `incident plan` prints SQL for it, and never runs it."
     )
 
 
@@ -297,7 +297,7 @@ def test_duplicates_of_the_other_index_are_in_nobodys_way(target, duplicates):
 
 def test_duplicates_where_nothing_is_to_do():
     """Duplicates stop nothing where nothing is to be built."""
-    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).answer is Status.PASS
+    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)).status is Status.PASS
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_duplicates_where_nothing_is_to_do():
 )
 def test_null_keys_are_noted(number, seen):
     """Active threads without an owner are noted, with their number."""
-    found = named("NULL keys", checks.data(counts(unguarded=number), NO_STEPS))
-    assert found == Check("NULL keys", Status.INFO, seen)
+    found = named("threads without an owner", checks.data(counts(unguarded=number), NO_STEPS))
+    assert found == Check("threads without an owner", Status.INFO, seen)
 
 
 def test_other_purposes_are_noted():
@@ -319,7 +319,7 @@ def test_other_purposes_are_noted():
     assert found == Check(
         "purposes",
         Status.INFO,
-        "besides chat and run there is '', 'Run', 'x y': each purpose gets a key of its own",
+        "there are also '', 'Run', 'x y': each purpose gets a key of its own",
     )
 
 
@@ -329,8 +329,8 @@ def test_other_purposes_are_noted():
 def test_nobody_holds_it_up():
     """Where nobody has a transaction open, nobody holds up the build or the drop."""
     assert tuple(checks.waits([], way("build", "swap", "drop"))) == (
-        Check("who holds up the build", Status.PASS, "nobody"),
-        Check("who holds up the drop", Status.PASS, "nobody"),
+        Check("blocks the build", Status.PASS, "nobody"),
+        Check("blocks the drop", Status.PASS, "nobody"),
     )
 
 
@@ -347,13 +347,13 @@ def test_what_a_transaction_holds_up(row, waiting):
     found = checks.waits([row], way("build", "swap", "drop"))
     assert tuple(found) == tuple(
         Check(
-            f"who holds up the {step}",
+            f"blocks the {step}",
             Status.WARN,
             "pid 7 (psql, idle in transaction, open 3 s)",
             CURE_OF_WAITING,
         )
         if step in waiting
-        else Check(f"who holds up the {step}", Status.PASS, "nobody")
+        else Check(f"blocks the {step}", Status.PASS, "nobody")
         for step in ("build", "drop")
     )
 
@@ -363,7 +363,7 @@ def test_only_steps_of_the_plan_are_held_up(steps, waiting):
     """Whoever would hold up a step that is not in the plan is not named."""
     found = checks.waits([holder(writes=True)], way(*steps))
     assert {check.name for check in found if check.status is Status.WARN} == {
-        f"who holds up the {step}" for step in waiting
+        f"blocks the {step}" for step in waiting
     }
 
 
@@ -372,20 +372,20 @@ def test_of_many_sessions_five_are_named(number, more):
     """The first five sessions are named, the rest is counted."""
     (_, found) = checks.waits([holder(pid) for pid in range(1, number + 1)], way("drop"))
     named_ones = "; ".join(f"pid {pid} (psql, idle in transaction, open 3 s)" for pid in range(1, 6))
-    assert found == Check("who holds up the drop", Status.WARN, named_ones + more, CURE_OF_WAITING)
+    assert found == Check("blocks the drop", Status.WARN, named_ones + more, CURE_OF_WAITING)
 
 
 def test_a_session_that_may_not_be_seen():
     """Of a session whose state is hidden from this role, the pid is told, and that the rest is hidden."""
     (_, found) = checks.waits([holder(application_name="", state=None, seconds=None)], way("drop"))
-    assert found.seen == "pid 7 (no application_name, state hidden, open unknown)"
+    assert found.finding == "pid 7 (no application_name, state hidden, open unknown)"
 
 
 def test_a_prepared_transaction_is_named():
     """A prepared transaction has no pid, and is named by its identifier."""
     row = holder(None, application_name="gid-1", state="prepared", prepared=True)
     (_, found) = checks.waits([row], way("drop"))
-    assert found.seen == "a prepared transaction (gid-1, prepared, open 3 s)"
+    assert found.finding == "a prepared transaction (gid-1, prepared, open 3 s)"
 
 
 # What else bears on it
@@ -395,7 +395,7 @@ def test_nothing_around():
     """Where nothing is around, each check is fine."""
     assert tuple(checks.around(surroundings(), way("build"))) == (
         Check("other builds", Status.PASS, "none on the table"),
-        Check("ON CONFLICT", Status.PASS, "no SQL function names the original key"),
+        Check("ON CONFLICT", Status.PASS, "no SQL function infers the original key"),
         Check("triggers", Status.PASS, "none on the table"),
         Check("replicas", Status.PASS, "none connected"),
     )
@@ -405,7 +405,7 @@ def test_nothing_around():
 def test_other_builds_make_it_wait(number, seen):
     """Other builds on the table make it wait."""
     found = named("other builds", checks.around(surroundings(builds=number), way("build")))
-    assert found == Check("other builds", Status.WARN, seen, "It queues behind them.")
+    assert found == Check("other builds", Status.WARN, seen, "The build waits for them.")
 
 
 def test_functions_that_name_the_key_stop_the_fix():
@@ -414,8 +414,8 @@ def test_functions_that_name_the_key_stop_the_fix():
     assert found == Check(
         "ON CONFLICT",
         Status.FAIL,
-        "these name the original key, and would fail with 42P10 without it: f(), g(uuid)",
-        "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
+        "these functions need the original key, and would fail without it (42P10): f(), g(uuid)",
+        "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
 
 
@@ -423,13 +423,13 @@ def test_functions_that_name_the_key_stop_the_fix():
 def test_functions_that_name_the_key_stop_nothing_else(plan_):
     """Functions that name the original key stop neither a rollback nor what is done already."""
     found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), plan_))
-    assert found == Check("ON CONFLICT", Status.PASS, "no SQL function names the original key")
+    assert found == Check("ON CONFLICT", Status.PASS, "no SQL function infers the original key")
 
 
 def test_triggers_are_noted():
     """Triggers are noted: a probe fires them."""
     found = named("triggers", checks.around(surroundings(triggers=["a", "b"]), NO_STEPS))
-    assert found == Check("triggers", Status.INFO, "these fire in a probe: a, b")
+    assert found == Check("triggers", Status.INFO, "these triggers fire in a probe: a, b")
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def seen_around(environment):
 
 
 def seen_waits(environment):
-    """The checks of who holds up the migration there."""
+    """The checks of blocks the migration there."""
     with reading(environment) as connection:
         return tuple(
             checks.waits(fetch_all(connection, "migration/waits", WHICH), plan_change(read_catalog(connection)))
@@ -486,7 +486,7 @@ def test_somebody_elses_build_is_seen(environment, connection):
         found = named("other builds", seen_around(environment))
         writer.rollback()
         building.join()
-    assert found == Check("other builds", Status.WARN, "1 index build on the table", "It queues behind them.")
+    assert found == Check("other builds", Status.WARN, "1 index build on the table", "The build waits for them.")
 
 
 @pytest.fixture(scope="module")
@@ -526,7 +526,7 @@ def test_a_prepared_transaction_is_seen(preparing, prepare):
     found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.finding)) for check in seen_waits(preparing)]
     seen = "a prepared transaction (left behind, prepared, open N s)"
     assert found == [
-        Check(f"who holds up the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")
+        Check(f"blocks the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")
     ]
 
 

@@ -361,8 +361,8 @@ def test_wrong_confirm(incident, confirm):
         apply(incident, confirm=confirm)
     assert str(error.value) == (
         "Nothing was changed in 'staging'.\n"
-        f"  why:  To change it takes its name, and confirm is {confirm!r}.\n"
-        "  next: Look at `incident plan --env staging`, then add --confirm staging."
+        f"  why:  Changing an environment needs its name as confirmation, and confirm is {confirm!r}.\n"
+        "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes."
     )
 
 
@@ -404,7 +404,7 @@ def test_rollback_changes_no_thread(incident):
 def test_flags_of_leftovers(environment, connection, left_by, flags):
     """Each kind of leftover has the flags that the migration's table gives."""
     left_by(connection, environment)
-    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).indexes if not i.usable] == [flags]
+    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).family_indexes if not i.usable] == [flags]
 
 
 @pytest.mark.parametrize("left_by", HALF_WAY)
@@ -557,9 +557,9 @@ def test_duplicates(environment, connection):
     with pytest.raises(Failed) as error:
         apply(environment, confirm="staging")
     assert str(error.value) == (
-        "The step `build` failed: the data breaks the fixed index.\n"
-        "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
-        "  next: `incident plan --env staging` shows them, and prints what would settle it."
+        "The step `build` failed: the data does not allow the fixed index.\n"
+        "  why:  At least two active threads share one of its keys (SQLSTATE 23505).\n"
+        "  next: `incident plan --env staging` shows them, and prints SQL that would resolve them."
     )
 
 
@@ -568,7 +568,7 @@ def test_duplicates_leave_no_index(environment, connection):
     duplicated(connection)
     with pytest.raises(Failed):
         apply(environment, confirm="staging")
-    assert read_catalog(connection).indexes == ()
+    assert read_catalog(connection).family_indexes == ()
 
 
 def test_duplicates_give_the_lock_back(environment, connection):
@@ -580,7 +580,7 @@ def test_duplicates_give_the_lock_back(environment, connection):
 
 
 def test_rollback_on_coexisting_families(environment, connection):
-    """A rollback that the data cannot keep fails, and leaves the fixed index the only one enforced."""
+    """A rollback that the data cannot keep fails, and leaves only the  index is enforced"""
     apply(environment, confirm="staging")
     family = Family(uuid4(), uuid4())
     for purpose in ("chat", "run"):
@@ -600,7 +600,7 @@ def test_somebody_is_at_it(environment):
     assert without_age(str(error.value)) == (
         "Another migration is running.\n"
         f"  why:  Pid {pid} (operator, idle, open N s) is migrating this database.\n"
-        "  next: Leave out --no-wait to watch it and then go on, or try again later."
+        "  next: Remove --no-wait to wait for it and then continue, or try again later."
     )
 
 
@@ -634,9 +634,9 @@ def test_waited_too_long(environment):
             apply(environment, confirm="staging", budget=0)
         pid = other.info.backend_pid
     assert without_age(str(error.value)) == (
-        "We gave up waiting.\n"
+        "The budget ended while waiting for another migration.\n"
         f"  why:  pid {pid} (operator, idle, open N s) is still migrating this database.\n"
-        "  next: Try again later; the catalog tells then what is left to do."
+        "  next: Try again later: `incident plan` then shows what is left to do."
     )
 
 
@@ -653,10 +653,10 @@ def test_budget(environment):
         with pytest.raises(Failed) as error:
             apply(environment, confirm="staging", budget=0.5, listener=listener)
     assert without_age(str(error.value)) == (
-        "The step `build` took too long, and was given up.\n"
+        "The step `build` took longer than the budget, and was cancelled.\n"
         f"  why:  It waited for pid {pid} (somebody, idle in transaction, open N s).\n"
         "  next: Ask them to end their transactions, or allow more --budget."
-        " Run the same command again: it goes on from the catalog."
+        " Run the same command again: it continues from the catalog."
     )
 
 
@@ -665,7 +665,7 @@ def test_budget_leaves_no_index(environment, connection):
     snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")
     with open_transaction(environment, *snapshot), pytest.raises(Failed):
         apply(environment, confirm="staging", budget=0.5)
-    assert [index.name for index in read_catalog(connection).indexes] == [INDEX_NAME]
+    assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
 
 
 def test_name_is_taken(environment, connection):
@@ -674,9 +674,9 @@ def test_name_is_taken(environment, connection):
     with pytest.raises(Refused) as error:
         apply(environment, confirm="staging")
     assert str(error.value) == (
-        "The catalog holds what we do not touch.\n"
-        f"  why:  A name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what holds it.\n"
-        "  next: Then run it again; `incident plan --env staging` shows the way."
+        "The catalog holds indexes that this project does not change.\n"
+        f"  why:  A name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what has it.\n"
+        "  next: Then run it again; `incident plan --env staging` shows the plan."
     )
 
 
@@ -686,7 +686,7 @@ def test_not_the_owner(environment, connection, role):
         apply(as_role(environment, role), confirm="staging")
     assert str(error.value) == (
         "The step `build` failed: this role may not do that (SQLSTATE 42501).\n"
-        "  why:  An index is built and dropped by the table's owner, who may create in its schema.\n"
+        "  why:  Only the table's owner, with CREATE on its schema, may build and drop its indexes.\n"
         "  next: Use that role."
     )
 
@@ -710,8 +710,8 @@ def test_preflight_of_a_refusal(environment, connection):
     assert checked(environment)["guards"] == Check(
         "guards",
         Status.FAIL,
-        f"a name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what holds it",
-        "Then look again: `incident plan`.",
+        f"a name that the plan needs is taken ({BUILD_NAME} is a relation of kind r); rename what has it",
+        "Then run `incident plan` again.",
     )
 
 
@@ -740,8 +740,8 @@ def test_preflight_of_duplicates(environment, connection):
     assert checked(environment)["duplicates"] == Check(
         "duplicates",
         Status.FAIL,
-        "1 key of the fixed index held by more than one active thread",
-        "Settle them first: `incident plan` prints SQL that would, and never runs it.",
+        "several active threads share 1 key of the fixed index",
+        "Resolve them first: `incident plan` prints SQL for it, and never runs it.",
     )
 
 
@@ -766,8 +766,8 @@ def test_preflight_of_on_conflict(environment, connection, key):
     assert checked(environment)["ON CONFLICT"] == Check(
         "ON CONFLICT",
         Status.FAIL,
-        "these name the original key, and would fail with 42P10 without it: upsert()",
-        "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
+        "these functions need the original key, and would fail without it (42P10): upsert()",
+        "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
 
 
@@ -778,7 +778,7 @@ def test_preflight_of_another_on_conflict(environment, connection, key):
         "CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
         f" INSERT INTO public.q_threads DEFAULT VALUES ON CONFLICT {key} DO NOTHING; END $$"
     )
-    assert checked(environment)["ON CONFLICT"].answer is Status.PASS
+    assert checked(environment)["ON CONFLICT"].status is Status.PASS
 
 
 def test_preflight_of_a_trigger(environment, connection):
@@ -787,14 +787,14 @@ def test_preflight_of_a_trigger(environment, connection):
         "CREATE TRIGGER same BEFORE UPDATE ON public.q_threads"
         " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
     )
-    assert checked(environment)["triggers"] == Check("triggers", Status.INFO, "these fire in a probe: same")
+    assert checked(environment)["triggers"] == Check("triggers", Status.INFO, "these triggers fire in a probe: same")
 
 
 def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
-    expected = Check("NULL keys", Status.INFO, "1 active thread without an owner: outside both unique indexes")
-    assert checked(environment)["NULL keys"] == expected
+    expected = Check("threads without an owner", Status.INFO, "1 active thread without an owner: outside both unique indexes")
+    assert checked(environment)["threads without an owner"] == expected
 
 
 def test_preflight_of_other_purposes(environment, connection):
@@ -803,7 +803,7 @@ def test_preflight_of_other_purposes(environment, connection):
     assert checked(environment)["purposes"] == Check(
         "purposes",
         Status.INFO,
-        "besides chat and run there is 'eval': each purpose gets a key of its own",
+        "there are also 'eval': each purpose gets a key of its own",
     )
 
 
@@ -815,13 +815,13 @@ def test_preflight_of_open_transactions(environment, statement, build, drop):
     """A transaction that read the table holds up the drop, one that wrote it the build, too."""
     with open_transaction(environment, statement):
         found = checked(environment)
-    assert [found[f"who holds up the {step}"].answer for step in ("build", "drop")] == [build, drop]
+    assert [found[f"blocks the {step}"].answer for step in ("build", "drop")] == [build, drop]
 
 
 def test_preflight_names_who_holds_it_up(environment):
     """Who holds it up is named by pid, application, state and age."""
     with open_transaction(environment, TOUCH) as reader:
-        seen = checked(environment)["who holds up the drop"].seen
+        seen = checked(environment)["blocks the drop"].seen
         pid = reader.info.backend_pid
     assert without_age(seen) == f"pid {pid} (somebody, idle in transaction, open N s)"
 
@@ -835,7 +835,7 @@ def test_preflight_of_a_done_migration(environment):
 
 ESTIMATE = Estimate(active_threads=1_250_000, table_bytes=1_140_000_000)
 STEP = Step("build", (), "none", transaction=False, why="why")
-WAITS = Check("who holds up the drop", Status.WARN, "pid 1 (psql, idle, open 3 s)", "cure")
+WAITS = Check("blocks the drop", Status.WARN, "pid 1 (psql, idle, open 3 s)", "cure")
 STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
 
 
@@ -845,31 +845,31 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
         (
             (STEP,),
             (Check("triggers", Status.PASS, "none"),),
-            f"Safe to apply now; {ESTIMATE}. Nobody holds it up. Next: incident apply --env eu --confirm eu",
+            f"It is safe to apply now; {ESTIMATE}. No session that this role sees would block it. Next: incident apply --env eu --confirm eu",
         ),
         (
             (STEP,),
             (WAITS,),
-            f"Safe to apply now; {ESTIMATE}. Held up by: pid 1 (psql, idle, open 3 s)."
+            f"It is safe to apply now; {ESTIMATE}. It would wait for: pid 1 (psql, idle, open 3 s)."
             " Next: incident apply --env eu --confirm eu",
         ),
         (
             (STEP,),
             (WAITS, STOPS, Check("pooler", Status.FAIL, "seen")),
-            "Not safe to apply now: table owner, pooler. Next: settle that, then incident plan --env eu",
+            "It is not safe to apply now: table owner, pooler. Next: resolve that, then incident plan --env eu",
         ),
         ((), (), "The fixed index alone is enforced. Next: incident verify --env eu"),
     ],
 )
 def test_sentence(steps, checks, expected):
     """A preflight ends with one sentence: safe or not, who holds it up, the next command."""
-    assert Preflight(Plan(IndexKind.FIXED, steps), checks, ESTIMATE).sentence("eu") == expected
+    assert Preflight(Plan(IndexKind.FIXED, steps), checks, ESTIMATE).summary("eu") == expected
 
 
 def test_sentence_of_a_rollback():
     """The sentence of a rollback's preflight names the rollback's command."""
-    assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).sentence("eu") == (
-        f"Safe to roll back now; {ESTIMATE}. Nobody holds it up. Next: incident rollback --env eu --confirm eu"
+    assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).summary("eu") == (
+        f"It is safe to roll back now; {ESTIMATE}. No session that this role sees would block it. Next: incident rollback --env eu --confirm eu"
     )
 
 

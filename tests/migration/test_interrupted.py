@@ -85,10 +85,10 @@ def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step)
     before = checksum(incident)
     code, _ = interrupt(incident, how, step)
     assert code != 0
-    assert any(index.enforced for index in catalog_of(incident).indexes)
+    assert any(index.enforced for index in catalog_of(incident).family_indexes)
     apply(incident, confirm="staging")
     after = catalog_of(incident)
-    assert [(i.name, i.kind, i.usable, i.comment) for i in after.indexes] == [
+    assert [(i.name, i.kind, i.usable, i.comment) for i in after.family_indexes] == [
         (INDEX_NAME, IndexKind.FIXED, True, COMMENT)
     ]
     assert (held_locks(incident), checksum(incident)) == (0, before)
@@ -158,19 +158,19 @@ def test_a_build_by_psql_is_waited_for(incident):
 @pytest.mark.parametrize(
     ("step", "left"),
     [
-        ("build", "idx_q_threads_family_unique_build is left behind: invalid, not enforcing."),
-        ("drop", "idx_q_threads_family_unique_retired is left behind: invalid, still enforcing."),
+        ("build", "idx_q_threads_family_unique_build is left behind: invalid, not enforced."),
+        ("drop", "idx_q_threads_family_unique_retired is left behind: invalid, still enforced."),
     ],
 )
 def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, left):
     """When the budget runs out, the message names the blocker, and what its transaction keeps us from cleaning up."""
     with holding_up(incident, step), pytest.raises(Failed) as failed:
         apply(incident, confirm="staging", budget=1.0)
-    assert failed.value.what == f"The step `{step}` took too long, and was given up."
+    assert failed.value.what == f"The step `{step}` took longer than the budget, and was cancelled."
     assert f"(holds up {step}, idle in transaction, open " in failed.value.why
     assert failed.value.next == (
         "Ask them to end their transactions, or allow more --budget."
-        f" Run the same command again: it goes on from the catalog. The index {left}"
+        f" Run the same command again: it continues from the catalog. The index {left}"
     )
     apply(incident, confirm="staging")
     assert plan_change(catalog_of(incident)).steps == ()

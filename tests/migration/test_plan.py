@@ -109,7 +109,7 @@ def test_step_names_from_original():
 
 
 def test_from_fixed():
-    """From the fixed index nothing is to do."""
+    """From the fixed index nothing is left to do."""
     assert steps(fixed()) == []
 
 
@@ -196,7 +196,7 @@ def test_builder_is_waited_for():
 def test_wait_says_why():
     """The step that waits names the index that is being built, and sends nothing."""
     step = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED, builder=4711)))).steps[0]
-    expected = ((), f"the server is still building {BUILD_NAME}, for another session")
+    expected = ((), f"another session is still building {BUILD_NAME}")
     assert (step.sql, step.why) == expected
 
 
@@ -222,7 +222,7 @@ def test_unreadable_is_refused():
     """Where something unreadable enforces, there is no plan."""
     way = plan_change(Catalog((original(), stranger("uq_root", ("root_prompt_row_id",)))))
     assert way.refusal == (
-        "uq_root enforces something that we cannot read; look at its definition, and drop it or ask us less"
+        "uq_root is enforced, and this project cannot read its definition; drop it, then run this again"
     )
 
 
@@ -235,7 +235,7 @@ def test_name_taken_by_another_relation():
     """Where a relation that is no unique index holds one of our names, there is no plan."""
     way = plan_change(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
     assert way.refusal == (
-        "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what holds it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what has it"
     )
 
 
@@ -243,8 +243,8 @@ def test_name_taken_by_a_harmless_index():
     """Where a harmless index of the table holds one of our names, there is no plan."""
     way = plan_change(Catalog((original(), stranger(RETIRED_NAME, ("row_id",)))))
     assert way.refusal == (
-        "a name that we need is taken (idx_q_threads_family_unique_retired is "
-        "the definition of idx_q_threads_family_unique_retired); rename what holds it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique_retired is "
+        "the definition of idx_q_threads_family_unique_retired); rename what has it"
     )
 
 
@@ -254,8 +254,8 @@ def test_two_names_taken():
         Catalog((original(),), {RETIRED_NAME: "a relation of kind v", BUILD_NAME: "a relation of kind r"})
     )
     assert way.refusal == (
-        "a name that we need is taken (idx_q_threads_family_unique_build is a relation of kind r; "
-        "idx_q_threads_family_unique_retired is a relation of kind v); rename what holds it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r; "
+        "idx_q_threads_family_unique_retired is a relation of kind v); rename what has it"
     )
 
 
@@ -263,7 +263,7 @@ def test_three_names_held_by_incomplete_indexes():
     """Where unique indexes that enforce and are incomplete hold all our names, there is no plan."""
     way = plan_change(Catalog(tuple(original(name, STILL_ENFORCING) for name in INDEX_NAMES)))
     assert way.refusal == (
-        "our three names are taken by unique indexes none of which is complete; drop one that enforces nothing"
+        "the three names are taken by unique indexes of which none is complete; drop one that is not enforced"
     )
 
 

@@ -64,8 +64,8 @@ def test_a_transaction_pooler_is_refused_with_the_cure(pooled):
     with pytest.raises(Refused) as refused:
         apply(pooled, confirm="staging")
     assert str(refused.value) == (
-        "A pooler in transaction mode stands between us and the server.\n"
-        "  why:  Settings would leak to other clients through it, and our lock be stranded.\n"
+        "A pooler in transaction mode is between this client and the server.\n"
+        "  why:  Settings would leak to other clients through it, and the advisory lock would be stranded.\n"
         "  next: Use its session port, or the server's own address."
     )
 

@@ -291,7 +291,7 @@ def test_semantics_that_do_not_hold():
 def test_semantics_of_no_family():
     """Where there is no family to try, that is noted."""
     probes = (Probe("chat beside a run"), Probe("second chat"), Probe("second run"))
-    note = "no family has a run and no chat: nothing could be tried"
+    note = "no family has a run and no chat: nothing could be probed"
     assert verify_semantics(probes) == (Check("probe", Status.INFO, note),)
 
 
@@ -315,8 +315,8 @@ def test_without_confirm(fixed, confirm):
         1,
         "",
         "Nothing was changed in 'staging'.\n"
-        f"  why:  To try it as a client takes its name, and confirm is {(*confirm, '', '')[1]!r}.\n"
-        "  next: Look at `incident plan --env staging`, then add --confirm staging.",
+        f"  why:  A probe writes, and needs its name as confirmation, and confirm is {(*confirm, '', '')[1]!r}.\n"
+        "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
     )
 
 
@@ -355,7 +355,7 @@ def test_verify_without_families(fixed, connection):
     add(connection, *FAMILY, purpose="chat")
     ran = probed()
     assert ran.code == 0
-    assert "probe note no family has a run and no chat: nothing could be tried" in lines(ran)
+    assert "probe note no family has a run and no chat: nothing could be probed" in lines(ran)
 
 
 def test_verify_of_a_locked_table(fixed):

@@ -20,7 +20,7 @@ from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed, UsageError
 from incident_lib.runs.fleet import run_fleet
-from tests.cli.test_cli import message, shell, streams
+from tests.support.command import message, shell, streams
 from tests.support import tcp
 from tests.support.clusters import at
 
@@ -34,7 +34,7 @@ OWNER_STOP = (
     "Use the owner's role for this environment.",
 )
 RLS_STOP = (
-    "row level security: policies hide rows from this role: every count here may be too low",
+    "row level security: row level security hides rows from this role: every count may be too low",
     "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
 )
 CHECK = "Check INCIDENT_STAGING_URL; `psql` with the same address tells what the server says."
@@ -91,7 +91,7 @@ def test_the_owner_may_do_all(role: Environment) -> None:
     with reading(role) as connection:
         found = run_preflight(connection, role, investigate(connection))
 
-    assert found.stops == ()
+    assert found.failures == ()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_counts_under_row_level_security_are_said_to_be_too_low(role: Environmen
     with reading(role) as connection:
         found = run_preflight(connection, role, investigate(connection))
 
-    assert [(check.name, check.finding) for check in found.stops] == [tuple(RLS_STOP[0].split(": ", 1))]
+    assert [(check.name, check.finding) for check in found.failures] == [tuple(RLS_STOP[0].split(": ", 1))]
 
 
 @of("rls")
@@ -303,7 +303,7 @@ def test_postgresql_refuses_a_write(role: Environment, statement: str) -> None:
         connection.execute(statement)
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 25006).\n"
-        "  why:  The server refuses writes here: it is read-only, or a standby.\n"
+        "  why:  The server rejects writes here: it is read-only, or a standby.\n"
         "  next: Use the primary's address."
     )
 
@@ -341,8 +341,8 @@ def test_a_lock_is_not_waited_for(role: Environment, served: tcp.Tcp) -> None:
         "",
         message(
             "A query failed in the environment 'staging' (SQLSTATE 55P03).",
-            "A lock was not to be had in time.",
-            "Try again; `incident plan` names who is in the way.",
+            "A lock was not available in time.",
+            "Try again; `incident plan` names the sessions that hold locks.",
         ),
     )
 

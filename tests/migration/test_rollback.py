@@ -25,8 +25,8 @@ from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexS
 from incident_lib.model.errors import Failed, IncidentError
 from tests.conftest import add
 
-BLOCKED_AGAIN = "From the moment that the original index is built, chat is blocked by run again.\n"
-MAKES_ROOM = "This would make room. It ends threads that users see: nothing here runs it."
+BLOCKED_AGAIN = "Once the original index is built, run threads block new chats again.\n"
+MAKES_ROOM = "This SQL would resolve them. It ends threads that users see: no command here runs it."
 OWNER = UUID(int=7)
 
 
@@ -92,7 +92,7 @@ def checksum(connection):
 
 def alone(connection):
     """Kind and flags of each unique index by its name."""
-    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).indexes}
+    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).family_indexes}
 
 
 # Without confirm
@@ -106,8 +106,8 @@ def test_without_confirm(fixed, confirm):
         "",
         "",
         "Nothing was changed in 'staging'.\n"
-        f"  why:  To change it takes its name, and confirm is {(*confirm, '', '')[1]!r}.\n"
-        "  next: Look at `incident plan --env staging`, then add --confirm staging.",
+        f"  why:  Changing an environment needs its name as confirmation, and confirm is {(*confirm, '', '')[1]!r}.\n"
+        "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
     )
 
 
@@ -218,7 +218,7 @@ def test_coexisting_families_refuse(coexisting):
         "",
         "Nothing was changed in 'staging'.\n"
         "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
-        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
+        "  next: Resolve them first: `incident plan --rollback` prints SQL for it, and never runs it.",
     )
 
 
@@ -265,7 +265,7 @@ def test_the_file_is_private(coexisting, runs):
 
 def test_where_the_file_is(coexisting, runs):
     """A refused rollback tells where the file is, and that it is not to be shared."""
-    line = f"All of them: {runs / 'staging' / 'duplicates-original.csv'} (raw ids, not to be shared)"
+    line = f"All of them: {runs / 'staging' / 'duplicates-original.csv'} (raw ids: do not share)"
     assert line in rollback().out.splitlines()
 
 
@@ -291,9 +291,9 @@ def test_once_settled(coexisting, connection):
 # A pair that comes after the check
 
 DATA_BREAKS_IT = (
-    "The step `build` failed: the data breaks the original index.\n"
-    "  why:  At least two active threads share a key of it (SQLSTATE 23505).\n"
-    "  next: `incident plan --env staging --rollback` shows them, and prints what would settle it."
+    "The step `build` failed: the data does not allow the original index.\n"
+    "  why:  At least two active threads share one of its keys (SQLSTATE 23505).\n"
+    "  next: `incident plan --env staging --rollback` shows them, and prints SQL that would resolve them."
 )
 
 
@@ -347,7 +347,7 @@ def broken_late(fixed, connection):
             add(late, UUID(int=1), OWNER, purpose="chat")
             writer.rollback()
             until_blocked(connection, late)  # before it validates
-            assert alone(connection)[BUILD_NAME] == (IndexKind.ORIGINAL, "invalid, still enforcing")
+            assert alone(connection)[BUILD_NAME] == (IndexKind.ORIGINAL, "invalid, still enforced")
         thread.join()
     return told[0]
 
@@ -382,7 +382,7 @@ def test_the_plan_of_a_rollback(fixed):
     assert (ran.code, ran.err, plan_line(ran)) == (
         0,
         "",
-        "Safe to roll back now; N. Nobody holds it up. Next: incident rollback --env staging --confirm staging",
+        "It is safe to roll back now; N. No session that this role sees would block it. Next: incident rollback --env staging --confirm staging",
     )
 
 
@@ -410,7 +410,7 @@ def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
         "",
         "It is not safe to roll back 'staging' now.\n"
         "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
-        "  next: Settle them first: `incident plan --rollback` prints SQL that would, and never runs it.",
+        "  next: Resolve them first: `incident plan --rollback` prints SQL for it, and never runs it.",
     )
 
 

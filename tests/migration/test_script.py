@@ -66,7 +66,7 @@ def catalog_of(environment):
 
 def seen(environment):
     """Name, kind, flags and comment of each unique index."""
-    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).indexes]
+    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).family_indexes]
 
 
 def checksum(environment):
@@ -80,7 +80,7 @@ def run_files(environment, target, places):
     with session(environment) as connection:
         for _, text in places(migration_files(target)):
             connection.execute(text.encode())
-            assert any(index.enforced for index in read_catalog(connection).indexes)
+            assert any(index.enforced for index in read_catalog(connection).family_indexes)
 
 
 def alone(kind, comment=COMMENT):
@@ -239,7 +239,7 @@ def test_a_killed_statement_is_cleaned_up(environment, held):
         worker.execute("SET statement_timeout = '100ms'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             worker.execute(files["04_build.sql" if held == BUILD_NAME else "06_retire.sql"].encode())
-    assert [index.name for index in catalog_of(environment).indexes if not index.usable] == [held]
+    assert [index.name for index in catalog_of(environment).family_indexes if not index.usable] == [held]
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 0
     assert seen(environment) == alone(IndexKind.FIXED)
 

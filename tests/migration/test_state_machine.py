@@ -198,7 +198,7 @@ class Incident(RuleBasedStateMachine):
             self.indexes = stands
         with self.no_row_touched(), pytest.raises(Failed) as failed:
             apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
-        assert failed.value.what == "The step `build` failed: the data breaks the original index."
+        assert failed.value.what == "The step `build` failed: the data does not allow the original index."
 
     # Migrations that do not end
 
@@ -224,7 +224,7 @@ class Incident(RuleBasedStateMachine):
 
     @rule(kind=ANY_KIND, late=st.booleans())
     def kill_a_build(self, kind, late):
-        """A build is killed before its first scan, or when all is indexed: not enforcing, or enforcing."""
+        """A build is killed before its first scan, or when all is indexed: not enforced, or enforcing."""
         step = next((step for step, _ in self.steps(kind)), None)
         if step is None or step.name != "build" or (late and kind is IndexKind.ORIGINAL and self.coexist()):
             return

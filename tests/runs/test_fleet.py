@@ -389,7 +389,7 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
         {
             "what": "The run of 'staging' was interrupted.",
             "why": "Somebody pressed Ctrl-C, or sent SIGTERM.",
-            "next": "Run it again: it goes on from the catalog.",
+            "next": "Run it again: it continues from the catalog.",
         },
     )
     assert alive == []
@@ -479,8 +479,8 @@ def test_the_refusal_is_told_once(trio: Fleet) -> None:
     """Standard error has the one refusal, whole."""
     assert trio.stderr == message(
         "Nothing was changed in 'refused'.",
-        "ON CONFLICT: these name the original key, and would fail with 42P10 without it: upsert().",
-        "Let them say ON CONFLICT DO NOTHING without a key, which works before and after.",
+        "ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().",
+        "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
 
 

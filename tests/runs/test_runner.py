@@ -120,11 +120,11 @@ def test_each_environment_is_told(ran: Ran) -> None:
 def test_each_verdict_is_told(ran: Ran) -> None:
     """Standard output tells the verdict of each environment."""
     assert (
-        "demo: No family is blocked for chat. The fix is in. Nothing is left to apply. "
+        "demo: No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
         "Next: incident verify --env demo The run succeeded.\n"
     ) in ran.stdout
     assert (
-        "staging: 1,088 of 1,257 families (237 users) cannot start a chat. The fix is not in. It is safe to apply now. "
+        "staging: 1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. It is safe to apply it now. "
         "Next: incident apply --env staging --confirm staging This was a dry run: it changed nothing.\n"
     ) in ran.stdout
 

@@ -15,8 +15,7 @@ from pathlib import Path
 import psycopg
 
 from incident_lib.database import Environment
-from incident_lib.migration.executor import apply
-from incident_lib.migration.executor import MigrationResult
+from incident_lib.migration.executor import MigrationResult, apply
 from incident_lib.migration.monitor import Progress
 from incident_lib.model.catalog import IndexKind
 from incident_lib.model.errors import IncidentError
