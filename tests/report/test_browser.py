@@ -20,7 +20,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 from incident_lib import paths
-from incident_lib.model.errors import UsageError
+from incident_lib.model import UsageError
 from incident_lib.report import render
 from incident_lib.report.postmortem import read_runs
 from tests.notebook.test_lab import CHROMIUM, QUIET
@@ -395,7 +395,7 @@ def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light") 
 def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
     """The PDF that is written of the same runs."""
     try:
-        return read_runs([paths.EXAMPLE_RUN]).write(out.with_suffix(".html"), pdf=True)[-1]
+        return render.write_report(read_runs([paths.EXAMPLE_RUN]), out.with_suffix(".html"), pdf=True)[-1]
     except UsageError as error:
         pytest.skip(str(error))
 

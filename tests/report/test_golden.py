@@ -1,6 +1,6 @@
 """The Markdown over four runs that ended in four ways, word by word.
 
-`PYTHONPATH=src python tests/report/test_golden.py` makes tests/report/golden/fleet.md anew; its diff shows what a change does.
+`python tests/report/test_golden.py` writes tests/report/golden/fleet.md again; its diff shows what a change does.
 """
 
 from __future__ import annotations
@@ -11,18 +11,23 @@ from incident_lib.report import render
 from incident_lib.report.postmortem import read_runs
 
 GOLDEN = Path(__file__).parent / "golden"
-ENVIRONMENTS = ("dev", "prod", "staging", "test")  # succeeded, a dry run, failed before its first look, killed midway
+ENVIRONMENTS = (
+    "dev",
+    "prod",
+    "staging",
+    "test",
+)  # succeeded, a dry run, failed before its first snapshot, killed midway
 QUERIES = "### The queries behind the figures"
 
 
 def made() -> str:
-    """The Markdown up to the queries, which stand in files of their own."""
+    """The Markdown up to the queries, which are files of their own."""
     post = read_runs([GOLDEN / environment for environment in ENVIRONMENTS], GOLDEN / "notes.md")
     return render.render_markdown(post, "pictures").partition(QUERIES)[0]
 
 
 def test_a_report_over_four_ends_is_as_it_was() -> None:
-    """The Markdown over a run that succeeded, a dry run, one that failed and one that was killed is as committed."""
+    """The Markdown over a successful run, a dry run, a failed run and a killed run is as committed."""
     assert made().encode() == (GOLDEN / "fleet.md").read_bytes()
 
 

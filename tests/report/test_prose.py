@@ -9,14 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.model.errors import UsageError
-from incident_lib.model.pseudonyms import PLAN_OWNER
+from incident_lib.model import PLAN_OWNER, UsageError
 from incident_lib.report import notes, render
 from incident_lib.report.chapter import Chapter
-from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED, WELCOME
 from incident_lib.report.postmortem import Postmortem
-from tests.support.reports import EXAMPLE, FORMS, Page, commonmark, kept, wiki
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NEITHER,
+    Contents,
+    Page,
+    commonmark,
+    empty_pictures,
+    kept,
+    record_of,
+    wiki,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,23 +45,21 @@ PLACES = {
 
 def _forms(text: str) -> dict[str, str]:
     """Each form of a report with notes, as it is written; the record in it is nearly empty."""
-    found = Postmortem((Chapter(NOTHING, "run"),), notes._Reader("notes.md", text).notes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
+    found = Postmortem((Chapter(record_of(NOTHING), "run"),), notes._Reader("notes.md", text).notes())
+    with empty_pictures():
         html = render.render_html(found)
     return {"html": html, "markdown": render.render_markdown(found, "p")}
 
 
-NOTHING = {
+NOTHING: Contents = {
     **EXAMPLE,
-    "counts": {"before": None, "after": None},
-    "guard": {"before": None, "after": None},
+    **dict.fromkeys(("counts", "indexes", "example_threads"), NEITHER),
     "blocked_since": None,
     "steps": [],
     "preflight": [],
     "verification": [],
     "blocked_by": None,
-    "example": {},
+    "example": None,
 }
 
 
@@ -169,7 +176,7 @@ def test_no_markup_is_obeyed_in_html(text: str) -> None:
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(text=MARKUP)
 def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]) -> None:
     """Whatever marks people put one after the other, a wiki makes elements of Markdown alone of them."""
@@ -179,7 +186,7 @@ def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]
 def _why_not(text: str) -> str | None:
     """Why notes cannot be read; None where they can, and each form shows them."""
     try:
-        found = Postmortem((Chapter(EXAMPLE, "run"),), notes._Reader("notes.md", text).notes())
+        found = Postmortem((Chapter(record_of(EXAMPLE), "run"),), notes._Reader("notes.md", text).notes())
     except UsageError as error:
         return error.why
     assert render.render_markdown(found, "p").startswith("# 1,088 families")
@@ -187,7 +194,7 @@ def _why_not(text: str) -> str | None:
     return None
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)  # each renders a report
 @given(st.sampled_from(SECTIONS), st.text() | MARKUP)
 def test_any_text_is_shown_or_told_of(title: str, text: str) -> None:
     """Whatever stands under a heading, notes are read and shown in each form, or a message names a line of theirs."""

@@ -1,4 +1,4 @@
-"""The forms of a report: whole, asking nobody for anything, showing the same, the same bytes each time."""
+"""The forms of a report: complete, self-contained, with the same content, and the same bytes each time."""
 
 from __future__ import annotations
 
@@ -12,26 +12,40 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
-from incident_lib.model.errors import Failed, UsageError
-from tests.support.reports import EXAMPLE, FORMS, GONE, NOTHING_SEEN, UNWRITTEN, Page, drawn, kept, page, read, squeezed
+from incident_lib.model import Failed, UsageError
+from incident_lib.report import Figure, render, render_block, write_report
+from incident_lib.report.document import Paragraph, Part
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NOTHING_SEEN,
+    UNWRITTEN,
+    Page,
+    empty_pictures,
+    in_words,
+    kept,
+    page,
+    read,
+    squeezed,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PICTURES = ("before-after", "over-time", "blockers", "recovered", "claims", "left")
-
-
-@pytest.fixture(scope="module")
-def example() -> Page:
-    """The page over the example run, its pictures drawn."""
-    return drawn(paths.EXAMPLE_RUN)
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "claims", "remaining")
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """A folder into which the report over the example run was written, and what writing it returned."""
     folder = tmp_path_factory.mktemp("written")
-    return folder, read(paths.EXAMPLE_RUN).write(folder / "my post.html")
+    return folder, write_report(read(paths.EXAMPLE_RUN), folder / "my post.html")
+
+
+@pytest.fixture(scope="module")
+def example(written: tuple[Path, list[Path]]) -> Page:
+    """The page over the example run, its pictures drawn."""
+    return Page((written[0] / "my post.html").read_text("utf-8"))
 
 
 # A page
@@ -114,16 +128,18 @@ def test_every_picture_has_a_text(made: Any) -> None:
     assert texts == [
         "1,088 families could not start a chat; now none is blocked. Families blocked for chat: 1,088 before, 0 after. "
         "Families blocked for run: 168 before, 0 after.",
-        f"1,029 of 1,088 families were blocked at once, on 2025-09-22. demo: 1,029 at 2025-09-22 06:00:00, 1,084 at "
-        f"last (4 more of unknown since); ended {squeezed(EXAMPLE['incident_ended_at'][:-1].replace('T', ' '))}, "
-        "0 after. Rejected inserts in the servers' logs: 1,340.",
-        "1,057 of 1,088 families are blocked for chat by a thread of run, openai. run, openai: 1,057 families kept "
-        "from a chat. run, no provider: 14 families blocked for chat. eval, openai: 7 families blocked for chat. run, "
-        "anthropic: 6 families blocked for chat. run, manus: 4 families blocked for chat. chat, openai: 161 families "
-        "blocked for run. eval, openai: 7 families blocked for run.",
+        f"1,029 of 1,088 families were blocked at once, on 2025-09-22. demo: 1,029 at 2025-09-22 06:00:00, 1,084 in "
+        f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "
+        "0 after. Rejected inserts in the server logs: 1,340.",
+        "1,057 of 1,088 families are blocked for chat by a run thread (openai). chat blocked by a run thread (openai): "
+        "1,057 families. chat blocked by a run thread (no provider): 14 families. chat blocked by a eval thread "
+        "(openai): 7 families. chat blocked by a run thread (anthropic): 6 families. chat blocked by a run thread "
+        "(manus): 4 families. run blocked by a chat thread (openai): 161 families. run blocked by a eval thread "
+        "(openai): 7 families.",
         f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
         texts[4],  # of the claims, which has its own tests
-        "What the fix leaves: 65 provider conflicts, 159 active threads without an owner. Of 1,408 active threads.",
+        "The fix does not change 65 provider conflicts and 159 active threads without an owner. Of 1,408 active "
+        "threads.",
     ]
 
 
@@ -142,7 +158,7 @@ def test_the_table_stands_behind_each_picture(made: Any) -> None:
 
 def test_the_same_records_are_the_same_bytes(written: tuple[Path, list[Path]], tmp_path: Path) -> None:
     """A report that is written twice is the same bytes, in each of its files."""
-    read(paths.EXAMPLE_RUN).write(tmp_path / "my post.html")
+    write_report(read(paths.EXAMPLE_RUN), tmp_path / "my post.html")
     first, second = (
         {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
         for folder in (written[0], tmp_path)
@@ -160,8 +176,8 @@ _REPORT = """
 import sys
 from pathlib import Path
 from incident_lib import report
-from incident_lib.report import forms
-print(forms.render_html(report.read([Path(sys.argv[1])], Path(sys.argv[2]))), end="")
+from incident_lib.report import render
+print(render.render_html(report.read_runs([Path(sys.argv[1])], Path(sys.argv[2]))), end="")
 """
 
 
@@ -198,14 +214,26 @@ def test_write_where_nothing_can_be_written_is_a_message(tmp_path: Path) -> None
     """Where the report cannot be written, an error with a message says so."""
     (tmp_path / "file").touch()
     with pytest.raises(Failed):
-        read(paths.EXAMPLE_RUN).write(tmp_path / "file" / "post.html")
+        write_report(read(paths.EXAMPLE_RUN), tmp_path / "file" / "post.html")
+
+
+def test_an_error_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that cannot be made leaves the page that was there before as it was, and no half-written file."""
+    (tmp_path / "post.html").write_text("before", "utf-8")
+    monkeypatch.setattr(render, "render_html", lambda *_, **__: "\ud800")  # cannot be encoded
+    with empty_pictures(), pytest.raises(UnicodeEncodeError):
+        write_report(read(paths.EXAMPLE_RUN), tmp_path / "post.html")
+
+    assert (tmp_path / "post.html").read_text("utf-8") == "before"
+    assert list(tmp_path.rglob("*.part")) == []
 
 
 def test_a_hostile_environment_leads_nowhere_else(tmp_path: Path) -> None:
     """A record whose environment is a path, as no run makes it, writes nothing outside the report's own folder."""
-    folder = kept(tmp_path, {"environment": "../../outside", **NOTHING_SEEN, "blocked_by": None, "recovery": GONE})
+    folder = kept(tmp_path, {"environment": "../../outside", **NOTHING_SEEN})
     out = tmp_path / "reports" / "postmortem.html"
-    read(folder).write(out)
+    with empty_pictures():
+        write_report(read(folder), out)
 
     assert {file.relative_to(tmp_path).parts[0] for file in tmp_path.rglob("*")} == {"run", "reports"}
 
@@ -223,6 +251,44 @@ def test_every_form_has_the_same_words() -> None:
     assert in_page == in_wiki[2 + 2 * len(read(paths.EXAMPLE_RUN).facts) :]
 
 
+# Blocks for a notebook
+
+
+def test_a_block_is_the_html_of_the_page() -> None:
+    """A block that is rendered alone is the HTML that it is in the page."""
+    post = read(paths.EXAMPLE_RUN)
+    with empty_pictures():
+        whole = render.render_html(post)
+    blocks = [block for section in post.sections for block in section.blocks if not isinstance(block, Figure)]
+
+    assert len(blocks) > 20
+    assert [block for block in blocks if render_block(block).strip() not in whole] == []
+
+
+def test_a_figure_alone_is_its_folded_table() -> None:
+    """Of a figure the folded table is rendered alone: a notebook shows the chart itself."""
+    figure = next(block for block in read(paths.EXAMPLE_RUN).section("impact").blocks if isinstance(block, Figure))
+    found = Page(render_block(figure))
+
+    assert found.of("img") == []
+    assert found.elements[0][0] == "details"
+    assert found.cells == [*figure.table.headings, *(squeezed(cell) for row in figure.table.cells for cell in row)]
+
+
+def test_a_figure_within_a_part_keeps_its_picture() -> None:
+    """A figure within a part is rendered with its picture, since a notebook shows only those of a section."""
+    figure = next(block for block in read(paths.EXAMPLE_RUN).section("impact").blocks if isinstance(block, Figure))
+    with empty_pictures():
+        found = Page(render_block(Part("A part", (figure,))))
+
+    assert [image["alt"] for image in found.of("img")] == [figure.chart.alt]
+
+
+def test_a_raw_id_in_a_block_is_hidden() -> None:
+    """A raw id in a block that is rendered alone is hidden."""
+    assert "(an id, hidden)" in render_block(Paragraph("It was 5b0c1a52-7a0e-4dd9-8a11-3c6f1e0d9b77."))
+
+
 # PDF
 
 
@@ -233,7 +299,7 @@ def test_a_pdf_is_written(tmp_path: Path) -> None:
         import weasyprint  # noqa: F401
     except (ImportError, OSError) as error:
         pytest.skip(f"WeasyPrint cannot be loaded: {error}")
-    written = read(paths.EXAMPLE_RUN).write(tmp_path / "post.html", pdf=True)
+    written = write_report(read(paths.EXAMPLE_RUN), tmp_path / "post.html", pdf=True)
 
     assert written[-1] == tmp_path / "post.pdf"
     assert (tmp_path / "post.pdf").read_bytes().startswith(b"%PDF-")
@@ -253,11 +319,11 @@ def test_a_pdf_without_its_package_is_a_message(
     monkeypatch.delitem(sys.modules, "weasyprint", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     with pytest.raises(UsageError) as refused:
-        read(paths.EXAMPLE_RUN).write(tmp_path / "post.html", pdf=True)
+        write_report(read(paths.EXAMPLE_RUN), tmp_path / "post.html", pdf=True)
 
     assert str(refused.value) == (
         "A PDF needs the extra `pdf`.\n"
-        "  why:  WeasyPrint, or the library Pango that it draws with, is not installed.\n"
+        "  why:  WeasyPrint, or the library Pango that it needs, is not installed.\n"
         "  next: pip install -e '.[pdf]', and Pango from your system's packages; or print the HTML from a browser."
     )
     assert list(tmp_path.iterdir()) == []

@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
-from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose, Table, Unwritten
+from incident_lib.model import Table
+from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose, Unwritten
 from incident_lib.report.sections import QUERIES
-from tests.support.reports import EXAMPLE, FORMS, NO_AFTER, Contents, ended, kept, page, read, rendered, squeezed
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NEITHER,
+    NO_AFTER,
+    Contents,
+    ended,
+    kept,
+    page,
+    read,
+    rendered,
+    squeezed,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TITLES = [
     *("Summary", "Impact", "Timeline", "Detection", "Root cause", "Resolution and verification"),
-    *("The fix plan's claims, tested", "Environments compared", "What is left", "Contributing factors"),
+    *("Claims of the fix plan, tested", "Environments compared", "What remains", "Contributing factors"),
     *("What went well", "What went badly", "Where we were lucky", "Action items", "What is hidden or unknown"),
     "Appendix: runs and queries",
 ]
@@ -94,12 +107,14 @@ def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-@pytest.mark.parametrize("found", [{"blocked_since": {"chat": []}}, {"blocked_since": None}, {"seen_at": {}}], ids=str)
+@pytest.mark.parametrize(
+    "found", [{"blocked_since": {"chat": [], "run": []}}, {"blocked_since": None}, {"snapshot_at": NEITHER}], ids=str
+)
 def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, found: Contents) -> None:
     """Where families are blocked and nobody knows since when, a sentence stands in place of the picture."""
     section = made(kept(tmp_path, found)).sections["Impact"]
 
-    assert "Since when families are blocked is not known: see what is hidden or unknown." in section.text
+    assert "It is unknown since when families are blocked: see What is hidden or unknown." in section.text
 
 
 def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
@@ -128,16 +143,16 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 
     assert rows[0] == ["UTC", "environment", "what happened", "source"]
     assert [(row[2].split(":")[0], row[3]) for row in rows[1:]] == [
-        ("The first attempt that the unique index rejected.", "server log"),
-        ("The column purpose came; threads that existed became runs.", "parameter purpose_since"),
-        ("1,029 families of those blocked later for chat were blocked by now.", "q_threads"),
-        ("The last attempt that the unique index rejected.", "server log"),
-        ("Looked", "q_threads, the server's clock"),
-        ("Step build", "run record, the clock where it ran"),
-        ("Step swap", "run record, the clock where it ran"),
-        ("Step drop", "run record, the clock where it ran"),
+        ("The unique index rejected the first insert in the log.", "server log"),
+        ("The column purpose was added; the threads that existed became runs.", "parameter purpose_since"),
+        ("By now 1,029 families of those that were later blocked for chat were blocked.", "q_threads"),
+        ("The unique index rejected the last insert in the log.", "server log"),
+        ("Snapshot before", "q_threads, the server's clock"),
+        ("Step build", "run record, the clock of the computer that ran it"),
+        ("Step swap", "run record, the clock of the computer that ran it"),
+        ("Step drop", "run record, the clock of the computer that ran it"),
         ("The incident ended", "pg_index and pg_locks, the server's clock"),
-        ("Looked again", "q_threads, the server's clock"),
+        ("Snapshot after", "q_threads, the server's clock"),
     ]
 
 
@@ -151,10 +166,10 @@ def test_moments_are_told_in_utc(tmp_path: Path) -> None:
 
 def test_without_a_moment_the_timeline_says_so(tmp_path: Path) -> None:
     """Where no moment is known the timeline says that, instead of a table without rows."""
-    gone = ("purpose_since", "blocked_since", "seen_at", "incident_ended_at", "failures")
+    unknown = ("purpose_since", "blocked_since", "incident_ended_at", "rejected_inserts")
 
-    assert blocks(kept(tmp_path, {"steps": []}, without=gone), "timeline") == (
-        Paragraph("No moment is known.", "note"),
+    assert blocks(kept(tmp_path, {"steps": [], "snapshot_at": NEITHER}, without=unknown), "timeline") == (
+        Paragraph("The time of no event is known.", "note"),
     )
 
 
@@ -163,7 +178,7 @@ def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path)
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}}
     rows = rendered(kept(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}})).sections["Timeline"].tables[0]
 
-    assert "Looked: how many are blocked is not known." in [row[2] for row in rows]
+    assert "Snapshot before: the number of blocked families is unknown." in [row[2] for row in rows]
 
 
 # Root cause
@@ -175,9 +190,9 @@ def test_the_index_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
     rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
 
     assert rows[1:] == [
-        ["demo", moment, EXAMPLE["guard"][moment]["state"], definition["definition"], definition["flags"]]
+        ["demo", moment, EXAMPLE["indexes"][moment]["state"], definition["definition"], definition["flags"]]
         for moment in ("before", "after")
-        for definition in EXAMPLE["guard"][moment]["definitions"]
+        for definition in EXAMPLE["indexes"][moment]["definitions"]
     ]
 
 
@@ -186,18 +201,16 @@ def test_one_family_is_told_thread_by_thread(tmp_path: Path, made: Any) -> None:
     """Each thread of the example says what it blocked before and what it blocks after; unknown is unknown."""
     row = {"created_at": None, "purpose": "run", "provider": None, "is_active": None, "would_block": []}
     one, two, new = ({**row, "thread": name} for name in ("one", "two", "new"))
-    example = {
-        "root": "root-1",
-        "owner": "owner-1",
+    threads = {
         "before": [{**one, "blocks": ["chat", "run"]}, {**two, "blocks": None}],
         "after": [{**one, "is_active": True, "blocks": []}, {**new, "blocks": ["chat"]}],
     }
-    rows = made(kept(tmp_path, {"example": example})).sections["Root cause"].tables[1]
+    rows = made(kept(tmp_path, {"example_threads": threads})).sections["Root cause"].tables[1]
 
     assert rows[1:] == [
-        ["one", "unknown", "run", "unknown", "yes", "chat, run", "nothing"],
-        ["two", "unknown", "run", "unknown", "unknown", "unknown", "not there"],
-        ["new", "unknown", "run", "unknown", "unknown", "not there", "chat"],
+        ["one", "unknown", "run", "none", "yes", "chat, run", "nothing"],
+        ["two", "unknown", "run", "none", "unknown", "unknown", "not there"],
+        ["new", "unknown", "run", "none", "unknown", "not there", "chat"],
     ]
 
 
@@ -228,14 +241,14 @@ def test_every_check_is_told(made: Any, key: str, place: int) -> None:
     """Each check of verification and preflight stands in the resolution, with its answer and its cure."""
     rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[place]
 
-    assert rows[1:] == [[c["name"], c["answer"], c["seen"], c["cure"] or "–"] for c in EXAMPLE[key]]
+    assert rows[1:] == [[c["name"], c["status"], c["finding"], c["action"] or "–"] for c in EXAMPLE[key]]
 
 
 def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
     """A run that took no step says so in place of a table."""
     found = part(blocks(ended(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
 
-    assert Paragraph("No step was taken.") in found.blocks
+    assert Paragraph("No step was run.") in found.blocks
 
 
 def test_what_was_tried_is_told(tmp_path: Path) -> None:
@@ -249,8 +262,8 @@ def test_what_was_tried_is_told(tmp_path: Path) -> None:
         (
             *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
             f"The demo's clients: {EXAMPLE['retries']}",
-            "Recovered: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
-            f"Threads left as they were: {EXAMPLE['unchanged']}",
+            "Recovery: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
+            f"Threads before and after: {EXAMPLE['integrity']}",
         )
     )
 
@@ -263,7 +276,7 @@ def test_what_is_left_is_counted_of_the_last_look(tmp_path: Path) -> None:
     left = {"residual_conflicts": 3, "unguarded_threads": 5, "coexisting_families": 7, "active_threads": 11}
     looks = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
     both, alone = (
-        rendered(kept(tmp_path, {"counts": {**looks, **without}}, name)).sections["What is left"].tables[0][1]
+        rendered(kept(tmp_path, {"counts": {**looks, **without}}, name)).sections["What remains"].tables[0][1]
         for name, without in (("both", {}), ("alone", {"after": None}))
     )
 
@@ -282,9 +295,9 @@ def test_what_the_data_proposes(tmp_path: Path) -> None:
     dry = ended(tmp_path, "dry-run", **NO_AFTER)
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
-        "Apply the fix where it is not in: staging",
-        "Decide whether provider belongs into the unique index: 130 provider conflicts",
-        "Give 318 active threads without an owner an owner, or the column a NOT NULL",
+        "Apply the fix where it has not been applied: staging",
+        "Decide whether provider belongs in the unique index: 130 provider conflicts",
+        "Set an owner for 318 active threads without one; make the column NOT NULL",
     ]
 
 
@@ -304,7 +317,7 @@ def test_what_is_unknown_is_told(made: Any) -> None:
     """What is hidden, and each thing that the last look did not see, is a sentence."""
     text = made(paths.EXAMPLE_RUN).sections["What is hidden or unknown"].text
 
-    assert "Ids of threads, users and prompts are replaced by stable names" in text
+    assert "Pseudonyms replace the ids of threads, users and prompts." in text
     assert [said for said in EXAMPLE["unknown"] if said not in text] == []
 
 
@@ -328,7 +341,12 @@ def test_the_appendix_says_what_the_report_was_made_from(made: Any) -> None:
     runs, made_with = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].tables
 
     assert runs[1] == [
-        *("demo", "example", EXAMPLE["started_at"], EXAMPLE["finished_at"], "succeeded"),
+        *(
+            "demo",
+            "example",
+            *(EXAMPLE[key][:19].replace("T", " ") for key in ("started_at", "finished_at")),
+            "succeeded",
+        ),
         f"PostgreSQL {EXAMPLE['server_version'] // 10000}.{EXAMPLE['server_version'] % 10000}",
     ]
     assert made_with[1] == [

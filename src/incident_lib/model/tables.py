@@ -64,6 +64,8 @@ class Column:
         for kind, form in _FORMATS:
             if isinstance(value, kind):
                 return form(value)
+        if isinstance(value, float) and self.decimals is not None:
+            return f"{value:,.{self.decimals}f}"
         return str(value)
 
 

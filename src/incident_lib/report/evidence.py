@@ -92,7 +92,7 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
     """How many of the families that were blocked have a chat since the fix, and how soon."""
     found = [(chapter.environment, chapter.record.recovery) for chapter in chapters if chapter.record.recovery]
     if not found:
-        return [Paragraph("Whether families have a chat since the fix was not counted. Run: incident watch", "note")]
+        return [Paragraph("Recovery was not measured. To measure it, run: incident watch", "note")]
     columns: tuple[Column | str, ...] = (
         "environment",
         *map(number, ("blocked before the fix", "chat since the fix", "no chat yet")),
@@ -153,7 +153,11 @@ def _step(chapter: Chapter, name: str) -> str:
 def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
     """The fix plan's claims, how each was tested, and the verdict."""
     if found is None:
-        return (Paragraph("The claims of the fix plan have not been tested here. Run: incident claims", "note"),)
+        return (
+            Paragraph(
+                "The claims of the fix plan have not been tested here. To test them, run: incident claims", "note"
+            ),
+        )
     when = (
         f"Tested {format_timestamp(found.tested_at)} UTC on {format_server(found.server_version)}, on scratch "
         f"databases with writing clients. {summarize_verdicts(claim.verdict for claim in found.claims)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ def _inline(chart: Chart, *, themed: bool) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(chart.svg(themed=themed).encode()).decode()
 
 
+@cache
 def _templates(*, autoescape: bool) -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

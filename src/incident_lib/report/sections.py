@@ -238,10 +238,7 @@ class Sections:
                 conflicts,
                 f"Decide whether provider belongs in the unique index: {plural(conflicts, 'provider conflict')}",
             ),
-            (
-                ownerless,
-                f"Give {plural(ownerless, 'active thread')} without an owner an owner, or the column a NOT NULL",
-            ),
+            (ownerless, f"Set an owner for {plural(ownerless, 'active thread')} without one; make the column NOT NULL"),
         ]
         return [what for needed, what in proposed if needed]
 

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from incident_lib.model import REJECTED_INSERT_MEANINGS
 from incident_lib.report import render
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.notes import Notes
 from incident_lib.report.postmortem import Postmortem
-from tests.support.reports import EXAMPLE, Contents, Page, undrawn, wiki
+from tests.support.reports import EXAMPLE, Contents, Page, in_words, record_of, undrawn, wiki
 
 WORDS = ("families", "active_threads", "blocked_families", "blocked for chat", "blocked for run", "affected_owners")
+NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
 MORE_WORDS = ("coexisting_families", "residual_conflicts", "unguarded_threads")
 MOMENTS = ("before", "after")
 
@@ -37,22 +39,22 @@ def numbered(seed: int, environment: str = "demo") -> Contents:
     made["counts"]["before"]["blocked"]["chat"] = made["blocked_since"]["chat"][-1][1] + 2 * (seed % 2)
     for step in made["steps"]:
         step["seconds"] = next(numbers) / 1000
-    made["failures"] |= _numbered(dict.fromkeys(ATTEMPT_MEANINGS, 0), numbers)
-    made["failures"]["per_hour"] = [[at, next(numbers)] for at, _ in made["failures"]["per_hour"]]
-    made["failures"]["failed_attempts"] = sum(count for _, count in made["failures"]["per_hour"])
-    made["failures"]["not_understood"] = {"lines had no key.": next(numbers)}
+    made["rejected_inserts"] |= _numbered(dict.fromkeys(REJECTED_INSERT_MEANINGS, 0), numbers)
+    made["rejected_inserts"]["per_hour"] = [[at, next(numbers)] for at, _ in made["rejected_inserts"]["per_hour"]]
+    made["rejected_inserts"]["failed_attempts"] = sum(count for _, count in made["rejected_inserts"]["per_hour"])
+    made["rejected_inserts"]["not_understood"] = {"lines had no key.": next(numbers)}
     back = sorted(itertools.islice(numbers, len(made["recovery"]["over_time"]) + 1))
     made["recovery"]["over_time"] = [
         [at, count] for (at, _), count in zip(made["recovery"]["over_time"], back, strict=False)
     ]
     made["recovery"] |= {"recovered": back[-2], "blocked": back[-1]}
-    for kind in made["remains"]["by_provider"]:
+    for kind in made["residual"]["by_provider"]:
         kind |= {"active_threads": next(numbers), "families": next(numbers)}
-    made["remains"]["without_provider"] = next(numbers)
+    made["residual"]["without_provider"] = next(numbers)
     made["probes"] = [f"chat: {next(numbers)} of {next(numbers)} admitted, {next(numbers)} rejected" for _ in MOMENTS]
     made["retries"] = f"{next(numbers):,} families had failed."
-    made["unchanged"] = f"{next(numbers):,} threads."
-    made["seen_at"]["after"] = f"2026-{1 + seed % 12:02d}-{1 + seed % 28:02d}T0{seed % 10}:17:29.{seed % 997:03d}Z"
+    made["integrity"] = f"{next(numbers):,} threads."
+    made["snapshot_at"]["after"] = f"2026-{1 + seed % 12:02d}-{1 + seed % 28:02d}T0{seed % 10}:17:29.{seed % 997:03d}Z"
     return {**made, "environment": environment, "server_version": 150_000 + seed % 50}
 
 
@@ -62,7 +64,9 @@ def _numbered(thing: Any, numbers: Any) -> Any:
 
 def post(*records: Contents) -> Postmortem:
     """The report over some records; nobody has written anything into it."""
-    return Postmortem(tuple(Chapter(record, f"run {place}") for place, record in enumerate(records)), Notes())
+    return Postmortem(
+        tuple(Chapter(record_of(record), f"run {place}") for place, record in enumerate(records)), Notes()
+    )
 
 
 def page(*records: Contents) -> Page:
@@ -77,7 +81,7 @@ def rendered(*records: Contents) -> Page:
 
 FORMS = (page, rendered)
 SEEDS = st.integers(0, 2**32)
-few = settings(max_examples=15)
+few = settings(max_examples=5)  # each renders a report
 
 
 def _counted(counts: Contents) -> list[int]:
@@ -85,11 +89,6 @@ def _counted(counts: Contents) -> list[int]:
     blocked = counts["blocked"]
     plain = [counts[word] for word in WORDS[:3]]
     return [*plain, blocked["chat"], blocked["run"], counts["affected_owners"], *(counts[word] for word in MORE_WORDS)]
-
-
-def _shown(moment: str) -> str:
-    """A moment as a report shows it."""
-    return moment.replace("T", " ").removesuffix("Z").removesuffix(".000")
 
 
 def _minute(moment: str) -> str:
@@ -130,38 +129,45 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
     first = record["blocked_since"]["chat"][0]
     looks = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
     return {
-        (_shown(record["purpose_since"]), "The column purpose came; threads that existed became runs."),
+        (in_words(record["purpose_since"]), "The column purpose was added; the threads that existed became runs."),
         *(
-            (_shown(record["failures"][which]), f"The {which} attempt that the unique index rejected.")
+            (in_words(record["rejected_inserts"][which]), f"The unique index rejected the {which} insert in the log.")
             for which in ("first", "last")
         ),
-        (_shown(first[0]), f"{first[1]:,} families of those blocked later for chat were blocked by now."),
-        (_shown(record["seen_at"]["before"]), f"Looked: {looks[0]}"),
-        (_shown(record["seen_at"]["after"]), f"Looked again: {looks[1]}"),
+        (in_words(first[0]), f"By now {first[1]:,} families of those that were later blocked for chat were blocked."),
+        (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {looks[0]}"),
+        (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {looks[1]}"),
         *(
-            (_shown(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
+            (in_words(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
             for s in record["steps"]
         ),
-        (_shown(record["incident_ended_at"]), "The incident ended: from here on the original index rejected nothing."),
+        (in_words(record["incident_ended_at"]), "The incident ended: the original index rejects no insert any more."),
     }
 
 
 def attempts_of(*records: Contents) -> list[list[str]]:
     """The table of who tried, without what each means."""
     return [
-        [word.replace("_", " "), *(f"{record['failures'][word]:,}" for record in records)] for word in ATTEMPT_MEANINGS
+        [NAMES.get(word, word.replace("_", " ")), *(f"{record['rejected_inserts'][word]:,}" for record in records)]
+        for word in REJECTED_INSERT_MEANINGS
     ]
 
 
 def recovered_of(record: Contents) -> list[str]:
     """An environment's row of who has recovered."""
     blocked, back = (record["recovery"][key] for key in ("blocked", "recovered"))
-    return [record["environment"], f"{blocked:,}", f"{back:,}", f"{blocked - back:,}", _shown(record["recovery"]["at"])]
+    return [
+        record["environment"],
+        f"{blocked:,}",
+        f"{back:,}",
+        f"{blocked - back:,}",
+        in_words(record["recovery"]["at"]),
+    ]
 
 
 def remains_of(record: Contents) -> list[list[str]]:
     """The table of provider conflicts by provider."""
-    kinds = record["remains"]["by_provider"]
+    kinds = record["residual"]["by_provider"]
     return [[kind["provider"], f"{kind['active_threads']:,}", f"{kind['families']:,}"] for kind in kinds]
 
 
@@ -184,7 +190,7 @@ def check_one(found: Page, record: Contents) -> None:
     impact = [table[1:] for table in found.sections["Impact"].tables]
     timeline = found.sections["Timeline"].tables[0][1:]
     steps, verification, _, recovered = found.sections["Resolution and verification"].tables
-    left, by_provider = found.sections["What is left"].tables[:2]
+    left, by_provider = found.sections["What remains"].tables[:2]
 
     assert [row[:3] for row in impact[0]] == counts_of(record)
     assert impact[1] == growth_of(record)
@@ -192,13 +198,13 @@ def check_one(found: Page, record: Contents) -> None:
     assert [row[:2] for row in impact[3]] == attempts_of(record)
     assert {(row[0], row[2]) for row in timeline} == story_of(record)
     assert [row[0] for row in timeline] == sorted(row[0] for row in timeline)
-    assert [row[2] for row in steps[1:]] == [f"{step['seconds']:.3f}" for step in record["steps"]]
-    assert [row[2] for row in verification[1:]] == [check["seen"] for check in record["verification"]]
+    assert [row[2] for row in steps[1:]] == [f"{step['seconds']:,.3f}" for step in record["steps"]]
+    assert [row[2] for row in verification[1:]] == [check["finding"] for check in record["verification"]]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record)]
     assert recovered[1:] == [recovered_of(record)]
     assert (left[1:], by_provider[1:]) == ([left_of(record)], remains_of(record))
     assert found.sections["Appendix: runs and queries"].tables[0][1][2:] == [
-        *(record[key] for key in ("started_at", "finished_at")),
+        *(in_words(record[key]) for key in ("started_at", "finished_at")),
         "succeeded",
         f"PostgreSQL {record['server_version'] // 10000}.{record['server_version'] % 10000}",
     ]
@@ -235,7 +241,7 @@ def test_every_number_of_several_is_the_records(made: Any) -> None:
     assert [row[:-1] for row in impact[-1]] == attempts_of(*records)
     assert found.sections["Resolution and verification"].tables[-1][1:] == [recovered_of(record) for record in records]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record) for record in records]
-    assert found.sections["What is left"].tables[0][1:] == [left_of(record) for record in records]
+    assert found.sections["What remains"].tables[0][1:] == [left_of(record) for record in records]
     assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(*map(story_of, records))
 
 
@@ -244,7 +250,7 @@ def _groups(text: str) -> set[str]:
     return {number.replace(",", "") for number in re.findall(r"\d(?:,?\d)*", text)}
 
 
-DATA = ("Impact", "Timeline", "Root cause", "Resolution and verification", "Environments compared", "What is left")
+DATA = ("Impact", "Timeline", "Root cause", "Resolution and verification", "Environments compared", "What remains")
 
 
 @few
@@ -253,7 +259,11 @@ def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
     """Each number in a table that is made from data is in a record, or a sum over records."""
     records = [numbered(seed + place, f"env-{'abc'[place]}") for place in range(environments)]
     sums = _groups(" ".join(row[-1] for row in blockers_of(*records)))
-    known = _groups(json.dumps(records)) | sums | _groups(" ".join(recovered_of(record)[3] for record in records))
+    known = (
+        _groups(re.sub(r"(\.\d{3})000Z", r"\1Z", json.dumps(records)))
+        | sums
+        | _groups(" ".join(recovered_of(record)[3] for record in records))
+    )
     known |= {f"{step['seconds']:.3f}".partition(".")[2] for record in records for step in record["steps"]}
     sections = rendered(*records).sections
     cells = [cell for title in DATA for table in sections[title].tables for row in table[1:] for cell in row]
@@ -275,8 +285,9 @@ def told_of(record: Contents) -> dict[str, str]:
         "recovered": "{1} families of {0} that were blocked have a chat again. demo: {1} of {0}.".format(
             *recovered_of(record)[1:3]
         ),
-        "left": f"What the fix leaves: {after['residual_conflicts']:,} provider conflicts, "
-        f"{after['unguarded_threads']:,} active threads without an owner. Of {after['active_threads']:,} active threads.",
+        "remaining": f"The fix does not change {after['residual_conflicts']:,} provider conflicts and "
+        f"{after['unguarded_threads']:,} active threads without an owner. Of {after['active_threads']:,} active "
+        "threads.",
     }
 
 
@@ -296,11 +307,11 @@ def _told_of_time(record: Contents) -> str:
     title = f"{total:,} families were blocked in the end, the first on {at[:10]}"
     if first * 2 > total:
         title = f"{first:,} of {total:,} families were blocked at once, on {at[:10]}"
-    unknown = f" ({total - last:,} more of unknown since)" if total > last else ""
+    unknown = f" ({total - last:,} more since an unknown time)" if total > last else ""
     return (
-        f"{title}. demo: {first:,} at {_shown(at)}, {last:,} at last{unknown}; "
-        f"ended {_shown(record['incident_ended_at'])}, {after:,} after. "
-        f"Rejected inserts in the servers' logs: {record['failures']['failed_attempts']:,}."
+        f"{title}. demo: {first:,} at {in_words(at)}, {last:,} in the end{unknown}; "
+        f"ended {in_words(record['incident_ended_at'])}, {after:,} after. "
+        f"Rejected inserts in the server logs: {record['rejected_inserts']['failed_attempts']:,}."
     )
 
 
@@ -308,8 +319,9 @@ def _told_of_blockers(record: Contents) -> str:
     kinds = [kind for purpose in ("chat", "run") for kind in blockers_of(record) if kind[0] == purpose]
     summed = sum(kind["families"] for kind in record["blocked_by"] if kind["blocked_for"] == "chat")
     _, purpose, provider, most = kinds[0]
-    return f"{most} of {summed:,} families are blocked for chat by a thread of {purpose}, {provider}. " + " ".join(
-        f"{purpose}, {provider}: {number} families kept from a {wanted}." for wanted, purpose, provider, number in kinds
+    return f"{most} of {summed:,} families are blocked for chat by a {purpose} thread ({provider}). " + " ".join(
+        f"{wanted} blocked by a {purpose} thread ({provider}): {number} families."
+        for wanted, purpose, provider, number in kinds
     )
 
 
@@ -336,14 +348,14 @@ def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
     """What is written into the charts are the record's numbers; a bar is as long as its number."""
     record = numbered(seed)
     figures = {f.name: f.chart for section in post(record).sections for f in render.figures(section.blocks)}
-    axes = {name: figures[name].figure().axes[0] for name in ("before-after", "left", "blockers")}
+    axes = {name: figures[name].figure().axes[0] for name in ("before-after", "remaining", "blockers")}
     looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
     after = record["counts"]["after"]
 
     assert [bar.get_width() for bar in axes["before-after"].patches] == [
         look[p] for p in ("chat", "run") for look in looks
     ]
-    assert [bar.get_width() for bar in axes["left"].patches] == [
+    assert [bar.get_width() for bar in axes["remaining"].patches] == [
         after["residual_conflicts"],
         after["unguarded_threads"],
     ]
@@ -352,7 +364,7 @@ def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
         f"{record['recovery']['blocked']:,} were blocked",
     ]
     (days,) = figures["over-time"].figure().axes[1].containers
-    assert sum(day.get_height() for day in days) == record["failures"]["failed_attempts"]
+    assert sum(day.get_height() for day in days) == record["rejected_inserts"]["failed_attempts"]
     for drawn in axes.values():
         numbers = [int(re.sub(r"\D", "", text.get_text())) for text in drawn.texts]
         assert numbers == [bar.get_width() for bar in drawn.patches]
@@ -370,20 +382,21 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
         f"({before['blocked_owners']['chat']:,} users) could not start a chat. "
         f"Blocked after the fix: {after['blocked']['chat']:,}."
     ) in found["Summary"].text
-    attempts, families = (f"{record['failures'][word]:,}" for word in ("failed_attempts", "families"))
-    assert f"{attempts} rejected inserts by {families} families stand in the servers' logs." in found["Impact"].text
-    assert f"a conversation at the provider that nobody owns: {attempts} at most" in found["Impact"].text
+    attempts, families = (f"{record['rejected_inserts'][word]:,}" for word in ("failed_attempts", "families"))
+    assert f"The server logs hold {attempts} rejected inserts by {families} families." in found["Impact"].text
+    assert f"left up to {attempts} orphaned conversations at the provider" in found["Impact"].text
     assert (
-        f"demo: {record['failures']['not_understood']['lines had no key.']:,} lines had no key." in found["Impact"].text
+        f"demo: {record['rejected_inserts']['not_understood']['lines had no key.']:,} lines had no key."
+        in found["Impact"].text
     )
     back, blocked = (f"{record['recovery'][key]:,}" for key in ("recovered", "blocked"))
-    assert f"Recovered: {back} of {blocked} families had a chat by" in found["Resolution and verification"].text
-    nobody = f"{record['remains']['without_provider']:,} active threads without a provider."
-    assert f"No client's lookup finds {nobody}" in found["What is left"].text
-    for said in (*record["probes"], record["retries"], record["unchanged"], record["incident_ended_at"]):
+    assert f"Recovery: {back} of {blocked} families had a chat by" in found["Resolution and verification"].text
+    nobody = f"{record['residual']['without_provider']:,} active threads without a provider."
+    assert f"No client's lookup finds the {nobody}" in found["What remains"].text
+    for said in (*record["probes"], record["retries"], record["integrity"], in_words(record["incident_ended_at"])):
         assert said in found["Resolution and verification"].text
-    assert f"the unique index: {after['residual_conflicts']:,} provider conflicts" in found["Action items"].text
-    assert f"Give {after['unguarded_threads']:,} active threads without an owner an owner" in found["Action items"].text
+    assert f"in the unique index: {after['residual_conflicts']:,} provider conflicts" in found["Action items"].text
+    assert f"Set an owner for {after['unguarded_threads']:,} active threads without one" in found["Action items"].text
 
 
 def test_the_title_of_several_is_the_sum() -> None:
@@ -402,8 +415,8 @@ def test_what_is_left_over_several_is_the_sum() -> None:
     found = rendered(*records)
 
     assert found.of("img")[-1]["alt"] == (
-        f"What the fix leaves: {conflicts} provider conflicts, {unguarded} active threads without an owner. "
+        f"The fix does not change {conflicts} provider conflicts and {unguarded} active threads without an owner. "
         f"Of {active} active threads."
     )
-    assert f"the unique index: {conflicts} provider conflicts" in found.sections["Action items"].text
-    assert f"Give {unguarded} active threads without an owner an owner" in found.sections["Action items"].text
+    assert f"in the unique index: {conflicts} provider conflicts" in found.sections["Action items"].text
+    assert f"Set an owner for {unguarded} active threads without one" in found.sections["Action items"].text

@@ -1,26 +1,40 @@
-"""The postmortem from records alone: where they lie, its head, and the example that is committed."""
+"""The postmortem from records alone: where they are, broken files, its head, and the committed example."""
 
 from __future__ import annotations
 
 import base64
+import errno
+import json
+import os
 import re
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
-from incident_lib.records.run_record import RunRecord
 
 from incident_lib import paths
-from incident_lib.model.errors import UsageError
-from incident_lib.model.pseudonyms import PUBLISHED
+from incident_lib.model import PUBLISHED, UsageError
+from incident_lib.records import RunFolder, to_json
 from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED
-from incident_lib.report.postmortem import Postmortem, postmortem, read_runs
-from tests.support.reports import EXAMPLE, FORMS, GONE, NO_AFTER, Contents, ended, kept, read, squeezed, unseen
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from incident_lib.report.postmortem import Postmortem, read_postmortem, read_runs
+from tests.support.reports import (
+    EXAMPLE,
+    FORMS,
+    NO_AFTER,
+    REHEARSED,
+    Contents,
+    contents_of,
+    ended,
+    in_words,
+    kept,
+    read,
+    record_of,
+    squeezed,
+    unseen,
+)
 
 RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
@@ -29,40 +43,40 @@ RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
 def _records(post: Postmortem) -> list[Contents]:
-    return [chapter.record for chapter in post.chapters]
+    return [contents_of(chapter.record) for chapter in post.chapters]
 
 
 def test_on_the_demo_it_is_the_committed_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the demo, without a run, the postmortem is that of the example run, whatever runs there are."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    RunRecord.create("demo", started_by="a test")
+    RunFolder.create("demo", started_by="a test")
 
-    assert _records(postmortem("demo")) == [EXAMPLE]
+    assert _records(read_postmortem("demo")) == [contents_of(record_of(EXAMPLE))]
 
 
 def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
     """A run's folder names it, on the demo as well."""
     folder = kept(tmp_path, {"verdict": "Mine."})
 
-    assert [record["verdict"] for record in _records(postmortem("demo", str(folder)))] == ["Mine."]
+    assert [record["verdict"] for record in _records(read_postmortem("demo", str(folder)))] == ["Mine."]
 
 
 def test_an_environments_latest_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere the postmortem is that of the environment's latest run."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    _, last = (RunRecord.create("prod", started_by=who) for who in ("one", "two"))
-    RunRecord.create("staging", started_by="three")
+    _, last = (RunFolder.create("prod", started_by=who) for who in ("one", "two"))
+    RunFolder.create("staging", started_by="three")
 
-    assert [chapter.folder for chapter in postmortem("prod").chapters] == [last.folder.name]
+    assert [chapter.folder for chapter in read_postmortem("prod").chapters] == [last.folder.name]
 
 
 def test_no_name_means_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an environment the postmortem has a chapter of each."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     for name in ("staging", "prod"):
-        RunRecord.create(name, started_by="a test")
+        RunFolder.create(name, started_by="a test")
 
-    assert [chapter.environment for chapter in postmortem().chapters] == ["prod", "staging"]
+    assert [chapter.environment for chapter in read_postmortem().chapters] == ["prod", "staging"]
 
 
 @pytest.mark.parametrize(("named", "told"), [("prod", "the environment 'prod'"), ("", "any environment")])
@@ -72,39 +86,133 @@ def test_where_there_is_no_run_is_a_message(
     """Without any run to report a message says how to begin one."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     with pytest.raises(UsageError) as raised:
-        postmortem(named)
+        read_postmortem(named)
 
     assert str(raised.value) == (
-        f"There is no run of {told} yet.\n  why:  {tmp_path} holds none.\n  next: Begin one: incident run"
+        f"There is no run of {told} yet.\n  why:  {tmp_path} holds none.\n  next: Start one: incident run"
     )
 
 
 def test_what_is_no_run_is_a_message(tmp_path: Path) -> None:
     """A folder that holds no run is named in a message."""
     with pytest.raises(UsageError) as raised:
-        postmortem("prod", str(tmp_path))
+        read_postmortem("prod", str(tmp_path))
 
     assert str(raised.value) == (
         f"{tmp_path} is not the folder of a run.\n"
-        "  why:  It holds no record.json that this version can read.\n"
+        "  why:  It holds no record.json.\n"
         "  next: Name a folder like data/runs/demo/20260101T120000Z."
     )
 
 
-# What an old record lacks
+# Files that cannot be read
 
 
-def test_the_keys_of_the_contract_are_enough(tmp_path: Path) -> None:
-    """A record that has the keys of the contract alone, as the first runs have written it, is reported."""
-    first = {
-        *("schema_version", "environment", "status", "started_at", "heartbeat_at", "finished_at", "versions"),
-        *("git_commit", "server_version", "guard", "counts", "preflight", "steps", "notebooks", "error"),
-    }
-    steps = [{key: step[key] for key in ("name", "sql", "seconds", "outcome")} for step in EXAMPLE["steps"]]
-    folder = kept(tmp_path, {"steps": steps}, without=tuple(EXAMPLE.keys() - first))
+BROKEN: dict[str, tuple[Any, str]] = {
+    "missing key": ({"counts": ...}, "It lacks the key counts."),
+    "wrong type": ({"steps": [7]}, "The key steps[0] is wrong: expected `object`, got `int`."),
+    "other version": ({"schema_version": "1"}, "It is of another version: this one reads schema_version 2 only."),
+}
 
-    for made in FORMS:
-        assert "1,088 families could not start a chat; now none is blocked" in made(folder).text
+
+def _spoil(file: Path, contents: Contents, changes: Contents) -> None:
+    changed = {key: value for key, value in {**contents, **changes}.items() if value is not ...}
+    file.write_text(json.dumps(changed), "utf-8")
+
+
+def _message(folder: Path) -> str:
+    with pytest.raises(UsageError) as raised:
+        read(folder)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(("changes", "why"), BROKEN.values(), ids=BROKEN)
+def test_a_record_that_is_wrong_is_a_message(tmp_path: Path, changes: Contents, why: str) -> None:
+    """A record.json without a key, with a wrong type or of another version is a message with file and key."""
+    folder = kept(tmp_path, {})
+    _spoil(folder / "record.json", EXAMPLE, changes)
+
+    assert _message(folder) == (
+        f"{os.path.relpath(folder / 'record.json')} cannot be read.\n"
+        f"  why:  {why}\n"
+        "  next: Run it again with this version, or remove the folder."
+    )
+
+
+EVIDENCE = {
+    "claims.json": (
+        json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8")),
+        "Write it again: incident claims",
+        {
+            "missing key": ({"latency": ...}, "It lacks the key latency."),
+            "wrong type": ({"seconds": "ten"}, "The key seconds is wrong: expected `float`, got `str`."),
+            "other version": BROKEN["other version"],
+        },
+    ),
+    "rehearsal.json": (
+        json.loads(to_json(REHEARSED)),
+        "Write it again: incident rehearse",
+        {
+            "missing key": ({"clients": ...}, "It lacks the key clients."),
+            "wrong type": (
+                {"rollback": {"possible": "no", "why": ""}},
+                "The key rollback.possible is wrong: expected `bool | null`, got `str`.",
+            ),
+            "other version": BROKEN["other version"],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name in EVIDENCE for wrong in BROKEN])
+def test_evidence_that_is_wrong_is_a_message(tmp_path: Path, name: str, wrong: str) -> None:
+    """A claims.json or rehearsal.json without a key, with a wrong type or of another version is a message, too."""
+    contents, action, changes = EVIDENCE[name]
+    folder = kept(tmp_path, {})
+    _spoil(folder / name, contents, changes[wrong][0])
+
+    assert _message(folder) == (
+        f"{os.path.relpath(folder / name)} cannot be read.\n  why:  {changes[wrong][1]}\n  next: {action}"
+    )
+
+
+@pytest.mark.parametrize("name", ["record.json", *EVIDENCE])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"{", r"It is not valid JSON, or no object: input data was truncated\."),
+        (b"[]", r"It is not valid JSON, or no object: expected `object`, got `array`\."),
+        (b"\xff", r"It is not valid JSON, or no object: .*\."),
+    ],
+    ids=["no JSON", "no object", "no text"],
+)
+def test_a_file_that_is_no_json_object_is_a_message(tmp_path: Path, name: str, text: bytes, why: str) -> None:
+    """A file that is no JSON object is a message that names it."""
+    folder = kept(tmp_path, {})
+    (folder / name).write_bytes(text)
+
+    assert re.match(rf"{re.escape(os.path.relpath(folder / name))} cannot be read\.\n  why:  {why}\n", _message(folder))
+
+
+@pytest.mark.parametrize("name", EVIDENCE)
+def test_a_file_that_cannot_be_opened_is_a_message(tmp_path: Path, name: str) -> None:
+    """A file that the system does not let us read is a message with the system's reason."""
+    folder = kept(tmp_path, {})
+    (folder / name).mkdir()
+
+    assert f"{os.path.relpath(folder / name)} cannot be read.\n  why:  Is a directory.\n" in _message(folder)
+
+
+def test_a_record_that_cannot_be_opened_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record.json that the system does not let us read is a message with the system's reason."""
+    folder = kept(tmp_path, {})
+
+    def forbid(_: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", forbid)
+
+    assert "record.json cannot be read.\n  why:  Permission denied.\n" in _message(folder)
 
 
 # The head
@@ -132,7 +240,10 @@ def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
 
 def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None:
     """Where no run saw anything the title claims nothing."""
-    assert read(unseen(tmp_path, "one"), unseen(tmp_path, "two")).title == "Nothing was seen in any environment"
+    assert (
+        read(unseen(tmp_path, "one"), unseen(tmp_path, "two")).title
+        == "No blocked families were counted in any environment"
+    )
 
 
 def test_verdicts_name_environment_and_end(tmp_path: Path) -> None:
@@ -151,14 +262,14 @@ def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
         ("Incident", "INC-1"),
         ("Status", "fixed in 1 of 2 environments"),
         ("Environments", "demo, prod"),
-        ("When (UTC)", "since 2025-09-22 06:00:00; it goes on, as far as was seen"),
+        ("When (UTC)", "since 2025-09-22 06:00:00; not ended as of the latest snapshot"),
         ("Made from", f"incident-lib 0.1.0, commit {EXAMPLE['git_commit'][:12]}, unknown"),
     ]
 
 
 def test_the_head_says_when_it_ended() -> None:
     """Where the fix is in everywhere the head says so, and from when to when it was."""
-    ended_at = EXAMPLE["incident_ended_at"].replace("T", " ").removesuffix("Z")
+    ended_at = in_words(EXAMPLE["incident_ended_at"])
 
     assert read(paths.EXAMPLE_RUN).facts[1:4] == [
         ("Status", "fixed"),
@@ -183,7 +294,7 @@ def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: s
     facts = dict(read(ended(tmp_path, how, **NO_AFTER)).facts)
 
     assert facts["Status"] == f"not fixed: {ENDS[how]}"
-    assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; it goes on, as far as was seen"
+    assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; not ended as of the latest snapshot"
 
 
 def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
@@ -192,16 +303,16 @@ def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
 
     assert (facts["Status"], facts["When (UTC)"]) == (
         "not fixed: FAILED",
-        "since unknown; it goes on, as far as was seen",
+        "since unknown; not ended as of the latest snapshot",
     )
 
 
 FIXED_BEFORE = {
-    "guard": {"before": EXAMPLE["guard"]["after"], "after": None},
+    "indexes": {"before": EXAMPLE["indexes"]["after"], "after": None},
     "counts": {"before": EXAMPLE["counts"]["after"], "after": None},
     "steps": [],
     "incident_ended_at": None,
-    "recovery": GONE,
+    "recovery": None,
     "blocked_by": [],
     "blocked_since": {"chat": [], "run": []},
 }
@@ -212,14 +323,14 @@ def test_what_was_fixed_before_is_not_told_as_going_on(tmp_path: Path, made: Any
     """Of an environment in which the fix was in already, nothing says that the incident had not ended there."""
     facts, text = dict(read(kept(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
 
-    assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "before the first look")
-    assert re.findall(r"not ended|goes on|not fixed", text) == []
+    assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "ended before the first snapshot")
+    assert re.findall(r"not ended|not fixed", text) == []
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_where_nobody_is_blocked_nobody_asks_since_when(tmp_path: Path, made: Any) -> None:
     """Where no family is blocked, since when they are is no question, and is not called unknown."""
-    assert "Since when families are blocked is not known" not in made(kept(tmp_path, FIXED_BEFORE)).text
+    assert "It is unknown since when families are blocked" not in made(kept(tmp_path, FIXED_BEFORE)).text
 
 
 def test_what_is_to_be_written_is_counted() -> None:
@@ -276,7 +387,7 @@ def test_a_section_that_is_not_there_is_a_message() -> None:
     assert str(raised.value) == (
         "The report has no section 'impakt'.\n"
         "  why:  Its sections are summary, impact, timeline, detection, root-cause, resolution, claims, environments, "
-        "left, contributing-factors, what-went-well, what-went-badly, where-we-were-lucky, action-items, unknown, "
+        "remaining, contributing-factors, what-went-well, what-went-badly, where-we-were-lucky, action-items, unknown, "
         "appendix.\n"
         "  next: Correct the name."
     )

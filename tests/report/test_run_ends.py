@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
-from incident_lib.model.errors import Failed
+from incident_lib.model import Failed
 from incident_lib.report import render
 from incident_lib.report.chart import AFTER
 from incident_lib.report.document import Figure
@@ -19,6 +19,7 @@ from tests.support.reports import (
     STATUSES,
     Contents,
     ended,
+    in_words,
     kept,
     page,
     read,
@@ -66,7 +67,9 @@ def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
 def test_an_error_is_told_in_full(tmp_path: Path, made: Any) -> None:
     """What stopped a run stands in the report: what, why, and what next."""
     error = Failed("The step `drop` failed.", "PostgreSQL answered SQLSTATE 57014.", "Run it again: it_goes_on.")
-    text = made(kept(tmp_path, {"status": "failed", "error": error.as_dict()})).text
+    text = made(
+        kept(tmp_path, {"status": "failed", "error": {"what": error.what, "why": error.why, "next": error.next}})
+    ).text
 
     assert "The step `drop` failed. PostgreSQL answered SQLSTATE 57014. Run it again: it_goes_on." in squeezed(text)
 
@@ -82,13 +85,13 @@ def test_where_a_number_would_stand_it_says_why_there_is_none(tmp_path: Path, ma
     counts, (compared,) = found["Impact"].tables[0], found["Environments compared"].tables
 
     assert {row[2] for row in counts[1:]} == {WORDS[how]}
-    assert compared[1][3] == WORDS[how].replace("–", "not seen")
+    assert compared[1][3] == WORDS[how].replace("–", "not read")
     assert compared[1][5] == WORDS[how]
 
 
 SETTLED = (
-    r"now none is blocked|Blocked after the fix|could not start a chat|Status\s*fixed|The fix is in\b|"
-    r"\b0 after|[^t] ended \d|The incident ended|fixed in 1 of|from then on"
+    r"now none is blocked|Blocked after the fix|could not start a chat|Status\s*fixed|The fix has been applied|"
+    r"\b0 after|[^t] ended \d|The incident ended|fixed in 1 of|since then"
 )
 
 
@@ -109,16 +112,17 @@ def test_before_alone_is_not_told_as_settled_among_others(tmp_path: Path, how: s
 
     assert post.title.endswith("fixed in 1 of 2")
     assert ("Status", "fixed in 1 of 2 environments") in post.facts
-    assert dict(post.facts)["When (UTC)"].endswith("; it goes on, as far as was seen")
+    assert dict(post.facts)["When (UTC)"].endswith("; not ended as of the latest snapshot")
     assert any(
-        "Apply the fix where it is not in: staging" in cell for cell in _cells(post.section("action-items").blocks)
+        "Apply the fix where it has not been applied: staging" in cell
+        for cell in _cells(post.section("action-items").blocks)
     )
 
 
 def _cells(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks:
         for row in getattr(block, "rows", ()):
-            yield from row
+            yield from map(str, row)
 
 
 def _figures(*folders: Path) -> dict[str, Figure]:
@@ -188,10 +192,10 @@ def test_a_run_that_goes_on_has_not_ended(tmp_path: Path, made: Any) -> None:
 def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str) -> None:
     """A run that was refused, failed or was killed has its end, or its last sign of life, in the timeline."""
     folder = ended(tmp_path, how)
-    at = {"killed": "2025-01-01 00:00:00"}.get(how, EXAMPLE["finished_at"].replace("T", " ").removesuffix("Z"))
+    at = {"killed": "2025-01-01 00:00:00"}.get(how, in_words(EXAMPLE["finished_at"]))
     rows = made(folder).sections["Timeline"].tables[0]
 
-    assert [at, "staging", f"The run ended: {how}.", "run record, the clock where it ran"] in rows
+    assert [at, "staging", f"The run ended: {how}.", "run record, the clock of the computer that ran it"] in rows
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -217,7 +221,7 @@ def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None
     assert rows["blocked for chat"] == rows["blocked for run"] == rows["blocked families"] == ["unknown", "–"]
     assert found["Environments compared"].tables[0][1][4:6] == ["unknown", "–"]
     assert (
-        "How many families cannot start a chat is not known: a unique index could not be read." in found["Summary"].text
+        "How many families cannot start a chat is unknown: a unique index could not be read." in found["Summary"].text
     )
 
 
@@ -258,11 +262,11 @@ def test_a_run_that_saw_nothing_is_reported(tmp_path: Path, made: Any) -> None:
     found = made(unseen(tmp_path))
     text = squeezed(found.text)
 
-    assert "Nothing was seen: the run ended before its first look." in text
+    assert "The run ended before its first snapshot." in text
     assert "It cannot be reached. Nothing listens. Start it." in text
-    assert "Everything: the run ended before its first look." in found.sections["What is hidden or unknown"].text
-    assert "No look got to the catalog." in found.sections["Root cause"].text
-    assert "What is left was not seen." in found.sections["What is left"].text
+    assert "Everything. The run ended before its first snapshot." in found.sections["What is hidden or unknown"].text
+    assert "No run has read the unique indexes." in found.sections["Root cause"].text
+    assert "What remains is unknown: no snapshot was taken." in found.sections["What remains"].text
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -273,13 +277,13 @@ def test_a_run_that_saw_nothing_claims_nothing(tmp_path: Path, made: Any) -> Non
 
     assert {cell for row in counts[1:] for cell in row[1:3]} == {"FAILED"}
     assert found["Environments compared"].tables[0][1] == ["staging", *["FAILED"] * 5, "–", "–"]
-    assert "What is left" in found
-    assert found["What is left"].tables == []
+    assert "What remains" in found
+    assert found["What remains"].tables == []
 
 
 def test_a_run_that_saw_nothing_has_a_title_that_says_so(tmp_path: Path) -> None:
     """The title over a run that saw nothing does not say what it did not see: whether anything was applied."""
-    assert read(unseen(tmp_path)).title == "Nothing was seen in any environment"
+    assert read(unseen(tmp_path)).title == "No blocked families were counted in any environment"
 
 
 def test_a_run_that_saw_nothing_has_no_line_over_time(tmp_path: Path) -> None:
@@ -295,5 +299,5 @@ def test_a_run_that_saw_nothing_beside_one_that_did(tmp_path: Path, made: Any) -
 
     assert impact[2] == ["staging", *["FAILED"] * 4]
     assert compared[2][1:] == [*["FAILED"] * 5, "–", "–"]
-    assert "staging: chat: not seen; FAILED; run: not seen; FAILED." in str(found.of("img")[0]["alt"])
-    assert "staging: Nothing was seen: the run ended before its first look. The run FAILED." in squeezed(found.text)
+    assert "staging: chat: unknown; FAILED; run: unknown; FAILED." in str(found.of("img")[0]["alt"])
+    assert "staging: The run ended before its first snapshot. The run FAILED." in squeezed(found.text)
