@@ -220,18 +220,18 @@ def test_pooler(pooled, expected):
 @pytest.mark.parametrize(
     ("plan_", "expected"),
     [
-        (way("build", "swap", "drop"), Check("guards", Status.PASS, "3 steps to the fixed index")),
-        (way("drop", target=IndexKind.ORIGINAL), Check("guards", Status.PASS, "1 step to the original index")),
-        (way(), Check("guards", Status.PASS, "nothing is left to do")),
+        (way("build", "swap", "drop"), Check("indexes", Status.PASS, "3 steps to the fixed index")),
+        (way("drop", target=IndexKind.ORIGINAL), Check("indexes", Status.PASS, "1 step to the original index")),
+        (way(), Check("indexes", Status.PASS, "nothing is left to do")),
         (
             way(refusal="a name that we need is taken"),
-            Check("guards", Status.FAIL, "a name that we need is taken", "Then run `incident plan` again."),
+            Check("indexes", Status.FAIL, "a name that we need is taken", "Then run `incident plan` again."),
         ),
     ],
 )
 def test_indexes(plan_, expected):
     """A plan is fine with its number of steps, or none; a refused one stops with the refusal."""
-    assert named("guards", checks.indexes(plan_)) == expected
+    assert named("indexes", checks.indexes(plan_)) == expected
 
 
 def test_names_are_short_enough():
@@ -280,7 +280,7 @@ def test_duplicates_stop(target, duplicates, seen):
 
 def test_the_cure_of_duplicates():
     """The cure of duplicates is SQL that somebody reads and runs."""
-    assert named("duplicates", checks.data(counts(fixed=1), way("build"))).cure == (
+    assert named("duplicates", checks.data(counts(fixed=1), way("build"))).action == (
         "Resolve them first: `incident plan` prints SQL for it, and never runs it."
     )
 
@@ -291,7 +291,7 @@ def test_the_cure_of_duplicates():
 def test_duplicates_of_the_other_index_are_in_nobodys_way(target, duplicates):
     """Keys that only the other unique index could not hold do not stop it."""
     assert named("duplicates", checks.data(counts(**duplicates), way("build", target=target))) == Check(
-        "duplicates", Status.PASS, f"no two active threads share a key of the {target} guard"
+        "duplicates", Status.PASS, f"no two active threads share a key of the {target} index"
     )
 
 
@@ -329,8 +329,8 @@ def test_other_purposes_are_noted():
 def test_nobody_holds_it_up():
     """Where nobody has a transaction open, nobody holds up the build or the drop."""
     assert tuple(checks.waits([], way("build", "swap", "drop"))) == (
-        Check("blocks the build", Status.PASS, "nobody"),
-        Check("blocks the drop", Status.PASS, "nobody"),
+        Check("blocks the build", Status.PASS, "no session that this role sees"),
+        Check("blocks the drop", Status.PASS, "no session that this role sees"),
     )
 
 
@@ -353,7 +353,7 @@ def test_what_a_transaction_holds_up(row, waiting):
             CURE_OF_WAITING,
         )
         if step in waiting
-        else Check(f"blocks the {step}", Status.PASS, "nobody")
+        else Check(f"blocks the {step}", Status.PASS, "no session that this role sees")
         for step in ("build", "drop")
     )
 
@@ -362,9 +362,7 @@ def test_what_a_transaction_holds_up(row, waiting):
 def test_only_steps_of_the_plan_are_held_up(steps, waiting):
     """Whoever would hold up a step that is not in the plan is not named."""
     found = checks.waits([holder(writes=True)], way(*steps))
-    assert {check.name for check in found if check.status is Status.WARN} == {
-        f"blocks the {step}" for step in waiting
-    }
+    assert {check.name for check in found if check.status is Status.WARN} == {f"blocks the {step}" for step in waiting}
 
 
 @pytest.mark.parametrize(("number", "more"), [(5, ""), (6, "; and 1 more"), (12, "; and 7 more")])
@@ -525,9 +523,7 @@ def test_a_prepared_transaction_is_seen(preparing, prepare):
     prepare("INSERT INTO public.q_threads (purpose) VALUES ('run')")
     found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.finding)) for check in seen_waits(preparing)]
     seen = "a prepared transaction (left behind, prepared, open N s)"
-    assert found == [
-        Check(f"blocks the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")
-    ]
+    assert found == [Check(f"blocks the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")]
 
 
 @pytest.mark.slow

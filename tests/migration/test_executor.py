@@ -220,7 +220,7 @@ def as_role(environment, role):
 
 
 def test_ends_fixed(incident):
-    """After the migration the fixed index alone is enforced."""
+    """After the migration only the fixed index is enforced."""
     apply(incident, confirm="staging")
     assert catalog_of(incident).state is IndexState.FIXED
 
@@ -537,7 +537,7 @@ def test_probe_in_words():
 )
 def test_verify_probes(after, answer):
     """A probe verifies the fix where something was tried and nothing was rejected."""
-    assert verify_probes(Probe("chat", rejected=5), after).answer is answer
+    assert verify_probes(Probe("chat", rejected=5), after).status is answer
 
 
 # Failures and refusals
@@ -580,7 +580,7 @@ def test_duplicates_give_the_lock_back(environment, connection):
 
 
 def test_rollback_on_coexisting_families(environment, connection):
-    """A rollback that the data cannot keep fails, and leaves only the  index is enforced"""
+    """A rollback that the data cannot keep fails, and leaves only the fixed index enforced."""
     apply(environment, confirm="staging")
     family = Family(uuid4(), uuid4())
     for purpose in ("chat", "run"):
@@ -655,7 +655,7 @@ def test_budget(environment):
     assert without_age(str(error.value)) == (
         "The step `build` took longer than the budget, and was cancelled.\n"
         f"  why:  It waited for pid {pid} (somebody, idle in transaction, open N s).\n"
-        "  next: Ask them to end their transactions, or allow more --budget."
+        "  next: Ask them to end their transactions, or allow more with --budget."
         " Run the same command again: it continues from the catalog."
     )
 
@@ -675,7 +675,7 @@ def test_name_is_taken(environment, connection):
         apply(environment, confirm="staging")
     assert str(error.value) == (
         "The catalog holds indexes that this project does not change.\n"
-        f"  why:  A name that we need is taken ({BUILD_NAME} is a relation of kind r); rename what has it.\n"
+        f"  why:  A name that the plan needs is taken ({BUILD_NAME} is a relation of kind r); rename what has it.\n"
         "  next: Then run it again; `incident plan --env staging` shows the plan."
     )
 
@@ -701,14 +701,14 @@ def test_preflight_of_the_incident(environment):
 
 def test_preflight_says_how_many_steps(environment):
     """The check of the unique indexes counts the steps to the fix."""
-    assert checked(environment)["guards"] == Check("guards", Status.PASS, "3 steps to the fixed index")
+    assert checked(environment)["indexes"] == Check("indexes", Status.PASS, "3 steps to the fixed index")
 
 
 def test_preflight_of_a_refusal(environment, connection):
     """A catalog that cannot be planned from stops."""
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
-    assert checked(environment)["guards"] == Check(
-        "guards",
+    assert checked(environment)["indexes"] == Check(
+        "indexes",
         Status.FAIL,
         f"a name that the plan needs is taken ({BUILD_NAME} is a relation of kind r); rename what has it",
         "Then run `incident plan` again.",
@@ -731,7 +731,7 @@ def test_preflight_of_row_level_security(environment, connection, role, forced, 
     """Where row level security is forced on the table's owner, its counts may be too low, which stops."""
     connection.execute(sql.SQL("ALTER TABLE public.q_threads OWNER TO {}").format(sql.Identifier(role)))
     connection.execute(f"ALTER TABLE public.q_threads {forced} ROW LEVEL SECURITY")
-    assert checked(as_role(environment, role))["row level security"].answer is answer
+    assert checked(as_role(environment, role))["row level security"].status is answer
 
 
 def test_preflight_of_duplicates(environment, connection):
@@ -753,7 +753,7 @@ def test_preflight_of_coexisting_families(environment, connection, target):
     for purpose in ("chat", "run"):
         add(connection, *family, purpose=purpose)
     expected = {IndexKind.FIXED: Status.PASS, IndexKind.ORIGINAL: Status.FAIL}[target]
-    assert checked(environment, target)["duplicates"].answer is expected
+    assert checked(environment, target)["duplicates"].status is expected
 
 
 @pytest.mark.parametrize("key", ["(root_prompt_row_id, owner_id)", "( owner_id,\n root_prompt_row_id )"])
@@ -793,7 +793,9 @@ def test_preflight_of_a_trigger(environment, connection):
 def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
-    expected = Check("threads without an owner", Status.INFO, "1 active thread without an owner: outside both unique indexes")
+    expected = Check(
+        "threads without an owner", Status.INFO, "1 active thread without an owner: outside both unique indexes"
+    )
     assert checked(environment)["threads without an owner"] == expected
 
 
@@ -815,13 +817,13 @@ def test_preflight_of_open_transactions(environment, statement, build, drop):
     """A transaction that read the table holds up the drop, one that wrote it the build, too."""
     with open_transaction(environment, statement):
         found = checked(environment)
-    assert [found[f"blocks the {step}"].answer for step in ("build", "drop")] == [build, drop]
+    assert [found[f"blocks the {step}"].status for step in ("build", "drop")] == [build, drop]
 
 
 def test_preflight_names_who_holds_it_up(environment):
     """Who holds it up is named by pid, application, state and age."""
     with open_transaction(environment, TOUCH) as reader:
-        seen = checked(environment)["blocks the drop"].seen
+        seen = checked(environment)["blocks the drop"].finding
         pid = reader.info.backend_pid
     assert without_age(seen) == f"pid {pid} (somebody, idle in transaction, open N s)"
 
@@ -845,7 +847,8 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
         (
             (STEP,),
             (Check("triggers", Status.PASS, "none"),),
-            f"It is safe to apply now; {ESTIMATE}. No session that this role sees would block it. Next: incident apply --env eu --confirm eu",
+            f"It is safe to apply now; {ESTIMATE}. No session that this role sees would block it. "
+            f"Next: incident apply --env eu --confirm eu",
         ),
         (
             (STEP,),
@@ -858,7 +861,7 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
             (WAITS, STOPS, Check("pooler", Status.FAIL, "seen")),
             "It is not safe to apply now: table owner, pooler. Next: resolve that, then incident plan --env eu",
         ),
-        ((), (), "The fixed index alone is enforced. Next: incident verify --env eu"),
+        ((), (), "Only the fixed index is enforced. Next: incident verify --env eu"),
     ],
 )
 def test_sentence(steps, checks, expected):
@@ -869,7 +872,8 @@ def test_sentence(steps, checks, expected):
 def test_sentence_of_a_rollback():
     """The sentence of a rollback's preflight names the rollback's command."""
     assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).summary("eu") == (
-        f"It is safe to roll back now; {ESTIMATE}. No session that this role sees would block it. Next: incident rollback --env eu --confirm eu"
+        f"It is safe to roll back now; {ESTIMATE}. No session that this role sees would block it. "
+        f"Next: incident rollback --env eu --confirm eu"
     )
 
 

@@ -204,7 +204,7 @@ def test_comment_is_copied_in_the_swap():
     """The official index's comment goes to the unique index that takes its name, in the swap's transaction."""
     way = plan_change(Catalog((original(comment="one active thread's guard"),)))
     assert way.steps[1].sql[-1] == (
-        "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s unique index'"
+        "COMMENT ON INDEX \"public\".\"idx_q_threads_family_unique\" IS 'one active thread''s guard'"
     )
 
 
@@ -235,7 +235,8 @@ def test_name_taken_by_another_relation():
     """Where a relation that is no unique index holds one of our names, there is no plan."""
     way = plan_change(Catalog((original(),), {BUILD_NAME: "a relation of kind r"}))
     assert way.refusal == (
-        "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); rename what has it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); "
+        "rename what has it"
     )
 
 

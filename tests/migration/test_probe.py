@@ -172,7 +172,7 @@ def test_a_locked_table(fixed, connection):
 
 
 def test_a_locked_prompt(fixed, connection):
-    """Where another session has the prompt's row, no chat is probed; the unique index answers before for the second run."""
+    """Where another session has locked the prompt's row, no chat is probed; the second run is rejected before."""
     with open_transaction(fixed, LOCK_PROMPTS):
         assert probe_semantics(connection, [FAMILY]) == (
             Probe("chat beside a run", not_probed=1),
@@ -325,10 +325,10 @@ def test_verify_under_the_fixed_index(fixed):
     ran = probed()
     assert ran.code == 0
     assert [line for line in lines(ran) if line.startswith(("chat", "second", "staging"))] == [
-        "chat beside a run ok chat beside a run: 1 of 1 admitted, 0 rejected",
-        "second chat ok second chat: 0 of 1 admitted, 1 rejected",
-        "second run ok second run: 0 of 1 admitted, 1 rejected",
-        "staging: the fixed index alone is enforced.",
+        "chat beside a run pass chat beside a run: 1 of 1 admitted, 0 rejected –",
+        "second chat pass second chat: 0 of 1 admitted, 1 rejected –",
+        "second run pass second run: 0 of 1 admitted, 1 rejected –",
+        "staging: only the fixed index is enforced.",
     ]
 
 
@@ -336,7 +336,7 @@ def test_verify_under_the_original_index(original):
     """Under the original index the verification says no, and that a chat was rejected beside the run."""
     ran = probed()
     assert ran.code == 1
-    assert f"chat beside a run stop chat beside a run: 0 of 1 admitted, 1 rejected {CURE}" in lines(ran)
+    assert f"chat beside a run fail chat beside a run: 0 of 1 admitted, 1 rejected {CURE}" in lines(ran)
 
 
 def test_verify_without_a_index(unguarded):
@@ -344,9 +344,9 @@ def test_verify_without_a_index(unguarded):
     ran = probed()
     assert ran.code == 1
     assert [line for line in lines(ran) if line.startswith(("chat", "second"))] == [
-        "chat beside a run ok chat beside a run: 1 of 1 admitted, 0 rejected",
-        f"second chat stop second chat: 1 of 1 admitted, 0 rejected {CURE}",
-        f"second run stop second run: 1 of 1 admitted, 0 rejected {CURE}",
+        "chat beside a run pass chat beside a run: 1 of 1 admitted, 0 rejected –",
+        f"second chat fail second chat: 1 of 1 admitted, 0 rejected {CURE}",
+        f"second run fail second run: 1 of 1 admitted, 0 rejected {CURE}",
     ]
 
 
@@ -355,7 +355,7 @@ def test_verify_without_families(fixed, connection):
     add(connection, *FAMILY, purpose="chat")
     ran = probed()
     assert ran.code == 0
-    assert "probe note no family has a run and no chat: nothing could be probed" in lines(ran)
+    assert "probe info no family has a run and no chat: nothing could be probed –" in lines(ran)
 
 
 def test_verify_of_a_locked_table(fixed):

@@ -20,9 +20,9 @@ from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed, UsageError
 from incident_lib.runs.fleet import run_fleet
-from tests.support.command import message, shell, streams
 from tests.support import tcp
 from tests.support.clusters import at
+from tests.support.command import message, shell, streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

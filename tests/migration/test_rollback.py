@@ -144,7 +144,7 @@ def test_what_the_rollback_says(fixed):
     lines = [re.sub(r"\d+\.\d{3} s", "N s", line) for line in rollback().out.splitlines()]
     assert (lines[:3], lines[-1]) == (
         ["build: done, N s", "swap: done, N s", "drop: done, N s"],
-        "staging: the original index alone is enforced.",
+        "staging: only the original index is enforced.",
     )
 
 
@@ -166,7 +166,7 @@ def test_twice_does_nothing(fixed):
     again = rollback()
     assert (again.code, again.err, again.message) == (0, "", "")
     assert not re.search(r"^(build|swap|drop):", again.out, re.MULTILINE)
-    assert again.out.splitlines()[-1] == "staging: the original index alone is enforced."
+    assert again.out.splitlines()[-1] == "staging: only the original index is enforced."
 
 
 def test_twice_leaves_the_same_index(fixed, connection):
@@ -198,7 +198,7 @@ def test_from_a_shell(fixed):
     """On a shell the warning goes to standard error, what was done to standard output, and the code is 0."""
     ran = shell("rollback", "--env", "staging", "--confirm", "staging")
     assert (ran.returncode, ran.stderr) == (0, BLOCKED_AGAIN)
-    assert ran.stdout.splitlines()[-1] == "staging: the original index alone is enforced."
+    assert ran.stdout.splitlines()[-1] == "staging: only the original index is enforced."
 
 
 def shell(*words):
@@ -217,7 +217,7 @@ def test_coexisting_families_refuse(coexisting):
         1,
         "",
         "Nothing was changed in 'staging'.\n"
-        "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
+        "  why:  duplicates: several active threads share 7 keys of the original index.\n"
         "  next: Resolve them first: `incident plan --rollback` prints SQL for it, and never runs it.",
     )
 
@@ -382,7 +382,8 @@ def test_the_plan_of_a_rollback(fixed):
     assert (ran.code, ran.err, plan_line(ran)) == (
         0,
         "",
-        "It is safe to roll back now; N. No session that this role sees would block it. Next: incident rollback --env staging --confirm staging",
+        "It is safe to roll back now; N. No session that this role sees would block it. "
+        "Next: incident rollback --env staging --confirm staging",
     )
 
 
@@ -398,7 +399,7 @@ def test_the_plan_of_a_rollback_that_is_done(fixed):
     ran = incident("plan", "--rollback")
     assert (ran.code, ran.err) == (0, "")
     assert "build " not in ran.out.partition("Steps")[2]
-    assert plan_line(ran).startswith("The original index alone is enforced. ")
+    assert plan_line(ran).startswith("Only the original index is enforced. ")
 
 
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
@@ -409,7 +410,7 @@ def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
         1,
         "",
         "It is not safe to roll back 'staging' now.\n"
-        "  why:  duplicates: 7 keys of the original index held by more than one active thread.\n"
+        "  why:  duplicates: several active threads share 7 keys of the original index.\n"
         "  next: Resolve them first: `incident plan --rollback` prints SQL for it, and never runs it.",
     )
 

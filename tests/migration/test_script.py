@@ -76,7 +76,7 @@ def checksum(environment):
 
 
 def run_files(environment, target, places):
-    """Run files as a migrations runner does, one by one on autocommit; a unique index is enforced after each of them."""
+    """Run files as a migrations runner does, one by one on autocommit; a unique index is enforced after each."""
     with session(environment) as connection:
         for _, text in places(migration_files(target)):
             connection.execute(text.encode())
@@ -341,9 +341,9 @@ def test_the_head_of_the_script():
     """The script says what it does, how it is run, and takes away what could kill it."""
     head = migration_script(IndexKind.ORIGINAL).partition("\nDO $$")[0]
     assert head == (
-        "-- Roll the fix back: (root_prompt_row_id, owner_id) for the unique index's key."
+        "-- Roll the fix back: the key of the unique index becomes (root_prompt_row_id, owner_id)."
         " Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:\n"
-        "-- CONCURRENTLY refuses to run inside one. Killed anywhere, run it again: it ends the same.\n"
+        "-- CONCURRENTLY is not allowed in one. If it is interrupted, run it again: the result is the same.\n"
         "SET statement_timeout = 0;\nSET lock_timeout = 0;\n"
     )
 
@@ -488,7 +488,9 @@ def test_incident_sql_into_a_folder_that_cannot_be_written(tmp_path):
     assert (ran.returncode, ran.stdout, ran.stderr) == (
         3,
         "",
-        f"incident: {folder} cannot be written.\n  why:  Not a directory.\n  next: Name another folder with --out.\n",
+        f"incident: {os.path.relpath(folder)} cannot be written.\n"
+        "  why:  Not a directory.\n"
+        "  next: Make it writable, or name another folder with --out.\n",
     )
 
 

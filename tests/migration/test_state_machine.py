@@ -1,4 +1,4 @@
-"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and unique indexes."""
+"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and indexes."""
 
 from __future__ import annotations
 
@@ -293,13 +293,15 @@ class Incident(RuleBasedStateMachine):
     def indexs_are_those_of_the_model(self):
         """The catalog holds what the model holds, flags included, and some unique index is enforced."""
         kinds = {len(columns): kind for kind, columns in KEYS.items()}
-        found = {name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()}
+        found = {
+            name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()
+        }
         assert found == self.indexes
         assert any(index.ready for index in found.values())
 
     @invariant()
     def the_state_is_one_that_is_possible(self):
-        """The state of the unique indexes is never `missing` or `unknown`, and blocks where an original index enforces."""
+        """The state is never `missing` or `unknown`, and blocks where an original index is enforced."""
         catalog = read_catalog(self.mine)
         assert catalog.state not in {IndexState.MISSING, IndexState.UNKNOWN}
         assert catalog.blocks is any(g.ready for g in self.indexes.values() if g.kind is IndexKind.ORIGINAL)
