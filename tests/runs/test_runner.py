@@ -35,7 +35,7 @@ from tests.support import clusters
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PICTURES = ("before-after", "over-time", "blockers", "recovered", "left")  # of a report
+PICTURES = ("before-after", "over-time", "blockers", "recovered", "remaining")  # of a report
 LISTS = ("blocked.csv", "not_recovered.csv")  # of raw ids
 NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 RAW = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -157,8 +157,8 @@ def test_the_report_names_what_failed(ran: Ran) -> None:
     summary = (ran.runs / "postmortem.md").read_text("utf-8").partition("\n## Summary\n")[2].partition("\n## ")[0]
 
     assert (
-        "\n> away: Nothing was seen: the run ended before its first look. The run FAILED. What it saw before that "
-        "stands below. The environment 'away' cannot be reached. Nothing listens at that address."
+        "\n> away: The run ended before its first snapshot. The run FAILED. The numbers below are from before the "
+        "failure. The environment 'away' cannot be reached. Nothing listens at that address."
     ) in summary
 
 
