@@ -1,76 +1,86 @@
 # `make run` and `make test` install what they need. Required: Python 3.11 or newer.
 PYTHON ?= python3
-unexport PYTHONDONTWRITEBYTECODE  # without it each of a thousand processes compiles pandas again: half of the tests' CPU
+unexport PYTHONDONTWRITEBYTECODE  # with it, each of the tests' processes compiles pandas again: half of their CPU time
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-QUICK := -n 4 --dist loadfile -m "not slow"  # more than there are cores: they often wait for a server
+QUICK := -n 4 --dist loadfile -m "not slow"  # more workers than cores: tests often wait for a server
 
-.PHONY: run test coverage test-slow test-all lint lab bench setup lock notebooks example clean
+.PHONY: help run test coverage test-slow test-all lint lab setup lock schemas notebooks example clean bench
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
+	  printf '  %-10s %s\n' "$$name" "$$does"; done
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
 	$(BIN)/incident claims
 	$(BIN)/incident run
 
-test: setup  ## the tests, in under three minutes
+test: setup  ## the quick tests: under three minutes
 	$(BIN)/pytest $(QUICK)
 
-coverage: setup  ## the same, and how much of the library they reach; half as long again
+# All tests use more examples for each property than `make test` does.
+coverage test-slow test-all: export INCIDENT_TEST_EXAMPLES = all
+
+coverage: setup  ## the quick tests with all examples, and how much of the library they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(QUICK)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-test-slow: setup  ## the slow tests alone
+test-slow: setup  ## the slow tests only
 	$(BIN)/pytest -n 2 --dist loadfile -m slow tests
 
 test-all: coverage test-slow  ## all tests
 
-lint: setup
+lint: setup  ## style, types, and which rooms import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
 
-lab: setup  ## JupyterLab on the notebooks
+lab: setup  ## JupyterLab with the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-setup: $(STAMP)
+setup: $(STAMP)  ## install everything into .venv
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "make: Python 3.11 or newer is needed; name one with PYTHON=python3.x" >&2; exit 2; }
+	  { echo "make: Python 3.11 or newer is required. Name one: make PYTHON=python3.x" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@$(WITH_UV) || $(PIP) --require-hashes -r requirements.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-# uv comes out of the same lock, and installs the rest of it in a tenth of pip's time. It reads no pip.conf, so it is told
-# the index that pip asks. Where it cannot, pip does it all.
+# uv is installed from the same lock, and installs the rest of it in a tenth of pip's time. uv does not read pip.conf, so
+# this passes pip's index to it. If uv fails, pip installs everything.
 WITH_UV = sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt && $(PIP) --require-hashes -r $(VENV)/uv.txt && \
   index=$$($(BIN)/python -m pip config list | sed -n "s/^[^=]*[.]index-url='\(.*\)'$$/\1/p" | tail -n 1) && \
   if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi && \
   $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 
-lock: setup  ## pin all dependencies anew, for every Python from 3.11 on
+lock: setup  ## update all pinned dependencies, for every Python from 3.11 on
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --group dev --upgrade -o requirements.lock pyproject.toml
 
-notebooks: setup  ## execute the notebooks on the demo, in place: their committed outputs
+schemas: setup  ## generate the JSON Schemas of the record, the claims and the rehearsal: data/schemas
+	$(BIN)/python -m incident_lib.records.schemas
+
+notebooks: setup  ## execute the notebooks on the demo in place: their committed outputs
 	INCIDENT_PROGRESS=off INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-example: setup  ## the demo's record, that 03_postmortem falls back to, and its report
+example: setup  ## make the example run of the demo again, and its report: data/demo/example
 	runs=$$(mktemp -d) && $(BIN)/incident claims --out $$runs/claims.json && $(BIN)/incident run --out $$runs && \
 	  cp $$runs/claims.json $$runs/demo/*/record.json data/demo/example/
 	$(BIN)/incident report data/demo/example --out data/demo/example/postmortem.html
 
-clean:  ## stop the embedded server and remove what setup made
+clean:  ## stop the embedded server and remove .venv
 	-$(BIN)/incident demo stop
 	rm -rf $(VENV)
 
-bench: setup  ## the benchmarks, each a ratio against a peer of the same run; about an hour, and 10 GB of disk
+bench: setup  ## the benchmarks, each compared with an alternative in the same run: an hour, 10 GB of disk
 	$(BIN)/python benchmarks/counts.py
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/checksum.py

@@ -1,5 +1,6 @@
 """Named environments, connections to them, what PostgreSQL's catalog says, the clients of the product, the demo."""
 
+from incident_lib.database import clients, demo
 from incident_lib.database.clients import (
     NewThread,
     create_chat,
@@ -38,10 +39,12 @@ __all__ = [
     "NewThread",
     "TableAccess",
     "check_name",
+    "clients",
     "connecting",
     "create_chat",
     "deactivate_chats",
     "delete_thread",
+    "demo",
     "engine",
     "fetch_all",
     "fetch_one",
