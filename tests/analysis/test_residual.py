@@ -27,6 +27,7 @@ from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.records import ProviderConflicts, ResidualConflicts
 from incident_lib.model.threads import Family
 from tests.conftest import add
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -219,7 +220,7 @@ THREADS = st.lists(
     ),
     max_size=10,
 )
-ON_ONE_DATABASE = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_ONE_DATABASE = settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:

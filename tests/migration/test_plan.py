@@ -17,6 +17,7 @@ from incident_lib.model.catalog import (
     IndexKind,
     UniqueIndex,
 )
+from tests.support.examples import examples
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
@@ -274,21 +275,21 @@ def test_three_names_held_by_complete_indexes():
     assert way.steps or way.refusal
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_any_plan_arrives(catalog, target):
     """From any catalog there is a refusal, or a walk to one usable unique index of the target's kind and name."""
     assert plan_change(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_any_plan_is_short(catalog, target):
     """From any catalog the walk takes fewer than fifteen steps."""
     assert len(plan_change(catalog, target).steps) < 15
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_no_step_leaves_the_table_unindexed(catalog, target):
     """If any unique index was enforced at the start, one is enforced after each step."""
@@ -296,7 +297,7 @@ def test_no_step_leaves_the_table_unindexed(catalog, target):
     assert all(enforced) or not enforced[0]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_no_step_loses_the_last_complete_index(catalog, target):
     """If any unique index was usable at the start, one is usable after each step."""
@@ -304,7 +305,7 @@ def test_no_step_loses_the_last_complete_index(catalog, target):
     assert all(usable) or not usable[0]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     """Planned anew after each step, the plan is what was left of the one before."""
@@ -313,7 +314,7 @@ def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     assert [plan_change(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_names_stay_unique(catalog, target):
     """No step gives an index a name that another index has."""

@@ -14,6 +14,7 @@ from incident_lib.report import notes, render
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.notes import WANTED, WELCOME
 from incident_lib.report.postmortem import Postmortem
+from tests.support.examples import examples
 from tests.support.reports import (
     EXAMPLE,
     FORMS,
@@ -176,7 +177,7 @@ def test_no_markup_is_obeyed_in_html(text: str) -> None:
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(text=MARKUP)
 def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]) -> None:
     """Whatever marks people put one after the other, a wiki makes elements of Markdown alone of them."""

@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers of several versions: 18 and 16 come with a wheel, 15 is the system's where it has one."""
+"""Real PostgreSQL servers of several versions: 18 and 16 are in a wheel, 15 is the system's, if it is installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERSIONS = [18, *(pytest.param(version, marks=pytest.mark.slow) for version in (
 
 
 def start(folder: Path, version: int) -> PostgresServer:
-    """A running server of that version, which need not survive a power cut; skips the test where there is none."""
+    """A running server of a version, without fsync; skips the test if the version is not installed."""
     if version in SYSTEM:
         if not (SYSTEM[version] / "initdb").exists():
             pytest.skip(f"PostgreSQL {version} is not installed: {SYSTEM[version]} has no initdb")
@@ -43,7 +43,7 @@ def remove(server: PostgresServer) -> None:
 
 
 def load_templates(address: str) -> None:
-    """Make `empty_template` (the table alone) and `incident_template` (the demo's threads) there."""
+    """Create the databases `empty_template` (only the table) and `incident_template` (the demo's threads)."""
     for template, threads in (("empty_template", False), ("incident_template", True)):
         with psycopg.connect(address, autocommit=True) as connection:
             if connection.execute("SELECT FROM pg_database WHERE datname = %s", [template]).fetchone() is not None:
