@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
+from matplotlib.colors import to_hex
 
+from incident_lib import paths
 from incident_lib.model.counts import Counts
-from incident_lib.report import charts
+from incident_lib.model.records import BlockerCount
+from incident_lib.records import RunFolder, read_claims
+from incident_lib.report import charts, history_chart
+from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK
 from incident_lib.report.charts import MOST_DRAWN
-from tests.support.reports import kind, looked
+from incident_lib.report.claim_chart import write_latency
+from incident_lib.report.recovery_chart import recovery_chart
+from tests.support.reports import kind, looked, squeezed
 
 CASES = [
     pytest.param(
@@ -80,7 +87,7 @@ CASES = [
     pytest.param(
         None,
         None,
-        "Nothing was seen",
+        "No snapshot was taken",
         "Families blocked for chat: unknown now. Families blocked for run: unknown now.",
         id="nothing seen",
     ),
@@ -112,7 +119,7 @@ STOPPED = {
     "refused": "the run was refused",
     "FAILED": "the run FAILED",
     "KILLED": "the run was KILLED",
-    "running": "the run goes on",
+    "running": "the run has not ended",
     "dry run": "nothing has been applied",
     "": "nothing has been applied",
 }
@@ -128,23 +135,23 @@ def test_before_alone_concludes_how_the_run_ended(ended: str) -> None:
 
 
 LEFT = [
-    (65, 159, "What the fix leaves: 65 provider conflicts, 159 active threads without an owner"),
-    (1, 1, "What the fix leaves: 1 provider conflict, 1 active thread without an owner"),
-    (0, 1159, "What the fix leaves: 0 provider conflicts, 1,159 active threads without an owner"),
-    (0, 0, "The fix leaves no conflict behind"),
+    (65, 159, "The fix does not change 65 provider conflicts and 159 active threads without an owner"),
+    (1, 1, "The fix does not change 1 provider conflict and 1 active thread without an owner"),
+    (0, 1159, "The fix does not change 0 provider conflicts and 1,159 active threads without an owner"),
+    (0, 0, "No provider conflict remains"),
 ]
 
 
-@pytest.mark.parametrize(("conflicts", "unguarded", "title"), LEFT)
-def test_left_behind_concludes_in_its_title(conflicts: int, unguarded: int, title: str) -> None:
+@pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
+def test_what_remains_concludes_in_its_title(conflicts: int, ownerless: int, title: str) -> None:
     """The title of what the fix leaves is its conclusion."""
-    assert charts.left_behind(looked(0, 0, conflicts, unguarded)).title == title
+    assert charts.remaining_conflicts(looked(0, 0, conflicts, ownerless)).title == title
 
 
-@pytest.mark.parametrize(("conflicts", "unguarded", "title"), LEFT)
-def test_left_behind_says_of_how_many(conflicts: int, unguarded: int, title: str) -> None:
+@pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
+def test_what_remains_says_of_how_many(conflicts: int, ownerless: int, title: str) -> None:
     """The text in place of what the fix leaves says its numbers and of how many."""
-    assert charts.left_behind(looked(0, 0, conflicts, unguarded)).alt == f"{title}. Of 1,408 active threads."
+    assert charts.remaining_conflicts(looked(0, 0, conflicts, ownerless)).alt == f"{title}. Of 1,408 active threads."
 
 
 @pytest.mark.parametrize(
@@ -152,12 +159,11 @@ def test_left_behind_says_of_how_many(conflicts: int, unguarded: int, title: str
     [
         (
             charts.before_after(looked(1), None),
-            "Each bar counts families (root prompt and user) in which a new thread of that purpose "
-            "is rejected by a unique index.",
+            "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose.",
         ),
         (
-            charts.left_behind(looked(1)),
-            "Active threads whose family has used another provider: that provider's clients are still rejected. "
+            charts.remaining_conflicts(looked(1)),
+            "Provider conflicts: active threads that block another provider in their family. "
             "Active threads without an owner: outside both unique indexes.",
         ),
     ],
@@ -175,7 +181,7 @@ def test_the_same_chart_is_the_same_svg(before: Counts | None, after: Counts | N
 
 def test_the_same_chart_is_the_same_png() -> None:
     """A picture that is drawn twice is the same bytes."""
-    chart = charts.left_behind(looked(0))
+    chart = charts.remaining_conflicts(looked(0))
 
     assert chart.png() == chart.png()
 
@@ -198,10 +204,11 @@ def test_an_svg_asks_nobody_for_anything() -> None:
 
 def test_what_the_fix_leaves_over_several_is_their_sum() -> None:
     """Of several environments what is left is the sum, in title, text and picture."""
-    chart = charts.left_behind(looked(0, 0, 3, 40), looked(0, 0, 500, 6000))
+    chart = charts.remaining_conflicts(looked(0, 0, 3, 40), looked(0, 0, 500, 6000))
 
     assert chart.alt == (
-        "What the fix leaves: 503 provider conflicts, 6,040 active threads without an owner. Of 2,816 active threads."
+        "The fix does not change 503 provider conflicts and 6,040 active threads without an owner. "
+        "Of 2,816 active threads."
     )
     assert [bar.get_width() for bar in chart.figure().axes[0].patches] == [503, 6040]
 
@@ -219,7 +226,7 @@ def test_a_bar_carries_its_number() -> None:
 
 def test_a_bar_that_is_not_known_says_so() -> None:
     """A number that is not known is not drawn as if it were 0."""
-    assert _texts(charts.before_after(looked(None, None), None)) == ["now: not known", "now: not known"]
+    assert _texts(charts.before_after(looked(None, None), None)) == ["now: unknown", "now: unknown"]
 
 
 def test_an_axis_names_its_unit() -> None:
@@ -241,7 +248,7 @@ def test_draw_returns_its_axes() -> None:
 
     axes = Figure().add_subplot()
 
-    assert charts.left_behind(looked(0)).draw(axes) is axes
+    assert charts.remaining_conflicts(looked(0)).draw(axes) is axes
 
 
 # Environments beside each other
@@ -269,7 +276,7 @@ ENDS = [
         id="before unknown",
     ),
     pytest.param(
-        charts.Compared("demo", "KILLED", None, None), "chat: not seen; KILLED", "run: not seen; KILLED", id="not seen"
+        charts.Compared("demo", "KILLED", None, None), "chat: unknown; KILLED", "run: unknown; KILLED", id="not seen"
     ),
 ]
 
@@ -333,24 +340,22 @@ def test_what_blocks_most_is_the_title() -> None:
     """The title says what blocks most of those that are blocked for chat, and of how many."""
     chart = charts.blockers(KINDS)
 
-    assert chart.title == "1,057 of 1,065 families are blocked for chat by a thread of run, openai"
+    assert chart.title == "1,057 of 1,065 families are blocked for chat by a run thread (openai)"
     assert chart.alt == (
-        f"{chart.title}. run, openai: 1,057 families blocked for chat. eval, no provider: 7 families blocked for chat. "
-        "no purpose, manus: 1 family blocked for chat. chat, openai: 161 families blocked for run."
+        f"{chart.title}. chat blocked by a run thread (openai): 1,057 families. "
+        "chat blocked by an eval thread (no provider): 7 families. "
+        "chat blocked by a thread without a purpose (manus): 1 family. run blocked by a chat thread (openai): 161 families."
     )
-    assert _texts(chart) == [
-        *("1,057 blocked for chat", "7 blocked for chat", "1 blocked for chat"),
-        "161 blocked for run",
-    ]
+    assert [text.strip() for text in _texts(chart)] == ["1,057", "7", "1", "161"]
 
 
 def test_one_family_is_one_family() -> None:
     """A kind that blocks a single family is told of in the singular."""
-    assert "no purpose, manus: 1 family blocked for chat." in charts.blockers(KINDS).alt
+    assert "chat blocked by a thread without a purpose (manus): 1 family." in charts.blockers(KINDS).alt
 
 
 @pytest.mark.parametrize("kinds", [[], [kind("run", 5, "chat")]])
-def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[dict[str, Any]]) -> None:
+def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[BlockerCount]) -> None:
     """Where only runs are blocked, or nothing, the title does not speak of chats that are."""
     assert charts.blockers(kinds).title == "No family is blocked for chat"
 
@@ -369,3 +374,184 @@ def test_a_picture_that_leaves_kinds_out_says_so() -> None:
     few, many = ([kind("chat", n, f"p{n}") for n in range(1, most)] for most in (3, 11))
 
     assert charts.blockers(few).caption != charts.blockers(many).caption
+
+
+# What all charts share
+
+CLAIMS = read_claims(paths.EXAMPLE_RUN / "claims.json")
+RECOVERY = RunFolder(paths.EXAMPLE_RUN).read().recovery
+BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
+ROWS = [
+    charts.Compared("demo", "", looked(1088), looked(0, 0)),
+    charts.Compared("staging", "dry run", looked(7, 5), None),
+    charts.Compared("prod", "FAILED", looked(7, 5), looked(2, None)),
+    charts.Compared("away", "KILLED", None, None),
+]
+ALL = {
+    "before-after": charts.before_after(looked(1088), looked(0, 0)),
+    "compared": charts.compared(ROWS, "A finding"),
+    "blockers": charts.blockers(KINDS),
+    "left": charts.remaining_conflicts(looked(0)),
+    "over-time": history_chart.over_time(
+        [history_chart.Line("demo", ((BEGUN, 10), (BEGUN + timedelta(3), 12)), BEGUN + timedelta(9), 0, 12)], []
+    ),
+    "recovered": recovery_chart([("demo", RECOVERY), ("prod", RECOVERY)]),
+    "claims": write_latency(CLAIMS),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_number_that_is_drawn_is_in_the_text(name: str) -> None:
+    """Each number beside a bar or a mark stands in the text in place of the picture, too."""
+    chart = ALL[name]
+    texts = [text.get_text() for text in chart.figure().axes[0].texts]
+    drawn = {number for text in texts if "left out" not in text for number in re.findall(r"\d[\d,]*", text)}
+
+    assert drawn
+    assert drawn - set(re.findall(r"\d[\d,]*\d|\d", chart.alt)) == set()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_title_begins_the_text(name: str) -> None:
+    """The text in place of a picture begins with its conclusion, which stands above the picture, too."""
+    chart = ALL[name]
+
+    assert chart.alt.startswith(f"{chart.title}. ")
+    assert squeezed(chart.figure()._suptitle.get_text()) == chart.title
+
+
+def _painted(svg: str) -> list[tuple[str, float, float]]:
+    """The areas of an SVG that are filled: their colour, and their width and height as shares of the picture's."""
+    root = ET.fromstring(svg)
+    _, _, width, height = map(float, root.attrib["viewBox"].split())
+    found = []
+    for path in root.iter("{http://www.w3.org/2000/svg}path"):
+        places = [tuple(map(float, pair)) for pair in re.findall(r"[ML] (-?[\d.]+) (-?[\d.]+)", path.get("d", ""))]
+        colour = re.search(r"fill: (#\w+)", path.get("style", ""))
+        if colour and len(places) > 2:
+            (left, right), (top, bottom) = ((min(side), max(side)) for side in zip(*places, strict=True))
+            found.append((colour[1], (right - left) / width, (bottom - top) / height))
+    return found
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_themed_picture_has_no_paper(name: str) -> None:
+    """A picture that follows its reader's scheme covers nothing behind it; one for a file of its own lies on white."""
+    papers = {themed: _papers(ALL[name].svg(themed=themed)) for themed in (True, False)}
+
+    assert papers == {True: [], False: ["#ffffff"]}
+
+
+def _papers(svg: str) -> list[str]:
+    return [colour for colour, width, height in _painted(svg) if width > 0.9 and height > 0.9]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_themed_picture_is_dark_where_its_reader_is(name: str) -> None:
+    """A themed picture has the dark scheme's ink for each of its texts and lines; another has no scheme."""
+    svg = ALL[name].svg(themed=True)
+    rules = re.findall(r'\[style\*="(fill|stroke): (#\w+)"\] \{ \1: (#\w+) !important \}', svg)
+
+    assert svg.count("@media (prefers-color-scheme: dark)") == 1
+    assert {(use, ink) for use, ink, _ in rules} >= {(use, ink) for use in ("fill", "stroke") for ink in (INK, FAINT)}
+    assert f'style="fill: {INK}"' in svg
+    assert "prefers-color-scheme" not in ALL[name].svg()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_text_is_black(name: str) -> None:
+    """Each text of a themed picture has an ink that the dark scheme knows; none would be lost on dark paper."""
+    texts = ET.fromstring(ALL[name].svg(themed=True)).iter("{http://www.w3.org/2000/svg}g")
+    inks = {g.get("style", "") for g in texts if (g.get("id") or "").startswith("text_") for g in g if g.get("style")}
+
+    assert inks <= {f"fill: {INK}", f"fill: {FAINT}"}
+
+
+def test_no_mark_is_painted_over_the_paper() -> None:
+    """An open mark is as the paper is: no white spot where its reader's scheme is dark."""
+    svg = ALL["compared"].svg(themed=True)
+
+    assert 'style="fill: #ffffff' not in svg or '[style*="fill: #ffffff"]' in svg
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_lost_on_dark_paper(name: str) -> None:
+    """But for the inks that the dark scheme turns, nothing is as dark as dark paper, or light behind light letters."""
+    drawn = " ".join(re.findall(r'style="([^"]*)"', ALL[name].svg(themed=True)))
+    colours = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawn)) - {INK, FAINT}
+
+    assert {colour for colour in colours if not 15 < lightness(colour) < 85} == set()
+
+
+def lightness(colour: str) -> float:
+    """How light a colour is, from 0 to 100 (CIE L*): all that is left of it in grey."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    luminance = sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
+
+
+def test_before_and_after_differ_in_grey() -> None:
+    """The bars of before and after differ by more than a tenth of all lightness, and both from the paper."""
+    assert abs(lightness(BEFORE) - lightness(AFTER)) > 10
+    assert [colour for colour in (BEFORE, AFTER, FAINT, INK) if lightness(colour) > 90] == []
+
+
+def test_chat_and_run_differ_in_grey() -> None:
+    """The bars of chat and of run, where they stand in one picture, differ in grey, too."""
+    colours = {to_hex(bar.get_facecolor()) for bar in ALL["blockers"].figure().axes[0].patches}
+    light, dark = sorted(map(lightness, colours))
+
+    assert dark - light > 10
+
+
+@pytest.mark.parametrize("colour", [INK, FAINT])
+def test_text_can_be_read(colour: str) -> None:
+    """Each ink has the contrast to white paper that WCAG asks of small text: 4.5."""
+    luminance = ((lightness(colour) + 16) / 116) ** 3
+
+    assert 1.05 / (luminance + 0.05) >= 4.5
+
+
+LONG = charts.Compared("a-name-of-forty-characters-in-production", "FAILED", looked(123_456_789), None)
+WIDE = {
+    **ALL,
+    "a long name": charts.compared([LONG, LONG], "A finding"),
+    "a long title": charts.compared(
+        ROWS,
+        "123,456,789 families in 50 environments could not start a chat; fixed in 49 of 50",
+    ),
+    "a long kind": charts.blockers([kind("chat", 123_456_789, "p" * 40, "q" * 40), kind("run", 3, "p" * 40, "q" * 40)]),
+    "large numbers": charts.before_after(looked(123_456_789, 123_456_789), looked(123_456_789, 0)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", WIDE)
+def test_everything_that_is_written_lies_within_the_picture(name: str) -> None:
+    """No title, name or number is cut by an edge of the picture."""
+    figure = WIDE[name].figure()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    ticks = [
+        tick.label1
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    ]
+    texts = [figure._suptitle, axes.xaxis.label, *axes.texts, *ticks]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
+
+    assert [text for text, box in boxes if box.x0 < 0 or box.x1 > figure.bbox.x1] == []
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_no_number_lies_on_a_bar(name: str) -> None:
+    """What is written beside a bar or mark begins where it ends."""
+    figure = WIDE[name].figure()
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    bars = [bar.get_window_extent() for bar in axes.patches if bar.get_width() and bar.get_height() < 1]
+    texts = [text.get_window_extent() for text in axes.texts]
+
+    assert [b for b in bars for t in texts if t.x0 < b.x1 and b.y0 < (t.y0 + t.y1) / 2 < b.y1] == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from incident_lib.report import history_chart
 from incident_lib.report.history_chart import Line, over_time
 from incident_lib.report.time_scale import KEPT, TimeScale
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,38 +43,38 @@ SAID = [
     pytest.param(
         [ENDED],
         "1,029 of 1,088 families were blocked at once, on 2025-09-22",
-        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 at last (4 more of unknown since); "
+        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 in the end (4 more since an unknown time); "
         "ended 2025-11-01 06:00:00, 0 after.",
-        " Since when is unknown of 4 more.",
+        " 4 more have been blocked since an unknown time.",
         id="at once, ended",
     ),
     pytest.param(
         [GOES_ON],
         "700 families were blocked in the end, the first on 2025-09-22",
-        "prod: 100 at 2025-09-22 18:00:00, 700 at last; looked at 2025-11-02 06:00:00: not ended.",
+        "prod: 100 at 2025-09-22 18:00:00, 700 in the end; not ended at 2025-11-02 06:00:00.",
         "",
         id="by and by, not ended",
     ),
     pytest.param(
         [line((0, 2), until=2, after=1)],
         "2 of 2 families were blocked at once, on 2025-09-22",
-        "demo: 2 at 2025-09-22 06:00:00, 2 at last; ended 2025-09-24 06:00:00, 1 after.",
+        "demo: 2 at 2025-09-22 06:00:00, 2 in the end; ended 2025-09-24 06:00:00, 1 after.",
         "",
         id="one left",
     ),
     pytest.param(
         [GOES_ON, ENDED],
         "1,029 of 1,088 families in demo were blocked at once, on 2025-09-22",
-        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 at last (4 more of unknown since); "
+        "demo: 1,029 at 2025-09-22 06:00:00, 1,084 in the end (4 more since an unknown time); "
         "ended 2025-11-01 06:00:00, 0 after. "
-        "prod: 100 at 2025-09-22 18:00:00, 700 at last; looked at 2025-11-02 06:00:00: not ended.",
-        " Since when is unknown of 4 more.",
+        "prod: 100 at 2025-09-22 18:00:00, 700 in the end; not ended at 2025-11-02 06:00:00.",
+        " 4 more have been blocked since an unknown time.",
         id="several, most first",
     ),
 ]
 CAPTION = (
-    "Of the families that were blocked when they were looked at: how many had been blocked by each moment. "
-    "Those that had freed themselves before are in no record."
+    "Families blocked at the time of the snapshot, by when they became blocked. "
+    "Families that were blocked only before it are not known."
 )
 
 
@@ -184,7 +185,7 @@ MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(MOMENTS, st.lists(st.floats(0, 1), min_size=2, max_size=10))
 def test_what_is_later_lies_further_right(times: list[float], between: list[float]) -> None:
     """Whatever is left out, no moment lies to the left of an earlier one."""
@@ -195,7 +196,7 @@ def test_what_is_later_lies_further_right(times: list[float], between: list[floa
     assert [pair for pair in itertools.pairwise(places) if pair[1] < pair[0] - 1e-9] == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(MOMENTS)
 def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> None:
     """Only time in which nothing happened is left out, more than half of all; what lies beside it keeps its scale."""
@@ -298,7 +299,7 @@ def test_dates_do_not_lie_on_each_other(span: Line) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.floats(0.01, 800), min_size=1, max_size=6), st.floats(0, 900), st.booleans())
 def test_no_dates_lie_on_each_other(days: list[float], rest: float, ended: bool) -> None:
     """Whenever families came to be blocked, no date under the axis touches the next."""

@@ -16,6 +16,7 @@ from incident_lib import cli, paths
 from incident_lib.model.errors import Failed, UsageError
 from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
+from incident_lib.report.render import write_report
 from incident_lib.runs.fleet import run_fleet
 from tests.support.reports import FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
 from tests.support.reports import read as report_of
@@ -83,7 +84,7 @@ def test_the_lines_that_the_template_shows_can_be_read(tmp_path: Path) -> None:
     assert found.events == (
         Event(datetime(2025, 10, 13, 8, 18, tzinfo=UTC), "the first user wrote to support", "support's inbox"),
     )
-    assert found.actions == (Action("What is to be done", "a name or a team", "2026-01-31", done=False),)
+    assert found.actions == (Action("What to do", "a name or a team", "2026-01-31", done=False),)
 
 
 @pytest.mark.parametrize("text", ["", "# INC-1\n", "## Summary\r\n\r\nIt was.  \r\n"], ids=ascii)
@@ -93,7 +94,7 @@ def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
     os.utime(file, (1, 1))
     run = unseen(tmp_path)
     for _ in range(2):
-        report_of(run, notes=file).write(tmp_path / "post.html")
+        write_report(report_of(run, notes=file), tmp_path / "post.html")
 
     assert file.read_bytes() == text.encode()
     assert file.stat().st_mtime == 1
@@ -228,7 +229,7 @@ def test_comments_are_not_shown(tmp_path: Path) -> None:
 def test_an_unknown_heading_names_its_line(tmp_path: Path) -> None:
     """A heading of no section is told with its line, and the headings that there are."""
     assert refused(tmp_path, "# INC-1\n\n## Summary\n\nIt was.\n\n## Sumary\n") == message(
-        7, "no section is called 'Sumary'", USE
+        7, "no section is named 'Sumary'", USE
     )
 
 
@@ -277,7 +278,7 @@ def test_a_bad_moment_names_its_line(tmp_path: Path, moment: str) -> None:
     """A row of the timeline whose moment cannot be read is told with its line, comments above it counted."""
     text = f"# INC-1\n<!--\n-->\n## Timeline\n\n- 2025-10-13 08:17 UTC: all is well\n- {moment}\n"
 
-    assert refused(tmp_path, text) == message(7, "the moment cannot be read", HOW)
+    assert refused(tmp_path, text) == message(7, "the time cannot be read", HOW)
 
 
 @pytest.mark.parametrize("due", ["soon", "2026-02-30", "31.1.2026", "20260131", "2026-W05"])
@@ -298,7 +299,7 @@ def test_a_run_with_notes_that_cannot_be_read_is_not_begun(tmp_path: Path, monke
     with pytest.raises(UsageError) as raised:
         run_fleet(["demo"], confirm=["demo"])
 
-    assert (raised.value.exit_code, raised.value.why) == (2, "Line 3: no section is called 'Sumary'.")
+    assert (raised.value.exit_code, raised.value.why) == (2, "Line 3: no section is named 'Sumary'.")
     assert not (tmp_path / "runs").exists()
 
 
@@ -309,7 +310,7 @@ def test_incident_run_exits_with_2_where_notes_cannot_be_read(tmp_path: Path, mo
     ended = CliRunner().invoke(cli.cli, ["run", "--out", str(tmp_path / "runs")])
 
     assert isinstance(ended.exception, UsageError)
-    assert (ended.exception.exit_code, ended.exception.why) == (2, "Line 3: no section is called 'Sumary'.")
+    assert (ended.exception.exit_code, ended.exception.why) == (2, "Line 3: no section is named 'Sumary'.")
     assert not (tmp_path / "runs").exists()
 
 
@@ -319,7 +320,7 @@ def test_incident_report_exits_with_2_where_notes_cannot_be_read(tmp_path: Path)
     options = ["--notes", "notes.md", "--out", str(tmp_path / "out" / "post.html")]
     file_of(tmp_path, MALFORMED)
     ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False, cwd=tmp_path)
-    told = message(3, "no section is called 'Sumary'", USE)
+    told = message(3, "no section is named 'Sumary'", USE)
 
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", f"incident: {told}\n")
     assert not (tmp_path / "out").exists()
@@ -399,7 +400,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
         ["D", "none named", "none named", "no owner and no due date"],
         ["E", "none named", "none named", "done"],
         [
-            "Decide whether provider belongs into the unique index: 65 provider conflicts",
+            "Decide whether provider belongs in the unique index: 65 provider conflicts",
             "–",
             "–",
             "proposed from the data",

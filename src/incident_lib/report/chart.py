@@ -102,14 +102,20 @@ def bars(ax: Axes, title: str, rows: Sequence[tuple[str, Sequence[Bar]]], unit: 
 def finish_axes(ax: Axes, title: str, unit: str) -> Axes:
     """The style that all charts share: the conclusion to the left, the unit under the axis, no frame."""
     if title:
-        lines = "\n".join(textwrap.wrap(title, 74))
-        cast("Figure", ax.figure).suptitle(lines, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+        cast("Figure", ax.figure).suptitle(
+            wrap_title(title), x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK
+        )
     ax.set_xlabel(unit, loc="left", color=FAINT)
     ax.tick_params(length=0, colors=FAINT)
     ax.tick_params(axis="y", labelcolor=INK)
     ax.spines[:].set_visible(False)
     ax.axvline(0, color=FAINT, linewidth=0.8)
     return ax
+
+
+def wrap_title(title: str) -> str:
+    """A title in lines that fit the width of a chart."""
+    return "\n".join(textwrap.wrap(title, 74))
 
 
 def integer_ticks() -> MaxNLocator:

@@ -118,11 +118,15 @@ def _of_purpose(kinds: Sequence[BlockerCount], purpose: str) -> list[BlockerCoun
 
 def _kind(kind: BlockerCount) -> str:
     """`chat blocked by a run thread (openai)`."""
-    return f"{kind.blocked_for} blocked by a {_thread(kind)}"
+    return f"{kind.blocked_for} blocked by {_thread(kind)}"
 
 
 def _thread(kind: BlockerCount) -> str:
-    return f"{shorten(kind.purpose or 'no purpose', 18)} thread ({shorten(kind.provider or 'no provider', 18)})"
+    provider = shorten(kind.provider or "no provider", 18)
+    if not kind.purpose:
+        return f"a thread without a purpose ({provider})"
+    article = "an" if kind.purpose[0].lower() in "aeiou" else "a"
+    return f"{article} {shorten(kind.purpose, 18)} thread ({provider})"
 
 
 def _most_blocked_by(kinds: Sequence[BlockerCount]) -> str:
@@ -130,7 +134,7 @@ def _most_blocked_by(kinds: Sequence[BlockerCount]) -> str:
     if not for_chat:
         return "No family is blocked for chat"
     total = sum(kind.families for kind in for_chat)
-    return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by a {_thread(for_chat[0])}"
+    return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by {_thread(for_chat[0])}"
 
 
 def remaining_conflicts(*counts: Counts) -> Chart:

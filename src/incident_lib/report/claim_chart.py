@@ -6,7 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, cast
 
 from incident_lib.model import format_duration, plural
-from incident_lib.report.chart import FAINT, INK, Chart
+from incident_lib.report.chart import FAINT, INK, Chart, wrap_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +67,7 @@ def _draw(ax: Axes, title: str, strategies: Sequence[StrategyLatency]) -> Axes:
         x, y = _beside(strategies, strategy, most, place)
         ax.hlines(y, x, x + 0.12, colors=colour, linestyles=style, linewidth=2.2)
         ax.text(x + 0.14, y, _summary(strategy), color=INK, fontsize=10.5, va="center_baseline")
-    cast("Figure", ax.figure).suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    cast("Figure", ax.figure).suptitle(wrap_title(title), x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     ax.set_title("seconds that a write took", loc="left", fontsize=10, color=FAINT)
     ax.set_xlabel("seconds since the change began", loc="left", color=FAINT)
     ax.set_ylim(-0.02 * most, 1.16 * most)
