@@ -406,7 +406,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
             "proposed from the data",
         ],
         [
-            "Give 159 active threads without an owner an owner, or the column a NOT NULL",
+            "Set an owner for 159 active threads without one; make the column NOT NULL",
             "–",
             "–",
             "proposed from the data",
