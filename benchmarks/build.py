@@ -1,4 +1,4 @@
-"""The build of the fixed index while clients write: against a plain CREATE UNIQUE INDEX on the table left alone.
+"""The build of the fixed index while clients write, compared with a plain CREATE UNIQUE INDEX without clients.
 
 python benchmarks/build.py [--threads 5000000] [--rounds 5]
 """
@@ -17,7 +17,7 @@ import psycopg
 import swap
 from harness import Row
 
-from incident_lib.migration.executor import apply
+from incident_lib.migration import apply
 from incident_lib.model.catalog import BUILD_NAME
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def traffic(environment: Environment) -> Iterator[None]:
-    """Clients that insert and update threads all the while."""
+    """Clients that insert and update threads until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "writer.sql"
         script.write_text(swap.WRITER)
@@ -49,7 +49,7 @@ def ours(environment: Environment) -> float:
 
 
 def plain(environment: Environment) -> float:
-    """The same index, built while nobody may write; and nobody does."""
+    """The same index, built without CONCURRENTLY and without clients."""
     swap.reset(environment)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         began = time.perf_counter()
@@ -67,7 +67,7 @@ def main() -> None:
     swap.reset(environment)
     row = Row(
         f"build of the fixed index, {options.threads:,} threads, {swap.RATE} writes a second",
-        "plain CREATE UNIQUE INDEX, nobody writing",
+        "plain CREATE UNIQUE INDEX, no writes",
         f"{took['ours']:.2f} s",
         f"{took['plain']:.2f} s",
         took["ours"] / took["plain"],

@@ -1,4 +1,4 @@
-"""The checksum over all threads, and the search for versions of ours: against counting the rows one by one.
+"""The checksum of all threads, and the search for this project's row versions, compared with a sequential count.
 
 python benchmarks/checksum.py [--threads 5000000] [--rounds 5]
 """
@@ -16,11 +16,11 @@ from incident_lib.database import fetch_one, query_text, reading
 if TYPE_CHECKING:
     from incident_lib.database import Environment
 
-SEQUENTIAL = [f"SET enable_{way} = off" for way in ("indexscan", "indexonlyscan", "bitmapscan")]
+SEQUENTIAL = [f"SET enable_{scan} = off" for scan in ("indexscan", "indexonlyscan", "bitmapscan")]
 
 
-def asked(environment: Environment, query: str, values: dict[str, Any] | None = None) -> float:
-    """The seconds that one of our questions takes, connection included."""
+def timed(environment: Environment, query: str, values: dict[str, Any] | None = None) -> float:
+    """The seconds that one query takes, including the connection."""
     began = time.perf_counter()
     with reading(environment, seconds=0) as connection:
         fetch_one(connection, query, values)
@@ -33,16 +33,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=5_000_000)
     options = parser.parse_args()
     environment = harness.database(options.threads)
-    versions = {"xids": ["3", "4", "5"]}  # of no row: the demo's, too, names as many
+    versions = {"xids": ["3", "4", "5"]}  # no row has them; a migration has as many transactions
     took = harness.medians(
         options.rounds,
         {
-            "checksum": lambda: asked(environment, "checksum"),
-            "own versions": lambda: asked(environment, "own_versions", versions),
+            "checksum": lambda: timed(environment, "analysis/checksum"),
+            "own versions": lambda: timed(environment, "analysis/own_versions", versions),
             "count": lambda: harness.psql(environment, *SEQUENTIAL, "SELECT count(*) FROM public.q_threads"),
         },
     )
-    whats = {"checksum": "checksum of all threads", "own versions": "search for row versions of ours"}
+    titles = {"checksum": "checksum of all threads", "own versions": "search for this project's row versions"}
     rows = [
         Row(
             f"{what}, {options.threads:,} threads",
@@ -52,10 +52,10 @@ def main() -> None:
             took[name] / took["count"],
             3,
         )
-        for name, what in whats.items()
+        for name, what in titles.items()
     ]
     profile = harness.explained(environment, query_text("analysis/checksum"))
-    harness.report("checksum", rows, options.out, harness.details("Where the time of the checksum goes", profile))
+    harness.report("checksum", rows, options.out, harness.details("Query plan of the checksum, with times", profile))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""All the counts of an investigation: against the same counts written by hand, against pandas, and by size.
+"""All counts of an investigation, compared with hand-written SQL and with pandas, and by the number of threads.
 
 python benchmarks/counts.py [--threads 5000000] [--sizes 100000 1000000 5000000 20000000] [--rounds 5]
 
-Pandas reads five million rows into five gigabytes of memory, once; twenty million threads take 7 GB of disk.
+pandas reads five million rows into five gigabytes of memory, once; twenty million threads take 7 GB of disk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import harness
 import psycopg
 from harness import Row
 
-from incident_lib.analysis.investigate import investigate
+from incident_lib.analysis import investigate
 from incident_lib.database import query_text, reading
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 OURS = """
 import sys, time
-from incident_lib.environments import Environment, reading
-from incident_lib.investigate import investigate
+from incident_lib.analysis import investigate
+from incident_lib.database import Environment, reading
 began = time.perf_counter()
 with reading(Environment("bench", "", sys.argv[1]), seconds=0) as connection:
     investigate(connection)
 seconds = time.perf_counter() - began
 """
 
-# What one would write in psql: every row read once, families first, then what is asked of them.
+# What an engineer would write in psql: one pass over all rows, grouped by family, then the counts.
 BY_HAND = """
 WITH family AS (
     SELECT root_prompt_row_id AS root, owner_id AS owner, count(*) FILTER (WHERE is_active) AS active,
@@ -65,38 +65,38 @@ active = threads[threads.is_active.eq(True)]
 active = active.assign(chat=active.purpose.eq("chat"), run=active.purpose.eq("run"))
 families = active.groupby(family, dropna=False)[["chat", "run"]].sum().reset_index()
 families["n"] = active.groupby(family, dropna=False).size().to_numpy()
-guarded = families[families.owner_id.notna()]
+with_owner = families[families.owner_id.notna()]
 providers = threads.groupby(family).provider.nunique(dropna=False)
 mixed = providers[providers > 1].index
 found = {
     "families": len(families),
     "active": active.purpose.value_counts().to_dict(),
-    "blocked": (guarded.chat.lt(guarded.n).sum(), guarded.run.lt(guarded.n).sum()),
-    "owners": (guarded.owner_id.nunique(), guarded[guarded.chat.lt(guarded.n)].owner_id.nunique(),
-               guarded[guarded.run.lt(guarded.n)].owner_id.nunique()),
-    "coexisting": guarded.n.gt(1).sum(),
-    "residual": guarded.set_index(family).n.reindex(mixed).sum(),
+    "blocked": (with_owner.chat.lt(with_owner.n).sum(), with_owner.run.lt(with_owner.n).sum()),
+    "owners": (with_owner.owner_id.nunique(), with_owner[with_owner.chat.lt(with_owner.n)].owner_id.nunique(),
+               with_owner[with_owner.run.lt(with_owner.n)].owner_id.nunique()),
+    "coexisting": with_owner.n.gt(1).sum(),
+    "residual": with_owner.set_index(family).n.reindex(mixed).sum(),
     "unguarded": families[families.owner_id.isna()].n.sum(),
-    "duplicates": guarded.chat.gt(1).sum() + guarded.run.gt(1).sum(),
+    "duplicates": with_owner.chat.gt(1).sum() + with_owner.run.gt(1).sum(),
 }
 seconds = time.perf_counter() - began
 """
 
 
 def agree(environment: Environment) -> None:
-    """The peer counts the same as we do; else it would be no peer."""
+    """Check that the hand-written SQL counts the same as this project."""
     with reading(environment, seconds=0) as connection:
         counts = investigate(connection).counts
     with psycopg.connect(environment.address, row_factory=psycopg.rows.dict_row) as connection:
         row = connection.execute(BY_HAND).fetchone() or {}
-    words = ("families", "active_threads", "blocked_families", "coexisting_families", "residual_conflicts")
-    assert {word: getattr(counts, word) for word in words} == {word: row[word] for word in words}
+    names = ("families", "active_threads", "blocked_families", "coexisting_families", "residual_conflicts")
+    assert {name: getattr(counts, name) for name in names} == {name: row[name] for name in names}
     assert (counts.blocked.chat, counts.blocked.run) == (row["blocked_chat"], row["blocked_run"])
     assert (counts.affected_owners, counts.unguarded_threads) == (row["owners"], row["unguarded_threads"])
 
 
 def against_psql(environment: Environment, threads: int, rounds: int) -> tuple[list[Row], harness.Child]:
-    """The counts beside psql's, and what one of our processes took."""
+    """The counts compared with psql, and the time and memory of one of this project's processes."""
     children: list[harness.Child] = []
 
     def ours() -> float:
@@ -114,13 +114,13 @@ def against_psql(environment: Environment, threads: int, rounds: int) -> tuple[l
     what, shown = f"all counts, {threads:,} threads", f"{took['ours']:.2f} s"
     rows = [
         Row(what, f"psql, {how}", shown, f"{took[name]:.2f} s", took["ours"] / took[name], 1.2)
-        for name, how in (("by hand", "written by hand, one pass"), ("the same query", "our own query"))
+        for name, how in (("by hand", "written by hand, one pass"), ("the same query", "this project's query"))
     ]
     return rows, harness.Child(took["ours"], statistics.median(one.megabytes for one in children))
 
 
 def against_pandas(environment: Environment, threads: int, ours: harness.Child) -> list[Row]:
-    """The counts beside pandas, which reads every row; once."""
+    """The counts compared with pandas, which reads all rows; measured once."""
     pandas = harness.child(BY_PANDAS, environment.address)
     what, against = f"all counts, {threads:,} threads", "pandas, reading the rows and grouping"
     return [
@@ -148,7 +148,7 @@ def against_pandas(environment: Environment, threads: int, ours: harness.Child) 
 
 
 def by_size(sizes: list[int], rounds: int) -> list[Row]:
-    """How time and memory grow with the threads: the exponent of the line through their logarithms."""
+    """How time and memory grow with the number of threads: the exponent of a fitted power law."""
     environments = {size: harness.database(size) for size in sizes}
     children: dict[int, list[harness.Child]] = {size: [] for size in sizes}
     for _ in range(rounds):
@@ -180,7 +180,7 @@ def main() -> None:
     rows += against_pandas(environment, options.threads, ours)
     rows += by_size(options.sizes, options.rounds)
     plan = harness.explained(environment, query_text("analysis/counts"))
-    harness.report("counts", rows, options.out, harness.details("Where the time of the counts goes", plan))
+    harness.report("counts", rows, options.out, harness.details("Query plan of the counts, with times", plan))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What benchmarks share: a server with threads by the million, made once; rounds, peers, a verdict for each ratio."""
+"""What benchmarks share: a server with millions of threads, created once; rounds; a verdict for each ratio."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ HERE = Path(__file__).parent
 HOME = Path(os.environ.get("INCIDENT_BENCH_DIR") or Path(tempfile.gettempdir()) / "incident-bench")
 os.environ["INCIDENT_DEMO_DIR"] = str(HOME)
 
-from incident_lib.database import Environment, demo
+from incident_lib.database import Environment, demo  # noqa: E402 - it reads INCIDENT_DEMO_DIR
 
 SECTIONS = ("counts", "listing", "checksum", "build", "startup", "run", "install")
 HEAD = """\
 # Benchmarks
 
-Each ratio is that of the medians of rounds in which both sides took turns, on a machine that others use, too: the
-ratios are the point. `make bench` measures all of them anew, `python benchmarks/<name>.py` one section.
+Each ratio is of medians over rounds in which both sides alternate. The machine is shared: compare ratios, not seconds.
+`make bench` measures everything again, `python benchmarks/<name>.py` one section.
 """
 TABLE = "| what | against | ours | theirs | ratio | target | |\n|---|---|---:|---:|---:|---:|---|"
 
 
 class Row(NamedTuple):
-    """One figure beside its peer's; `target` bounds the ratio from above, or from below where `at_least`."""
+    """A figure and the one it is compared with; `target` bounds the ratio from above (`at_least`: from below)."""
 
     what: str
     against: str
@@ -63,23 +63,23 @@ class Row(NamedTuple):
 
 
 class Child(NamedTuple):
-    """What a process of its own measured of itself."""
+    """What a child process measured of itself."""
 
     seconds: float
     megabytes: float  # its peak
 
 
 def database(threads: int) -> Environment:
-    """An environment of so many threads under the original index; made where it is not there yet."""
+    """An environment with so many threads and the original index; created if it does not exist."""
     name = f"bench_{threads}"
     maintenance = demo.url("demo").replace("/demo?", "/postgres?")
     with psycopg.connect(maintenance, autocommit=True) as connection:
-        there = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
-        if not there:
+        exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone() is not None
+        if not exists:
             print(f"making {threads:,} threads …", flush=True)
             connection.execute(f"CREATE DATABASE {name}")
     address = maintenance.replace("/postgres?", f"/{name}?")
-    if not there:
+    if not exists:
         with psycopg.connect(address, autocommit=True) as connection:
             data.fill(connection, threads)
     return Environment("bench", "a benchmark", address)
@@ -103,18 +103,18 @@ def program(name: str) -> str:
 
 
 def psql(environment: Environment, *commands: str) -> float:
-    """The seconds that psql says its last command took."""
-    words = [word for command in (r"\timing on", *commands) for word in ("-c", command)]
+    """The seconds of the last command, as psql measures it."""
+    options = [word for command in (r"\timing on", *commands) for word in ("-c", command)]
     ran = subprocess.run(
-        [program("psql"), "-X", "-q", environment.address, *words], capture_output=True, text=True, check=True
+        [program("psql"), "-X", "-q", environment.address, *options], capture_output=True, text=True, check=True
     )
     return float(re.findall(r"Time: ([\d.]+) ms", ran.stdout)[-1]) / 1000
 
 
 def child(script: str, *words: str, **variables: str) -> Child:
-    """Run Python in a process of its own, which leaves its seconds in `seconds`; they and the process's peak memory.
+    """Run a Python script that sets `seconds`; returns them and the peak memory of the process.
 
-    That is VmHWM: `ru_maxrss` begins with what the parent held when it forked.
+    The peak is VmHWM: `ru_maxrss` begins with the memory of the parent when it forked.
     """
     code = (
         f"{script}\nimport json, re\n"
@@ -127,18 +127,18 @@ def child(script: str, *words: str, **variables: str) -> Child:
     return Child(*json.loads(ran.stdout.splitlines()[-1]))
 
 
-def medians(rounds: int, ways: Mapping[str, Callable[[], float]]) -> dict[str, float]:
-    """The median seconds of each way; in each round every way has its turn."""
-    took: dict[str, list[float]] = {name: [] for name in ways}
+def medians(rounds: int, measures: Mapping[str, Callable[[], float]]) -> dict[str, float]:
+    """The median seconds of each function; each round calls all of them."""
+    took: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
-        for name, way in ways.items():
-            took[name].append(way())
+        for name, measure in measures.items():
+            took[name].append(measure())
             print(f"round {number + 1} {name}: {took[name][-1]:.3f} s", flush=True)
     return {name: statistics.median(seconds) for name, seconds in took.items()}
 
 
 def explained(environment: Environment, statement: str, lines: int = 60) -> str:
-    """Where the time of a statement goes, as PostgreSQL itself tells: the first lines of its plan."""
+    """The first lines of a statement's plan, with times (EXPLAIN ANALYZE)."""
     with psycopg.connect(environment.address) as connection:
         plan = connection.execute(b"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + statement.encode()).fetchall()
     kept = [line[:150] for (line,) in plan if "Buffers: temp" not in line]
@@ -154,7 +154,7 @@ def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
 
 
 def report(name: str, rows: Sequence[Row], out: Path, notes: str = "") -> None:
-    """Print a benchmark's rows, and put them in the place of its section in results.md."""
+    """Print a benchmark's rows, and replace its section in results.md."""
     head = (
         f"`python benchmarks/{name}.py`, {datetime.now(UTC):%Y-%m-%d}; {machine(Environment('demo', '', demo.url()))}"
     )
@@ -175,10 +175,10 @@ def _sections(text: str) -> dict[str, str]:
 
 
 def details(title: str, text: str) -> str:
-    """A profile that is folded away."""
+    """A folded profile."""
     return f"<details><summary>{title}</summary>\n\n```\n{text}\n```\n\n</details>"
 
 
 def passed(what: str, *, good: bool) -> str:
-    """One line: what was to hold, and whether it did."""
+    """One line: the target, and whether it is met."""
     return f"{'PASS' if good else 'FALLS SHORT'}: {what}"

@@ -1,8 +1,8 @@
-"""`make run` on a fresh clone: against pip, installing the same lock file into a fresh virtual environment.
+"""`make run` on a fresh clone, compared with pip installing the same lock file into a new virtual environment.
 
 python benchmarks/install.py [--rounds 1] [--dry]
 
-Neither side finds anything in a cache. --dry shows what either would do, and takes no network.
+Both start with empty caches. --dry only prints what both would do, and needs no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from incident_lib import paths
 
 
 def clone(folder: Path) -> Path:
-    """The tracked files, and those that will be, in a folder of their own."""
+    """Copy the tracked and the new files into a folder."""
     command = ["git", "-C", str(paths.ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
@@ -33,7 +33,7 @@ def clone(folder: Path) -> Path:
 
 
 def fresh(folder: Path) -> dict[str, str]:
-    """Variables under which nothing is found in a cache, and no server of another run."""
+    """Variables for empty caches and a new embedded server."""
     own = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip", "INCIDENT_DEMO_DIR": "demo"}
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "INCIDENT_RUNS")}
     return environ | {name: str(folder / f".{place}") for name, place in own.items()}
@@ -43,14 +43,14 @@ def ours(*, dry: bool) -> float:
     """`make run`, from a clone to the report."""
     with tempfile.TemporaryDirectory() as folder:
         root, words = clone(Path(folder)), ["--dry-run"] if dry else []
-        root.chmod(0o755)  # the embedded server runs as a user of its own
+        root.chmod(0o755)  # the embedded server runs as another user
         began = time.perf_counter()
         subprocess.run(["make", *words, "run"], cwd=root, env=fresh(root), capture_output=True, check=True)
         return time.perf_counter() - began
 
 
 def pip(*, dry: bool) -> float:
-    """A virtual environment, and pip."""
+    """A virtual environment, and pip install."""
     with tempfile.TemporaryDirectory() as folder:
         root, words = Path(folder), ["--help"] if dry else []
         began = time.perf_counter()

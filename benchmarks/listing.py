@@ -1,4 +1,4 @@
-"""The list of all blocked families as a CSV file: against psql's own copy of the same query, and its memory by size.
+"""The list of all blocked families as a CSV file, compared with psql's own copy of the same query; memory by size.
 
 python benchmarks/listing.py [--threads 5000000] [--fewer 100000] [--rounds 5]
 
@@ -28,18 +28,18 @@ OURS = f"""
 import sys, time
 from datetime import datetime
 from pathlib import Path
-from incident_lib import unique indexes
-from incident_lib.environments import Environment, reading
-from incident_lib.investigate import write_blocked
+from incident_lib.analysis import write_blocked
+from incident_lib.database import Environment, read_catalog, reading
 began = time.perf_counter()
 with reading(Environment("bench", "", sys.argv[1]), seconds=0) as connection:
-    write_blocked(connection, unique indexes.read(connection), Path(sys.argv[2]), datetime.fromisoformat({PURPOSE_SINCE!r}))
+    since = datetime.fromisoformat({PURPOSE_SINCE!r})
+    write_blocked(connection, read_catalog(connection), Path(sys.argv[2]), purpose_since=since)
 seconds = time.perf_counter() - began
 """
 
 
 def statement(environment: Environment) -> str:
-    """The list's query with its values in it, on one line: as psql copies it."""
+    """The query of the list with its values, on one line, as psql's copy needs it."""
     with psycopg.connect(environment.address) as connection:
         values = {"purpose_since": datetime.fromisoformat(PURPOSE_SINCE), "most": None}
         asked = psycopg.ClientCursor(connection).mogrify(query_text("analysis/blocked"), values)
@@ -63,8 +63,8 @@ def main() -> None:
             peaks.append(child.megabytes)
             return child.seconds
 
-        ways = {"ours": ours, "psql": lambda: harness.psql(environment, rf"\copy ({asked}) TO '{copy}' CSV HEADER")}
-        took = harness.medians(options.rounds, ways)
+        measures = {"ours": ours, "psql": lambda: harness.psql(environment, rf"\copy ({asked}) TO '{copy}' CSV HEADER")}
+        took = harness.medians(options.rounds, measures)
         assert filecmp.cmp(file, copy, shallow=False)
         families = sum(1 for _ in file.open("rb")) - 1
         small = harness.child(OURS, fewer.address, str(file)).megabytes
@@ -88,7 +88,7 @@ def main() -> None:
             1.1,
         ),
     ]
-    profile = harness.details("Where the time of the list goes", harness.explained(environment, asked))
+    profile = harness.details("Query plan of the list, with times", harness.explained(environment, asked))
     harness.report("listing", rows, options.out, profile)
 
 

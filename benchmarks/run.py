@@ -1,8 +1,8 @@
-"""`incident run` on the demo, set up: against the start of its three kernels and its SQL alone.
+"""`incident run` on the demo, compared with the start of its three kernels and its SQL.
 
 python benchmarks/run.py [--rounds 5] [--kernels 3]
 
-The SQL alone is the time that psycopg's calls take while one process executes the notebooks' cells.
+The time of the SQL is that of psycopg's calls while one process executes the cells of the notebooks.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ for _ in range(int(sys.argv[1])):
     manager.shutdown_kernel()
 seconds = time.perf_counter() - began
 """
-DEMO = {"INCIDENT_DEMO_DIR": str(harness.HOME / "demo")}  # apart from the large databases, which share a checkpoint
+DEMO = {"INCIDENT_DEMO_DIR": str(harness.HOME / "demo")}  # a server without the large databases
 HEAVY = "import pandas, sqlalchemy, matplotlib.figure"
 
 SQL = """
 import contextlib, io, json, pathlib, sys, threading, time
 import psycopg
-import incident_lib.incident
+import incident_lib.notebook
 seconds, depth = 0.0, 0
 def timed(call):
     def wrapped(*words, **options):
         global seconds, depth
         if threading.current_thread() is not threading.main_thread():
-            return call(*words, **options)  # the watch's: beside the step, not in its way
+            return call(*words, **options)  # the monitor's: in parallel with the step
         depth += 1
         began = time.perf_counter()
         try:
@@ -75,7 +75,7 @@ for notebook in sys.argv[1:]:
 
 
 def incident(*words: str) -> None:
-    """Run a command of ours."""
+    """Run a command of this project."""
     command = [sys.executable, "-m", "incident_lib", *words]
     subprocess.run(command, capture_output=True, check=True, env=os.environ | DEMO)
 
@@ -89,14 +89,14 @@ def ours() -> float:
 
 
 def sql() -> float:
-    """The SQL of the cells of all notebooks, as they follow one another."""
+    """The SQL of the cells of all notebooks, in their order."""
     notebooks = [str(paths.NOTEBOOKS / f"{name}.ipynb") for name in NOTEBOOKS]
     with tempfile.TemporaryDirectory() as folder:
         return harness.child(SQL, *notebooks, INCIDENT_RUNS=folder, **DEMO).seconds
 
 
 def kernels(count: int, imported: str = "") -> float:
-    """So many kernels, one after the other: start, until it answers, and end."""
+    """So many kernels, one after the other: start, wait until it answers, stop."""
     return harness.child(KERNEL, str(count), imported).seconds
 
 
@@ -121,28 +121,28 @@ def main() -> None:
     parser.add_argument("--kernels", type=int, default=3)
     options = parser.parse_args()
     (harness.HOME / "demo").mkdir(parents=True, exist_ok=True)
-    incident("demo", "url")  # the server runs: neither side waits for its start
+    incident("demo", "url")  # starts the server: its start is not measured
     count = options.kernels
-    ways = {
+    measures = {
         "ours": ours,
         "sql": sql,
         "kernels": lambda: kernels(count),
         "with imports": lambda: kernels(count, HEAVY),
     }
-    took = harness.medians(options.rounds, ways)
-    what, run = "`incident run` on the demo, set up", took["ours"]
+    took = harness.medians(options.rounds, measures)
+    what, run = "`incident run` on the demo, with the server running", took["ours"]
     rows = [
         Row(
-            what, f"{against}, and the SQL alone", f"{run:.2f} s", f"{peer:.2f} s + {took['sql']:.2f} s",
+            what, f"{against}, and the SQL", f"{run:.2f} s", f"{peer:.2f} s + {took['sql']:.2f} s",
             run / (peer + took["sql"]), 1.4,
         )
         for against, peer in (
             (f"{count} kernels' start", took["kernels"]),
-            (f"{count} kernels' start and what they import", took["with imports"]),
+            (f"{count} kernels' start with their imports", took["with imports"]),
         )
     ]  # fmt: skip
     rows.append(Row(what, "15 seconds", f"{run:.2f} s", "15 s", run, 15, "{:.1f} s"))
-    harness.report("run", rows, options.out, harness.details("Where the time of a run goes", profile()))
+    harness.report("run", rows, options.out, harness.details("The time of each notebook and cell", profile()))
     incident("demo", "stop")
 
 

@@ -1,4 +1,4 @@
-"""How long it takes until a command does anything: against Python's own start, and one connection.
+"""The start of a command, compared with the start of Python and with one connection.
 
 python benchmarks/startup.py [--rounds 15]
 """
@@ -22,32 +22,32 @@ IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_c
 
 
 def process(*words: str, **variables: str) -> Callable[[], float]:
-    """A way that takes as long as a Python process with these words."""
+    """A function that measures a Python process with these arguments."""
 
-    def way() -> float:
+    def measure() -> float:
         began = time.perf_counter()
         subprocess.run([sys.executable, *words], capture_output=True, check=True, env={**os.environ, **variables})
         return time.perf_counter() - began
 
-    return way
+    return measure
 
 
 def importing(modules: str) -> Callable[[], float]:
-    """A way that takes as long as the import of these modules alone."""
+    """A function that measures the import of these modules only."""
 
-    def way() -> float:
+    def measure() -> float:
         command = [sys.executable, "-c", IMPORT.format(modules)]
         return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
-    return way
+    return measure
 
 
 def profile(address: str) -> str:
     """What `incident plan` imports, the slowest last."""
     command = [sys.executable, "-X", "importtime", "-m", "incident_lib", "plan", "--env", "bench"]
     environ = {**os.environ, "INCIDENT_BENCH_URL": address}
-    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stderr
-    lines = [line for line in said.splitlines() if line.startswith("import time:")][1:]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stderr
+    lines = [line for line in output.splitlines() if line.startswith("import time:")][1:]
     return "\n".join(sorted(lines, key=lambda line: int(line.split("|")[1]))[-25:])
 
 
@@ -72,7 +72,7 @@ def main() -> None:
         Row(what, against, f"{took[name]:.3f} s", f"{took[peer]:.3f} s", took[name] - took[peer], 0.15, "{:.3f} s over")
         for name, what, peer, against in (
             ("help", "`incident --help`", "python", "`python -c pass`"),
-            ("plan", "`incident plan`", "connection", "Python that opens one connection with psycopg"),
+            ("plan", "`incident plan`", "connection", "Python with one psycopg connection"),
         )
     ]
     heavy, ours = took["heavy"], took["import"]

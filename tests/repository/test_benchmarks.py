@@ -1,4 +1,4 @@
-"""The benchmarks at small sizes: that they run, and what they write; not how fast anything is."""
+"""The benchmarks at small sizes: they run, and write their results. Nothing here tests speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 BENCHMARKS = paths.ROOT / "benchmarks"
-WAYS = {
+OPTIONS = {
     "counts": ["--threads", "4000", "--sizes", "1000", "4000"],
     "listing": ["--threads", "4000", "--fewer", "1000"],
     "checksum": ["--threads", "4000"],
@@ -30,7 +30,7 @@ ROWS = {"counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run
 
 
 def measure(name: str, out: Path, *words: str) -> str:
-    """Run a benchmark on this test process's own server; what it printed."""
+    """Run a benchmark on the server of this test process; returns its output."""
     environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--rounds", "1", "--out", str(out), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environ).stdout
@@ -46,34 +46,34 @@ def titles(out: Path) -> list[str]:
     return re.findall(r"^## (.*)$", (out / "results.md").read_text("utf-8"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_benchmark_runs(tmp_path: Path, name: str) -> None:
-    """A benchmark ends well, and each of its rows has a verdict, printed and in its section of results.md."""
-    printed = measure(name, tmp_path, *WAYS[name])
+    """A benchmark succeeds, and each of its rows has a verdict, printed and in its section of results.md."""
+    printed = measure(name, tmp_path, *OPTIONS[name])
 
     assert titles(tmp_path) == [name]
     assert rows((tmp_path / "results.md").read_text("utf-8")) == rows(printed)
     assert len(rows(printed)) == ROWS[name]
 
 
-def test_a_section_says_where_it_was_measured(tmp_path: Path) -> None:
+def test_a_section_names_machine_and_versions(tmp_path: Path) -> None:
     """A section begins with its command, the date, the machine and the versions."""
-    measure("checksum", tmp_path, *WAYS["checksum"])
-    said = (tmp_path / "results.md").read_text("utf-8").partition("## checksum\n\n")[2].splitlines()[0]
+    measure("checksum", tmp_path, *OPTIONS["checksum"])
+    first_line = (tmp_path / "results.md").read_text("utf-8").partition("## checksum\n\n")[2].splitlines()[0]
 
     assert re.fullmatch(
         r"`python benchmarks/checksum\.py`, \d{4}-\d\d-\d\d; \w+, \d+ cores, Linux [\d.]+, Python [\d.]+, "
         r"PostgreSQL [\d.]+\.",
-        said,
+        first_line,
     )
 
 
-def test_a_benchmark_replaces_its_own_section_alone(tmp_path: Path) -> None:
-    """Measured again, a section takes the place of its older self; the others stay, in their order."""
+def test_a_benchmark_replaces_only_its_own_section(tmp_path: Path) -> None:
+    """A benchmark replaces its section of results.md; the other sections stay, in their order."""
     (tmp_path / "results.md").write_text(
         "# Benchmarks\n\n## run\n\nkept\n\n## checksum\n\nold\n\n## counts\n\nkept too\n"
     )
-    measure("checksum", tmp_path, *WAYS["checksum"])
+    measure("checksum", tmp_path, *OPTIONS["checksum"])
     written = (tmp_path / "results.md").read_text("utf-8")
 
     assert titles(tmp_path) == ["counts", "checksum", "run"]
@@ -82,7 +82,7 @@ def test_a_benchmark_replaces_its_own_section_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "words"), [("swap", ["--threads", "4000"]), ("fleet", ["--environments", "1"])])
 def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, words: list[str]) -> None:
-    """The benchmarks that came first write files of their own."""
+    """The benchmarks of the swap and of fleets write their own files."""
     environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
     rounds = ["--rounds", "1"] if name == "swap" else []
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *rounds, "--out", str(tmp_path), *words]
