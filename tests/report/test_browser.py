@@ -1,4 +1,4 @@
-"""The report in a real browser: it asks nobody, obeys no text, and can be read, tabbed through and printed."""
+"""The report in a real browser: it loads nothing, executes no text, and can be read, tabbed through and printed."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ TABLES = r"""() => [...document.querySelectorAll('table')].map(table =>
 
 
 @dataclass(frozen=True)
-class Look:
-    """A page that was opened, and unfolded: whom it asked, what was logged, and what it answered to `ANSWERS`."""
+class OpenedPage:
+    """A page that was opened and unfolded: the addresses that it requested, its log, and the result of `ANSWERS`."""
 
     asked: list[str]
     said: list[str]
@@ -166,18 +166,18 @@ def opened(browser: Browser, file: Path, *, width: int = WIDE, scheme: str = "li
 
 
 @pytest.fixture(scope="module")
-def looked(browser: Browser, written: Callable[[str], Path]) -> Callable[..., Look]:
-    """A look at a report, by its name; each is taken once."""
+def opened_page(browser: Browser, written: Callable[[str], Path]) -> Callable[..., OpenedPage]:
+    """An opened report, by its name; each is opened once."""
 
     @cache
-    def taken(name: str, scheme: str, width: int) -> Look:
+    def taken(name: str, scheme: str, width: int) -> OpenedPage:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         context.add_init_script(WATCHED)
         page = context.new_page()
         asked, said = _listened(page)
         page.goto(written(name).as_uri())
         page.evaluate(UNFOLDED)
-        found = Look(asked, said, page.evaluate(ANSWERS))
+        found = OpenedPage(asked, said, page.evaluate(ANSWERS))
         context.close()
         return found
 
@@ -185,7 +185,7 @@ def looked(browser: Browser, written: Callable[[str], Path]) -> Callable[..., Lo
 
 
 def _listened(page: Page) -> tuple[list[str], list[str]]:
-    """What a page asks for from now on, but for what it carries itself; and what it logs."""
+    """The addresses that a page requests from now on, without its own data, and the lines that it logs."""
     asked, said = list[str](), list[str]()
     page.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
@@ -195,40 +195,40 @@ def _listened(page: Page) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_asks_for_nothing(looked, written, name, scheme):
+def test_a_page_asks_for_nothing(opened_page, written, name, scheme):
     """Nothing is asked for but the page itself."""
-    assert looked(name, scheme).asked == [written(name).as_uri()]
+    assert opened_page(name, scheme).asked == [written(name).as_uri()]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_complains_of_nothing(looked, name, scheme):
+def test_a_page_complains_of_nothing(opened_page, name, scheme):
     """Nothing is logged, and nothing on the page is against the page's own policy."""
-    assert looked(name, scheme).said == []
+    assert opened_page(name, scheme).said == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_does_nothing(looked, name):
-    """What a hostile text asks for is not done: no dialog, no script, no address."""
-    assert looked(name).answers["noted"] == []
+def test_hostile_text_does_nothing(opened_page, name):
+    """A hostile text has no effect: no dialog, no script, no request."""
+    assert opened_page(name).answers["noted"] == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_makes_no_element(looked, name):
+def test_hostile_text_makes_no_element(opened_page, name):
     """A hostile text brings no element or attribute that acts, and no link that runs anything."""
-    assert looked(name).answers["acting"] == []
+    assert opened_page(name).answers["acting"] == []
 
 
 def test_marks_of_direction_turn_nothing_of_ours(browser, written):
-    """Behind a text with marks from right to left, what the report says goes on from left to right."""
+    """After a text with right-to-left marks, the words of the report still run from left to right."""
     with opened(browser, written("turned")) as page:
         assert page.evaluate(TURNED) == []
 
 
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_narrow_screen_is_not_scrolled_sideways(looked, name):
+def test_a_narrow_screen_is_not_scrolled_sideways(opened_page, name):
     """On a screen of 360 pixels nothing is wider than the screen."""
-    assert looked(name, width=NARROW).answers["width"] <= NARROW
+    assert opened_page(name, width=NARROW).answers["width"] <= NARROW
 
 
 def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
@@ -240,9 +240,9 @@ def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_chart_is_drawn_and_told(looked, name):
+def test_every_chart_is_drawn_and_described(opened_page, name):
     """Every picture has been drawn, and has a text in its place."""
-    pictures = looked(name).answers["pictures"]
+    pictures = opened_page(name).answers["pictures"]
 
     assert len(pictures) >= 4
     assert [picture for picture in pictures if picture != [True, True]] == []
@@ -268,25 +268,25 @@ def _count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_anchor_leads_to_something(looked, name):
+def test_every_anchor_leads_to_something(opened_page, name):
     """Every link within the page leads to an element of the page."""
-    answers = looked(name).answers
+    answers = opened_page(name).answers
 
     assert [anchor for anchor in answers["anchors"] if anchor not in answers["ids"]] == []
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_ids_are_unique(looked, name):
+def test_ids_are_unique(opened_page, name):
     """No two elements share an id."""
-    ids = looked(name).answers["ids"]
+    ids = opened_page(name).answers["ids"]
 
     assert sorted(ids) == sorted(set(ids))
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_no_level_of_headings_is_left_out(looked, name):
+def test_no_level_of_headings_is_left_out(opened_page, name):
     """One heading is the first, and none is more than one level below the one before it."""
-    levels = looked(name).answers["levels"]
+    levels = opened_page(name).answers["levels"]
 
     assert [levels[0], levels.count(1)] == [1, 1]
     assert [(above, level) for above, level in pairwise(levels) if level > above + 1] == []
@@ -403,7 +403,7 @@ def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
 @printed
 @pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
 def test_what_is_folded_is_on_paper(browser, written, tmp_path, printer):
-    """Every word of every disclosure is in the PDF, though nobody opened one."""
+    """Every word of every disclosure is in the PDF, although none was opened."""
     with opened(browser, written("demo")) as page:
         folded = " ".join(page.evaluate(FOLDED))
     file = printer(browser, written("demo"), tmp_path / "paper.pdf")
@@ -462,7 +462,7 @@ def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
 
 
 def test_the_notebook_complains_of_nothing(browser, notebook):
-    """The notebook's page asks only for what nbconvert's own template asks for, and logs nothing."""
+    """The notebook's page requests only what nbconvert's own template requests, and logs nothing."""
     context = browser.new_context()
     context.route(re.compile("^https?:"), lambda route: route.fulfill(body="", content_type="text/javascript"))
     page = context.new_page()

@@ -46,7 +46,7 @@ EVERY = (*FORMS, *MARKDOWN[1:])
 RESOLUTION, CLAIMS, LEFT = "Resolution and verification", "Claims of the fix plan, tested", "What remains"
 ALL_CLAIMS: Contents = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8"))
 
-# Each number is of its own, so that none can stand in another's place.
+# Each number is different, so that none can be mistaken for another.
 FAILURES: Contents = {
     **EXAMPLE["rejected_inserts"],
     **{word: 3001 + 7 * place for place, word in enumerate(REJECTED_INSERT_MEANINGS)},
@@ -128,12 +128,12 @@ def flat(blocks: tuple[Block, ...]) -> list[Block]:
     return [one for block in blocks for one in (block, *(flat(block.blocks) if isinstance(block, Part) else ()))]
 
 
-# Who tried
+# Rejected inserts
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_who_tried_stands_in_the_impact(tmp_path: Path, made: Any) -> None:
-    """Each count of the logs and of what the threads say beside them stands in the impact, with what it counts."""
+def test_rejected_inserts_are_in_the_impact(tmp_path: Path, made: Any) -> None:
+    """The impact has each count of the logs and of the threads compared with them, with its meaning."""
     found = made(run(tmp_path, rejected_inserts=FAILURES))
 
     assert table(found, "Impact", "count", "demo") == [
@@ -148,7 +148,7 @@ def test_who_tried_stands_in_the_impact(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_not_known_of_who_tried(tmp_path: Path, made: Any) -> None:
+def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
     """Where a unique index could not be read, how many of those that tried are blocked is unknown, and not 0."""
     unknown = dict.fromkeys(("hit_and_blocked", "hit_not_blocked", "blocked_never_hit"))
     found = dict(
@@ -159,8 +159,8 @@ def test_what_is_not_known_of_who_tried(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_who_tried_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Several environments stand beside each other, and the sentence is of all of them."""
+def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> None:
+    """Several environments are columns of one table, and the sentence sums them up."""
     less = {**FAILURES, "failed_attempts": 10, "families": 2, "not_understood": {}}
     found = made(
         run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging", rejected_inserts=less), run(tmp_path, "none")
@@ -177,7 +177,7 @@ def test_who_tried_in_several_environments(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a|b", "count", "what it counts"])
-def test_who_tried_in_an_environment_of_an_odd_name(tmp_path: Path, name: str) -> None:
+def test_rejected_inserts_in_an_environment_with_an_odd_name(tmp_path: Path, name: str) -> None:
     """Whatever an environment is called, it has one column, of numbers."""
     folder = kept(tmp_path, {"environment": name})
     (found,) = (b for b in flat(read(folder).section("impact").blocks) if isinstance(b, Table) and len(b.rows) == 10)
@@ -199,7 +199,7 @@ def test_what_several_runs_of_an_environment_saw_is_counted_once(tmp_path: Path)
     assert figures["recovered"].title == f"{back:,} families of {blocked:,} that were blocked have a chat again"
 
 
-def test_attempts_of_all_environments_by_hour(tmp_path: Path) -> None:
+def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
     """The attempts of all environments are summed up hour by hour."""
     hours = (
         [["2025-09-05T08:00:00.000Z", 3], ["2025-09-05T10:00:00.000Z", 1]],
@@ -219,7 +219,7 @@ def test_attempts_of_all_environments_by_hour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_first_and_last_attempt_stand_in_the_timeline(tmp_path: Path, made: Any) -> None:
+def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made: Any) -> None:
     """The first and the last rejection are moments of the timeline, known by the log."""
     rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC")
     of_logs = [row for row in rows if row[-1] == "server log"]
@@ -232,8 +232,8 @@ def test_first_and_last_attempt_stand_in_the_timeline(tmp_path: Path, made: Any)
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_when_the_logs_could_have_told_stands_in_the_detection(tmp_path: Path, made: Any) -> None:
-    """The detection begins with when each environment's log had a first rejection."""
+def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any) -> None:
+    """The detection begins with the first rejected insert of each environment's log."""
     found = made(run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging"))
 
     assert re.match(
@@ -252,12 +252,12 @@ def test_logs_without_a_moment(tmp_path: Path, rejected_inserts: Contents | None
     assert "rejected insert" not in text(found, "Detection")
 
 
-# Who recovered
+# Recovery
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_who_recovered_stands_in_the_resolution(tmp_path: Path, made: Any) -> None:
-    """How many were blocked, have a chat, and have none yet, and when that was looked at, stand in the resolution."""
+def test_recovery_is_in_the_resolution(tmp_path: Path, made: Any) -> None:
+    """The resolution has how many families were blocked, have a chat, and have none yet, and when they were counted."""
     found = made(run(tmp_path, recovery=recovery(4321, [(60, 1000), (600, 1234)], looked=3661.5)))
 
     assert table(found, RESOLUTION, "environment", "blocked before the fix") == [
@@ -270,8 +270,8 @@ def test_who_recovered_stands_in_the_resolution(tmp_path: Path, made: Any) -> No
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_where_nobody_has_recovered_there_is_no_picture(tmp_path: Path, made: Any) -> None:
-    """Where nobody has a chat yet the table alone says so."""
+def test_without_recovered_families_there_is_no_chart(tmp_path: Path, made: Any) -> None:
+    """Where no family has a chat yet there is a table without a chart."""
     found = made(run(tmp_path, recovery=recovery(4321, [])))
 
     assert table(found, RESOLUTION, "environment", "blocked before the fix")[0][1:4] == ["4,321", "0", "4,321"]
@@ -279,8 +279,8 @@ def test_where_nobody_has_recovered_there_is_no_picture(tmp_path: Path, made: An
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_who_recovered_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Each environment that was looked at has a row, one that was not has none; the picture is of all of them."""
+def test_recovery_in_several_environments(tmp_path: Path, made: Any) -> None:
+    """Each environment with a recovery count has a row; the chart sums them up."""
     found = made(
         run(tmp_path, "a", recovery=recovery(100, [(5, 40)])),
         run(tmp_path, "b", recovery=recovery(1000, [(9, 1), (70, 2)])),
@@ -295,8 +295,8 @@ def test_who_recovered_in_several_environments(tmp_path: Path, made: Any) -> Non
     assert said in [image["alt"] for image in found.of("img")]
 
 
-def test_an_environment_where_nobody_recovered_counts_too(tmp_path: Path) -> None:
-    """The picture's title is of all environments, also of one in which nobody has a chat yet."""
+def test_an_environment_without_recovered_families_counts_too(tmp_path: Path) -> None:
+    """The chart's title counts all environments, also one in which no family has a chat yet."""
     folders = [
         run(tmp_path, "a", recovery=recovery(10, [(5, 10)])),
         run(tmp_path, "b", recovery=recovery(1000, [])),
@@ -336,7 +336,7 @@ def drawn(chart: Chart) -> Any:
     ],
 )
 def test_the_unit_of_counted(longest: float, unit: str, size: int) -> None:
-    """Time is told in the largest unit of which there are two; the line begins at the fix, with nobody."""
+    """Time is in the largest unit of which there are at least two; the line begins at the fix with 0."""
     axes = drawn(recovery_chart([("demo", counted(9, [(longest / 2, 3), (longest, 7)]))]))
     x, y = axes.lines[0].get_data()
 
@@ -346,7 +346,7 @@ def test_the_unit_of_counted(longest: float, unit: str, size: int) -> None:
 
 
 def test_the_unit_is_that_of_the_longest() -> None:
-    """Of several environments the one that took longest tells the unit."""
+    """Of several environments the one that took longest sets the unit."""
     found = [("a", counted(9, [(3, 1)])), ("b", counted(8, [(3 * 86400, 2)]))]
 
     assert drawn(recovery_chart(found)).get_xlabel() == "days since the fix"
@@ -396,7 +396,7 @@ def test_the_picture_of_recovery_is_the_same_each_time() -> None:
     assert recovery_chart(found).svg() == recovery_chart(copy.deepcopy(found)).svg()
 
 
-# What was rehearsed
+# Rehearsal
 
 
 def rehearsed_rows(made: Page) -> dict[str, list[str]]:
@@ -406,8 +406,8 @@ def rehearsed_rows(made: Page) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_a_rehearsal_stands_beside_what_then_happened(tmp_path: Path, made: Any) -> None:
-    """What had been rehearsed stands in the resolution, each number beside that of the run."""
+def test_a_rehearsal_is_compared_with_the_run(tmp_path: Path, made: Any) -> None:
+    """The resolution has the numbers of the rehearsal beside those of the run."""
     found = made(run(tmp_path, rehearsal=SAID_YES))
 
     rows = rehearsed_rows(found)
@@ -435,7 +435,7 @@ def test_a_rehearsal_stands_beside_what_then_happened(tmp_path: Path, made: Any)
     [({}, "it worked"), (end("failed"), "FAILED"), ({**end("refused"), "steps": []}, "refused")],
     ids=["example", "failed", "refused"],
 )
-def test_a_rehearsal_that_said_no_is_told_as_no(tmp_path: Path, made: Any, changes: Contents, then: str) -> None:
+def test_a_rehearsal_that_failed_is_reported_as_failed(tmp_path: Path, made: Any, changes: Contents, then: str) -> None:
     """A rehearsal that said no is shown as one, whatever then happened."""
     rows = rehearsed_rows(made(run(tmp_path, rehearsal=SAID_YES | SAID_NO, **changes)))
 
@@ -447,7 +447,7 @@ def test_a_rehearsal_that_said_no_is_told_as_no(tmp_path: Path, made: Any, chang
 
 
 def test_a_rehearsal_of_a_run_that_left_the_index(tmp_path: Path) -> None:
-    """A rehearsal said yes, and the run succeeded without the fixed index alone: that is not told as if it worked."""
+    """A run that did not end with the fixed index alone is not reported as "it worked"."""
     index = {"indexes": {**EXAMPLE["indexes"], "after": {"state": "overlapping", "definitions": []}}}
     rows = rehearsed_rows(page(run(tmp_path, rehearsal=SAID_YES, **index)))
 
@@ -455,7 +455,7 @@ def test_a_rehearsal_of_a_run_that_left_the_index(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_clients_met_in_the_rehearsal_is_told(tmp_path: Path, made: Any) -> None:
+def test_the_results_of_the_clients_are_in_the_rehearsal(tmp_path: Path, made: Any) -> None:
     """Rejections after the fix, and other errors, are among the results of the copy's clients."""
     clients = {**SAID_YES["clients"], "rejected_after": {"run": 345}, "errors": {"57P01": 67}}
     record = SAID_YES | {"clients": clients}
@@ -464,8 +464,8 @@ def test_what_clients_met_in_the_rehearsal_is_told(tmp_path: Path, made: Any) ->
     assert all(number in told for number in ("12", "345", "67", "57P01"))
 
 
-def test_a_rehearsal_after_the_run_had_not_been_told_before(tmp_path: Path) -> None:
-    """A rehearsal from after the run is not shown as what had been told of it beforehand."""
+def test_a_rehearsal_after_the_run_is_left_out(tmp_path: Path) -> None:
+    """A rehearsal from after the run is not in the report."""
     later = {"rehearsed_at": "2999-01-01T00:00:00Z"}
 
     assert "Rehearsed 2999" not in text(page(run(tmp_path, rehearsal=SAID_YES | later)), RESOLUTION)
@@ -485,7 +485,7 @@ def test_each_environment_has_its_own_rehearsal(tmp_path: Path, made: Any) -> No
 
 
 def test_a_rehearsal_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file of evidence that is no JSON is told of by its name."""
+    """A message names a file of evidence that is no JSON."""
     folder = run(tmp_path)
     (folder / "rehearsal.json").write_text("{", "utf-8")
 
@@ -504,7 +504,7 @@ def with_claims(folder: Path, contents: Contents = ALL_CLAIMS, **changes: Any) -
 
 
 def crafted_claims() -> Contents:
-    """Claims whose verdicts and numbers are known, and nobody else's."""
+    """Claims with verdicts and numbers of their own."""
     made = copy.deepcopy(ALL_CLAIMS)
     made |= {"tested_at": "2026-02-03T04:05:06Z", "server_version": 170002}
     verdicts = ["holds", "does not hold", "holds only with this project's method", "holds"] * 2
@@ -517,7 +517,7 @@ def crafted_claims() -> Contents:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_claims_stand_in_their_section(tmp_path: Path, made: Any) -> None:
-    """Each claim has its verdict, what came out, and how; each way its times; and how many hold."""
+    """Each claim has its verdict, result and test; each strategy its times; a sentence counts the verdicts."""
     claims = crafted_claims()
     found = made(with_claims(tmp_path, claims))
 
@@ -544,19 +544,19 @@ def test_the_claims_of_the_example_hold_as_they_were_tested() -> None:
 
 
 def test_claims_of_all_environments_are_one(tmp_path: Path) -> None:
-    """Claims are of the plan, not of an environment: they stand once, also where they lie above all runs."""
+    """The claims are in the report once, also where their file is above several runs."""
     folders = [run(tmp_path, name) for name in ("a", "b")]
     (tmp_path / "claims.json").write_text(json.dumps(crafted_claims()), "utf-8")
 
     assert len(table(page(*folders), CLAIMS, "the plan's claim")) == len(ALL_CLAIMS["claims"])
 
 
-# What is left
+# What remains
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_what_the_fix_leaves_stands_in_its_section(tmp_path: Path, made: Any) -> None:
-    """What is left by provider, one family of it, what nobody finds, and what would settle it stand in what is left."""
+def test_provider_conflicts_are_in_their_section(tmp_path: Path, made: Any) -> None:
+    """The section has the conflicts by provider, an example, the threads no lookup finds, and the proposed index."""
     found = made(run(tmp_path, residual=REMAINS))
 
     assert table(found, LEFT, "provider conflicts of provider") == [
@@ -569,8 +569,8 @@ def test_what_the_fix_leaves_stands_in_its_section(tmp_path: Path, made: Any) ->
     ]
     said = text(found, LEFT)
     assert (
-        "A chat thread of no provider is active. PostgreSQL therefore rejects a thread of manus with the same purpose, "
-        "also with the fixed index."
+        "An active thread of no provider has the purpose chat. PostgreSQL therefore rejects a thread of manus with "
+        "this purpose, also with the fixed index."
     ) in said
     assert "No client's lookup finds the 1,401 active threads without a provider." in said
     assert (
@@ -581,7 +581,7 @@ def test_what_the_fix_leaves_stands_in_its_section(tmp_path: Path, made: Any) ->
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_where_nothing_is_left(tmp_path: Path, made: Any) -> None:
+def test_without_provider_conflicts(tmp_path: Path, made: Any) -> None:
     """Where no family uses several providers there is neither a table of them nor a worked family."""
     found = made(run(tmp_path, residual={**REMAINS, "by_provider": [], "example": None, "without_provider": 1}))
 
@@ -591,8 +591,8 @@ def test_where_nothing_is_left(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_left_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Of several environments each has what is left in it, and one that was not looked at has none."""
+def test_provider_conflicts_in_several_environments(tmp_path: Path, made: Any) -> None:
+    """Each environment has its own provider conflicts; one whose conflicts were not read has none."""
     other = {**REMAINS, "by_provider": [{"provider": "manus", "active_threads": 7, "families": 6}]}
     found = made(
         run(tmp_path, "a", residual=REMAINS), run(tmp_path, "b", residual=other), run(tmp_path, "c", residual=None)
@@ -602,12 +602,12 @@ def test_what_is_left_in_several_environments(tmp_path: Path, made: Any) -> None
     assert of == [[["openai", "5,701", "5,603"], ["no provider", "42", "41"]], [["manus", "7", "6"]]]
 
 
-# What was not looked at
+# Evidence that was not gathered
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_what_was_not_looked_at_is_said(tmp_path: Path, made: Any) -> None:
-    """A record without evidence makes a report that says of each kind that it was not gathered, and how it would be."""
+def test_missing_evidence_is_reported(tmp_path: Path, made: Any) -> None:
+    """Of each kind of evidence that is missing, the report says so and names the command that gathers it."""
     found = made(kept(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")))
 
     assert "Rejected inserts are unknown: no server log was read." in text(found, "Impact")
@@ -620,8 +620,8 @@ def test_what_was_not_looked_at_is_said(tmp_path: Path, made: Any) -> None:
     assert not [image for image in found.of("img") if re.search("have a chat again|A write took", image["alt"] or "")]
 
 
-def test_notes_of_what_was_not_looked_at_are_told_apart(tmp_path: Path) -> None:
-    """What was not looked at stands as a note, not as a finding."""
+def test_missing_evidence_is_a_note(tmp_path: Path) -> None:
+    """Evidence that was not gathered is a note, not a finding."""
     post = read(kept(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")), notes=UNWRITTEN)
     noted = [b.text for s in post.sections for b in flat(s.blocks) if isinstance(b, Paragraph) and b.tone == "note"]
 

@@ -63,8 +63,8 @@ def test_every_environment_is_named(fifty: tuple[Page, Page, Postmortem], form: 
 
 
 @pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
-def test_the_end_of_every_environment_is_told(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
-    """Of fifty environments those that did not end well are told of in the summary, one by one."""
+def test_runs_that_did_not_end_well_are_in_the_summary(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
+    """Of fifty environments the summary lists those whose run did not end well, one by one."""
     sections = fifty[form].sections  # type: ignore[union-attr]
     outcomes = {row[0]: row[1] for row in sections["Environments compared"].tables[0][1:]}
     told = set(re.findall(r"(env-\d\d): ", sections["Summary"].text))
@@ -130,7 +130,7 @@ def test_two_runs_of_one_environment_are_both_shown(twice: list[Path], made: Any
 
 
 def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path]) -> None:
-    """What was blocked in an environment is counted once, however often it was looked at."""
+    """The blocked families of an environment are counted once, however many runs it has."""
     post = read(*twice)
 
     assert post.title == "1,088 families could not start a chat; now none is blocked"
@@ -139,8 +139,8 @@ def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path])
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_left_is_counted_once(twice: list[Path], made: Any) -> None:
-    """What is left in an environment is counted once, in picture and proposals; nothing asks for what was done."""
+def test_what_remains_is_counted_once(twice: list[Path], made: Any) -> None:
+    """What remains is counted once in chart and proposals; an applied fix is not proposed."""
     found = made(*twice)
 
     assert "65 provider conflicts and 159 active threads without an owner" in str(found.of("img")[-1]["alt"])
@@ -158,15 +158,15 @@ def test_what_blocks_is_counted_once(twice: list[Path], made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_who_tried_is_counted_once(twice: list[Path], made: Any) -> None:
-    """The rejected inserts in an environment's logs are counted once, however often it was looked at."""
+def test_rejected_inserts_are_counted_once(twice: list[Path], made: Any) -> None:
+    """The rejected inserts of an environment are counted once, however many runs it has."""
     found = made(*twice)
 
     assert "The server logs hold 1,340 rejected inserts by 447 families." in found.sections["Impact"].text
     assert "Rejected inserts in the server logs: 1,340." in str(found.of("img")[1]["alt"])
 
 
-def test_who_recovered_is_counted_once(tmp_path: Path) -> None:
+def test_recovery_is_counted_once(tmp_path: Path) -> None:
     """The families that have recovered in an environment are counted once, those of its latest run."""
     runs = [
         ended(tmp_path / name, "succeeded", "prod", started_at=at)
@@ -195,8 +195,8 @@ def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
         assert sections[title].text.count("This was a dry run: it changed nothing.") == 3
 
 
-def test_up_to_six_are_told_of_one_by_one(tmp_path: Path) -> None:
-    """The summary tells of each of a few environments; of many it tells the sum, and of those that did not end well."""
+def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
+    """The summary lists each of a few environments; of many it has the sum, and those that did not end well."""
     few = rendered(*(ended(tmp_path, "succeeded", f"few-{n}") for n in range(6)))
     many = rendered(*(ended(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
 

@@ -152,7 +152,7 @@ def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> Non
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_marks_of_direction_are_spelled_out(tmp_path: Path, made: Any) -> None:
+def test_direction_marks_are_shown_as_codes(tmp_path: Path, made: Any) -> None:
     """Marks that would turn what follows around are shown by their code, and are in no text as themselves."""
     found = made(*everywhere(tmp_path, "\u202egnp.exe\u202c\u200f"))
 
@@ -234,7 +234,7 @@ IDS = f"{RAW} {RAW.upper()} Key (owner_id)=({RAW}) exists."
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_a_raw_id_is_hidden_wherever_it_stands(tmp_path: Path, field: str) -> None:
+def test_a_raw_id_is_hidden_in_every_field(tmp_path: Path, field: str) -> None:
     """A raw id that found its way into a record is in no byte of the page and of the Markdown."""
     post = read(kept(tmp_path, FIELDS[field](IDS)))
     with empty_pictures():
@@ -244,7 +244,7 @@ def test_a_raw_id_is_hidden_wherever_it_stands(tmp_path: Path, field: str) -> No
 
 
 def test_a_raw_id_is_hidden_in_pictures(tmp_path: Path) -> None:
-    """A raw id that stands in every field of a record is in no byte of a picture."""
+    """A raw id in every field of a record is in no byte of a chart."""
     changes = {key: value for made in FIELDS.values() for key, value in made(IDS).items()}
     pictures = [figure.chart for s in read(kept(tmp_path, changes)).sections for figure in render.figures(s.blocks)]
 

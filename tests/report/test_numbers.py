@@ -63,7 +63,7 @@ def _numbered(thing: Any, numbers: Any) -> Any:
 
 
 def post(*records: Contents) -> Postmortem:
-    """The report over some records; nobody has written anything into it."""
+    """The report over some records, without notes."""
     return Postmortem(
         tuple(Chapter(record_of(record), f"run {place}") for place, record in enumerate(records)), Notes()
     )
@@ -85,7 +85,7 @@ few = settings(max_examples=5)  # each renders a report
 
 
 def _counted(counts: Contents) -> list[int]:
-    """The counts of a look, in the order of the table."""
+    """The counts of a snapshot, in the order of the table."""
     blocked = counts["blocked"]
     plain = [counts[word] for word in WORDS[:3]]
     return [*plain, blocked["chat"], blocked["run"], counts["affected_owners"], *(counts[word] for word in MORE_WORDS)]
@@ -145,8 +145,8 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
     }
 
 
-def attempts_of(*records: Contents) -> list[list[str]]:
-    """The table of who tried, without what each means."""
+def rejected_of(*records: Contents) -> list[list[str]]:
+    """The table of rejected inserts, without the meanings."""
     return [
         [NAMES.get(word, word.replace("_", " ")), *(f"{record['rejected_inserts'][word]:,}" for record in records)]
         for word in REJECTED_INSERT_MEANINGS
@@ -165,7 +165,7 @@ def recovered_of(record: Contents) -> list[str]:
     ]
 
 
-def remains_of(record: Contents) -> list[list[str]]:
+def conflicts_of(record: Contents) -> list[list[str]]:
     """The table of provider conflicts by provider."""
     kinds = record["residual"]["by_provider"]
     return [[kind["provider"], f"{kind['active_threads']:,}", f"{kind['families']:,}"] for kind in kinds]
@@ -179,8 +179,8 @@ def compared_of(record: Contents) -> list[str]:
     return [record["environment"], "succeeded", "original", "fixed", *blocked, *size]
 
 
-def left_of(record: Contents) -> list[str]:
-    """An environment's row of what is left."""
+def remaining_of(record: Contents) -> list[str]:
+    """An environment's row of what remains."""
     words = ("residual_conflicts", "unguarded_threads", "coexisting_families", "active_threads")
     return [record["environment"], *(f"{record['counts']['after'][word]:,}" for word in words)]
 
@@ -195,14 +195,14 @@ def check_one(found: Page, record: Contents) -> None:
     assert [row[:3] for row in impact[0]] == counts_of(record)
     assert impact[1] == growth_of(record)
     assert impact[2] == blockers_of(record)
-    assert [row[:2] for row in impact[3]] == attempts_of(record)
+    assert [row[:2] for row in impact[3]] == rejected_of(record)
     assert {(row[0], row[2]) for row in timeline} == story_of(record)
     assert [row[0] for row in timeline] == sorted(row[0] for row in timeline)
     assert [row[2] for row in steps[1:]] == [f"{step['seconds']:,.3f}" for step in record["steps"]]
     assert [row[2] for row in verification[1:]] == [check["finding"] for check in record["verification"]]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record)]
     assert recovered[1:] == [recovered_of(record)]
-    assert (left[1:], by_provider[1:]) == ([left_of(record)], remains_of(record))
+    assert (left[1:], by_provider[1:]) == ([remaining_of(record)], conflicts_of(record))
     assert found.sections["Appendix: runs and queries"].tables[0][1][2:] == [
         *(in_words(record[key]) for key in ("started_at", "finished_at")),
         "succeeded",
@@ -238,10 +238,10 @@ def test_every_number_of_several_is_the_records(made: Any) -> None:
     assert impact[1] == growth_of(*records)
     assert impact[2] == blockers_of(*records)
     assert [[row[:3] for row in table] for table in impact[3:-1]] == [counts_of(record) for record in records]
-    assert [row[:-1] for row in impact[-1]] == attempts_of(*records)
+    assert [row[:-1] for row in impact[-1]] == rejected_of(*records)
     assert found.sections["Resolution and verification"].tables[-1][1:] == [recovered_of(record) for record in records]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record) for record in records]
-    assert found.sections["What remains"].tables[0][1:] == [left_of(record) for record in records]
+    assert found.sections["What remains"].tables[0][1:] == [remaining_of(record) for record in records]
     assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(*map(story_of, records))
 
 
@@ -275,13 +275,13 @@ def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
 # Titles, pictures' texts, sentences
 
 
-def told_of(record: Contents) -> dict[str, str]:
+def alt_texts_of(record: Contents) -> dict[str, str]:
     """The text of each picture over one record."""
     after = record["counts"]["after"]
     return {
-        "before-after": _told_of_before_and_after(record),
-        "over-time": _told_of_time(record),
-        "blockers": _told_of_blockers(record),
+        "before-after": _alt_of_before_and_after(record),
+        "over-time": _alt_of_time(record),
+        "blockers": _alt_of_blockers(record),
         "recovered": "{1} families of {0} that were blocked have a chat again. demo: {1} of {0}.".format(
             *recovered_of(record)[1:3]
         ),
@@ -291,7 +291,7 @@ def told_of(record: Contents) -> dict[str, str]:
     }
 
 
-def _told_of_before_and_after(record: Contents) -> str:
+def _alt_of_before_and_after(record: Contents) -> str:
     looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
     (chat, chat_after), (run, run_after) = ([f"{look[purpose]:,}" for look in looks] for purpose in ("chat", "run"))
     return (
@@ -301,7 +301,7 @@ def _told_of_before_and_after(record: Contents) -> str:
     )
 
 
-def _told_of_time(record: Contents) -> str:
+def _alt_of_time(record: Contents) -> str:
     (at, first), (_, last) = record["blocked_since"]["chat"][0], record["blocked_since"]["chat"][-1]
     total, after = (record["counts"][moment]["blocked"]["chat"] for moment in MOMENTS)
     title = f"{total:,} families were blocked in the end, the first on {at[:10]}"
@@ -315,13 +315,14 @@ def _told_of_time(record: Contents) -> str:
     )
 
 
-def _told_of_blockers(record: Contents) -> str:
+def _alt_of_blockers(record: Contents) -> str:
     kinds = [kind for purpose in ("chat", "run") for kind in blockers_of(record) if kind[0] == purpose]
     summed = sum(kind["families"] for kind in record["blocked_by"] if kind["blocked_for"] == "chat")
-    _, purpose, provider, most = kinds[0]
-    return f"{most} of {summed:,} families are blocked for chat by a {purpose} thread ({provider}). " + " ".join(
-        f"{wanted} blocked by a {purpose} thread ({provider}): {number} families."
-        for wanted, purpose, provider, number in kinds
+    threads = [
+        f"{'an' if purpose == 'eval' else 'a'} {purpose} thread ({provider})" for _, purpose, provider, _ in kinds
+    ]
+    return f"{kinds[0][3]} of {summed:,} families are blocked for chat by {threads[0]}. " + " ".join(
+        f"{kind[0]} blocked by {thread}: {kind[3]} families." for kind, thread in zip(kinds, threads, strict=True)
     )
 
 
@@ -332,14 +333,14 @@ def test_every_number_in_a_pictures_text_is_the_records(seed: int) -> None:
     record = numbered(seed)
     figures = {f.name: f for section in post(record).sections for f in render.figures(section.blocks)}
 
-    assert {name: figure.chart.alt for name, figure in figures.items()} == told_of(record)
+    assert {name: figure.chart.alt for name, figure in figures.items()} == alt_texts_of(record)
     assert [name for name, f in figures.items() if not f.chart.alt.startswith(f"{f.chart.title}. ")] == []
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_pictures_text_is_in_each_form(made: Any) -> None:
     """Page and Markdown have the very texts of the charts."""
-    assert [image["alt"] for image in made(numbered(5)).of("img")] == list(told_of(numbered(5)).values())
+    assert [image["alt"] for image in made(numbered(5)).of("img")] == list(alt_texts_of(numbered(5)).values())
 
 
 @few
@@ -407,8 +408,8 @@ def test_the_title_of_several_is_the_sum() -> None:
     assert post(*records).title == f"{total:,} families in 3 environments could not start a chat; fixed in 0 of 3"
 
 
-def test_what_is_left_over_several_is_the_sum() -> None:
-    """The chart and the proposals of what is left have the sum over several records."""
+def test_what_remains_over_several_is_the_sum() -> None:
+    """The chart and the proposals of what remains have the sum over several records."""
     records = [numbered(seed, f"env-{seed}") for seed in (1, 2, 3)]
     words = ("residual_conflicts", "unguarded_threads", "active_threads")
     conflicts, unguarded, active = (f"{sum(r['counts']['after'][word] for r in records):,}" for word in words)

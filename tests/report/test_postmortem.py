@@ -239,7 +239,7 @@ def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
 
 
 def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None:
-    """Where no run saw anything the title claims nothing."""
+    """Where no run took a snapshot the title claims nothing."""
     assert (
         read(unseen(tmp_path, "one"), unseen(tmp_path, "two")).title
         == "No blocked families were counted in any environment"
@@ -254,7 +254,7 @@ def test_verdicts_name_environment_and_end(tmp_path: Path) -> None:
 
 
 def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
-    """The head says which incident, how it stands, where, when, and from what the report was made."""
+    """The head has incident, status, environments, time, and the versions that made the report."""
     dry = ended(tmp_path, "dry-run", "prod", **NO_AFTER, git_commit=None)
     notes = written(tmp_path, "# INC-1\n")
 
@@ -298,7 +298,7 @@ def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: s
 
 
 def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
-    """A run that saw nothing leaves it unknown since when."""
+    """After a run without a snapshot the begin of the incident is unknown."""
     facts = dict(read(unseen(tmp_path)).facts)
 
     assert (facts["Status"], facts["When (UTC)"]) == (
@@ -319,8 +319,8 @@ FIXED_BEFORE = {
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_was_fixed_before_is_not_told_as_going_on(tmp_path: Path, made: Any) -> None:
-    """Of an environment in which the fix was in already, nothing says that the incident had not ended there."""
+def test_a_fix_before_the_run_ended_the_incident(tmp_path: Path, made: Any) -> None:
+    """An environment that was fixed before the run is not reported as if the incident went on."""
     facts, text = dict(read(kept(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
 
     assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "ended before the first snapshot")
@@ -328,8 +328,8 @@ def test_what_was_fixed_before_is_not_told_as_going_on(tmp_path: Path, made: Any
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_where_nobody_is_blocked_nobody_asks_since_when(tmp_path: Path, made: Any) -> None:
-    """Where no family is blocked, since when they are is no question, and is not called unknown."""
+def test_without_blocked_families_their_begin_is_no_question(tmp_path: Path, made: Any) -> None:
+    """Where no family is blocked, the report does not call it unknown since when."""
     assert "It is unknown since when families are blocked" not in made(kept(tmp_path, FIXED_BEFORE)).text
 
 
@@ -345,7 +345,7 @@ WHOLE = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED if ti
 
 
 @pytest.mark.parametrize(
-    ("items", "told"),
+    ("items", "lines"),
     [
         ("- [ ] It (owner: Ada, due: 2026-01-31)", []),
         ("- [x] It", []),
@@ -354,16 +354,16 @@ WHOLE = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED if ti
         ("None are needed.", []),
     ],
 )
-def test_what_lacks_an_owner_or_a_date_is_counted(tmp_path: Path, items: str, told: list[str]) -> None:
-    """Action items that nobody can be held to are counted at the top, but for those that are done."""
+def test_what_lacks_an_owner_or_a_date_is_counted(tmp_path: Path, items: str, lines: list[str]) -> None:
+    """Open action items without an owner or a date are counted at the top."""
     notes = written(tmp_path, f"{WHOLE}\n## Action items\n\n{items}\n")
 
-    assert read(paths.EXAMPLE_RUN, notes=notes).unfinished == told
+    assert read(paths.EXAMPLE_RUN, notes=notes).unfinished == lines
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_what_is_to_be_written_stands_at_the_top(tmp_path: Path, made: Any) -> None:
-    """What is left for people stands above the first section."""
+    """What people still have to write is above the first section."""
     notes = written(tmp_path, "# INC-1\n\n## Action items\n\n- [ ] It\n")
     text = squeezed(made(paths.EXAMPLE_RUN, notes=notes).text.partition("1,088 of 1,257")[0])
 
@@ -380,7 +380,7 @@ def test_a_part_that_is_to_be_written_says_so_in_its_place(made: Any) -> None:
 
 
 def test_a_section_that_is_not_there_is_a_message() -> None:
-    """A section's name that the report does not have is told with those that it has."""
+    """A message names an unknown section and the known ones."""
     with pytest.raises(UsageError) as raised:
         read(paths.EXAMPLE_RUN).section("impakt")
 
@@ -393,7 +393,7 @@ def test_a_section_that_is_not_there_is_a_message() -> None:
     )
 
 
-# The committed example: `make example` makes it anew
+# The committed example: `make example` makes it again
 
 
 def _undrawn(html: str) -> str:
@@ -428,7 +428,7 @@ def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:
 
 
 def test_no_raw_id_is_in_the_committed_example() -> None:
-    """No id but the published stands in any byte of the example, the pictures inside its page decoded."""
+    """No id but the published ones is in any byte of the example, the charts inside its page decoded."""
     files = [file.read_bytes() for file in paths.EXAMPLE_RUN.rglob("*") if file.is_file()]
     inside = [base64.b64decode(data) for file in files for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", file)]
     found = {UUID(match[0].decode()) for text in (*files, *inside) for match in RAW.finditer(text)}

@@ -134,7 +134,7 @@ MARKDOWNS = {
 }
 
 
-# What a table of people's stands in, so that it can be scrolled: ours, and the same each time.
+# The element around a table that people wrote, which makes it scrollable.
 TABLES_FRAME = ("div", {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Table"})
 
 
@@ -197,8 +197,8 @@ def _why_not(text: str) -> str | None:
 
 @settings(max_examples=12)  # each renders a report
 @given(st.sampled_from(SECTIONS), st.text() | MARKUP)
-def test_any_text_is_shown_or_told_of(title: str, text: str) -> None:
-    """Whatever stands under a heading, notes are read and shown in each form, or a message names a line of theirs."""
+def test_any_text_is_shown_or_a_message(title: str, text: str) -> None:
+    """Any text under a heading is shown in each form, or a message names its line."""
     why = _why_not(f"# INC-1\n\n## {title}\n{text}\n")
 
     assert why is None or re.fullmatch(r"Line \d+: .*\.", why, re.DOTALL)

@@ -65,7 +65,7 @@ def test_a_page_loads_nothing(example: Page) -> None:
 
 
 def test_a_page_forbids_loading_anything(example: Page) -> None:
-    """The page tells browsers to load nothing, whatever should stand in it."""
+    """The page's own policy forbids browsers to load anything."""
     (policy,) = (a["content"] for a in example.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
 
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -102,7 +102,7 @@ def test_no_heading_is_left_out(made: Any) -> None:
 
 
 def test_contents_lead_to_every_section(example: Page) -> None:
-    """The table of contents has a link to each section, in the order in which they stand."""
+    """The table of contents has a link to each section, in their order."""
     linked = [link["href"] for link in example.of("a")]
 
     assert linked == [f"#{heading['id']}" for heading in example.of("h2")]
@@ -132,9 +132,9 @@ def test_every_picture_has_a_text(made: Any) -> None:
         f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "
         "0 after. Rejected inserts in the server logs: 1,340.",
         "1,057 of 1,088 families are blocked for chat by a run thread (openai). chat blocked by a run thread (openai): "
-        "1,057 families. chat blocked by a run thread (no provider): 14 families. chat blocked by a eval thread "
+        "1,057 families. chat blocked by a run thread (no provider): 14 families. chat blocked by an eval thread "
         "(openai): 7 families. chat blocked by a run thread (anthropic): 6 families. chat blocked by a run thread "
-        "(manus): 4 families. run blocked by a chat thread (openai): 161 families. run blocked by a eval thread "
+        "(manus): 4 families. run blocked by a chat thread (openai): 161 families. run blocked by an eval thread "
         "(openai): 7 families.",
         f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
         texts[4],  # of the claims, which has its own tests

@@ -1,4 +1,4 @@
-"""How a run ended stands where its numbers would; what was not seen is neither 0 nor settled, in any form."""
+"""Where a run has no number its cell says how it ended; an unknown number is never 0, in any form."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WORDS = {
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", STATUSES)
 def test_the_report_says_how_a_run_ended(tmp_path: Path, made: Any, how: str) -> None:
-    """How the run ended stands in the report, in a sentence."""
+    """The report has a sentence on how the run ended."""
     assert STATUSES[how] in squeezed(made(ended(tmp_path, how)).text)
 
 
@@ -64,8 +64,8 @@ def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_an_error_is_told_in_full(tmp_path: Path, made: Any) -> None:
-    """What stopped a run stands in the report: what, why, and what next."""
+def test_an_error_is_shown_in_full(tmp_path: Path, made: Any) -> None:
+    """The report has the error that stopped a run: what, why, and what to do."""
     error = Failed("The step `drop` failed.", "PostgreSQL answered SQLSTATE 57014.", "Run it again: it_goes_on.")
     text = made(
         kept(tmp_path, {"status": "failed", "error": {"what": error.what, "why": error.why, "next": error.next}})
@@ -74,13 +74,13 @@ def test_an_error_is_told_in_full(tmp_path: Path, made: Any) -> None:
     assert "The step `drop` failed. PostgreSQL answered SQLSTATE 57014. Run it again: it_goes_on." in squeezed(text)
 
 
-# A look that there was not
+# Without a snapshot after
 
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", STATUSES)
-def test_where_a_number_would_stand_it_says_why_there_is_none(tmp_path: Path, made: Any, how: str) -> None:
-    """Where there was no look after, the end of the run stands in place of each number of it."""
+def test_a_cell_without_a_number_says_how_the_run_ended(tmp_path: Path, made: Any, how: str) -> None:
+    """Without a snapshot after, each of its cells says how the run ended."""
     found = made(ended(tmp_path, how, **NO_AFTER)).sections
     counts, (compared,) = found["Impact"].tables[0], found["Environments compared"].tables
 
@@ -97,8 +97,8 @@ SETTLED = (
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_told_as_settled(tmp_path: Path, made: Any, how: str) -> None:
-    """No sentence, title, or text of a picture says that something was settled which nobody looked at again."""
+def test_before_alone_is_not_reported_as_over(tmp_path: Path, made: Any, how: str) -> None:
+    """Without a snapshot after, no sentence, title or alternative text claims that the incident is over."""
     found = made(ended(tmp_path, how, **NO_AFTER, verdict=None))
     texts = [found.text, *(str(image["alt"]) for image in found.of("img"))]
 
@@ -106,8 +106,8 @@ def test_before_alone_is_not_told_as_settled(tmp_path: Path, made: Any, how: str
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_told_as_settled_among_others(tmp_path: Path, how: str) -> None:
-    """Among environments that are fixed, one that was not looked at again counts as none of them."""
+def test_before_alone_is_not_reported_as_over_among_others(tmp_path: Path, how: str) -> None:
+    """Among fixed environments, one without a snapshot after does not count as fixed."""
     post = read(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
 
     assert post.title.endswith("fixed in 1 of 2")
@@ -134,8 +134,8 @@ def _drawn(figure: Figure) -> Axes:
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_drawn_as_settled(tmp_path: Path, how: str) -> None:
-    """No bar, no open mark and no end of a line is drawn of what nobody looked at again."""
+def test_before_alone_is_not_drawn_as_over(tmp_path: Path, how: str) -> None:
+    """Without a snapshot after, no bar, open mark or end of a line is drawn for it."""
     alone = _figures(ended(tmp_path, how, **NO_AFTER))
     axes = _drawn(alone["before-after"])
 
@@ -146,8 +146,8 @@ def test_before_alone_is_not_drawn_as_settled(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_drawn_as_settled_among_others(tmp_path: Path, how: str) -> None:
-    """Among others, an environment that was not looked at again has no open mark, and no line between marks."""
+def test_before_alone_is_not_drawn_as_over_among_others(tmp_path: Path, how: str) -> None:
+    """Among others, an environment without a snapshot after has no open mark, and no line between marks."""
     two = _figures(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
     axes = _drawn(two["before-after"])
     marks = [line for line in axes.lines if line.get_marker() == "o"]
@@ -163,7 +163,7 @@ STEPPED: Contents = {**NO_AFTER, "steps": EXAMPLE["steps"][:2]}
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", ["failed", "killed", "running"])
 def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> None:
-    """Where steps were taken, and no look came after them, nothing says that nothing was applied."""
+    """After steps without a snapshot, no text says that nothing was applied."""
     one, two = ended(tmp_path, how, **STEPPED), paths.EXAMPLE_RUN
     texts = [
         text
@@ -175,7 +175,7 @@ def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> 
 
 
 def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
-    """Where steps were taken, and no look came after them, no picture says that nothing was applied."""
+    """After steps without a snapshot, no chart says that nothing was applied."""
     axes = _drawn(_figures(ended(tmp_path, "killed", **STEPPED), paths.EXAMPLE_RUN)["before-after"])
 
     assert [text.get_text() for text in axes.texts if "nothing applied" in text.get_text()] == []
@@ -199,8 +199,8 @@ def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_was_tried_is_told_also_where_nothing_was_verified(tmp_path: Path, made: Any) -> None:
-    """A probe before a step that failed stands in the report, though no verification came."""
+def test_probes_are_shown_without_a_verification(tmp_path: Path, made: Any) -> None:
+    """A probe before a failed step is in the report, also without a verification."""
     changes = {**STEPPED, "probes": ["chat: 0 of 5 admitted, 5 rejected"]}
 
     assert "chat: 0 of 5 admitted, 5 rejected" in made(ended(tmp_path, "failed", **changes)).text
@@ -211,7 +211,7 @@ def test_what_was_tried_is_told_also_where_nothing_was_verified(tmp_path: Path, 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None:
-    """A count that no look could tell is unknown in the report, never 0."""
+    """A count that no snapshot has is unknown in the report, never 0."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     counts = {"before": unread, "after": None}
     folder = kept(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
@@ -228,7 +228,7 @@ def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> None:
-    """Whichever look could not tell, no picture and no title takes what is unknown for 0."""
+    """An unknown count, before or after, is 0 in no chart and no title."""
     unread = EXAMPLE["counts"][moment] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     changes = {"counts": {**EXAMPLE["counts"], moment: unread}, "blocked_by": None, "blocked_since": None}
     folder = kept(tmp_path, changes)
@@ -253,12 +253,12 @@ def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:
     )
 
 
-# A run that saw nothing
+# A run without a snapshot
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_that_saw_nothing_is_reported(tmp_path: Path, made: Any) -> None:
-    """A run that failed before its first look is in the report, with its error."""
+def test_a_run_without_a_snapshot_is_reported(tmp_path: Path, made: Any) -> None:
+    """A run that failed before its first snapshot is in the report, with its error."""
     found = made(unseen(tmp_path))
     text = squeezed(found.text)
 
@@ -270,8 +270,8 @@ def test_a_run_that_saw_nothing_is_reported(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_that_saw_nothing_claims_nothing(tmp_path: Path, made: Any) -> None:
-    """Of a run that saw nothing no number stands anywhere, and no title that could pass for a finding."""
+def test_a_run_without_a_snapshot_claims_nothing(tmp_path: Path, made: Any) -> None:
+    """A run without a snapshot has no number in the report, and no title that claims a finding."""
     found = made(unseen(tmp_path)).sections
     counts = found["Impact"].tables[0]
 
@@ -281,19 +281,19 @@ def test_a_run_that_saw_nothing_claims_nothing(tmp_path: Path, made: Any) -> Non
     assert found["What remains"].tables == []
 
 
-def test_a_run_that_saw_nothing_has_a_title_that_says_so(tmp_path: Path) -> None:
-    """The title over a run that saw nothing does not say what it did not see: whether anything was applied."""
+def test_a_run_without_a_snapshot_has_a_title_that_says_so(tmp_path: Path) -> None:
+    """The title over a run without a snapshot does not say whether anything was applied."""
     assert read(unseen(tmp_path)).title == "No blocked families were counted in any environment"
 
 
-def test_a_run_that_saw_nothing_has_no_line_over_time(tmp_path: Path) -> None:
-    """What was not seen is not drawn over time, by what blocks, or as left behind."""
+def test_a_run_without_a_snapshot_has_no_line_over_time(tmp_path: Path) -> None:
+    """A run without a snapshot has no chart over time, of blockers, or of what remains."""
     assert list(_figures(unseen(tmp_path))) == ["before-after"]
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_that_saw_nothing_beside_one_that_did(tmp_path: Path, made: Any) -> None:
-    """Among others a run that saw nothing has its row, without a number, and its error."""
+def test_a_run_without_a_snapshot_beside_one_that_did(tmp_path: Path, made: Any) -> None:
+    """Among others a run without a snapshot has a row without a number, and its error."""
     found = made(paths.EXAMPLE_RUN, unseen(tmp_path))
     impact, compared = found.sections["Impact"].tables[0], found.sections["Environments compared"].tables[0]
 

@@ -41,7 +41,7 @@ def blocks(folder: Path, name: str) -> tuple[Block, ...]:
 
 
 def part(found: tuple[Block, ...], title: str) -> Part:
-    """The part of a title, wherever it stands."""
+    """The part of a title, at any depth."""
     parts = [block for block in found if isinstance(block, Part)]
     for block in parts:
         if block.title == title:
@@ -55,8 +55,8 @@ def test_the_sections_stand_in_their_order(made: Any) -> None:
     assert [title for title in made(paths.EXAMPLE_RUN).sections if title] == TITLES
 
 
-def test_a_section_is_had_by_its_name() -> None:
-    """Each section can be had by its name, with its title."""
+def test_a_section_is_found_by_its_name() -> None:
+    """Each section is found by its name."""
     post = read(paths.EXAMPLE_RUN)
 
     assert [post.section(section.name).title for section in post.sections] == TITLES
@@ -65,7 +65,7 @@ def test_a_section_is_had_by_its_name() -> None:
 # Summary and impact
 
 
-def test_the_summary_says_what_was_and_what_is(tmp_path: Path) -> None:
+def test_the_summary_has_before_and_after(tmp_path: Path) -> None:
     """The summary says how many were blocked for chat, how many are, and how the run ended."""
     verdict, written = blocks(kept(tmp_path, {}), "summary")
 
@@ -85,7 +85,7 @@ def test_the_impact_has_three_pictures() -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_purpose_is_in_the_impact(made: Any) -> None:
-    """What stands in the column purpose is counted by its own name, whatever it is."""
+    """Each value of the column purpose is counted by its own name."""
     counts = made(paths.EXAMPLE_RUN).sections["Impact"].tables[0]
 
     assert [row[:3] for row in counts if row[0].startswith("active ")][1:] == [
@@ -96,7 +96,7 @@ def test_every_purpose_is_in_the_impact(made: Any) -> None:
 
 
 def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
-    """A purpose that only one of the looks saw is 0 in the other: there the look knew of none."""
+    """A purpose that only one of the snapshots has is 0 in the other."""
     counts = {
         "before": EXAMPLE["counts"]["before"] | {"active_by_purpose": {"run": 5}},
         "after": EXAMPLE["counts"]["after"] | {"active_by_purpose": {"chat": 3}},
@@ -111,7 +111,7 @@ def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
     "found", [{"blocked_since": {"chat": [], "run": []}}, {"blocked_since": None}, {"snapshot_at": NEITHER}], ids=str
 )
 def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, found: Contents) -> None:
-    """Where families are blocked and nobody knows since when, a sentence stands in place of the picture."""
+    """Where it is unknown since when families are blocked, a sentence replaces the chart."""
     section = made(kept(tmp_path, found)).sections["Impact"]
 
     assert "It is unknown since when families are blocked: see What is hidden or unknown." in section.text
@@ -126,7 +126,7 @@ def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_long_tables_behind_pictures_are_folded(tmp_path: Path, made: Any) -> None:
-    """A table of many rows behind a picture stands behind a disclosure, a short one stands open."""
+    """A long table behind a chart is folded, a short one is open."""
     short = {"blocked_since": {"chat": EXAMPLE["blocked_since"]["chat"][:3], "run": []}}
     folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, kept(tmp_path, short))]
 
@@ -156,15 +156,15 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
     ]
 
 
-def test_moments_are_told_in_utc(tmp_path: Path) -> None:
-    """A moment that a record has in another zone is told in UTC."""
+def test_times_are_in_utc(tmp_path: Path) -> None:
+    """A time that a record has in another zone is shown in UTC."""
     folder = kept(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
     rows = rendered(folder).sections["Timeline"].tables[0]
 
     assert [row[0] for row in rows if row[2].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
 
 
-def test_without_a_moment_the_timeline_says_so(tmp_path: Path) -> None:
+def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
     """Where no moment is known the timeline says that, instead of a table without rows."""
     unknown = ("purpose_since", "blocked_since", "incident_ended_at", "rejected_inserts")
 
@@ -174,7 +174,7 @@ def test_without_a_moment_the_timeline_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path) -> None:
-    """A look that could not tell how many are blocked is told as such."""
+    """The timeline says that the number of blocked families is unknown."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}}
     rows = rendered(kept(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}})).sections["Timeline"].tables[0]
 
@@ -185,8 +185,8 @@ def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path)
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_index_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
-    """The unique index's state, definition and flags, before and after, are told as the catalog had them."""
+def test_the_index_is_that_of_the_catalog(made: Any) -> None:
+    """The unique index's state, definition and flags, before and after, are those of the catalog."""
     rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
 
     assert rows[1:] == [
@@ -197,7 +197,7 @@ def test_the_index_is_told_as_it_stood_in_the_catalog(made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_one_family_is_told_thread_by_thread(tmp_path: Path, made: Any) -> None:
+def test_one_family_is_shown_thread_by_thread(tmp_path: Path, made: Any) -> None:
     """Each thread of the example says what it blocked before and what it blocks after; unknown is unknown."""
     row = {"created_at": None, "purpose": "run", "provider": None, "is_active": None, "would_block": []}
     one, two, new = ({**row, "thread": name} for name in ("one", "two", "new"))
@@ -215,7 +215,7 @@ def test_one_family_is_told_thread_by_thread(tmp_path: Path, made: Any) -> None:
 
 
 def test_the_example_of_a_run_without_an_after_does_not_say_that_threads_are_gone(tmp_path: Path) -> None:
-    """Where there was no look after, no thread of the example is said not to be there."""
+    """Without a snapshot after, no thread of the example is reported as gone."""
     rows = rendered(ended(tmp_path, "dry-run", **NO_AFTER)).sections["Root cause"].tables[1]
 
     assert [row[-1] for row in rows[1:]] == ["dry run"]
@@ -225,8 +225,8 @@ def test_the_example_of_a_run_without_an_after_does_not_say_that_threads_are_gon
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_steps_are_told_with_their_sql(made: Any) -> None:
-    """Each step stands in the resolution with all that was sent, how long it took, and how it ended."""
+def test_steps_are_shown_with_their_sql(made: Any) -> None:
+    """The resolution has each step with its SQL, its seconds and its outcome."""
     rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[0]
 
     assert [[squeezed(cell) for cell in row] for row in rows[1:]] == [
@@ -237,8 +237,8 @@ def test_steps_are_told_with_their_sql(made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize(("key", "place"), [("verification", 1), ("preflight", 2)])
-def test_every_check_is_told(made: Any, key: str, place: int) -> None:
-    """Each check of verification and preflight stands in the resolution, with its answer and its cure."""
+def test_every_check_is_shown(made: Any, key: str, place: int) -> None:
+    """The resolution has each check of verification and preflight, with its status and its action."""
     rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[place]
 
     assert rows[1:] == [[c["name"], c["status"], c["finding"], c["action"] or "–"] for c in EXAMPLE[key]]
@@ -251,8 +251,8 @@ def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
     assert Paragraph("No step was run.") in found.blocks
 
 
-def test_what_was_tried_is_told(tmp_path: Path) -> None:
-    """What was probed, tried again, recovered, and compared stands under the verification, a sentence each."""
+def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
+    """Probes, retries, recovery and integrity are below the verification, a sentence each."""
     recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
     found = part(blocks(kept(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
     verification, told = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
@@ -268,11 +268,11 @@ def test_what_was_tried_is_told(tmp_path: Path) -> None:
     )
 
 
-# What is left, and what is to be done
+# What remains, and action items
 
 
-def test_what_is_left_is_counted_of_the_last_look(tmp_path: Path) -> None:
-    """What is left is that of the look after, or, where there was none, of the one before."""
+def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
+    """What remains is that of the latest snapshot."""
     left = {"residual_conflicts": 3, "unguarded_threads": 5, "coexisting_families": 7, "active_threads": 11}
     looks = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
     both, alone = (
@@ -291,7 +291,7 @@ def proposals(*folders: Path) -> list[str]:
 
 
 def test_what_the_data_proposes(tmp_path: Path) -> None:
-    """What is left is proposed to be done, and marked as a proposal; the fix itself where it is not in."""
+    """What remains is proposed as action items, and the fix where it has not been applied."""
     dry = ended(tmp_path, "dry-run", **NO_AFTER)
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
@@ -301,7 +301,7 @@ def test_what_the_data_proposes(tmp_path: Path) -> None:
     ]
 
 
-def test_where_nothing_is_left_nothing_is_proposed(tmp_path: Path) -> None:
+def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None:
     """Where the fix is in and leaves nothing, the data proposes nothing."""
     nothing = {"residual_conflicts": 0, "unguarded_threads": 0}
     counts = {moment: look | nothing for moment, look in EXAMPLE["counts"].items()}
@@ -313,8 +313,8 @@ def test_where_nothing_is_left_nothing_is_proposed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_unknown_is_told(made: Any) -> None:
-    """What is hidden, and each thing that the last look did not see, is a sentence."""
+def test_what_is_unknown_is_shown(made: Any) -> None:
+    """What is hidden, and what the latest snapshot does not show, is a sentence each."""
     text = made(paths.EXAMPLE_RUN).sections["What is hidden or unknown"].text
 
     assert "Pseudonyms replace the ids of threads, users and prompts." in text
@@ -337,7 +337,7 @@ def test_queries_of_others_are_not_in_the_appendix() -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_the_appendix_says_what_the_report_was_made_from(made: Any) -> None:
-    """Each run stands in the appendix with its folder, its times, its end, its server, its notebooks and versions."""
+    """The appendix has the folder, times, outcome, server, notebooks and versions of each run."""
     runs, made_with = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].tables
 
     assert runs[1] == [
@@ -364,7 +364,7 @@ def test_no_section_is_empty(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_block_is_in_a_page() -> None:
-    """What people wrote stands in the page as elements of its own, and a table's numbers are marked as such."""
+    """The prose that people wrote is an element of its own, and a table's numbers are marked as such."""
     found = page(paths.EXAMPLE_RUN, notes=paths.NOTES)
     sections = read(paths.EXAMPLE_RUN, notes=paths.NOTES).sections
 

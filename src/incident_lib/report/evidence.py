@@ -198,6 +198,6 @@ def provider_conflicts(chapter: Chapter) -> list[Block]:
 
 def _conflict(example: ProviderExample) -> str:
     return (
-        f"A {example.purpose or 'purposeless'} thread of {example.held_by or 'no provider'} is active. PostgreSQL "
-        f"therefore rejects a thread of {example.asked_for} with the same purpose, also with the fixed index."
+        f"An active thread of {example.held_by or 'no provider'} has the purpose {example.purpose or 'unknown'}. "
+        f"PostgreSQL therefore rejects a thread of {example.asked_for} with this purpose, also with the fixed index."
     )
