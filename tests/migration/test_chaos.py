@@ -19,10 +19,11 @@ from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.threads import Family
 from tests.conftest import add
-from tests.migration.test_interrupted import holding_up, wait_until_waiting
 from tests.support import clusters
 from tests.support.migrator import Migrator, pause
+from tests.support.sessions import holding_up, wait_until_waiting
 
 ROUNDS = 110
 SEED = 20251013

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -17,25 +16,11 @@ from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed, Refused
 from tests.support.migrator import Migrator
 from tests.support.proxy import Proxy
+from tests.support.sessions import holding_up, wait_until_waiting
 
 EVERY_VERSION = True
 pytestmark = pytest.mark.slow
 COMMENT = "one active thread per prompt family and user"
-
-
-@contextmanager
-def holding_up(environment, step):
-    """Another session's open transaction that makes one step wait: a writer's, a rename's, a reader's."""
-    statement = {
-        "build": "UPDATE public.q_threads SET message_count = 1"
-        " WHERE row_id = (SELECT row_id FROM public.q_threads LIMIT 1)",
-        "swap": f"COMMENT ON INDEX public.{INDEX_NAME} IS 'never committed'",
-        "drop": "SELECT count(*) FROM public.q_threads",
-    }[step]
-    with psycopg.connect(environment.address, application_name=f"holds up {step}") as connection:
-        connection.execute(statement)
-        yield
-        connection.rollback()
 
 
 def held_locks(environment):
@@ -52,20 +37,6 @@ def catalog_of(environment):
 def checksum(environment):
     with psycopg.connect(environment.address, autocommit=True) as connection:
         return fetch_one(connection, "analysis/checksum")
-
-
-def wait_until_waiting(environment):
-    """Wait until the migration's backend waits for somebody's lock, or tries again to get one."""
-    with psycopg.connect(environment.address, autocommit=True) as connection:
-        for _ in range(400):
-            found = connection.execute(
-                "SELECT 1 FROM pg_stat_activity WHERE application_name = 'incident_lib migrate'"
-                " AND datname = current_database() AND wait_event_type = 'Lock'"
-            ).fetchone()
-            if found:
-                return
-            time.sleep(0.02)
-    raise AssertionError("the migration never waited")
 
 
 def interrupt(environment, how, step):

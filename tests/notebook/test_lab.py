@@ -17,19 +17,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from incident_lib import paths
+from tests.support.browser import CHROMIUM, QUIET
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`"),
-]
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
 ]
 PATIENCE = 60_000  # milliseconds
 

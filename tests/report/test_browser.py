@@ -23,8 +23,8 @@ from incident_lib import paths
 from incident_lib.model import UsageError
 from incident_lib.report import render
 from incident_lib.report.postmortem import read_runs
-from tests.notebook.test_lab import CHROMIUM, QUIET
 from tests.support import crafted
+from tests.support.browser import CHROMIUM, QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
