@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-QUICK := -n 4 --dist loadfile -m "not slow"  # more workers than cores: tests often wait for a server
+QUICK := -n 3 --dist loadfile -m "not slow"  # more workers than cores: tests often wait for a server
 
 .PHONY: help run test coverage test-slow test-all lint lab setup lock schemas notebooks example clean bench
 

@@ -112,6 +112,7 @@ def test_errors_import_nothing() -> None:
     assert [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)] == []
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported() -> None:
     """Each module has a docstring and can be imported first, before any other."""
     script = (
