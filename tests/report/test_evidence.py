@@ -416,7 +416,7 @@ def test_a_rehearsal_is_compared_with_the_run(tmp_path: Path, made: Any) -> None
     assert rows == {
         "it will work": ["On a copy of 345,678 active threads the fix was applied under writes.", "it worked"],
         "server": ["PostgreSQL 16.9", format_server(EXAMPLE["server_version"])],
-        "active threads": ["345,678", "1,408"],
+        "active threads": ["345,678", f"{EXAMPLE['counts']['before']['active_threads']:,}"],
         "build": ["1.45 s a million active threads", f"{EXAMPLE['steps'][0]['seconds']:.3f} s"],
         "rollback": ["77 families hold more than one active thread.", "–"],
     }

@@ -10,10 +10,12 @@ import pytest
 from incident_lib import paths
 from incident_lib.report import render
 from tests.support.reports import (
+    CONFLICTS,
     EXAMPLE,
     FORMS,
     NO_AFTER,
     NOTHING_SEEN,
+    OWNERLESS,
     STATUSES,
     Page,
     end,
@@ -143,8 +145,10 @@ def test_what_remains_is_counted_once(twice: list[Path], made: Any) -> None:
     """What remains is counted once in chart and proposals; an applied fix is not proposed."""
     found = made(*twice)
 
-    assert "65 provider conflicts and 159 active threads without an owner" in str(found.of("img")[-1]["alt"])
-    assert "in the unique index: 65 provider conflicts" in found.sections["Action items"].text
+    assert f"{CONFLICTS} provider conflicts and {OWNERLESS} active threads without an owner" in str(
+        found.of("img")[-1]["alt"]
+    )
+    assert f"in the unique index: {CONFLICTS} provider conflicts" in found.sections["Action items"].text
     assert "Apply the fix where it has not been applied" not in found.sections["Action items"].text
 
 

@@ -18,7 +18,7 @@ from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
 from incident_lib.report.render import write_report
 from incident_lib.runs.fleet import run_fleet
-from tests.support.reports import FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
+from tests.support.reports import CONFLICTS, FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
 from tests.support.reports import read as report_of
 
 if TYPE_CHECKING:
@@ -400,7 +400,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
         ["D", "none named", "none named", "no owner and no due date"],
         ["E", "none named", "none named", "done"],
         [
-            "Decide whether provider belongs in the unique index: 65 provider conflicts",
+            f"Decide whether provider belongs in the unique index: {CONFLICTS} provider conflicts",
             "–",
             "–",
             "proposed from the data",

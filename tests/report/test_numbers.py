@@ -260,7 +260,7 @@ def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
     records = [numbered(seed + place, f"env-{'abc'[place]}") for place in range(environments)]
     sums = _groups(" ".join(row[-1] for row in blockers_of(*records)))
     known = (
-        _groups(re.sub(r"(\.\d{3})000Z", r"\1Z", json.dumps(records)))
+        _groups(re.sub(r"(\.\d{3})\d+Z", r"\1Z", json.dumps(records)))
         | sums
         | _groups(" ".join(recovered_of(record)[3] for record in records))
     )

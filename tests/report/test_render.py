@@ -16,9 +16,11 @@ from incident_lib.model import Failed, UsageError
 from incident_lib.report import Figure, render, render_block, write_report
 from incident_lib.report.document import Paragraph, Part
 from tests.support.reports import (
+    CONFLICTS,
     EXAMPLE,
     FORMS,
     NOTHING_SEEN,
+    OWNERLESS,
     UNWRITTEN,
     Page,
     empty_pictures,
@@ -138,8 +140,8 @@ def test_every_picture_has_a_text(made: Any) -> None:
         "(openai): 7 families.",
         f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
         texts[4],  # of the claims, which has its own tests
-        "The fix does not change 65 provider conflicts and 159 active threads without an owner. Of 1,408 active "
-        "threads.",
+        f"The fix does not change {CONFLICTS} provider conflicts and {OWNERLESS} active threads without an owner. "
+        f"Of {EXAMPLE['counts']['after']['active_threads']:,} active threads.",
     ]
 
 

@@ -88,10 +88,10 @@ def test_every_purpose_is_in_the_impact(made: Any) -> None:
     """Each value of the column purpose is counted by its own name."""
     counts = made(paths.EXAMPLE_RUN).sections["Impact"].tables[0]
 
+    active = [EXAMPLE["counts"][snapshot]["active_by_purpose"] for snapshot in ("before", "after")]
+
     assert [row[:3] for row in counts if row[0].startswith("active ")][1:] == [
-        ["active chat", "161", "161"],
-        ["active eval", "7", "7"],
-        ["active run", "1,240", "1,240"],
+        [f"active {purpose}", *(f"{counted[purpose]:,}" for counted in active)] for purpose in ("chat", "eval", "run")
     ]
 
 
@@ -280,7 +280,7 @@ def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
         for name, without in (("both", {}), ("alone", {"after": None}))
     )
 
-    assert both == ["demo", "65", "159", "0", "1,408"]
+    assert both == ["demo", *(f"{EXAMPLE['counts']['after'][key]:,}" for key in left)]
     assert alone == ["demo", "3", "5", "7", "11"]
 
 
@@ -293,11 +293,15 @@ def proposals(*folders: Path) -> list[str]:
 def test_what_the_data_proposes(tmp_path: Path) -> None:
     """What remains is proposed as action items, and the fix where it has not been applied."""
     dry = ended(tmp_path, "dry-run", **NO_AFTER)
+    conflicts, ownerless = (
+        sum(EXAMPLE["counts"][snapshot][key] for snapshot in ("before", "after"))
+        for key in ("residual_conflicts", "unguarded_threads")
+    )
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
         "Apply the fix where it has not been applied: staging",
-        "Decide whether provider belongs in the unique index: 130 provider conflicts",
-        "Set an owner for 318 active threads without one; make the column NOT NULL",
+        f"Decide whether provider belongs in the unique index: {conflicts} provider conflicts",
+        f"Set an owner for {ownerless} active threads without one; make the column NOT NULL",
     ]
 
 

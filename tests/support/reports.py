@@ -44,6 +44,7 @@ T = TypeVar("T")
 Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
 UNWRITTEN = Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"  # nothing is written in them
+CONFLICTS, OWNERLESS = (EXAMPLE["counts"]["after"][key] for key in ("residual_conflicts", "unguarded_threads"))
 SILENT, BEATING = "2025-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 STATUSES = {
     "succeeded": "The run succeeded.",
