@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
-from incident_lib.model.pseudonyms import PLAN_OWNER
-from incident_lib.notebook.display import present
-from tests.support.reports import EXAMPLE, Page, kept, page, read, unseen, wiki
+from incident_lib.model import PLAN_OWNER
+from incident_lib.notebook.display import show_section
+from tests.support.reports import EXAMPLE, Page, page, read, run_folder, run_without_snapshot, wiki
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,16 +30,16 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize("name", [section.name for section in read(paths.EXAMPLE_RUN).sections])
 def test_a_notebook_shows_every_section(displayed: list[Any], name: str) -> None:
     """Each section can be shown in a notebook, of a run that succeeded."""
-    present(read(paths.EXAMPLE_RUN), name)
+    show_section(read(paths.EXAMPLE_RUN), name)
 
     assert displayed
 
 
 def test_a_notebook_shows_a_run_that_saw_nothing(displayed: list[Any], tmp_path: Path) -> None:
     """Each section of a run that saw nothing can be shown in a notebook."""
-    post = read(unseen(tmp_path))
+    post = read(run_without_snapshot(tmp_path))
     for section in post.sections:
-        present(post, section.name)
+        show_section(post, section.name)
 
     assert any("FAILED" in str(shown.data) for shown in displayed)
 
@@ -48,7 +48,7 @@ def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
     """What a notebook shows has the cells of the page, in the same order."""
     post = read(paths.EXAMPLE_RUN)
     for section in post.sections:
-        present(post, section.name)
+        show_section(post, section.name)
     html = "".join(str(shown.data) for shown in displayed if type(shown).__name__ == "HTML")
 
     assert Page(html).cells == page(paths.EXAMPLE_RUN).cells
@@ -58,9 +58,9 @@ def test_a_notebook_obeys_no_text(displayed: list[Any], tmp_path: Path) -> None:
     """Markup in a record makes no element of a notebook's tables, and in notes none of its texts."""
     bad = "<img src=x onerror=alert(1)>"
     (tmp_path / "notes.md").write_text(f"## Summary\n\n{bad} ![x](http://e/x.png)\n", "utf-8")
-    post = read(kept(tmp_path, {"unknown": [bad], "probes": [bad], "retries": bad}), notes=tmp_path / "notes.md")
+    post = read(run_folder(tmp_path, {"unknown": [bad], "probes": [bad], "retries": bad}), notes=tmp_path / "notes.md")
     for section in post.sections:
-        present(post, section.name)
+        show_section(post, section.name)
     made = [
         {"Markdown": wiki, "HTML": Page}[kind](it.data) for it in displayed if (kind := type(it).__name__) != "Image"
     ]
@@ -73,10 +73,10 @@ def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> Non
     """What looks like an id in a record or in notes is hidden in a notebook, too; a published one is not."""
     raw = "5b0c1a52-7a0e-4dd9-8a11-3c6f1e0d9b77"
     (tmp_path / "notes.md").write_text(f"## Summary\n\n{raw} and {PLAN_OWNER}\n", "utf-8")
-    folder = kept(tmp_path, {"environment": raw, "unknown": [raw], "blocked_by": [{**KIND, "provider": raw}]})
+    folder = run_folder(tmp_path, {"environment": raw, "unknown": [raw], "blocked_by": [{**KIND, "provider": raw}]})
     post = read(folder, notes=tmp_path / "notes.md")
     for section in post.sections:
-        present(post, section.name)
+        show_section(post, section.name)
     told = [str(it.alt if type(it).__name__ == "Image" else it.data) for it in displayed]
 
     assert [text for text in told if raw in text] == []

@@ -151,7 +151,7 @@ def _runs(name: str, folder: Path) -> list[Path]:
     return {
         "demo": lambda: [paths.EXAMPLE_RUN],
         "failed": lambda: [crafted.failed(folder)],
-        "several": lambda: [paths.EXAMPLE_RUN, crafted.failed(folder), crafted.unseen(folder)],
+        "several": lambda: [paths.EXAMPLE_RUN, crafted.failed(folder), crafted.run_without_snapshot(folder)],
     }[name]()
 
 

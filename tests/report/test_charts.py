@@ -18,67 +18,67 @@ from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK
 from incident_lib.report.charts import MOST_DRAWN
 from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.recovery_chart import recovery_chart
-from tests.support.reports import kind, looked, squeezed
+from tests.support.reports import blocker_count, snapshot_counts, squeezed
 
 CASES = [
     pytest.param(
-        looked(1088),
+        snapshot_counts(1088),
         None,
         "1,088 families cannot start a chat; nothing has been applied",
         "Families blocked for chat: 1,088 now. Families blocked for run: 168 now.",
         id="before only",
     ),
     pytest.param(
-        looked(1, 0),
+        snapshot_counts(1, 0),
         None,
         "1 family cannot start a chat; nothing has been applied",
         "Families blocked for chat: 1 now. Families blocked for run: 0 now.",
         id="one family",
     ),
     pytest.param(
-        looked(0, 0),
+        snapshot_counts(0, 0),
         None,
         "Nothing has been applied",
         "Families blocked for chat: 0 now. Families blocked for run: 0 now.",
         id="before only, none blocked",
     ),
     pytest.param(
-        looked(1088),
-        looked(0, 0),
+        snapshot_counts(1088),
+        snapshot_counts(0, 0),
         "1,088 families could not start a chat; now none is blocked",
         "Families blocked for chat: 1,088 before, 0 after. Families blocked for run: 168 before, 0 after.",
         id="both",
     ),
     pytest.param(
-        looked(1088),
-        looked(12, 1),
+        snapshot_counts(1088),
+        snapshot_counts(12, 1),
         "12 families still cannot start a chat; 1,088 could not before",
         "Families blocked for chat: 1,088 before, 12 after. Families blocked for run: 168 before, 1 after.",
         id="some remain",
     ),
     pytest.param(
-        looked(0, 0),
-        looked(0, 0),
+        snapshot_counts(0, 0),
+        snapshot_counts(0, 0),
         "No family is blocked for chat",
         "Families blocked for chat: 0 before, 0 after. Families blocked for run: 0 before, 0 after.",
         id="none before, none after",
     ),
     pytest.param(
-        looked(None, None),
-        looked(0, 0),
+        snapshot_counts(None, None),
+        snapshot_counts(0, 0),
         "Blocked for chat: unknown before, 0 after",
         "Families blocked for chat: unknown before, 0 after. Families blocked for run: unknown before, 0 after.",
         id="unknown before",
     ),
     pytest.param(
-        looked(1088),
-        looked(None, None),
+        snapshot_counts(1088),
+        snapshot_counts(None, None),
         "Blocked for chat: 1,088 before, unknown after",
         "Families blocked for chat: 1,088 before, unknown after. Families blocked for run: 168 before, unknown after.",
         id="unknown after",
     ),
     pytest.param(
-        looked(None, None),
+        snapshot_counts(None, None),
         None,
         "Nothing has been applied",
         "Families blocked for chat: unknown now. Families blocked for run: unknown now.",
@@ -93,7 +93,7 @@ CASES = [
     ),
     pytest.param(
         None,
-        looked(0, 0),
+        snapshot_counts(0, 0),
         "Blocked for chat: unknown before, 0 after",
         "Families blocked for chat: unknown before, 0 after. Families blocked for run: unknown before, 0 after.",
         id="after only",
@@ -128,7 +128,9 @@ STOPPED = {
 @pytest.mark.parametrize("ended", STOPPED)
 def test_before_alone_concludes_how_the_run_ended(ended: str) -> None:
     """Without an after the title says how the run ended; that nothing was applied, only where it is known."""
-    some, none = (charts.before_after(before, None, ended).title for before in (looked(1088), looked(0, 0)))
+    some, none = (
+        charts.before_after(before, None, ended).title for before in (snapshot_counts(1088), snapshot_counts(0, 0))
+    )
 
     assert some == f"1,088 families cannot start a chat; {STOPPED[ended]}"
     assert none == ("Nothing has been applied" if ended in ("dry run", "") else f"No after: {STOPPED[ended]}")
@@ -145,24 +147,27 @@ LEFT = [
 @pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
 def test_what_remains_concludes_in_its_title(conflicts: int, ownerless: int, title: str) -> None:
     """The title of what the fix leaves is its conclusion."""
-    assert charts.remaining_conflicts(looked(0, 0, conflicts, ownerless)).title == title
+    assert charts.remaining_conflicts(snapshot_counts(0, 0, conflicts, ownerless)).title == title
 
 
 @pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
 def test_what_remains_says_of_how_many(conflicts: int, ownerless: int, title: str) -> None:
     """The text in place of what the fix leaves says its numbers and of how many."""
-    assert charts.remaining_conflicts(looked(0, 0, conflicts, ownerless)).alt == f"{title}. Of 1,408 active threads."
+    assert (
+        charts.remaining_conflicts(snapshot_counts(0, 0, conflicts, ownerless)).alt
+        == f"{title}. Of 1,408 active threads."
+    )
 
 
 @pytest.mark.parametrize(
     ("chart", "caption"),
     [
         (
-            charts.before_after(looked(1), None),
+            charts.before_after(snapshot_counts(1), None),
             "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose.",
         ),
         (
-            charts.remaining_conflicts(looked(1)),
+            charts.remaining_conflicts(snapshot_counts(1)),
             "Provider conflicts: active threads that block another provider in their family. "
             "Active threads without an owner: outside both unique indexes.",
         ),
@@ -181,21 +186,21 @@ def test_the_same_chart_is_the_same_svg(before: Counts | None, after: Counts | N
 
 def test_the_same_chart_is_the_same_png() -> None:
     """A picture that is drawn twice is the same bytes."""
-    chart = charts.remaining_conflicts(looked(0))
+    chart = charts.remaining_conflicts(snapshot_counts(0))
 
     assert chart.png() == chart.png()
 
 
 def test_an_svg_has_no_date() -> None:
     """A chart does not say when it was drawn."""
-    svg = charts.before_after(looked(1088), looked(0, 0)).svg()
+    svg = charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)).svg()
 
     assert re.findall(r"<dc:date>|\d{4}-\d\d-\d\d", svg) == []
 
 
 def test_an_svg_asks_nobody_for_anything() -> None:
     """A chart loads nothing: every reference in it is to a part of itself."""
-    svg = ET.fromstring(charts.before_after(looked(1088), looked(0, 0)).svg())
+    svg = ET.fromstring(charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)).svg())
     attributes = [(name, value) for element in svg.iter() for name, value in element.attrib.items()]
 
     assert [value for name, value in attributes if name.endswith("href") and not value.startswith("#")] == []
@@ -204,7 +209,7 @@ def test_an_svg_asks_nobody_for_anything() -> None:
 
 def test_what_the_fix_leaves_over_several_is_their_sum() -> None:
     """Of several environments what is left is the sum, in title, text and picture."""
-    chart = charts.remaining_conflicts(looked(0, 0, 3, 40), looked(0, 0, 500, 6000))
+    chart = charts.remaining_conflicts(snapshot_counts(0, 0, 3, 40), snapshot_counts(0, 0, 500, 6000))
 
     assert chart.alt == (
         "The fix does not change 503 provider conflicts and 6,040 active threads without an owner. "
@@ -219,24 +224,24 @@ def _texts(chart: charts.Chart) -> list[str]:
 
 def test_a_bar_carries_its_number() -> None:
     """Each bar has its number and its moment beside it."""
-    drawn = _texts(charts.before_after(looked(1088), looked(0, 0)))
+    drawn = _texts(charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)))
 
     assert drawn == ["1,088 before", "0 after", "168 before", "0 after"]
 
 
 def test_a_bar_that_is_not_known_says_so() -> None:
     """A number that is not known is not drawn as if it were 0."""
-    assert _texts(charts.before_after(looked(None, None), None)) == ["now: unknown", "now: unknown"]
+    assert _texts(charts.before_after(snapshot_counts(None, None), None)) == ["now: unknown", "now: unknown"]
 
 
 def test_an_axis_names_its_unit() -> None:
     """The axis says what is counted."""
-    assert charts.before_after(looked(1088), None).figure().axes[0].get_xlabel() == "families"
+    assert charts.before_after(snapshot_counts(1088), None).figure().axes[0].get_xlabel() == "families"
 
 
 def test_no_bar_is_negative_or_cut() -> None:
     """The axis begins at 0 and holds the longest bar."""
-    axes = charts.before_after(looked(1088), None).figure().axes[0]
+    axes = charts.before_after(snapshot_counts(1088), None).figure().axes[0]
 
     assert axes.get_xlim()[0] == 0
     assert axes.get_xlim()[1] > 1088
@@ -248,29 +253,32 @@ def test_draw_returns_its_axes() -> None:
 
     axes = Figure().add_subplot()
 
-    assert charts.remaining_conflicts(looked(0)).draw(axes) is axes
+    assert charts.remaining_conflicts(snapshot_counts(0)).draw(axes) is axes
 
 
 # Environments beside each other
 
 ENDS = [
     pytest.param(
-        charts.Compared("demo", "", looked(1088), looked(0, 0)), "chat 1,088 → 0", "run 168 → 0", id="settled"
+        charts.Compared("demo", "", snapshot_counts(1088), snapshot_counts(0, 0)),
+        "chat 1,088 → 0",
+        "run 168 → 0",
+        id="settled",
     ),
     pytest.param(
-        charts.Compared("demo", "FAILED", looked(7, 5), looked(2, None)),
+        charts.Compared("demo", "FAILED", snapshot_counts(7, 5), snapshot_counts(2, None)),
         "chat 7 → 2 (FAILED)",
         "run 5 → unknown (FAILED)",
         id="failed, after unknown",
     ),
     pytest.param(
-        charts.Compared("demo", "dry run", looked(7, 5), None),
+        charts.Compared("demo", "dry run", snapshot_counts(7, 5), None),
         "chat 7 → no after (dry run)",
         "run 5 → no after (dry run)",
         id="dry run",
     ),
     pytest.param(
-        charts.Compared("demo", "", looked(None, None), looked(0, 0)),
+        charts.Compared("demo", "", snapshot_counts(None, None), snapshot_counts(0, 0)),
         "chat unknown → 0",
         "run unknown → 0",
         id="before unknown",
@@ -292,7 +300,7 @@ def test_an_environment_is_told_in_a_few_words(row: charts.Compared, chat: str, 
 
 def test_marks_are_full_before_and_open_after() -> None:
     """Each environment has a full mark of before and an open one of after for each purpose, at their numbers."""
-    chart = charts.compared([charts.Compared("demo", "", looked(1088), looked(3, 2))], "A finding")
+    chart = charts.compared([charts.Compared("demo", "", snapshot_counts(1088), snapshot_counts(3, 2))], "A finding")
     marks = [line for line in chart.figure().axes[0].lines if line.get_marker() == "o"]
     found = {(line.get_xdata()[0], line.get_markerfacecolor() != "none") for line in marks}
 
@@ -301,7 +309,10 @@ def test_marks_are_full_before_and_open_after() -> None:
 
 def test_what_was_not_seen_has_no_mark() -> None:
     """An environment that nobody looked at has its name and no mark; one without an after has no open mark."""
-    rows = [charts.Compared("away", "FAILED", None, None), charts.Compared("prod", "dry run", looked(7, 5), None)]
+    rows = [
+        charts.Compared("away", "FAILED", None, None),
+        charts.Compared("prod", "dry run", snapshot_counts(7, 5), None),
+    ]
     axes = charts.compared(rows, "A finding").figure().axes[0]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
 
@@ -312,7 +323,10 @@ def test_what_was_not_seen_has_no_mark() -> None:
 
 def test_each_environment_has_room() -> None:
     """A chart is as high as the rows of its environments need."""
-    few, many = ([charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(most)] for most in (2, 16))
+    few, many = (
+        [charts.Compared(f"env-{n}", "", snapshot_counts(n), snapshot_counts(0, 0)) for n in range(most)]
+        for most in (2, 16)
+    )
 
     assert charts.compared(many, "A finding").height - charts.compared(few, "A finding").height >= 14 * 0.5
     assert len(_texts(charts.compared(many, "A finding"))) == 2 * 16
@@ -321,7 +335,7 @@ def test_each_environment_has_room() -> None:
 
 def test_of_many_environments_those_without_an_after_are_drawn_first() -> None:
     """Of many environments as many as fit on a sheet are drawn, those without an after first; all are told of."""
-    settled = [charts.Compared(f"env-{n}", "", looked(n), looked(0, 0)) for n in range(20)]
+    settled = [charts.Compared(f"env-{n}", "", snapshot_counts(n), snapshot_counts(0, 0)) for n in range(20)]
     chart = charts.compared([*settled, charts.Compared("away", "FAILED", None, None)], "A finding")
     names = [label.get_text() for label in chart.figure().axes[0].get_yticklabels()]
 
@@ -333,7 +347,12 @@ def test_of_many_environments_those_without_an_after_are_drawn_first() -> None:
 # What blocks
 
 
-KINDS = [kind("run", 161, "chat"), kind("chat", 7, "eval", None), kind("chat", 1057), kind("chat", 1, None, "manus")]
+KINDS = [
+    blocker_count("run", 161, "chat"),
+    blocker_count("chat", 7, "eval", None),
+    blocker_count("chat", 1057),
+    blocker_count("chat", 1, None, "manus"),
+]
 
 
 def test_what_blocks_most_is_the_title() -> None:
@@ -344,7 +363,8 @@ def test_what_blocks_most_is_the_title() -> None:
     assert chart.alt == (
         f"{chart.title}. chat blocked by a run thread (openai): 1,057 families. "
         "chat blocked by an eval thread (no provider): 7 families. "
-        "chat blocked by a thread without a purpose (manus): 1 family. run blocked by a chat thread (openai): 161 families."
+        "chat blocked by a thread without a purpose (manus): 1 family. "
+        "run blocked by a chat thread (openai): 161 families."
     )
     assert [text.strip() for text in _texts(chart)] == ["1,057", "7", "1", "161"]
 
@@ -354,7 +374,7 @@ def test_one_family_is_one_family() -> None:
     assert "chat blocked by a thread without a purpose (manus): 1 family." in charts.blockers(KINDS).alt
 
 
-@pytest.mark.parametrize("kinds", [[], [kind("run", 5, "chat")]])
+@pytest.mark.parametrize("kinds", [[], [blocker_count("run", 5, "chat")]])
 def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[BlockerCount]) -> None:
     """Where only runs are blocked, or nothing, the title does not speak of chats that are."""
     assert charts.blockers(kinds).title == "No family is blocked for chat"
@@ -362,7 +382,7 @@ def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[BlockerC
 
 def test_of_many_kinds_the_largest_are_drawn() -> None:
     """Of many kinds those that block most are drawn, for each purpose; the title counts all of them."""
-    kinds = [kind(purpose, n, f"p{n}") for purpose in ("chat", "run") for n in range(1, 11)]
+    kinds = [blocker_count(purpose, n, f"p{n}") for purpose in ("chat", "run") for n in range(1, 11)]
     chart = charts.blockers(kinds)
 
     assert [bar.get_width() for bar in chart.figure().axes[0].patches] == [10, 9, 8, 7, 6, 5] * 2
@@ -371,7 +391,7 @@ def test_of_many_kinds_the_largest_are_drawn() -> None:
 
 def test_a_picture_that_leaves_kinds_out_says_so() -> None:
     """Where kinds are left out of the picture, its caption says that there are more."""
-    few, many = ([kind("chat", n, f"p{n}") for n in range(1, most)] for most in (3, 11))
+    few, many = ([blocker_count("chat", n, f"p{n}") for n in range(1, most)] for most in (3, 11))
 
     assert charts.blockers(few).caption != charts.blockers(many).caption
 
@@ -382,16 +402,16 @@ CLAIMS = read_claims(paths.EXAMPLE_RUN / "claims.json")
 RECOVERY = RunFolder(paths.EXAMPLE_RUN).read().recovery
 BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
 ROWS = [
-    charts.Compared("demo", "", looked(1088), looked(0, 0)),
-    charts.Compared("staging", "dry run", looked(7, 5), None),
-    charts.Compared("prod", "FAILED", looked(7, 5), looked(2, None)),
+    charts.Compared("demo", "", snapshot_counts(1088), snapshot_counts(0, 0)),
+    charts.Compared("staging", "dry run", snapshot_counts(7, 5), None),
+    charts.Compared("prod", "FAILED", snapshot_counts(7, 5), snapshot_counts(2, None)),
     charts.Compared("away", "KILLED", None, None),
 ]
 ALL = {
-    "before-after": charts.before_after(looked(1088), looked(0, 0)),
+    "before-after": charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)),
     "compared": charts.compared(ROWS, "A finding"),
     "blockers": charts.blockers(KINDS),
-    "left": charts.remaining_conflicts(looked(0)),
+    "left": charts.remaining_conflicts(snapshot_counts(0)),
     "over-time": history_chart.over_time(
         [history_chart.Line("demo", ((BEGUN, 10), (BEGUN + timedelta(3), 12)), BEGUN + timedelta(9), 0, 12)], []
     ),
@@ -513,7 +533,7 @@ def test_text_can_be_read(colour: str) -> None:
     assert 1.05 / (luminance + 0.05) >= 4.5
 
 
-LONG = charts.Compared("a-name-of-forty-characters-in-production", "FAILED", looked(123_456_789), None)
+LONG = charts.Compared("a-name-of-forty-characters-in-production", "FAILED", snapshot_counts(123_456_789), None)
 WIDE = {
     **ALL,
     "a long name": charts.compared([LONG, LONG], "A finding"),
@@ -521,8 +541,10 @@ WIDE = {
         ROWS,
         "123,456,789 families in 50 environments could not start a chat; fixed in 49 of 50",
     ),
-    "a long kind": charts.blockers([kind("chat", 123_456_789, "p" * 40, "q" * 40), kind("run", 3, "p" * 40, "q" * 40)]),
-    "large numbers": charts.before_after(looked(123_456_789, 123_456_789), looked(123_456_789, 0)),
+    "a long kind": charts.blockers(
+        [blocker_count("chat", 123_456_789, "p" * 40, "q" * 40), blocker_count("run", 3, "p" * 40, "q" * 40)]
+    ),
+    "large numbers": charts.before_after(snapshot_counts(123_456_789, 123_456_789), snapshot_counts(123_456_789, 0)),
 }
 
 

@@ -27,10 +27,10 @@ from tests.support.reports import (
     Contents,
     Page,
     end,
-    kept,
     page,
     read,
     rendered,
+    run_folder,
     squeezed,
 )
 
@@ -101,7 +101,7 @@ def recovery(blocked: int, points: list[tuple[float, int]], looked: float = 10**
 
 def run(folder: Path, environment: str = "demo", *, rehearsal: Contents | None = None, **changes: Any) -> Path:
     """The folder of a run, its rehearsal beside it if there was one."""
-    made = kept(folder, {"environment": environment, **changes}, f"{environment}/run")
+    made = run_folder(folder, {"environment": environment, **changes}, f"{environment}/run")
     if rehearsal:
         (folder / environment / "rehearsal.json").write_text(json.dumps(rehearsal), "utf-8")
     return made
@@ -167,7 +167,7 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
     )
     without = made(
         run(tmp_path / "2", rejected_inserts=FAILURES),
-        kept(tmp_path / "2", {"environment": "none"}, "none", without=("rejected_inserts",)),
+        run_folder(tmp_path / "2", {"environment": "none"}, "none", without=("rejected_inserts",)),
     )
 
     assert tables(found, "Impact")[-1][0][:4] == ["count", "demo", "staging", "none"]
@@ -179,7 +179,7 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
 @pytest.mark.parametrize("name", ["a|b", "count", "what it counts"])
 def test_rejected_inserts_in_an_environment_with_an_odd_name(tmp_path: Path, name: str) -> None:
     """Whatever an environment is called, it has one column, of numbers."""
-    folder = kept(tmp_path, {"environment": name})
+    folder = run_folder(tmp_path, {"environment": name})
     (found,) = (b for b in flat(read(folder).section("impact").blocks) if isinstance(b, Table) and len(b.rows) == 10)
 
     assert found.headings == ("count", name, "what it counts")
@@ -208,7 +208,7 @@ def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
     folders = [
         run(tmp_path, name, rejected_inserts=FAILURES | {"per_hour": h}) for name, h in zip("ab", hours, strict=True)
     ]
-    folders.append(kept(tmp_path, {"environment": "c"}, "c", without=("rejected_inserts",)))
+    folders.append(run_folder(tmp_path, {"environment": "c"}, "c", without=("rejected_inserts",)))
 
     assert rejected_by_hour(read(*folders).chapters) == [
         (datetime(2025, 9, 5, hour, tzinfo=UTC), count) for hour, count in ((8, 7), (9, 5), (10, 1))
@@ -608,7 +608,7 @@ def test_provider_conflicts_in_several_environments(tmp_path: Path, made: Any) -
 @pytest.mark.parametrize("made", EVERY)
 def test_missing_evidence_is_reported(tmp_path: Path, made: Any) -> None:
     """Of each kind of evidence that is missing, the report says so and names the command that gathers it."""
-    found = made(kept(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")))
+    found = made(run_folder(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")))
 
     assert "Rejected inserts are unknown: no server log was read." in text(found, "Impact")
     assert "Recovery was not measured. To measure it, run: incident watch" in text(found, RESOLUTION)
@@ -622,7 +622,9 @@ def test_missing_evidence_is_reported(tmp_path: Path, made: Any) -> None:
 
 def test_missing_evidence_is_a_note(tmp_path: Path) -> None:
     """Evidence that was not gathered is a note, not a finding."""
-    post = read(kept(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")), notes=UNWRITTEN)
+    post = read(
+        run_folder(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")), notes=UNWRITTEN
+    )
     noted = [b.text for s in post.sections for b in flat(s.blocks) if isinstance(b, Paragraph) and b.tone == "note"]
 
     assert {text.partition(":")[0] for text in noted} >= {

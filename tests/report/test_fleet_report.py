@@ -19,10 +19,10 @@ from tests.support.reports import (
     STATUSES,
     Page,
     end,
-    ended,
-    kept,
+    ended_run,
     read,
     rendered,
+    run_folder,
     squeezed,
     undrawn,
     wiki,
@@ -41,7 +41,7 @@ def fifty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page, Postmor
     """The page, without its pictures, and the Markdown over fifty runs that ended in all ways, and their report."""
     folder = tmp_path_factory.mktemp("fifty")
     ways = [end("succeeded"), *({**end(how), **NO_AFTER} for how in STATUSES), {**end("failed"), **NOTHING_SEEN}]
-    folders = [kept(folder, {**ways[n % len(ways)], "environment": name}, name) for n, name in enumerate(NAMES)]
+    folders = [run_folder(folder, {**ways[n % len(ways)], "environment": name}, name) for n, name in enumerate(NAMES)]
     post = read(*folders)
     return undrawn(post), wiki(render.render_markdown(post, "pictures")), post
 
@@ -104,8 +104,8 @@ def test_only_ends_of_lines_that_are_drawn_are_marked(tmp_path: Path) -> None:
     """Where some environments are not drawn over time, no end of theirs is marked among the others' lines."""
     small = [["2025-09-22T06:00:00Z", 3]]
     ended_, open_ = {"blocked_since": {"chat": small, "run": []}}, NO_AFTER
-    folders = [kept(tmp_path, {"environment": "small", **ended_}, "small")]
-    folders += [kept(tmp_path, {"environment": name, **open_}, name) for name in "abcd"]
+    folders = [run_folder(tmp_path, {"environment": "small", **ended_}, "small")]
+    folders += [run_folder(tmp_path, {"environment": name, **open_}, name) for name in "abcd"]
     texts = _times(*folders)
 
     assert [text for text in texts if text.startswith("small")] == []
@@ -118,8 +118,8 @@ def test_only_ends_of_lines_that_are_drawn_are_marked(tmp_path: Path) -> None:
 @pytest.fixture
 def twice(tmp_path: Path) -> list[Path]:
     """A dry run of an environment, and then a run that applied the fix."""
-    dry = ended(tmp_path / "dry", "dry-run", "prod", **NO_AFTER)
-    return [dry, ended(tmp_path / "applied", "succeeded", "prod")]
+    dry = ended_run(tmp_path / "dry", "dry-run", "prod", **NO_AFTER)
+    return [dry, ended_run(tmp_path / "applied", "succeeded", "prod")]
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -173,7 +173,7 @@ def test_rejected_inserts_are_counted_once(twice: list[Path], made: Any) -> None
 def test_recovery_is_counted_once(tmp_path: Path) -> None:
     """The families that have recovered in an environment are counted once, those of its latest run."""
     runs = [
-        ended(tmp_path / name, "succeeded", "prod", started_at=at)
+        ended_run(tmp_path / name, "succeeded", "prod", started_at=at)
         for name, at in (("late", "2027-01-01T00:00:00Z"), ("early", "2026-01-01T00:00:00Z"))
     ]
     recovery = {figure.name: figure for s in read(*runs).sections for figure in render.figures(s.blocks)}["recovered"]
@@ -191,7 +191,7 @@ def test_recovery_is_counted_once(tmp_path: Path) -> None:
 def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
     """The report over several environments has a part of each, in their order, in summary and resolution."""
     names = ["prod", "eu_west_1", "staging"]
-    sections = made(*(ended(tmp_path, "dry-run", name) for name in names)).sections
+    sections = made(*(ended_run(tmp_path, "dry-run", name) for name in names)).sections
 
     for title in ("Summary", "Resolution and verification"):
         places = [sections[title].text.index(name) for name in names]
@@ -201,8 +201,8 @@ def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
 
 def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
     """The summary lists each of a few environments; of many it has the sum, and those that did not end well."""
-    few = rendered(*(ended(tmp_path, "succeeded", f"few-{n}") for n in range(6)))
-    many = rendered(*(ended(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
+    few = rendered(*(ended_run(tmp_path, "succeeded", f"few-{n}") for n in range(6)))
+    many = rendered(*(ended_run(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
 
     assert [f"few-{n}: 1,088 of 1,257 families" in few.sections["Summary"].text for n in range(6)] == [True] * 6
     assert "7,616 families in 7 environments could not start a chat; fixed in 7 of 7." in many.sections["Summary"].text
@@ -212,7 +212,7 @@ def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_the_timeline_of_many_has_no_steps(tmp_path: Path, made: Any) -> None:
     """The timeline of up to three environments has every step; that of more what matters most, and says so."""
-    three, four = ([ended(tmp_path / str(most), "succeeded", f"env-{n}") for n in range(most)] for most in (3, 4))
+    three, four = ([ended_run(tmp_path / str(most), "succeeded", f"env-{n}") for n in range(most)] for most in (3, 4))
 
     assert "Step build: done" in made(*three).sections["Timeline"].text
     assert "With more than three environments" not in made(*three).sections["Timeline"].text
@@ -223,7 +223,7 @@ def test_the_timeline_of_many_has_no_steps(tmp_path: Path, made: Any) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_one_family_is_worked_through(tmp_path: Path, made: Any) -> None:
     """The example is that of the first environment that has one, and says whose it is."""
-    none = ended(tmp_path, "succeeded", "none", example=None)
+    none = ended_run(tmp_path, "succeeded", "none", example=None)
     text = squeezed(made(none, paths.EXAMPLE_RUN).sections["Root cause"].text)
 
     assert "One family, thread by thread: demo" in text
@@ -233,7 +233,7 @@ def test_one_family_is_worked_through(tmp_path: Path, made: Any) -> None:
 def test_what_is_unknown_of_all_is_said_once(tmp_path: Path) -> None:
     """What is unknown of several environments alike is said once, with their names where it is not all of them."""
     said = {"one": ["All.", "Two.", "Of one."], "two": ["All.", "Two."], "three": ["All.", "Of three."]}
-    folders = [ended(tmp_path, "succeeded", name, unknown=unknown) for name, unknown in said.items()]
+    folders = [ended_run(tmp_path, "succeeded", name, unknown=unknown) for name, unknown in said.items()]
     (told,) = read(*folders).section("unknown").blocks
 
     assert told.items[1:] == ("All.", "one, two: Two.", "one: Of one.", "three: Of three.")  # type: ignore[union-attr]
@@ -242,8 +242,8 @@ def test_what_is_unknown_of_all_is_said_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_what_is_the_same_of_many_is_one_row(tmp_path: Path, made: Any) -> None:
     """What the catalog held, or what happened at one moment, in several environments is one row that names them."""
-    folders = [ended(tmp_path, "succeeded", name) for name in ("one", "two")]
-    other = ended(tmp_path, "succeeded", "three", purpose_since="2025-09-23T06:00:00.000Z")
+    folders = [ended_run(tmp_path, "succeeded", name) for name in ("one", "two")]
+    other = ended_run(tmp_path, "succeeded", "three", purpose_since="2025-09-23T06:00:00.000Z")
     sections = made(*folders, other).sections
     indexes, timeline = (sections[title].tables[0][1:] for title in ("Root cause", "Timeline"))
 

@@ -20,11 +20,11 @@ from tests.support.reports import (
     drawn,
     empty_pictures,
     end,
-    kept,
     page,
     read,
     rendered,
     rendered_strictly,
+    run_folder,
     squeezed,
     wiki,
 )
@@ -58,7 +58,7 @@ ERROR = {"what": "?", "why": "?", "next": "?"}
 def everywhere(folder: Path, text: str, *names: str) -> list[Path]:
     """The folders of runs whose every free text is the same, their environments' names too."""
     changes = rewritten({**copy.deepcopy(EXAMPLE), "error": ERROR}, text)
-    return [kept(folder, changes, name) for name in names or ("run",)]
+    return [run_folder(folder, changes, name) for name in names or ("run",)]
 
 
 @pytest.mark.parametrize("made", [*FORMS, rendered_strictly])
@@ -165,7 +165,7 @@ def test_direction_marks_are_shown_as_codes(tmp_path: Path, made: Any) -> None:
 def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> None:
     """Of ten thousand characters two thousand are shown in each table, and how many more there are."""
     text = (word * 10_000)[:10_000]
-    found = made(kept(tmp_path, rewritten(EXAMPLE, text)))
+    found = made(run_folder(tmp_path, rewritten(EXAMPLE, text)))
 
     assert found.cells.count(squeezed(f"{text[:2_000]}… (8,000 more characters)")) > 20
     assert text[:2_001] not in found.text
@@ -175,7 +175,7 @@ def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> N
 @pytest.mark.parametrize("length", [1_999, 2_000])
 def test_text_that_is_not_too_long_is_whole(tmp_path: Path, made: Any, length: int) -> None:
     """Up to two thousand characters are shown as they are."""
-    assert made(kept(tmp_path, rewritten(EXAMPLE, "x" * length))).cells.count("x" * length) > 20
+    assert made(run_folder(tmp_path, rewritten(EXAMPLE, "x" * length))).cells.count("x" * length) > 20
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
@@ -195,9 +195,9 @@ def test_odd_text_is_drawn_as_it_is(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_a_hostile_folder_is_not_obeyed(tmp_path: Path, made: Any) -> None:
     """Markup in the name of a run's folder makes no element, and is shown."""
-    found = made(kept(tmp_path, {}, "<script>alert(1)<b>|`c`"))
+    found = made(run_folder(tmp_path, {}, "<script>alert(1)<b>|`c`"))
 
-    assert [tag for tag, _ in found.elements] == [tag for tag, _ in made(kept(tmp_path, {}, "harmless")).elements]
+    assert [tag for tag, _ in found.elements] == [tag for tag, _ in made(run_folder(tmp_path, {}, "harmless")).elements]
     assert "<script>alert(1)<b>|`c`" in found.cells
 
 
@@ -205,7 +205,7 @@ def test_a_hostile_name_of_the_file_is_not_obeyed(tmp_path: Path) -> None:
     """Markup in the name of the report's own file ends no link to its pictures, and makes no element."""
     name = "a) <img src=x> ![b](c"
     with empty_pictures():
-        render.write_report(read(kept(tmp_path, {})), tmp_path / f"{name}.html")
+        render.write_report(read(run_folder(tmp_path, {})), tmp_path / f"{name}.html")
     found = wiki((tmp_path / f"{name}.md").read_text("utf-8")).of("img")
 
     assert [unquote(str(image["src"])) for image in found] == [f"{name}/{kind}.svg" for kind in PICTURES]
@@ -236,7 +236,7 @@ IDS = f"{RAW} {RAW.upper()} Key (owner_id)=({RAW}) exists."
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_raw_id_is_hidden_in_every_field(tmp_path: Path, field: str) -> None:
     """A raw id that found its way into a record is in no byte of the page and of the Markdown."""
-    post = read(kept(tmp_path, FIELDS[field](IDS)))
+    post = read(run_folder(tmp_path, FIELDS[field](IDS)))
     with empty_pictures():
         places = {"html": render.render_html(post), "markdown": render.render_markdown(post, "p")}
 
@@ -246,7 +246,9 @@ def test_a_raw_id_is_hidden_in_every_field(tmp_path: Path, field: str) -> None:
 def test_a_raw_id_is_hidden_in_pictures(tmp_path: Path) -> None:
     """A raw id in every field of a record is in no byte of a chart."""
     changes = {key: value for made in FIELDS.values() for key, value in made(IDS).items()}
-    pictures = [figure.chart for s in read(kept(tmp_path, changes)).sections for figure in render.figures(s.blocks)]
+    pictures = [
+        figure.chart for s in read(run_folder(tmp_path, changes)).sections for figure in render.figures(s.blocks)
+    ]
 
     assert len(pictures) >= 4
     assert [chart.title for chart in pictures if RAW in chart.svg().lower()] == []
@@ -255,10 +257,10 @@ def test_a_raw_id_is_hidden_in_pictures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_a_published_id_stays(tmp_path: Path, made: Any) -> None:
     """An id that the fix plan has published stays as it is."""
-    assert str(PLAN_OWNER) in made(kept(tmp_path, {"unknown": [str(PLAN_OWNER)]})).text
+    assert str(PLAN_OWNER) in made(run_folder(tmp_path, {"unknown": [str(PLAN_OWNER)]})).text
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_a_raw_id_names_no_folder(tmp_path: Path, made: Any) -> None:
     """A run's folder that is named by an id is hidden, too."""
-    assert RAW not in made(kept(tmp_path, NO_AFTER, RAW)).text
+    assert RAW not in made(run_folder(tmp_path, NO_AFTER, RAW)).text

@@ -18,7 +18,7 @@ from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
 from incident_lib.report.render import write_report
 from incident_lib.runs.fleet import run_fleet
-from tests.support.reports import CONFLICTS, FORMS, UNWRITTEN, kept, rendered, squeezed, unseen
+from tests.support.reports import CONFLICTS, FORMS, UNWRITTEN, rendered, run_folder, run_without_snapshot, squeezed
 from tests.support.reports import read as report_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
     """Notes that are there stay byte by byte as they are, and keep their age, however often they are read."""
     file = file_of(tmp_path, text)
     os.utime(file, (1, 1))
-    run = unseen(tmp_path)
+    run = run_without_snapshot(tmp_path)
     for _ in range(2):
         write_report(report_of(run, notes=file), tmp_path / "post.html")
 
@@ -103,7 +103,7 @@ def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
 def test_notes_of_one_s_own_are_left_alone_by_reports_over_others(tmp_path: Path) -> None:
     """A report with notes of its own neither reads nor makes the project's."""
     before = paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns
-    rendered(kept(tmp_path, {}), notes=tmp_path / "own.md")
+    rendered(run_folder(tmp_path, {}), notes=tmp_path / "own.md")
 
     assert (paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns) == before
 
@@ -161,7 +161,7 @@ def test_every_section_is_read(tmp_path: Path, title: str) -> None:
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_section_is_shown_in_its_place(tmp_path: Path, made: Any, title: str) -> None:
     """What people wrote for a section stands in that section of the report."""
-    found = made(kept(tmp_path, {}), notes=file_of(tmp_path, f"## {title}\n\nAs people say.\n"))
+    found = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, f"## {title}\n\nAs people say.\n"))
     sections = [name for name, section in found.sections.items() if "As people say." in section.text]
 
     assert sections == [{"Resolution": "Resolution and verification"}.get(title, title)]
@@ -351,7 +351,7 @@ def test_events_stand_among_those_of_the_runs(tmp_path: Path, made: Any) -> None
         "## Timeline\n- 2999-01-01 00:00 UTC: it was over (a dream)\n- 2025-09-22 05:00:10 UTC: the deploy began\n"
         "- 2025-10-13 08:18 UTC: support was told (inbox)\n"
     )
-    rows = made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Timeline"].tables[0][1:]
+    rows = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Timeline"].tables[0][1:]
 
     assert [row for row in rows if row[1] == "–"] == [
         ["2025-09-22 05:00:10", "–", "the deploy began", "people"],
@@ -390,7 +390,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
         "## Action items\n- [ ] A (owner: Ada, due: 2026-01-31)\n- [ ] B (owner: Ada)\n- [ ] C (due: 2026-01-31)\n"
         "- [ ] D\n- [x] E\n"
     )
-    rows = made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].tables[0]
+    rows = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].tables[0]
 
     assert rows == [
         ["action", "owner", "due", "state"],
@@ -418,7 +418,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
 def test_text_beside_action_items_is_shown(tmp_path: Path, made: Any) -> None:
     """What people wrote beside their action items is not lost: a sentence before them, or an item's second line."""
     text = "## Action items\n\nReviewed each Monday.\n\n- [ ] Name the indexes of each table\n  that a column joins\n"
-    found = squeezed(made(kept(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].text)
+    found = squeezed(made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].text)
 
     assert "Reviewed each Monday." in found
     assert "that a column joins" in found

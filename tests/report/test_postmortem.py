@@ -27,13 +27,13 @@ from tests.support.reports import (
     REHEARSED,
     Contents,
     contents_of,
-    ended,
+    ended_run,
     in_words,
-    kept,
     read,
     record_of,
+    run_folder,
+    run_without_snapshot,
     squeezed,
-    unseen,
 )
 
 RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -56,7 +56,7 @@ def test_on_the_demo_it_is_the_committed_example(tmp_path: Path, monkeypatch: py
 
 def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
     """A run's folder names it, on the demo as well."""
-    folder = kept(tmp_path, {"verdict": "Mine."})
+    folder = run_folder(tmp_path, {"verdict": "Mine."})
 
     assert [record["verdict"] for record in _records(read_postmortem("demo", str(folder)))] == ["Mine."]
 
@@ -129,7 +129,7 @@ def _message(folder: Path) -> str:
 @pytest.mark.parametrize(("changes", "why"), BROKEN.values(), ids=BROKEN)
 def test_a_record_that_is_wrong_is_a_message(tmp_path: Path, changes: Contents, why: str) -> None:
     """A record.json without a key, with a wrong type or of another version is a message with file and key."""
-    folder = kept(tmp_path, {})
+    folder = run_folder(tmp_path, {})
     _spoil(folder / "record.json", EXAMPLE, changes)
 
     assert _message(folder) == (
@@ -168,7 +168,7 @@ EVIDENCE = {
 def test_evidence_that_is_wrong_is_a_message(tmp_path: Path, name: str, wrong: str) -> None:
     """A claims.json or rehearsal.json without a key, with a wrong type or of another version is a message, too."""
     contents, action, changes = EVIDENCE[name]
-    folder = kept(tmp_path, {})
+    folder = run_folder(tmp_path, {})
     _spoil(folder / name, contents, changes[wrong][0])
 
     assert _message(folder) == (
@@ -188,7 +188,7 @@ def test_evidence_that_is_wrong_is_a_message(tmp_path: Path, name: str, wrong: s
 )
 def test_a_file_that_is_no_json_object_is_a_message(tmp_path: Path, name: str, text: bytes, why: str) -> None:
     """A file that is no JSON object is a message that names it."""
-    folder = kept(tmp_path, {})
+    folder = run_folder(tmp_path, {})
     (folder / name).write_bytes(text)
 
     assert re.match(rf"{re.escape(os.path.relpath(folder / name))} cannot be read\.\n  why:  {why}\n", _message(folder))
@@ -197,7 +197,7 @@ def test_a_file_that_is_no_json_object_is_a_message(tmp_path: Path, name: str, t
 @pytest.mark.parametrize("name", EVIDENCE)
 def test_a_file_that_cannot_be_opened_is_a_message(tmp_path: Path, name: str) -> None:
     """A file that the system does not let us read is a message with the system's reason."""
-    folder = kept(tmp_path, {})
+    folder = run_folder(tmp_path, {})
     (folder / name).mkdir()
 
     assert f"{os.path.relpath(folder / name)} cannot be read.\n  why:  Is a directory.\n" in _message(folder)
@@ -205,7 +205,7 @@ def test_a_file_that_cannot_be_opened_is_a_message(tmp_path: Path, name: str) ->
 
 def test_a_record_that_cannot_be_opened_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record.json that the system does not let us read is a message with the system's reason."""
-    folder = kept(tmp_path, {})
+    folder = run_folder(tmp_path, {})
 
     def forbid(_: Path) -> bytes:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -233,7 +233,7 @@ def test_a_report_over_nothing_says_so() -> None:
 
 def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
     """The title over several environments is how many were blocked in all, and in how many the fix is in."""
-    folders = [paths.EXAMPLE_RUN, ended(tmp_path, "dry-run", "prod", **NO_AFTER), unseen(tmp_path)]
+    folders = [paths.EXAMPLE_RUN, ended_run(tmp_path, "dry-run", "prod", **NO_AFTER), run_without_snapshot(tmp_path)]
 
     assert read(*folders).title == ("2,176 families in 2 environments could not start a chat; fixed in 1 of 3")
 
@@ -241,21 +241,21 @@ def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
 def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None:
     """Where no run took a snapshot the title claims nothing."""
     assert (
-        read(unseen(tmp_path, "one"), unseen(tmp_path, "two")).title
+        read(run_without_snapshot(tmp_path, "one"), run_without_snapshot(tmp_path, "two")).title
         == "No blocked families were counted in any environment"
     )
 
 
 def test_verdicts_name_environment_and_end(tmp_path: Path) -> None:
     """The lines on the terminal are the environment's name, its verdict, and how its run ended."""
-    folder = kept(tmp_path, {"environment": "prod", "verdict": "All is well.", "status": "dry-run"})
+    folder = run_folder(tmp_path, {"environment": "prod", "verdict": "All is well.", "status": "dry-run"})
 
     assert read(folder).verdicts == ["prod: All is well. This was a dry run: it changed nothing."]
 
 
 def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
     """The head has incident, status, environments, time, and the versions that made the report."""
-    dry = ended(tmp_path, "dry-run", "prod", **NO_AFTER, git_commit=None)
+    dry = ended_run(tmp_path, "dry-run", "prod", **NO_AFTER, git_commit=None)
     notes = written(tmp_path, "# INC-1\n")
 
     assert read(paths.EXAMPLE_RUN, dry, notes=notes).facts == [
@@ -291,7 +291,7 @@ ENDS = {
 @pytest.mark.parametrize("how", ENDS)
 def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: str) -> None:
     """Where the fix is not in the head says so, and how the run ended; nothing says when it was over."""
-    facts = dict(read(ended(tmp_path, how, **NO_AFTER)).facts)
+    facts = dict(read(ended_run(tmp_path, how, **NO_AFTER)).facts)
 
     assert facts["Status"] == f"not fixed: {ENDS[how]}"
     assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; not ended as of the latest snapshot"
@@ -299,7 +299,7 @@ def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: s
 
 def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
     """After a run without a snapshot the begin of the incident is unknown."""
-    facts = dict(read(unseen(tmp_path)).facts)
+    facts = dict(read(run_without_snapshot(tmp_path)).facts)
 
     assert (facts["Status"], facts["When (UTC)"]) == (
         "not fixed: FAILED",
@@ -321,7 +321,7 @@ FIXED_BEFORE = {
 @pytest.mark.parametrize("made", FORMS)
 def test_a_fix_before_the_run_ended_the_incident(tmp_path: Path, made: Any) -> None:
     """An environment that was fixed before the run is not reported as if the incident went on."""
-    facts, text = dict(read(kept(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
+    facts, text = dict(read(run_folder(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
 
     assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "ended before the first snapshot")
     assert re.findall(r"not ended|not fixed", text) == []
@@ -330,7 +330,7 @@ def test_a_fix_before_the_run_ended_the_incident(tmp_path: Path, made: Any) -> N
 @pytest.mark.parametrize("made", FORMS)
 def test_without_blocked_families_their_begin_is_no_question(tmp_path: Path, made: Any) -> None:
     """Where no family is blocked, the report does not call it unknown since when."""
-    assert "It is unknown since when families are blocked" not in made(kept(tmp_path, FIXED_BEFORE)).text
+    assert "It is unknown since when families are blocked" not in made(run_folder(tmp_path, FIXED_BEFORE)).text
 
 
 def test_what_is_to_be_written_is_counted() -> None:

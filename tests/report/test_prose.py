@@ -23,8 +23,8 @@ from tests.support.reports import (
     Page,
     commonmark,
     empty_pictures,
-    kept,
     record_of,
+    run_folder,
     wiki,
 )
 
@@ -210,6 +210,6 @@ def test_code_is_shown_as_it_was_written(tmp_path: Path, made: Any) -> None:
     code = ["List<String> x;", "<b>", "a < b", "![a](b)"]
     text = "## Summary\n\n" + "".join(f"`{line}` and\n\n```\n{line}\n```\n\n" for line in code)
     (tmp_path / "notes.md").write_text(text, "utf-8")
-    found = made(kept(tmp_path, {}), notes=tmp_path / "notes.md").sections["Summary"].text
+    found = made(run_folder(tmp_path, {}), notes=tmp_path / "notes.md").sections["Summary"].text
 
     assert [(line, found.count(line)) for line in code] == [(line, 2) for line in code]

@@ -25,9 +25,9 @@ from tests.support.reports import (
     Page,
     empty_pictures,
     in_words,
-    kept,
     page,
     read,
+    run_folder,
     squeezed,
 )
 
@@ -113,7 +113,7 @@ def test_contents_lead_to_every_section(example: Page) -> None:
 
 def test_ids_are_apart(tmp_path: Path) -> None:
     """No two elements of a page share an id, also where two runs are of one environment."""
-    one, two = (kept(tmp_path, {}, name) for name in ("one", "two"))
+    one, two = (run_folder(tmp_path, {}, name) for name in ("one", "two"))
     ids = [attributes["id"] for _, attributes in page(one, two).elements if "id" in attributes]
 
     assert len(ids) == len(set(ids))
@@ -232,7 +232,7 @@ def test_an_error_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_hostile_environment_leads_nowhere_else(tmp_path: Path) -> None:
     """A record whose environment is a path, as no run makes it, writes nothing outside the report's own folder."""
-    folder = kept(tmp_path, {"environment": "../../outside", **NOTHING_SEEN})
+    folder = run_folder(tmp_path, {"environment": "../../outside", **NOTHING_SEEN})
     out = tmp_path / "reports" / "postmortem.html"
     with empty_pictures():
         write_report(read(folder), out)

@@ -18,13 +18,13 @@ from tests.support.reports import (
     NO_AFTER,
     STATUSES,
     Contents,
-    ended,
+    ended_run,
     in_words,
-    kept,
     page,
     read,
+    run_folder,
+    run_without_snapshot,
     squeezed,
-    unseen,
 )
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ WORDS = {
 @pytest.mark.parametrize("how", STATUSES)
 def test_the_report_says_how_a_run_ended(tmp_path: Path, made: Any, how: str) -> None:
     """The report has a sentence on how the run ended."""
-    assert STATUSES[how] in squeezed(made(ended(tmp_path, how)).text)
+    assert STATUSES[how] in squeezed(made(ended_run(tmp_path, how)).text)
 
 
 @pytest.mark.parametrize("how", STATUSES)
 def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
     """A run whose numbers are not those of a finished run is marked, in the page and in the Markdown."""
-    folder = ended(tmp_path, how)
+    folder = ended_run(tmp_path, how)
     marked = [attributes for attributes in page(folder).of("p") if attributes.get("class") == "failed"]
     quoted = [line for line in render.render_markdown(read(folder), "p").splitlines() if line.startswith("> ")]
 
@@ -68,7 +68,7 @@ def test_an_error_is_shown_in_full(tmp_path: Path, made: Any) -> None:
     """The report has the error that stopped a run: what, why, and what to do."""
     error = Failed("The step `drop` failed.", "PostgreSQL answered SQLSTATE 57014.", "Run it again: it_goes_on.")
     text = made(
-        kept(tmp_path, {"status": "failed", "error": {"what": error.what, "why": error.why, "next": error.next}})
+        run_folder(tmp_path, {"status": "failed", "error": {"what": error.what, "why": error.why, "next": error.next}})
     ).text
 
     assert "The step `drop` failed. PostgreSQL answered SQLSTATE 57014. Run it again: it_goes_on." in squeezed(text)
@@ -81,7 +81,7 @@ def test_an_error_is_shown_in_full(tmp_path: Path, made: Any) -> None:
 @pytest.mark.parametrize("how", STATUSES)
 def test_a_cell_without_a_number_says_how_the_run_ended(tmp_path: Path, made: Any, how: str) -> None:
     """Without a snapshot after, each of its cells says how the run ended."""
-    found = made(ended(tmp_path, how, **NO_AFTER)).sections
+    found = made(ended_run(tmp_path, how, **NO_AFTER)).sections
     counts, (compared,) = found["Impact"].tables[0], found["Environments compared"].tables
 
     assert {row[2] for row in counts[1:]} == {WORDS[how]}
@@ -99,7 +99,7 @@ SETTLED = (
 @pytest.mark.parametrize("how", STATUSES)
 def test_before_alone_is_not_reported_as_over(tmp_path: Path, made: Any, how: str) -> None:
     """Without a snapshot after, no sentence, title or alternative text claims that the incident is over."""
-    found = made(ended(tmp_path, how, **NO_AFTER, verdict=None))
+    found = made(ended_run(tmp_path, how, **NO_AFTER, verdict=None))
     texts = [found.text, *(str(image["alt"]) for image in found.of("img"))]
 
     assert [said for text in texts for said in re.findall(SETTLED, squeezed(text))] == []
@@ -108,7 +108,7 @@ def test_before_alone_is_not_reported_as_over(tmp_path: Path, made: Any, how: st
 @pytest.mark.parametrize("how", STATUSES)
 def test_before_alone_is_not_reported_as_over_among_others(tmp_path: Path, how: str) -> None:
     """Among fixed environments, one without a snapshot after does not count as fixed."""
-    post = read(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
+    post = read(paths.EXAMPLE_RUN, ended_run(tmp_path, how, **NO_AFTER))
 
     assert post.title.endswith("fixed in 1 of 2")
     assert ("Status", "fixed in 1 of 2 environments") in post.facts
@@ -136,7 +136,7 @@ def _drawn(figure: Figure) -> Axes:
 @pytest.mark.parametrize("how", STATUSES)
 def test_before_alone_is_not_drawn_as_over(tmp_path: Path, how: str) -> None:
     """Without a snapshot after, no bar, open mark or end of a line is drawn for it."""
-    alone = _figures(ended(tmp_path, how, **NO_AFTER))
+    alone = _figures(ended_run(tmp_path, how, **NO_AFTER))
     axes = _drawn(alone["before-after"])
 
     assert [patch.get_width() for patch in axes.patches] == [1088, 168]
@@ -148,7 +148,7 @@ def test_before_alone_is_not_drawn_as_over(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", STATUSES)
 def test_before_alone_is_not_drawn_as_over_among_others(tmp_path: Path, how: str) -> None:
     """Among others, an environment without a snapshot after has no open mark, and no line between marks."""
-    two = _figures(paths.EXAMPLE_RUN, ended(tmp_path, how, **NO_AFTER))
+    two = _figures(paths.EXAMPLE_RUN, ended_run(tmp_path, how, **NO_AFTER))
     axes = _drawn(two["before-after"])
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     open_marks = [line.get_ydata()[0] for line in marks if line.get_markerfacecolor() == "none"]
@@ -164,7 +164,7 @@ STEPPED: Contents = {**NO_AFTER, "steps": EXAMPLE["steps"][:2]}
 @pytest.mark.parametrize("how", ["failed", "killed", "running"])
 def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> None:
     """After steps without a snapshot, no text says that nothing was applied."""
-    one, two = ended(tmp_path, how, **STEPPED), paths.EXAMPLE_RUN
+    one, two = ended_run(tmp_path, how, **STEPPED), paths.EXAMPLE_RUN
     texts = [
         text
         for found in (made(one), made(one, two))
@@ -176,7 +176,7 @@ def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> 
 
 def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
     """After steps without a snapshot, no chart says that nothing was applied."""
-    axes = _drawn(_figures(ended(tmp_path, "killed", **STEPPED), paths.EXAMPLE_RUN)["before-after"])
+    axes = _drawn(_figures(ended_run(tmp_path, "killed", **STEPPED), paths.EXAMPLE_RUN)["before-after"])
 
     assert [text.get_text() for text in axes.texts if "nothing applied" in text.get_text()] == []
 
@@ -184,14 +184,14 @@ def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_a_run_that_goes_on_has_not_ended(tmp_path: Path, made: Any) -> None:
     """The timeline of a run that has not ended has no end of it."""
-    assert "The run ended" not in made(ended(tmp_path, "running")).sections["Timeline"].text
+    assert "The run ended" not in made(ended_run(tmp_path, "running")).sections["Timeline"].text
 
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", ["refused", "failed", "killed"])
 def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str) -> None:
     """A run that was refused, failed or was killed has its end, or its last sign of life, in the timeline."""
-    folder = ended(tmp_path, how)
+    folder = ended_run(tmp_path, how)
     at = {"killed": "2025-01-01 00:00:00"}.get(how, in_words(EXAMPLE["finished_at"]))
     rows = made(folder).sections["Timeline"].tables[0]
 
@@ -203,7 +203,7 @@ def test_probes_are_shown_without_a_verification(tmp_path: Path, made: Any) -> N
     """A probe before a failed step is in the report, also without a verification."""
     changes = {**STEPPED, "probes": ["chat: 0 of 5 admitted, 5 rejected"]}
 
-    assert "chat: 0 of 5 admitted, 5 rejected" in made(ended(tmp_path, "failed", **changes)).text
+    assert "chat: 0 of 5 admitted, 5 rejected" in made(ended_run(tmp_path, "failed", **changes)).text
 
 
 # Counts that are not known
@@ -214,7 +214,7 @@ def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None
     """A count that no snapshot has is unknown in the report, never 0."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     counts = {"before": unread, "after": None}
-    folder = kept(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
+    folder = run_folder(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
     found = made(folder).sections
     rows = {row[0]: row[1:3] for row in found["Impact"].tables[0]}
 
@@ -231,7 +231,7 @@ def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> 
     """An unknown count, before or after, is 0 in no chart and no title."""
     unread = EXAMPLE["counts"][moment] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     changes = {"counts": {**EXAMPLE["counts"], moment: unread}, "blocked_by": None, "blocked_since": None}
-    folder = kept(tmp_path, changes)
+    folder = run_folder(tmp_path, changes)
     found = made(folder)
     told = {
         "before": "Blocked for chat: unknown before, 0 after",
@@ -246,7 +246,7 @@ def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> 
 def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:
     """The sum over environments is of those whose counts are known, and says how many those are."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
-    folder = ended(tmp_path, "dry-run", **NO_AFTER | {"counts": {"before": unread, "after": None}})
+    folder = ended_run(tmp_path, "dry-run", **NO_AFTER | {"counts": {"before": unread, "after": None}})
 
     assert read(paths.EXAMPLE_RUN, folder).title == (
         "1,088 families in 1 environment could not start a chat; fixed in 1 of 2"
@@ -259,7 +259,7 @@ def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", FORMS)
 def test_a_run_without_a_snapshot_is_reported(tmp_path: Path, made: Any) -> None:
     """A run that failed before its first snapshot is in the report, with its error."""
-    found = made(unseen(tmp_path))
+    found = made(run_without_snapshot(tmp_path))
     text = squeezed(found.text)
 
     assert "The run ended before its first snapshot." in text
@@ -272,7 +272,7 @@ def test_a_run_without_a_snapshot_is_reported(tmp_path: Path, made: Any) -> None
 @pytest.mark.parametrize("made", FORMS)
 def test_a_run_without_a_snapshot_claims_nothing(tmp_path: Path, made: Any) -> None:
     """A run without a snapshot has no number in the report, and no title that claims a finding."""
-    found = made(unseen(tmp_path)).sections
+    found = made(run_without_snapshot(tmp_path)).sections
     counts = found["Impact"].tables[0]
 
     assert {cell for row in counts[1:] for cell in row[1:3]} == {"FAILED"}
@@ -283,18 +283,18 @@ def test_a_run_without_a_snapshot_claims_nothing(tmp_path: Path, made: Any) -> N
 
 def test_a_run_without_a_snapshot_has_a_title_that_says_so(tmp_path: Path) -> None:
     """The title over a run without a snapshot does not say whether anything was applied."""
-    assert read(unseen(tmp_path)).title == "No blocked families were counted in any environment"
+    assert read(run_without_snapshot(tmp_path)).title == "No blocked families were counted in any environment"
 
 
 def test_a_run_without_a_snapshot_has_no_line_over_time(tmp_path: Path) -> None:
     """A run without a snapshot has no chart over time, of blockers, or of what remains."""
-    assert list(_figures(unseen(tmp_path))) == ["before-after"]
+    assert list(_figures(run_without_snapshot(tmp_path))) == ["before-after"]
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_a_run_without_a_snapshot_beside_one_that_did(tmp_path: Path, made: Any) -> None:
     """Among others a run without a snapshot has a row without a number, and its error."""
-    found = made(paths.EXAMPLE_RUN, unseen(tmp_path))
+    found = made(paths.EXAMPLE_RUN, run_without_snapshot(tmp_path))
     impact, compared = found.sections["Impact"].tables[0], found.sections["Environments compared"].tables[0]
 
     assert impact[2] == ["staging", *["FAILED"] * 4]

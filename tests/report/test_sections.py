@@ -16,11 +16,11 @@ from tests.support.reports import (
     NEITHER,
     NO_AFTER,
     Contents,
-    ended,
-    kept,
+    ended_run,
     page,
     read,
     rendered,
+    run_folder,
     squeezed,
 )
 
@@ -67,7 +67,7 @@ def test_a_section_is_found_by_its_name() -> None:
 
 def test_the_summary_has_before_and_after(tmp_path: Path) -> None:
     """The summary says how many were blocked for chat, how many are, and how the run ended."""
-    verdict, written = blocks(kept(tmp_path, {}), "summary")
+    verdict, written = blocks(run_folder(tmp_path, {}), "summary")
 
     assert verdict == Paragraph(
         "1,088 of 1,257 families (237 users) could not start a chat. Blocked after the fix: none. The run succeeded.",
@@ -101,7 +101,7 @@ def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
         "before": EXAMPLE["counts"]["before"] | {"active_by_purpose": {"run": 5}},
         "after": EXAMPLE["counts"]["after"] | {"active_by_purpose": {"chat": 3}},
     }
-    rows = rendered(kept(tmp_path, {"counts": counts})).sections["Impact"].tables[0]
+    rows = rendered(run_folder(tmp_path, {"counts": counts})).sections["Impact"].tables[0]
 
     assert [row[:3] for row in rows[-2:]] == [["active chat", "0", "3"], ["active run", "5", "0"]]
 
@@ -112,7 +112,7 @@ def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
 )
 def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, found: Contents) -> None:
     """Where it is unknown since when families are blocked, a sentence replaces the chart."""
-    section = made(kept(tmp_path, found)).sections["Impact"]
+    section = made(run_folder(tmp_path, found)).sections["Impact"]
 
     assert "It is unknown since when families are blocked: see What is hidden or unknown." in section.text
 
@@ -120,7 +120,7 @@ def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, fo
 def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
     """Where it is not known what blocks, or nothing does, there is no picture of it."""
     for number, blocked_by in enumerate(([], None)):
-        found = blocks(kept(tmp_path, {"blocked_by": blocked_by}, str(number)), "impact")
+        found = blocks(run_folder(tmp_path, {"blocked_by": blocked_by}, str(number)), "impact")
         assert "blockers" not in [block.name for block in found if isinstance(block, Figure)]
 
 
@@ -128,7 +128,7 @@ def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
 def test_long_tables_behind_pictures_are_folded(tmp_path: Path, made: Any) -> None:
     """A long table behind a chart is folded, a short one is open."""
     short = {"blocked_since": {"chat": EXAMPLE["blocked_since"]["chat"][:3], "run": []}}
-    folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, kept(tmp_path, short))]
+    folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, run_folder(tmp_path, short))]
 
     assert folded[0] - folded[1] == 1
 
@@ -158,7 +158,7 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 
 def test_times_are_in_utc(tmp_path: Path) -> None:
     """A time that a record has in another zone is shown in UTC."""
-    folder = kept(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
+    folder = run_folder(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
     rows = rendered(folder).sections["Timeline"].tables[0]
 
     assert [row[0] for row in rows if row[2].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
@@ -168,7 +168,7 @@ def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
     """Where no moment is known the timeline says that, instead of a table without rows."""
     unknown = ("purpose_since", "blocked_since", "incident_ended_at", "rejected_inserts")
 
-    assert blocks(kept(tmp_path, {"steps": [], "snapshot_at": NEITHER}, without=unknown), "timeline") == (
+    assert blocks(run_folder(tmp_path, {"steps": [], "snapshot_at": NEITHER}, without=unknown), "timeline") == (
         Paragraph("The time of no event is known.", "note"),
     )
 
@@ -176,7 +176,11 @@ def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
 def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path) -> None:
     """The timeline says that the number of blocked families is unknown."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}}
-    rows = rendered(kept(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}})).sections["Timeline"].tables[0]
+    rows = (
+        rendered(run_folder(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}}))
+        .sections["Timeline"]
+        .tables[0]
+    )
 
     assert "Snapshot before: the number of blocked families is unknown." in [row[2] for row in rows]
 
@@ -205,7 +209,7 @@ def test_one_family_is_shown_thread_by_thread(tmp_path: Path, made: Any) -> None
         "before": [{**one, "blocks": ["chat", "run"]}, {**two, "blocks": None}],
         "after": [{**one, "is_active": True, "blocks": []}, {**new, "blocks": ["chat"]}],
     }
-    rows = made(kept(tmp_path, {"example_threads": threads})).sections["Root cause"].tables[1]
+    rows = made(run_folder(tmp_path, {"example_threads": threads})).sections["Root cause"].tables[1]
 
     assert rows[1:] == [
         ["one", "unknown", "run", "none", "yes", "chat, run", "nothing"],
@@ -216,7 +220,7 @@ def test_one_family_is_shown_thread_by_thread(tmp_path: Path, made: Any) -> None
 
 def test_the_example_of_a_run_without_an_after_does_not_say_that_threads_are_gone(tmp_path: Path) -> None:
     """Without a snapshot after, no thread of the example is reported as gone."""
-    rows = rendered(ended(tmp_path, "dry-run", **NO_AFTER)).sections["Root cause"].tables[1]
+    rows = rendered(ended_run(tmp_path, "dry-run", **NO_AFTER)).sections["Root cause"].tables[1]
 
     assert [row[-1] for row in rows[1:]] == ["dry run"]
 
@@ -246,7 +250,7 @@ def test_every_check_is_shown(made: Any, key: str, place: int) -> None:
 
 def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
     """A run that took no step says so in place of a table."""
-    found = part(blocks(ended(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
+    found = part(blocks(ended_run(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
 
     assert Paragraph("No step was run.") in found.blocks
 
@@ -254,7 +258,7 @@ def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
 def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
     """Probes, retries, recovery and integrity are below the verification, a sentence each."""
     recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
-    found = part(blocks(kept(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
+    found = part(blocks(run_folder(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
     verification, told = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
 
     assert isinstance(verification, Part)
@@ -276,7 +280,7 @@ def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
     left = {"residual_conflicts": 3, "unguarded_threads": 5, "coexisting_families": 7, "active_threads": 11}
     looks = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
     both, alone = (
-        rendered(kept(tmp_path, {"counts": {**looks, **without}}, name)).sections["What remains"].tables[0][1]
+        rendered(run_folder(tmp_path, {"counts": {**looks, **without}}, name)).sections["What remains"].tables[0][1]
         for name, without in (("both", {}), ("alone", {"after": None}))
     )
 
@@ -292,7 +296,7 @@ def proposals(*folders: Path) -> list[str]:
 
 def test_what_the_data_proposes(tmp_path: Path) -> None:
     """What remains is proposed as action items, and the fix where it has not been applied."""
-    dry = ended(tmp_path, "dry-run", **NO_AFTER)
+    dry = ended_run(tmp_path, "dry-run", **NO_AFTER)
     conflicts, ownerless = (
         sum(EXAMPLE["counts"][snapshot][key] for snapshot in ("before", "after"))
         for key in ("residual_conflicts", "unguarded_threads")
@@ -310,7 +314,7 @@ def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None
     nothing = {"residual_conflicts": 0, "unguarded_threads": 0}
     counts = {moment: look | nothing for moment, look in EXAMPLE["counts"].items()}
 
-    assert proposals(kept(tmp_path, {"counts": counts})) == []
+    assert proposals(run_folder(tmp_path, {"counts": counts})) == []
 
 
 # What is unknown, and the appendix
@@ -363,7 +367,7 @@ def test_the_appendix_says_what_the_report_was_made_from(made: Any) -> None:
 
 def test_no_section_is_empty(tmp_path: Path) -> None:
     """Every section says something, of whatever run."""
-    for folder in (paths.EXAMPLE_RUN, ended(tmp_path, "killed", **NO_AFTER)):
+    for folder in (paths.EXAMPLE_RUN, ended_run(tmp_path, "killed", **NO_AFTER)):
         assert [section.name for section in read(folder).sections if not section.blocks] == []
 
 

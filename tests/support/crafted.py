@@ -42,7 +42,7 @@ def hostile_text(letters: int = 100) -> str:
     return f"{FORMULA} {HTML} {MARKDOWN} {'W' * letters} {TURNED}"
 
 
-def kept(folder: Path, contents: Contents, name: str) -> Path:
+def run_folder(folder: Path, contents: Contents, name: str) -> Path:
     """The folder of a run with this record."""
     made = folder / name
     made.mkdir()
@@ -53,17 +53,17 @@ def kept(folder: Path, contents: Contents, name: str) -> Path:
 def failed(folder: Path, name: str = "prod") -> Path:
     """A run that failed in its first step, with a snapshot before and none after."""
     steps = [{**EXAMPLE["steps"][0], "outcome": "failed"}]
-    return kept(folder, {**_stopped(EXAMPLE, "failed"), "environment": name, "steps": steps}, name)
+    return run_folder(folder, {**_stopped(EXAMPLE, "failed"), "environment": name, "steps": steps}, name)
 
 
-def unseen(folder: Path, name: str = "unreachable") -> Path:
+def run_without_snapshot(folder: Path, name: str = "unreachable") -> Path:
     """A run that failed before its first snapshot."""
     nothing = {"before": None, "after": None}
     known = ("schema_version", "started_by", "started_at", "heartbeat_at", "finished_at", "versions")
     contents: Contents = {**dict.fromkeys(EXAMPLE), **{key: EXAMPLE[key] for key in known}}
     contents |= dict.fromkeys(("indexes", "counts", "snapshot_at", "example_threads"), nothing)
     contents |= {"environment": name, "status": "failed", "error": _ERROR, "steps": [], "probes": [], "notebooks": []}
-    return kept(folder, contents, name)
+    return run_folder(folder, contents, name)
 
 
 def fleet(folder: Path, size: int = 50) -> list[Path]:
@@ -75,7 +75,7 @@ def hostile(folder: Path, text: str) -> list[Path]:
     """A run whose every free text is hostile, its folder's name too; and one that failed with such an error."""
     told = _hostile(EXAMPLE, text) | {"environment": text}
     stopped = _stopped(told, "failed") | {"environment": f"+{text}", "error": dict.fromkeys(_ERROR, text)}
-    return [kept(folder, told, "<b>hostile"), kept(folder, stopped, "stopped")]
+    return [run_folder(folder, told, "<b>hostile"), run_folder(folder, stopped, "stopped")]
 
 
 def hostile_notes(folder: Path, text: str) -> Path:
@@ -124,7 +124,7 @@ def _of_fleet(folder: Path, number: int) -> Path:
     if recovery := contents.get("recovery"):
         recovery |= {key: share(recovery[key]) for key in ("blocked", "recovered")}
         recovery["over_time"] = [[at, share(count)] for at, count in recovery["over_time"]]
-    return kept(folder, {**contents, "environment": name}, f"{name}-run")
+    return run_folder(folder, {**contents, "environment": name}, f"{name}-run")
 
 
 def _stopped(contents: Contents, how: str) -> Contents:

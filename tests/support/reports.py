@@ -75,7 +75,7 @@ NOTHING_SEEN: Contents = {
 }
 
 
-def kept(folder: Path, changes: Contents, name: str = "run", *, without: tuple[str, ...] = ()) -> Path:
+def run_folder(folder: Path, changes: Contents, name: str = "run", *, without: tuple[str, ...] = ()) -> Path:
     """The folder of a run like the example, with some values changed, and others unknown (null)."""
     made = folder / name
     made.mkdir(parents=True)
@@ -95,14 +95,14 @@ def end(how: str) -> Contents:
     }
 
 
-def ended(folder: Path, how: str, environment: str = "staging", **changes: Any) -> Path:
+def ended_run(folder: Path, how: str, environment: str = "staging", **changes: Any) -> Path:
     """The folder of a run that ended in some way."""
-    return kept(folder, {"environment": environment, **end(how), **changes}, environment)
+    return run_folder(folder, {"environment": environment, **end(how), **changes}, environment)
 
 
-def unseen(folder: Path, environment: str = "staging") -> Path:
+def run_without_snapshot(folder: Path, environment: str = "staging") -> Path:
     """The folder of a run that failed before its first snapshot."""
-    return kept(folder, {"environment": environment, "status": "failed", **NOTHING_SEEN}, environment)
+    return run_folder(folder, {"environment": environment, "status": "failed", **NOTHING_SEEN}, environment)
 
 
 def record_of(contents: Contents) -> RunRecord:
@@ -115,7 +115,7 @@ def contents_of(record: RunRecord) -> Contents:
     return dict(json.loads(to_json(record)))
 
 
-def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguarded: int = 159) -> Counts:
+def snapshot_counts(chat: int | None, run: int | None = 168, conflicts: int = 65, unguarded: int = 159) -> Counts:
     """The counts of a snapshot."""
     return Counts(
         families=1257,
@@ -132,7 +132,9 @@ def looked(chat: int | None, run: int | None = 168, conflicts: int = 65, unguard
     )
 
 
-def kind(blocked_for: str, families: int, purpose: str | None = "run", provider: str | None = "openai") -> BlockerCount:
+def blocker_count(
+    blocked_for: str, families: int, purpose: str | None = "run", provider: str | None = "openai"
+) -> BlockerCount:
     """How many families are blocked by threads of a purpose and a provider."""
     return BlockerCount(blocked_for=blocked_for, purpose=purpose, provider=provider, families=families)
 
