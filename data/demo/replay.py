@@ -12,8 +12,7 @@ from uuid import UUID
 from psycopg import Connection, errors
 from scenario import END, PLAN_FAMILY, Intent, Plan, Visit, moment, new_id, thread_name
 
-from incident_lib.database import clients
-from incident_lib.database import NewThread
+from incident_lib.database import NewThread, clients
 from incident_lib.model.threads import Family
 
 STAYS_AWAY, DELETES, RETURNS = 0.9, 0.25, 0.15

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -40,8 +41,8 @@ COMMANDS = {
     *("failures", "watch", "claims", "rehearse", "report", "env", "demo"),
 }
 VERDICT = (
-    "1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. It is safe to apply it now. "
-    "Next: incident apply --env {0} --confirm {0}"
+    "1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. "
+    "It is safe to apply it now. Next: incident apply --env {0} --confirm {0}"
 )
 COUNTS = {
     "families",
@@ -54,6 +55,8 @@ COUNTS = {
     "residual_conflicts",
     "unguarded_threads",
 }
+
+
 @pytest.fixture
 def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
     """`incident`, resolvable as `staging` by commands that a test starts."""
@@ -85,8 +88,9 @@ def test_help_lists_every_command() -> None:
 
 def test_help_tells_the_exit_codes() -> None:
     """`incident --help` tells what each exit code means."""
-    assert "Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not; 130 interrupted." in " ".join(
-        shell("-h").stdout.split()
+    assert (
+        "Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not be done; 130 interrupted."
+        in " ".join(shell("-h").stdout.split())
     )
 
 
@@ -155,7 +159,7 @@ def test_the_table_counts_all_purposes(shapes: dict[str, Ran]) -> None:
 
 def test_the_table_lists_as_many_as_asked(shapes: dict[str, Ran]) -> None:
     """`--limit` says how many families are listed."""
-    assert "Blocked families, 3 shown: raw ids, not to be shared" in shapes["table"].stdout
+    assert "Blocked families, 3 shown: raw ids, do not share" in shapes["table"].stdout
 
 
 def test_the_table_holds_whole_ids(shapes: dict[str, Ran]) -> None:
@@ -176,10 +180,10 @@ def test_json_has_the_promised_shape(shapes: dict[str, Ran]) -> None:
     """JSON has the keys of the contract."""
     told = json.loads(shapes["json"].stdout)
 
-    assert list(told) == ["environment", "guard", "counts", "blocked"]
-    assert list(told["guard"]) == ["state", "definitions"]
+    assert list(told) == ["environment", "indexes", "counts", "blocked"]
+    assert list(told["indexes"]) == ["state", "definitions"]
     assert set(told["counts"]) >= COUNTS
-    assert (told["environment"], told["guard"]["state"]) == ("demo", "original")
+    assert (told["environment"], told["indexes"]["state"]) == ("demo", "original")
     assert told["counts"]["blocked"] == {"chat": 1088, "run": 168}
 
 
@@ -213,6 +217,8 @@ def test_csv_and_json_agree(shapes: dict[str, Ran]) -> None:
     of_json = [
         {k: "" if v is None else v for k, v in row.items()} for row in json.loads(shapes["json"].stdout)["blocked"]
     ]
+    for row in of_csv + of_json:
+        row["since"] = datetime.fromisoformat(row["since"])
 
     assert of_csv == of_json
 
@@ -269,8 +275,10 @@ def test_plan_shows_steps_and_says_safe(named: Environment) -> None:
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert re.findall(r"^ (build|swap|drop) ", ran.stdout, re.MULTILINE) == ["build", "swap", "drop"]
-    assert re.search(r"\nSafe to apply now\b", ran.stdout)
-    assert ran.stdout.endswith("No session that this role sees would block it. Next: incident apply --env staging --confirm staging\n")
+    assert re.search(r"\nIt is safe to apply now\b", ran.stdout)
+    assert ran.stdout.endswith(
+        "No session that this role sees would block it. Next: incident apply --env staging --confirm staging\n"
+    )
     assert indexes(named) == before
 
 
@@ -370,7 +378,7 @@ def test_verify_says_no_before(story: dict[str, Ran]) -> None:
         "incident: The fixed index is not the only one enforced in 'story'.\n"
         "  why:  definition: no index is the fixed index, complete and enforced; "
         "alone: idx_q_threads_family_unique (original: valid).\n"
-        "  next: Look at `incident plan --env story`: it shows what is left to do.\n"
+        "  next: Run `incident plan --env story`: it shows what is left to do.\n"
     )
 
 
@@ -380,7 +388,7 @@ def test_apply_tells_each_step(story: dict[str, Ran]) -> None:
     told = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT", told)
 
     assert told.startswith("build: done, N s\nswap: done, N s\ndrop: done, N s\nThe incident ended at MOMENT UTC.\n")
-    assert told.endswith("story: the fixed index alone is enforced.\n")
+    assert told.endswith("story: only the fixed index is enforced.\n")
 
 
 @pytest.mark.parametrize("ran", ["apply", "apply again", "verify after", "plan after"])
@@ -393,25 +401,26 @@ def test_apply_twice_is_apply_once(story: dict[str, Ran]) -> None:
     """The second time no step is taken, and nothing ends."""
     assert "done" not in story["apply again"].stdout
     assert "The incident ended" not in story["apply again"].stdout
-    assert story["apply again"].stdout.endswith("story: the fixed index alone is enforced.\n")
+    assert story["apply again"].stdout.endswith("story: only the fixed index is enforced.\n")
 
 
 def test_plan_after_has_nothing_left(story: dict[str, Ran]) -> None:
     """After the fix the plan has no step left."""
-    assert story["plan after"].stdout.endswith("The fixed index alone is enforced. Next: incident verify --env story\n")
+    assert story["plan after"].stdout.endswith("Only the fixed index is enforced. Next: incident verify --env story\n")
 
 
 def test_investigate_after_blocks_nobody(story: dict[str, Ran]) -> None:
     """After the fix nobody is blocked, and the verdict says so."""
     told = json.loads(story["investigate after"].stdout)
 
-    assert (told["guard"]["state"], told["counts"]["blocked"], told["blocked"]) == (
+    assert (told["indexes"]["state"], told["counts"]["blocked"], told["blocked"]) == (
         "fixed",
         {"chat": 0, "run": 0},
         [],
     )
     assert story["investigate after"].stderr == (
-        "No family is blocked for chat. The fix has been applied. Nothing is left to apply. Next: incident verify --env story\n"
+        "No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
+        "Next: incident verify --env story\n"
     )
 
 
@@ -509,7 +518,7 @@ def test_an_unknown_environment(words: list[str]) -> None:
         "",
         message(
             "The environment 'nowhere' is not known.",
-            "Neither is the variable INCIDENT_NOWHERE_URL set, nor does a pg_service.conf name a service [nowhere].",
+            "The variable INCIDENT_NOWHERE_URL is not set, and no pg_service.conf has a service [nowhere].",
             "Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
         ),
     )
@@ -522,7 +531,7 @@ def test_a_malformed_name() -> None:
         "",
         message(
             "'../x' cannot be the name of an environment.",
-            "A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.",
+            "A name has letters, digits, `_` and `-` only, since it is part of a variable's name and of a folder's.",
             "Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
         ),
     )
@@ -535,23 +544,23 @@ def test_an_address_that_is_none() -> None:
         "",
         message(
             "INCIDENT_ODD_URL is set, but libpq cannot read it.",
-            "It is no connection string; its text is not repeated here, since it may hold a password.",
-            "Set INCIDENT_ODD_URL=postgresql://role@host:5432/database ; escape odd characters as %XX.",
+            "It is not a connection string; its text is not repeated here, since it may hold a password.",
+            "Set INCIDENT_ODD_URL=postgresql://role@host:5432/database ; escape special characters as %XX.",
         ),
     )
 
 
 @pytest.mark.parametrize("words", [["investigate"], ["plan"], ["verify"], ["apply", "--confirm", "away"]])
 def test_an_unreachable_environment(words: list[str]) -> None:
-    """Where nothing listens the command could not, and its message holds nothing of the address."""
+    """Where no server listens the command ends with 3, and its message holds nothing of the address."""
     assert streams(shell(*words, "--env", "away", INCIDENT_AWAY_URL="postgresql://me:s3cret@127.0.0.1:1/db")) == (
         3,
         "",
         message(
             "The environment 'away' cannot be reached.",
-            "Nothing listens at that address.",
+            "No server listens at that address.",
             "Is the server up, and the port right? "
-            "Check INCIDENT_AWAY_URL; `psql` with the same address tells what the server says.",
+            "Check INCIDENT_AWAY_URL; `psql` with the same address shows the server's own message.",
         ),
     )
 
@@ -688,7 +697,7 @@ def test_report_of_what_is_no_run(tmp_path: Path) -> None:
         "",
         message(
             f"{tmp_path} is not the folder of a run.",
-            "It holds no record.json that this version can read.",
+            "It holds no record.json.",
             "Name a folder like data/runs/demo/20260101T120000Z.",
         ),
     )

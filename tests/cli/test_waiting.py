@@ -36,10 +36,10 @@ TOO_LONG = (
 WRITING = """
 import sys
 from pathlib import Path
-from incident_lib import unique indexes, investigate
-from incident_lib.environments import reading, resolve
-with reading(resolve("staging")) as connection:
-    investigate.write_blocked(connection, unique indexes.read(connection), Path(sys.argv[1]), None)
+from incident_lib.analysis import write_blocked
+from incident_lib.database import read_catalog, reading, resolve_environment
+with reading(resolve_environment("staging")) as connection:
+    write_blocked(connection, read_catalog(connection), Path(sys.argv[1]))
 """
 
 
@@ -211,7 +211,8 @@ def test_a_limit_that_is_no_number(environment: Environment, monkeypatch: pytest
         pass
 
     assert str(error.value) == (
-        f"INCIDENT_TIMEOUT is no number of seconds.\n  why:  It is {told!r}.\n  next: Set it like 300; 0 is no limit."
+        f"INCIDENT_TIMEOUT is not a number of seconds.\n  why:  It is {told!r}.\n"
+        "  next: Set it like 300; 0 is no limit."
     )
 
 

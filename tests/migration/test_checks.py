@@ -7,11 +7,11 @@ import shutil
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from incident_lib.database import Environment, TableAccess, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import checks
@@ -521,7 +521,10 @@ def prepare(preparing):
 def test_a_prepared_transaction_is_seen(preparing, prepare):
     """A prepared transaction that wrote the table holds up the build and the drop, and is named."""
     prepare("INSERT INTO public.q_threads (purpose) VALUES ('run')")
-    found = [replace(check, seen=re.sub(r"open \d+ s", "open N s", check.finding)) for check in seen_waits(preparing)]
+    found = [
+        structs.replace(check, finding=re.sub(r"open \d+ s", "open N s", check.finding))
+        for check in seen_waits(preparing)
+    ]
     seen = "a prepared transaction (left behind, prepared, open N s)"
     assert found == [Check(f"blocks the {step}", Status.WARN, seen, CURE_OF_WAITING) for step in ("build", "drop")]
 

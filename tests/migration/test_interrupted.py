@@ -140,7 +140,7 @@ def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, lef
     assert failed.value.what == f"The step `{step}` took longer than the budget, and was cancelled."
     assert f"(holds up {step}, idle in transaction, open " in failed.value.why
     assert failed.value.next == (
-        "Ask them to end their transactions, or allow more --budget."
+        "Ask them to end their transactions, or allow more with --budget."
         f" Run the same command again: it continues from the catalog. The index {left}"
     )
     apply(incident, confirm="staging")

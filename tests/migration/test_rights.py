@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
+PID_ALONE = "the sessions that block a build are described by pid alone (grant pg_read_all_stats)"
 OWNER_STOP = (
     "table owner: only the table's owner may build or drop its indexes (SQLSTATE 42501)",
     "Use the owner's role for this environment.",
@@ -37,7 +38,7 @@ RLS_STOP = (
     "row level security: row level security hides rows from this role: every count may be too low",
     "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
 )
-CHECK = "Check INCIDENT_STAGING_URL; `psql` with the same address tells what the server says."
+CHECK = "Check INCIDENT_STAGING_URL; `psql` with the same address shows the server's own message."
 
 
 @pytest.fixture(scope="module")
@@ -174,13 +175,13 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
     [
         (
             "owner",
-            {"other sessions": "who holds up a build is seen by pid alone (pg_read_all_stats is missing)"},
+            {"other sessions": PID_ALONE},
         ),
         (
             "writer",
             {
                 "owner": "apply and rollback would be refused",
-                "other sessions": "who holds up a build is seen by pid alone (pg_read_all_stats is missing)",
+                "other sessions": PID_ALONE,
             },
         ),
         (
@@ -188,14 +189,14 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
             {
                 "owner": "apply and rollback would be refused",
                 "INSERT, UPDATE": "probes would be refused",
-                "other sessions": "who holds up a build is seen by pid alone (pg_read_all_stats is missing)",
+                "other sessions": PID_ALONE,
             },
         ),
         (
             "rls",
             {
-                "every row": "policies hide rows: counts are too low",
-                "other sessions": "who holds up a build is seen by pid alone (pg_read_all_stats is missing)",
+                "every row": "row level security hides rows: counts are too low",
+                "other sessions": PID_ALONE,
             },
         ),
     ],
@@ -216,7 +217,7 @@ def test_env_check_is_a_table(role: Environment) -> None:
     rows = [tuple(re.split(r"\s{2,}", line.strip())[:3]) for line in ran.stdout.splitlines()]
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ("role", "ok", "reader") in rows
+    assert ("role", "pass", "reader") in rows
     assert ("read-only", "ok", "looking cannot write") in rows
     assert ("owner", "wait", "apply and rollback would be refused") in rows
 
@@ -251,7 +252,9 @@ def test_an_owner_who_may_create_nothing_is_stopped_before_it_begins(
 # Rehearsals
 
 
-IT_WORKED = "On a copy of 1,408 active threads the fix went in under writes, was rolled back, and went in again."
+IT_WORKED = (
+    "On a copy of 1,408 active threads the fix was applied while clients wrote, was rolled back, and was applied again."
+)
 
 
 @of("reader", "writer")
@@ -264,8 +267,8 @@ def test_a_role_that_may_only_read_rehearses(
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[-1] == (
-        f"staging: it will work. {IT_WORKED} It has to be applied by the table's owner: from here it is refused. "
-        f"Next: {OWNER_STOP[1]}"
+        f"staging: the fix will work. {IT_WORKED} It has to be applied by the table's owner: with this address and role "
+        f"it is refused. Next: {OWNER_STOP[1]}"
     )
 
 
@@ -277,7 +280,7 @@ def test_what_policies_hide_cannot_be_rehearsed(role: Environment) -> None:
         "",
         message(
             "'staging' cannot be rehearsed.",
-            "Policies hide rows from this role: the copy would lack them.",
+            "Row level security hides rows from this role: the copy would lack them.",
             RLS_STOP[1],
         ),
     )
@@ -433,8 +436,8 @@ def test_an_address_of_another_kind(address: str) -> None:
         "",
         message(
             "INCIDENT_STAGING_URL is set, but libpq cannot read it.",
-            "It is no connection string; its text is not repeated here, since it may hold a password.",
-            "Set INCIDENT_STAGING_URL=postgresql://role@host:5432/database ; escape odd characters as %XX.",
+            "It is not a connection string; its text is not repeated here, since it may hold a password.",
+            "Set INCIDENT_STAGING_URL=postgresql://role@host:5432/database ; escape special characters as %XX.",
         ),
     )
 
@@ -446,7 +449,7 @@ def test_a_service_file_without_the_service(services: Path) -> None:
         "",
         message(
             "The environment 'prod' is not known.",
-            "Neither is the variable INCIDENT_PROD_URL set, nor does a pg_service.conf name a service [prod].",
+            "The variable INCIDENT_PROD_URL is not set, and no pg_service.conf has a service [prod].",
             "Set INCIDENT_PROD_URL=postgresql://… , or add [prod] to ~/.pg_service.conf, or use `demo`.",
         ),
     )
@@ -458,7 +461,7 @@ def test_an_address_that_names_an_unknown_service(services: Path) -> None:
 
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.startswith("incident: The environment 'staging' cannot be reached.\n")
-    assert "The server or the network turned the connection down." not in ran.stderr
+    assert "The server or the network rejected the connection." not in ran.stderr
 
 
 # Addresses that lead nowhere
@@ -474,7 +477,7 @@ def test_a_wrong_password(served: tcp.Tcp, database: str) -> None:
     address = served.url("reader", database, password="not this one")
 
     assert streams(shell("env", "check", "staging", INCIDENT_STAGING_URL=address)) == unreachable(
-        "The server refused the role or its password.", "Put the right password into .pgpass or the address."
+        "The server rejected the role or its password.", "Put the right password into .pgpass or the address."
     )
 
 
@@ -484,7 +487,7 @@ def test_no_password(served: tcp.Tcp, database: str, monkeypatch: pytest.MonkeyP
     address = f"postgresql://reader@{tcp.HOST}:{served.port}/{database}"
 
     assert streams(shell("env", "check", "staging", INCIDENT_STAGING_URL=address)) == unreachable(
-        "The server refused the role or its password.", "Put the right password into .pgpass or the address."
+        "The server rejected the role or its password.", "Put the right password into .pgpass or the address."
     )
 
 
@@ -502,7 +505,7 @@ def test_tls_that_the_server_has_not(served: tcp.Tcp, database: str) -> None:
     address = served.url("reader", database, sslmode="require")
 
     assert streams(shell("env", "check", "staging", INCIDENT_STAGING_URL=address)) == unreachable(
-        "The server and we do not agree on TLS.", "Set sslmode in the address."
+        "The TLS settings of server and client do not match.", "Set sslmode in the address."
     )
 
 
@@ -511,7 +514,7 @@ def test_a_root_certificate_that_is_not_there(served: tcp.Tcp, database: str, tm
     address = served.url("reader", database, sslmode="verify-full", sslrootcert=tmp_path / "none.crt")
 
     assert streams(shell("env", "check", "staging", INCIDENT_STAGING_URL=address)) == unreachable(
-        "The server and we do not agree on TLS.", "Set sslmode in the address."
+        "The TLS settings of server and client do not match.", "Set sslmode in the address."
     )
 
 
@@ -520,7 +523,7 @@ def test_nothing_listens_on_ipv6(served: tcp.Tcp, database: str) -> None:
     address = f"postgresql://reader@[::1]:{served.port}/{database}"
     ran = shell("env", "check", "staging", INCIDENT_STAGING_URL=address)
 
-    assert streams(ran) == unreachable("Nothing listens at that address.", "Is the server up, and the port right?")
+    assert streams(ran) == unreachable("No server listens at that address.", "Is the server up, and the port right?")
 
 
 def test_a_unix_socket(served: tcp.Tcp, database: str) -> None:
@@ -547,7 +550,7 @@ def test_a_server_that_never_answers() -> None:
         ran = shell("env", "check", "staging", INCIDENT_STAGING_URL=address)
 
     assert time.monotonic() - began < 8
-    assert streams(ran) == unreachable("Nothing answered in time.", "Is the host right, and open to this network?")
+    assert streams(ran) == unreachable("No server answered in time.", "Is the host right, and open to this network?")
 
 
 def test_two_hosts_of_which_the_second_answers(served: tcp.Tcp, database: str) -> None:
@@ -575,7 +578,7 @@ ENDED = (
 LOST = (
     "The connection was lost in the environment 'staging'.\n"
     "  why:  The server or the network closed it.\n"
-    "  next: Run the same command again: what was done is seen in the catalog."
+    "  next: Run the same command again: a migration continues from the catalog."
 )
 
 

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from uuid import UUID
 
 import pandas as pd
 import pytest
+from msgspec.structs import replace
 
-from incident_lib.migration.executor import StepResult
-from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import Catalog, IndexKind, UniqueIndex
-from incident_lib.model.checks import Check, Status
-from incident_lib.model.counts import Counts, PerPurpose
-from incident_lib.model.plan import Plan
-from incident_lib.model.pseudonyms import Pseudonyms
+from incident_lib.migration import plan_change
+from incident_lib.model import (
+    Catalog,
+    Check,
+    Column,
+    Counts,
+    IndexKind,
+    PerPurpose,
+    Plan,
+    Pseudonyms,
+    Status,
+    StepResult,
+    Table,
+    UniqueIndex,
+    blocked_table,
+    checks_table,
+    counts_table,
+    indexes_table,
+    make_table,
+    plan_table,
+    purposes_table,
+    steps_table,
+)
 from incident_lib.model.threads import BlockedFamily
 from incident_lib.notebook import frames
 
 ROOT, OWNER, THREAD = (UUID(int=n) for n in (1, 2, 3))
-FAMILY = BlockedFamily(ROOT, OWNER, "chat", datetime(2025, 9, 22, 6, tzinfo=UTC), THREAD, "run", "openai")
+FAMILY = BlockedFamily(
+    root_prompt_row_id=ROOT,
+    owner_id=OWNER,
+    blocked_for="chat",
+    since=datetime(2025, 9, 22, 6, tzinfo=UTC),
+    blocking_thread=THREAD,
+    blocking_purpose="run",
+    blocking_provider="openai",
+)
 COUNTS = Counts(
     families=1257,
     active_threads=1408,
@@ -48,18 +73,20 @@ ORIGINAL = UniqueIndex(
     live=True,
 )
 
+STEP = StepResult(
+    name="build", sql=("CREATE …",), seconds=0.1, outcome="done", started_at=datetime(2026, 1, 7, tzinfo=UTC)
+)
+
 
 def dtypes(table: pd.DataFrame) -> dict[str, str]:
-    """The dtype of each column, the index among them."""
-    return {str(column): str(dtype) for column, dtype in table.reset_index().dtypes.items() if column != "index"} | (
-        {"index": str(table.index.dtype)} if table.index.name == "index" else {}
-    )
+    """The dtype of each column."""
+    return {str(column): str(dtype) for column, dtype in table.dtypes.items()}
 
 
 EMPTY_AND_NOT = [
     pytest.param(
-        frames.blocked([], None),
-        frames.blocked([FAMILY, replace(FAMILY, since=None, blocking_provider=None)], None),
+        blocked_table([], None),
+        blocked_table([FAMILY, replace(FAMILY, since=None, blocking_provider=None)], None),
         {
             "root": "str",
             "owner": "str",
@@ -72,89 +99,89 @@ EMPTY_AND_NOT = [
         id="blocked",
     ),
     pytest.param(
-        frames.indexes(Catalog(())),
-        frames.indexes(Catalog((ORIGINAL,))),
-        {"index": "str", "kind": "str", "key": "str", "flags": "str", "enforced": "bool"},
-        id="guards",
+        indexes_table(Catalog(())),
+        indexes_table(Catalog((ORIGINAL,))),
+        {"index": "str", "kind": "str", "key": "str", "flags": "str", "enforced": "boolean"},
+        id="indexes",
     ),
     pytest.param(
-        frames.purposes(replace(COUNTS, active_by_purpose={})),
-        frames.purposes(COUNTS),
+        purposes_table(replace(COUNTS, active_by_purpose={})),
+        purposes_table(COUNTS),
         {"purpose": "str", "active_threads": "Int64"},
         id="purposes",
     ),
     pytest.param(
-        frames.counts(before=None, after=None),
-        frames.counts(before=COUNTS, after=COUNTS),
+        counts_table(before=None, after=None),
+        counts_table(before=COUNTS, after=None),
         {"count": "str", "before": "Int64", "after": "Int64", "meaning": "str"},
         id="counts",
     ),
     pytest.param(
-        frames.checks([]),
-        frames.checks([Check("primary", Status.PASS, "this server is the primary")]),
-        {"check": "str", "answer": "str", "seen": "str", "cure": "str"},
+        checks_table([]),
+        checks_table([Check("primary", Status.PASS, "this server is the primary")]),
+        {"check": "str", "status": "str", "finding": "str", "action": "str"},
         id="checks",
     ),
     pytest.param(
-        frames.plan(Plan(IndexKind.FIXED, ())),
-        frames.plan(plan_change(Catalog((ORIGINAL,)))),
+        plan_table(Plan(IndexKind.FIXED, ())),
+        plan_table(plan_change(Catalog((ORIGINAL,)))),
         {"step": "str", "sql": "str", "lock": "str", "why": "str"},
         id="plan",
     ),
     pytest.param(
-        frames.steps([]),
-        frames.steps([StepResult("build", ("CREATE …",), 0.1, "done", datetime(2026, 1, 7, tzinfo=UTC))]),
-        {"step": "str", "outcome": "str"},
+        steps_table([]),
+        steps_table([STEP]),
+        {"step": "str", "sql": "str", "seconds": "Float64", "outcome": "str"},
         id="steps",
     ),
 ]
 
 
 @pytest.mark.parametrize(("empty", "filled", "expected"), EMPTY_AND_NOT)
-def test_an_empty_table_keeps_its_dtypes(empty: pd.DataFrame, filled: pd.DataFrame, expected: dict[str, str]) -> None:
+def test_an_empty_table_keeps_its_dtypes(empty: Table, filled: Table, expected: dict[str, str]) -> None:
     """A table without a row has the columns and dtypes of its promise."""
-    assert dtypes(empty) == expected
+    assert dtypes(frames.to_frame(empty)) == expected
 
 
 @pytest.mark.parametrize(("empty", "filled", "expected"), EMPTY_AND_NOT)
-def test_a_table_with_rows_has_the_same_dtypes(
-    empty: pd.DataFrame, filled: pd.DataFrame, expected: dict[str, str]
-) -> None:
+def test_a_table_with_rows_has_the_same_dtypes(empty: Table, filled: Table, expected: dict[str, str]) -> None:
     """A table with rows has the same columns and dtypes, NULLs among them or not."""
-    assert dtypes(filled) == expected
+    assert dtypes(frames.to_frame(filled)) == expected
 
 
-def cells(table: pd.DataFrame) -> list[str]:
+def cells(table: Table) -> list[str]:
     """The texts of a table's cells, as a browser shows them."""
     return [unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", frames.styled(table).to_html(), re.DOTALL)]
 
 
-def test_shown_aligns_to_the_left() -> None:
-    """Every cell and head of a table is aligned to the left."""
-    styles = frames.styled(frames.purposes(COUNTS)).to_html().partition("</style>")[0]
+def test_texts_are_aligned_to_the_left_and_numbers_to_the_right() -> None:
+    """Texts are aligned to the left, whole numbers and their heading to the right."""
+    styles = frames.styled(purposes_table(COUNTS)).to_html().partition("</style>")[0]
 
-    assert re.findall(r"([^{}]*)\{[^}]*text-align: (\w+)", styles.replace("\n", " ")) == [
-        ('<style type="text/css"> #T_table th ', "left"),
-        (" #T_table  td ", "left"),
+    assert re.findall(r"#T_table +(\S+) \{\s*text-align: (\w+)", styles) == [
+        ("th", "left"),
+        ("td", "left"),
+        ("td.col1", "right"),
+        ("th.col1", "right"),
     ]
 
 
 def test_shown_escapes_markup_in_values() -> None:
     """Markup in a value is shown and not obeyed."""
-    html = frames.styled(frames.frame([("<script>alert('&')</script>",)], {"purpose": "str"})).to_html()
+    html = frames.styled(make_table(["purpose"], [("<script>alert('&')</script>",)])).to_html()
 
     assert "<script" not in html
     assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in html
 
 
-def test_shown_escapes_markup_in_the_index() -> None:
-    """Markup in a row's name, a purpose say, is shown and not obeyed."""
-    assert cells(frames.purposes(COUNTS)) == ["chat", "161", "<b>", "7"]
-    assert "<b>" not in frames.styled(frames.purposes(COUNTS)).to_html()
+def test_shown_escapes_markup_in_a_purpose() -> None:
+    """Markup in a purpose, whatever the column holds, is shown and not obeyed."""
+    assert cells(purposes_table(COUNTS)) == ["chat", "161", "<b>", "7"]
+    assert "<b>" not in frames.styled(purposes_table(COUNTS)).to_html()
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "said"),
+    ("value", "dtype", "shown"),
     [
         (None, "Int64", "unknown"),
         (None, "str", "unknown"),
@@ -169,37 +196,37 @@ def test_shown_escapes_markup_in_the_index() -> None:
         ("", "str", ""),
     ],
 )
-def test_shown_says_a_value(value: object, dtype: str, said: str) -> None:
-    """Numbers have their thousands apart, flags are yes or no, and what is not known is unknown."""
-    assert cells(frames.frame([(value,)], {"it": dtype})) == [said]
+def test_how_a_value_is_shown(value: object, dtype: str, shown: str) -> None:
+    """Thousands are separated, flags are yes or no, and what is not known is unknown."""
+    assert cells(make_table([Column("value", dtype=dtype)], [(value,)])) == [shown]
 
 
 def test_shown_has_no_row_numbers() -> None:
     """A table that numbers its rows does not show the numbers."""
-    assert len(cells(frames.blocked([FAMILY], None))) == 7
+    assert len(cells(blocked_table([FAMILY], None))) == 7
 
 
 def test_shown_is_the_same_each_time() -> None:
     """The same table is the same HTML."""
-    assert frames.styled(frames.purposes(COUNTS)).to_html() == frames.styled(frames.purposes(COUNTS)).to_html()
+    assert frames.styled(purposes_table(COUNTS)).to_html() == frames.styled(purposes_table(COUNTS)).to_html()
 
 
 def test_counts_that_are_not_known_are_na() -> None:
     """A count that is not known is <NA>, never 0."""
-    table = frames.counts(now=COUNTS)["now"]
+    table = frames.to_frame(counts_table(now=COUNTS)).set_index("count")["now"]
 
     assert table["blocked for run"] == 0
     assert [word for word, number in table.items() if number is pd.NA] == [
-        "blocked_families",
+        "blocked families",
         "blocked for chat",
-        "affected_owners",
+        "affected owners",
     ]
 
 
 def test_blocked_names_ids() -> None:
     """Under a key the ids of blocked families are pseudonyms."""
     names = Pseudonyms("a key")
-    (row,) = frames.blocked([FAMILY], names).to_dict("records")
+    (row,) = frames.to_frame(blocked_table([FAMILY], names)).to_dict("records")
 
     assert (row["root"], row["owner"], row["blocking_thread"]) == (
         names.name("root", ROOT),
@@ -210,20 +237,20 @@ def test_blocked_names_ids() -> None:
 
 def test_blocked_without_a_key_is_raw() -> None:
     """Where redaction was turned off by hand the ids are raw."""
-    (row,) = frames.blocked([FAMILY], None).to_dict("records")
+    (row,) = frames.to_frame(blocked_table([FAMILY], None)).to_dict("records")
 
     assert (row["root"], row["owner"], row["blocking_thread"]) == (str(ROOT), str(OWNER), str(THREAD))
 
 
-def test_blocked_by_an_unknown_provider_says_unknown() -> None:
-    """A blocking thread without a provider, and one of no known age, are shown as unknown."""
-    shown = cells(frames.blocked([replace(FAMILY, since=None, blocking_provider=None)], None))
+def test_a_blocking_thread_without_provider_or_age() -> None:
+    """A blocking thread without a provider shows none; one whose age is not known shows unknown."""
+    shown = cells(blocked_table([replace(FAMILY, since=None, blocking_provider=None)], None))
 
-    assert (shown[3], shown[6]) == ("unknown", "unknown")
+    assert (shown[3], shown[6]) == ("unknown", "none")
 
 
 def test_indexes_show_an_expression_in_a_key() -> None:
     """A key column that is an expression is shown as one."""
-    odd = replace(ORIGINAL, columns=("root_prompt_row_id", None))
+    odd = dataclasses.replace(ORIGINAL, columns=("root_prompt_row_id", None))
 
-    assert list(frames.indexes(Catalog((odd,)))["key"]) == ["root_prompt_row_id, (expression)"]
+    assert list(frames.to_frame(indexes_table(Catalog((odd,))))["key"]) == ["root_prompt_row_id, (expression)"]

@@ -13,9 +13,8 @@ import nbformat
 import pytest
 
 from incident_lib import paths
-from incident_lib.model.counts import COUNT_MEANINGS, Counts
-from incident_lib.model.pseudonyms import PUBLISHED
-from incident_lib.model.text import format_count
+from incident_lib.model import COUNT_MEANINGS, PUBLISHED
+from incident_lib.records import RunFolder
 from incident_lib.runs.runner import NOTEBOOKS
 
 Cells = list[Any]
@@ -213,8 +212,8 @@ def test_no_path_is_committed(cells: Cells) -> None:
 
 def test_the_example_record_has_the_figures_of_the_notebook() -> None:
     """The counts that are committed in the second notebook are those of the committed example run."""
-    record = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
-    looks = [counts_by_name(Counts.from_dict(record["counts"][moment])) for moment in ("before", "after")]
+    counts = RunFolder(paths.EXAMPLE_RUN).read().counts
+    looks = [moment.by_name() for moment in (counts.before, counts.after) if moment]
     (table,) = (
         output.data["text/html"]
         for cell in code(BOOKS["02_migrate"])
@@ -224,5 +223,5 @@ def test_the_example_record_has_the_figures_of_the_notebook() -> None:
     found = [unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", table)]
 
     assert [tuple(found[n : n + 3]) for n in range(0, len(found), 4)] == [
-        (word, *(format_count(look[word]) for look in looks)) for word in COUNT_MEANINGS
+        (word.replace("_", " "), *(f"{look[word]:,}" for look in looks)) for word in COUNT_MEANINGS
     ]

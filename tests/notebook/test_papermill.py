@@ -17,11 +17,12 @@ import nbformat
 import psutil
 import psycopg
 import pytest
-from incident_lib.records.run_record import status_now
 from psycopg import sql
 
 from incident_lib import paths
+from incident_lib.records import status_of
 from tests.support import clusters, tcp
+from tests.support.reports import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -196,8 +197,7 @@ WRONG = {
         "02_migrate",
         ("-p", "environment", "nowhere"),
         "The environment 'nowhere' is not known.\n"
-        "  why:  Neither is the variable INCIDENT_NOWHERE_URL set, nor does a pg_service.conf name a service"
-        " [nowhere].\n"
+        "  why:  The variable INCIDENT_NOWHERE_URL is not set, and no pg_service.conf has a service [nowhere].\n"
         "  next: Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
     ),
     "an odd name": (
@@ -313,7 +313,7 @@ def test_what_is_killed_shows_as_killed(tmp_path: Path, victim: str) -> None:
 
     assert alive == []
     assert contents["status"] == "running"
-    assert status_now(contents, at=later) == "killed"
+    assert status_of(record_of(contents), at=later) == "killed"
 
 
 def noted(folder: Path) -> bool:
@@ -339,4 +339,4 @@ def test_sigterm(tmp_path: Path) -> None:
     contents = Ran(tmp_path, 0, "").record("staging")
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 
-    assert status_now(contents, at=later) in {"killed", "failed"}
+    assert status_of(record_of(contents), at=later) in {"killed", "failed"}

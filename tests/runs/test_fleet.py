@@ -13,7 +13,7 @@ import time
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -22,14 +22,17 @@ import nbformat
 import psutil
 import psycopg
 import pytest
-from incident_lib.records.run_record import RunRecord, status_now
+from msgspec import structs
 from psycopg import sql
 
 from incident_lib import paths
+from incident_lib.model import RunStatus
+from incident_lib.records import RunFolder, error_message, status_of
 from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
 from incident_lib.runs.runner import Job, RunResult, run_environment
-from tests.support.command import INTERRUPTED, message, shell, streams
 from tests.support import clusters, tcp
+from tests.support.command import INTERRUPTED, message, shell, streams
+from tests.support.reports import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,14 +159,14 @@ def test_so_many_at_a_time_and_no_more(tmp_path: Path, jobs: int) -> None:
     [
         (
             ["--env", "demo", "--env", "demo"],
-            message("demo is named twice.", "One run looks at each environment once.", "Name each --env once."),
+            message("demo is named twice.", "One command runs each environment once.", "Name each --env once."),
         ),
         (
             ["--confirm", "prod"],
             message(
                 "--confirm prod confirms nothing.",
                 "'prod' is not among the environments to run.",
-                "Add --env prod, or leave --confirm out.",
+                "Add --env prod, or remove --confirm.",
             ),
         ),
         (
@@ -171,15 +174,14 @@ def test_so_many_at_a_time_and_no_more(tmp_path: Path, jobs: int) -> None:
             message(
                 "--confirm * confirms nothing.",
                 "'*' is not among the environments to run.",
-                "Add --env *, or leave --confirm out.",
+                "Add --env *, or remove --confirm.",
             ),
         ),
         (
             ["--env", "demo", "--env", "nowhere"],
             message(
                 "The environment 'nowhere' is not known.",
-                "Neither is the variable INCIDENT_NOWHERE_URL set, nor does a pg_service.conf name a service"
-                " [nowhere].",
+                "The variable INCIDENT_NOWHERE_URL is not set, and no pg_service.conf has a service [nowhere].",
                 "Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
             ),
         ),
@@ -253,9 +255,9 @@ def with_cell(notebooks: Path, source: str, name: str = "01_investigate", place:
 
 def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[RunResult, dict[str, Any]]:
     """Run the notebooks on the demo in this process; how that ended, and the record."""
-    kept = RunRecord.create("demo", started_by="incident run")
-    ended = run_environment(Job("demo", confirmed, "", kept.folder, timeout))
-    return ended, kept.read()
+    run = RunFolder.create("demo", started_by="incident run")
+    ended = run_environment(Job("demo", confirmed, "", run.folder, timeout))
+    return ended, json.loads(run.file.read_text("utf-8"))
 
 
 ENDS = {
@@ -279,7 +281,7 @@ def test_no_early_end_is_a_success(notebooks: Path, end: str) -> None:
 
     assert (ended.status, kept["status"], ended.error.exit_code) == ("failed", "failed", 3)
     assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [("01_investigate", "failed")]
-    assert kept["error"] == ended.error.as_dict()
+    assert kept["error"] == structs.asdict(error_message(ended.error))
     assert kept["finished_at"]
 
 
@@ -306,7 +308,7 @@ def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
         "what": "01_investigate was stopped.",
         "why": "It took longer than the 4 s that a run may take.",
         "next": "Allow more with --env-timeout. "
-        f"Open 01_investigate.ipynb in {Path(ended.folder).name}: its last output tells more.",
+        f"Open 01_investigate.ipynb in {Path(ended.folder).name}: its last output has the details.",
     }
 
 
@@ -409,7 +411,7 @@ def test_a_run_that_was_killed_shows_as_killed(runs: Path) -> None:
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 
     assert contents["status"] == "running"
-    assert status_now(contents, at=later) == "killed"
+    assert status_of(record_of(contents), at=later) == "killed"
     assert alive == []
 
 
@@ -498,14 +500,13 @@ def test_resume_leaves_what_is_done(trio: Fleet) -> None:
 
 def kept_before(name: str, status: str) -> Path:
     """An earlier run of an environment that ended so; `killed` did not end."""
-    kept = RunRecord.create(name, started_by="incident run")
+    run = RunFolder.create(name, started_by="incident run")
     if status == "killed":
-        contents = kept.read()
-        contents["heartbeat_at"] = contents["started_at"] = "2025-01-01T00:00:00Z"
-        kept.file.write_text(json.dumps(contents), "utf-8")
+        long_ago = datetime(2025, 1, 1, tzinfo=UTC)
+        run.update(lambda record: structs.replace(record, heartbeat_at=long_ago, started_at=long_ago), beats=False)
     else:
-        kept.finish(status)
-    return kept.folder
+        run.finish(RunStatus(status))
+    return run.folder
 
 
 BEFORE = {
@@ -654,9 +655,9 @@ def test_the_dozens_messages(dozen: Fleet) -> None:
     assert dozen.stderr == (
         message(
             "The environment 'away' cannot be reached.",
-            "Nothing listens at that address.",
+            "No server listens at that address.",
             "Is the server up, and the port right? "
-            "Check INCIDENT_AWAY_URL; `psql` with the same address tells what the server says.",
+            "Check INCIDENT_AWAY_URL; `psql` with the same address shows the server's own message.",
         )
         + message(
             "This role may not read public.q_threads.",
@@ -761,7 +762,7 @@ def test_a_worker_that_does_not_know_the_environment(cluster: tuple[Any, dict[st
     assert table(ran.stdout) == [("here", "FAILED", "FAILED", "failed")]
     assert ran.stderr == message(
         "The environment 'here' is not known.",
-        "Neither is the variable INCIDENT_HERE_URL set, nor does a pg_service.conf name a service [here].",
+        "The variable INCIDENT_HERE_URL is not set, and no pg_service.conf has a service [here].",
         "Set INCIDENT_HERE_URL=postgresql://… , or add [here] to ~/.pg_service.conf, or use `demo`.",
     )
     assert ran.returncode == 3

@@ -21,12 +21,13 @@ from uuid import UUID, uuid4
 import nbformat
 import psycopg
 import pytest
-from incident_lib.records.run_record import RunRecord
+from msgspec import structs
 from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PLAN_ROOT, PUBLISHED
+from incident_lib.records import RunFolder, error_message
 from incident_lib.runs.fleet import run_fleet
 from incident_lib.runs.runner import RunResult
 from incident_lib.runs.runner import _papermill as papermill_of_runs
@@ -90,9 +91,9 @@ def ran(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
 
 AWAY = {
     "what": "The environment 'away' cannot be reached.",
-    "why": "Nothing listens at that address.",
+    "why": "No server listens at that address.",
     "next": "Is the server up, and the port right? "
-    "Check INCIDENT_AWAY_URL; `psql` with the same address tells what the server says.",
+    "Check INCIDENT_AWAY_URL; `psql` with the same address shows the server's own message.",
 }
 
 
@@ -124,8 +125,9 @@ def test_each_verdict_is_told(ran: Ran) -> None:
         "Next: incident verify --env demo The run succeeded.\n"
     ) in ran.stdout
     assert (
-        "staging: 1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. It is safe to apply it now. "
-        "Next: incident apply --env staging --confirm staging This was a dry run: it changed nothing.\n"
+        "staging: 1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. "
+        "It is safe to apply it now. Next: incident apply --env staging --confirm staging "
+        "This was a dry run: it changed nothing.\n"
     ) in ran.stdout
 
 
@@ -158,7 +160,7 @@ def test_the_report_names_what_failed(ran: Ran) -> None:
 
     assert (
         "\n> away: The run ended before its first snapshot. The run FAILED. The numbers below are from before the "
-        "failure. The environment 'away' cannot be reached. Nothing listens at that address."
+        "failure. The environment 'away' cannot be reached. No server listens at that address."
     ) in summary
 
 
@@ -231,15 +233,17 @@ def test_residual_conflicts_are_those_of_an_independent_count(ran: Ran, threads:
     assert ran.record("demo")["counts"]["before"]["residual_conflicts"] == expected
 
 
-def test_after_the_fix_nobody_is_blocked(ran: Ran) -> None:
-    """After the fix no family is blocked, and all that was counted before is still there."""
+def test_after_the_fix_no_family_is_blocked(ran: Ran) -> None:
+    """After the fix no family is blocked; only the chats that were tried again have been added."""
     before, after = (ran.record("demo")["counts"][moment] for moment in ("before", "after"))
     settled = {"blocked_families": 0, "blocked": {"chat": 0, "run": 0}, "affected_owners": 0}
 
     assert {key: after[key] for key in settled} == settled
-    assert {k: v for k, v in after.items() if k not in (*settled, "blocked_owners")} == {
-        k: v for k, v in before.items() if k not in (*settled, "blocked_owners")
-    }
+    added = after["active_threads"] - before["active_threads"]
+    purposes = before["active_by_purpose"]
+    assert added > 0
+    assert after["active_by_purpose"] == purposes | {"chat": purposes["chat"] + added}
+    assert after["unguarded_threads"] == before["unguarded_threads"]
 
 
 def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
@@ -252,7 +256,7 @@ def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
         "succeeded",
         None,
     )
-    assert [kept["guard"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
+    assert [kept["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
     assert [(step["name"], step["outcome"]) for step in kept["steps"]] == [
         ("build", "done"),
         ("swap", "done"),
@@ -261,7 +265,7 @@ def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
     assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
     assert kept["started_at"] <= kept["finished_at"]
     assert kept["server_version"] >= 180000
-    assert {check["answer"] for check in kept["preflight"]} <= {"ok", "note"}
+    assert {check["status"] for check in kept["preflight"]} <= {"pass", "note"}
 
 
 def test_the_record_of_a_dry_run(ran: Ran) -> None:
@@ -269,7 +273,7 @@ def test_the_record_of_a_dry_run(ran: Ran) -> None:
     kept = ran.record("staging")
 
     assert (kept["status"], kept["steps"], kept["error"]) == ("dry-run", [], None)
-    assert (kept["guard"]["after"], kept["counts"]["after"]) == (None, None)
+    assert (kept["indexes"]["after"], kept["counts"]["after"]) == (None, None)
     assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
 
 
@@ -406,7 +410,7 @@ def test_a_notebook_without_parameters(notebooks: Path) -> None:
     assert raised.value.exit_code == 2
     assert str(raised.value) == (
         "02_migrate.ipynb has no cell tagged `parameters`.\n"
-        "  why:  Without it papermill runs the notebook with its defaults, whatever it is told.\n"
+        "  why:  Without it papermill runs the notebook with its default parameters.\n"
         "  next: Tag the first code cell `parameters`, or restore it: git checkout notebooks"
     )
     assert not paths.runs().exists()
@@ -436,7 +440,7 @@ def test_a_name_that_is_confirmed_but_not_run() -> None:
     assert str(raised.value) == (
         "--confirm prod confirms nothing.\n"
         "  why:  'prod' is not among the environments to run.\n"
-        "  next: Add --env prod, or leave --confirm out."
+        "  next: Add --env prod, or remove --confirm."
     )
 
 
@@ -446,14 +450,14 @@ def test_a_name_that_is_named_twice() -> None:
         run_fleet(["demo", "prod", "demo"])
 
     assert str(raised.value) == (
-        "demo is named twice.\n  why:  One run looks at each environment once.\n  next: Name each --env once."
+        "demo is named twice.\n  why:  One command runs each environment once.\n  next: Name each --env once."
     )
 
 
 def ended(notebook: str) -> tuple[RunResult, dict[str, Any]]:
     """How the only run of the demo ended, and its record."""
     (end,) = run_fleet(["demo"], executor=ThreadPoolExecutor(1))  # where the copied notebooks are known
-    contents = RunRecord(end.folder).read()
+    contents = json.loads(RunFolder(end.folder).file.read_text("utf-8"))
     assert [entry["name"] for entry in contents["notebooks"]] == [notebook]
     return end, contents
 
@@ -467,7 +471,7 @@ def test_a_notebook_that_raises(notebooks: Path) -> None:
     assert str(end.error) == (
         "01_investigate failed.\n"
         "  why:  A cell raised ZeroDivisionError.\n"
-        f"  next: Open 01_investigate.ipynb in {end.folder.name}: its last output tells more."
+        f"  next: Open 01_investigate.ipynb in {end.folder.name}: its last output has the details."
     )
 
 
@@ -479,7 +483,7 @@ def test_a_notebook_whose_kernel_is_killed(notebooks: Path) -> None:
     assert (end.status, kept["status"], kept["notebooks"][0]["outcome"]) == ("failed", "failed", "failed")
     assert end.error is not None
     assert end.error.exit_code == 3
-    assert kept["error"] == end.error.as_dict()
+    assert kept["error"] == structs.asdict(error_message(end.error))
 
 
 @pytest.mark.slow
@@ -532,7 +536,7 @@ def test_a_parameter_of_a_wrong_type_stops(notebooks: Path) -> None:
 
 def test_the_postmortem_of_a_run_that_failed_reads_to_its_end(ran: Ran, notebooks: Path) -> None:
     """The third notebook, opened over a run that failed, shows it as failed and comes to its end."""
-    execute, _ = _papermill()
+    execute, _ = papermill_of_runs()
     out = notebooks / "out.ipynb"
     given = {"environment": "away", "run": str(ran.folder("away"))}
     execute(notebooks / "03_postmortem.ipynb", out, parameters=given, progress_bar=False)
