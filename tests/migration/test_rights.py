@@ -267,8 +267,8 @@ def test_a_role_that_may_only_read_rehearses(
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[-1] == (
-        f"staging: the fix will work. {IT_WORKED} It has to be applied by the table's owner: with this address and role "
-        f"it is refused. Next: {OWNER_STOP[1]}"
+        f"staging: the fix will work. {IT_WORKED} It has to be applied by the table's owner: with this address "
+        f"and role it is refused. Next: {OWNER_STOP[1]}"
     )
 
 

@@ -158,12 +158,19 @@ def test_texts_are_aligned_to_the_left_and_numbers_to_the_right() -> None:
     """Texts are aligned to the left, whole numbers and their heading to the right."""
     styles = frames.styled(purposes_table(COUNTS)).to_html().partition("</style>")[0]
 
-    assert re.findall(r"#T_table +(\S+) \{\s*text-align: (\w+)", styles) == [
+    assert re.findall(r"#T_table_1 +(\S+) \{\s*text-align: (\w+)", styles) == [
         ("th", "left"),
         ("td", "left"),
         ("td.col1", "right"),
         ("th.col1", "right"),
     ]
+
+
+def test_the_rules_of_a_table_are_not_those_of_another() -> None:
+    """Two tables with different columns of numbers have different style sheets, though they are on one page."""
+    texts = make_table(["step", "why"], [("build", "…")])
+
+    assert "T_table_1 " not in frames.styled(texts).to_html()
 
 
 def test_shown_escapes_markup_in_values() -> None:

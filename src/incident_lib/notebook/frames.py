@@ -28,8 +28,10 @@ def _plain(value: object) -> object:
 def styled(table: Table) -> Styler:
     """A table as a notebook displays it: texts whole and to the left, numbers to the right, no row numbers."""
     frame = pd.DataFrame(table.cells, columns=list(table.headings), dtype="str")
-    made = Styler(frame, uuid="table", cell_ids=False, escape="html").hide(axis="index")
-    rules = [*_RULES, *(_right(place) for place, column in enumerate(table.columns) if column.is_number)]
+    numbers = [place for place, column in enumerate(table.columns) if column.is_number]
+    # A page has one style sheet for all its tables: those with the same columns of numbers share their rules.
+    made = Styler(frame, uuid="_".join(["table", *map(str, numbers)]), cell_ids=False, escape="html").hide(axis="index")
+    rules = [*_RULES, *map(_right, numbers)]
     return made.set_table_styles(rules).format(lambda cell: escape(str(cell)))
 
 
