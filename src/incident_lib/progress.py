@@ -1,4 +1,4 @@
-"""What people see while they wait: on a terminal's standard error, under a notebook's cell, or nowhere.
+"""Progress: on a terminal's standard error, under a notebook's cell, or nowhere.
 
 Nowhere, too, where INCIDENT_PROGRESS is `off`: for outputs that are to be the same each time.
 """
@@ -30,7 +30,7 @@ def shell() -> Any:
 
 
 def _place() -> str:
-    """Where somebody sees it: `cell`, `terminal`, or the empty string for nowhere."""
+    """Where progress is shown: `cell`, `terminal`, or the empty string for nowhere."""
     if os.environ.get("INCIDENT_PROGRESS") == "off":
         return ""
     return "cell" if hasattr(shell(), "kernel") else "terminal" if sys.stderr.isatty() else ""
@@ -80,7 +80,7 @@ def _cell_line() -> Iterator[Callable[[str], None]]:
 
 
 def _nothing(name: str, share: float | None, note: str) -> None:
-    """Nobody looks."""
+    """Progress is shown nowhere."""
 
 
 def _console() -> Console:
@@ -91,7 +91,7 @@ def _console() -> Console:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, float | None, str], None]]:
-    """Bars on standard error, one for each name that is told of; none where that is no terminal."""
+    """Bars on standard error, one for each name; none where that is no terminal."""
     if _place() != "terminal":
         yield _nothing
         return
@@ -115,7 +115,7 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
 
 
 def cell_bars() -> Callable[[str, float | None, str], None]:
-    """Bars under a notebook's cell, one for each name that is told of, once it has taken a while."""
+    """Bars under a notebook's cell, one for each name, once it has taken a while."""
     if _place() != "cell":
         return _nothing
     shown: dict[str, Any] = {}

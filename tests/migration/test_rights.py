@@ -218,8 +218,8 @@ def test_env_check_is_a_table(role: Environment) -> None:
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert ("role", "pass", "reader") in rows
-    assert ("read-only", "ok", "looking cannot write") in rows
-    assert ("owner", "wait", "apply and rollback would be refused") in rows
+    assert ("read-only", "pass", "reading cannot write") in rows
+    assert ("owner", "warn", "apply and rollback would be refused") in rows
 
 
 @of("stranger")

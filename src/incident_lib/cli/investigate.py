@@ -44,7 +44,7 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
     wanted: dict[str, Any] = {"purpose_since": known_purpose_since(name, purpose_since), "limit": limit or None}
     families: list[BlockedFamily] = []
     with ExitStack() as files:
-        listed = files.enter_context(TemporaryFile())  # so that no transaction is open while somebody reads the output
+        listed = files.enter_context(TemporaryFile())  # so that no transaction is open while a reader takes the output
         with (
             waiting(f"reading {name} …"),
             reading(environment := resolve_environment(name), seconds=timeout) as connection,

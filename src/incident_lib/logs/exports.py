@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The first line of the CSV of a query.
 HEADER = re.compile(rb"(?:[^\r\n,:]*,)*\"?(?:\w+\.)*(?:event_message|sql_state_code)\"?(?:,[^\r\n:]*)?\r?\n")
 OBJECTS = re.compile(rb"\[\s*[{\]]|\{\s*\"")  # how JSON begins
-BEGINNING = 1 << 10  # characters by which it is told what it is
+BEGINNING = 1 << 10  # characters from which the format is recognized
 LARGEST = 1 << 24  # characters of one event
 
 # The names of each field in queries, BigQuery's and ClickHouse's tables, log drains and CloudNativePG.

@@ -12,8 +12,8 @@ class Messages(NamedTuple):
     error: str
     log: str
     statement: str | None  # the label of what was sent; None: unknown to this project
-    duplicate: str  # what a client is told
-    build: str | None  # what CREATE INDEX and REINDEX are told; None: unknown to this project
+    duplicate: str  # what a client gets
+    build: str | None  # what CREATE INDEX and REINDEX get; None: unknown to this project
 
 
 # From PostgreSQL's own catalogs (src/backend/po); a test compares them with those that are installed.

@@ -41,8 +41,8 @@ class Rejection(NamedTuple):
     purpose: str | None  # where the key carries it
     role: str | None
     process: str | None
-    ours: bool  # of a probe of ours, which is rolled back: nobody's attempt
-    missing: tuple[str, ...]  # what could not be told, and why
+    ours: bool  # of a probe of ours, which is rolled back: not an attempt of a user
+    missing: tuple[str, ...]  # what is unknown, and why
 
 
 class _Key(NamedTuple):
@@ -82,7 +82,7 @@ def _said(message: str) -> str:
 
 
 def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
-    told = ((at, NO_TIME), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
+    known = ((at, NO_TIME), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
     return Rejection(
         time=entry.time,
         at=at,
@@ -92,7 +92,7 @@ def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
         role=entry.role,
         process=entry.process,
         ours=(entry.application or "").startswith(OURS),
-        missing=tuple(reason for thing, reason in told if thing is None),
+        missing=tuple(reason for thing, reason in known if thing is None),
     )
 
 

@@ -27,7 +27,7 @@ class _Ahead:
     """A stream that can be looked ahead into."""
 
     def __init__(self, stream: _Bytes, listener: Callable[[int], None] = lambda done: None) -> None:  # noqa: ARG005
-        self.done, self._listener = 0, listener  # bytes that were taken from the stream; who is told
+        self.done, self._listener = 0, listener  # bytes that were taken from the stream; who gets their number
         self._read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
         self._ahead = b""
 

@@ -99,11 +99,11 @@ class Rejections:
     def _is_copy(self, rejection: Rejection) -> bool:
         """Whether another file, or another stretch of this one, has the same entry.
 
-        One process may be rejected twice within what the log's clock tells apart. So within one stretch of a file
+        One process may be rejected twice within the resolution of the log's clock. So within one stretch of a file
         a second entry that reads the same is a second rejection.
         """
         at = rejection.at.timestamp() if rejection.at else rejection.time
-        if at == "":  # no time is logged: nothing tells a copy
+        if at == "":  # no time is logged: a copy cannot be recognized
             return False
         if not (at == self._last or _is_near(at, self._last)):
             self._near.clear()

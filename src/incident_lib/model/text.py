@@ -64,7 +64,7 @@ def blocked_sentence(counts: Counts) -> str:
 
 
 def before_and_after(before: Counts, after: Counts | None) -> str:
-    """How many families could not start a chat, and how many cannot now; what was not counted is not claimed."""
+    """How many families could not start a chat, and how many cannot now; an unknown count is not claimed."""
     if after is None or before.blocked.chat is None:
         return blocked_sentence(before)
     was = f"{before.blocked.chat:,} of {before.families:,} families ({plural(before.blocked_owners.chat or 0, 'user')})"

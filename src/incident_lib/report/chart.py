@@ -28,7 +28,7 @@ _DARK_INKS = "".join(
 )
 _DARK = f"<style>@media (prefers-color-scheme: dark) {{ {_DARK_INKS} }}</style>"
 
-_NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # what somebody wrote, in a comment of the SVG
+_NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in a comment of the SVG
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Chart:
         import matplotlib as mpl
         from matplotlib.figure import Figure
 
-        with mpl.rc_context({"text.parse_math": False}):  # a `$` that somebody wrote begins no formula
+        with mpl.rc_context({"text.parse_math": False}):  # a `$` in a name begins no formula
             figure = Figure(figsize=(WIDTH, self.height), layout="constrained", facecolor=paper)
             self.draw(figure.add_subplot(facecolor="none"))
         return figure

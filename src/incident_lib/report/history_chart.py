@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DAY = timedelta(days=1)
 MOST_LINES = 4
-# Told apart by colour, and in grey by their dashes.
+# Distinguished by colour, and in grey by their dashes.
 STYLES = ((BEFORE, "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 
 

@@ -27,7 +27,7 @@ WANTED = (
     "Action items",
 )
 WELCOME = ("Impact", "Timeline", "Root cause", "Resolution", "What remains")
-# Fences and code within a line, as CommonMark has them; a fence that nobody closes is code to the end.
+# Fences and code within a line, as CommonMark has them; a fence without an end is code to the end of the text.
 CODE = re.compile(
     r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})[^\n]*(?:\n.*?)??(?:^ {0,3}\1[`~]*[ \t]*$|\Z)"
     r"|(?<![`\\])(`+)(?!`)[^\n]+?(?<!`)\2(?!`)",
