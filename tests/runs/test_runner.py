@@ -251,7 +251,7 @@ def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
     kept = ran.record("demo")
 
     assert (kept["schema_version"], kept["environment"], kept["status"], kept["error"]) == (
-        1,
+        2,
         "demo",
         "succeeded",
         None,
