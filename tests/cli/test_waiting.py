@@ -131,7 +131,7 @@ def test_a_progress_line_after_two_seconds(environment: Environment) -> None:
     with slow(environment, 1.3) as variables:
         said = on_a_terminal(variables)
 
-    assert re.search(r"looking at staging … [2-9] s", said)
+    assert re.search(r"reading staging … [2-9] s", said)
 
 
 @pytest.mark.slow

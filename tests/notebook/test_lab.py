@@ -107,7 +107,7 @@ def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, 
         'environment = "labtest"\nconfirm = "demo"\nredact = True\nrun = ""\n'
     )
     chosen(page, "Run", "Run All Cells")
-    said = page.get_by_text("DRY RUN: nothing will be changed in 'labtest', since confirm is 'demo' and not its name.")
+    said = page.get_by_text("DRY RUN: nothing will be changed in 'labtest'. Set confirm to 'labtest' to allow changes.")
     expect(said.first).to_be_visible(timeout=PATIENCE)
     applied = page.get_by_text("Dry run: nothing was changed. To apply it, set confirm to 'labtest'.")
     expect(applied.first).to_be_visible(timeout=PATIENCE)

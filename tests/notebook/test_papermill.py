@@ -115,7 +115,7 @@ def test_a_dry_run_is_no_failure(dry: Ran) -> None:
 def test_the_first_output_says_dry_run(dry: Ran) -> None:
     """The notebook's first output says that it is a dry run, and why."""
     assert dry.outputs()[0].splitlines()[0] == (
-        "DRY RUN: nothing will be changed in 'staging', since confirm is 'demo' and not its name."
+        "DRY RUN: nothing will be changed in 'staging'. Set confirm to 'staging' to allow changes."
     )
 
 
@@ -137,12 +137,12 @@ def test_a_confirmed_migration_succeeds(confirmed: Ran) -> None:
         ("swap", "done"),
         ("drop", "done"),
     ]
-    assert [kept["guard"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
+    assert [kept["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
 
 
 def test_the_first_output_says_that_it_may_change(confirmed: Ran) -> None:
     """The first output of a confirmed migration says that it may change the environment."""
-    assert confirmed.outputs()[0].splitlines()[0] == "This notebook may change 'staging': confirm says so."
+    assert confirmed.outputs()[0].splitlines()[0] == "This notebook may change 'staging': confirm allows it."
 
 
 def test_the_folder_of_the_caller_holds_the_output_alone(confirmed: Ran) -> None:
@@ -204,7 +204,7 @@ WRONG = {
         "01_investigate",
         ("-p", "environment", "../x"),
         "'../x' cannot be the name of an environment.\n"
-        "  why:  A name is made of letters, digits, `_` and `-`, since it names a variable and a folder.\n"
+        "  why:  A name has letters, digits, `_` and `-` only, since it is part of a variable's name and of a folder's.\n"
         "  next: Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
     ),
     "an environment that is a number": (

@@ -306,7 +306,7 @@ def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
     assert ended.seconds < 20
     assert kept["error"] == {
         "what": "01_investigate was stopped.",
-        "why": "It took longer than the 4 s that a run may take.",
+        "why": "It took longer than the 4 s of --env-timeout.",
         "next": "Allow more with --env-timeout. "
         f"Open 01_investigate.ipynb in {Path(ended.folder).name}: its last output has the details.",
     }
@@ -390,7 +390,7 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
         "failed",
         {
             "what": "The run of 'staging' was interrupted.",
-            "why": "Somebody pressed Ctrl-C, or sent SIGTERM.",
+            "why": "It got Ctrl-C or SIGTERM.",
             "next": "Run it again: it continues from the catalog.",
         },
     )
