@@ -204,7 +204,8 @@ WRONG = {
         "01_investigate",
         ("-p", "environment", "../x"),
         "'../x' cannot be the name of an environment.\n"
-        "  why:  A name has letters, digits, `_` and `-` only, since it is part of a variable's name and of a folder's.\n"
+        "  why:  A name has letters, digits, `_` and `-` only, "
+        "since it is part of a variable's name and of a folder's.\n"
         "  next: Use a name like `staging`; put the address in INCIDENT_STAGING_URL.",
     ),
     "an environment that is a number": (

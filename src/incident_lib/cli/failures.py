@@ -63,17 +63,16 @@ def failures(
     from incident_lib.logs import join_threads, read_rejections
     from incident_lib.progress import waiting
 
-    with waiting(f"reading {name} …"):
-        environment = resolve_environment(name) if name else None
+    environment = None
+    if name:
+        with waiting(f"reading {name} …"):
+            environment = resolve_environment(name)
     with rejections.output(out):
         with _progress() as listener:
             found = read_rejections(logs, prefix=prefix, form=form, zone=zone, listener=listener)
         joined = None
         if environment:
-            with (
-                waiting(f"reading {name} …"),
-                reading(environment, seconds=timeout) as connection,
-            ):
+            with waiting(f"reading {name} …"), reading(environment, seconds=timeout) as connection:
                 joined = join_threads(connection, found)
         prints = {"table": rejections.print_tables, "csv": rejections.print_csv, "json": rejections.print_json}
         prints[shape](found, joined)
