@@ -109,7 +109,7 @@ def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, 
     chosen(page, "Run", "Run All Cells")
     said = page.get_by_text("DRY RUN: nothing will be changed in 'labtest'. Set confirm to 'labtest' to allow changes.")
     expect(said.first).to_be_visible(timeout=PATIENCE)
-    applied = page.get_by_text("Dry run: nothing was changed. To apply it, set confirm to 'labtest'.")
+    applied = page.get_by_text("Dry run: nothing was changed. Set confirm to 'labtest' to apply the fix.")
     expect(applied.first).to_be_visible(timeout=PATIENCE)
     with psycopg.connect(incident.address) as connection:
         query = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
