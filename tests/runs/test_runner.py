@@ -265,7 +265,7 @@ def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
     assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
     assert kept["started_at"] <= kept["finished_at"]
     assert kept["server_version"] >= 180000
-    assert {check["status"] for check in kept["preflight"]} <= {"pass", "note"}
+    assert {check["status"] for check in kept["preflight"]} <= {"pass", "info"}
 
 
 def test_the_record_of_a_dry_run(ran: Ran) -> None:
