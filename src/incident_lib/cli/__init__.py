@@ -65,7 +65,9 @@ for _command in (
 def main() -> None:
     """Run the command line; each code but 0 comes with one message on standard error."""
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same end as Ctrl-C
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the same end as Ctrl-C; nohup ignores SIGHUP
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, signal.default_int_handler)
     try:
         code = cli.main(standalone_mode=False)
     except IncidentError as error:

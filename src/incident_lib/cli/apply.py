@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT, TIMEOUT
@@ -15,7 +17,15 @@ BUDGET = click.option(
     default=3600.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long all of it may take, waiting for others included.",
+    help="How long all of it may take, waiting for others included. It ends within five seconds more.",
+)
+MAX_BLOCK = click.option(
+    "--max-block",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long another session may wait for a step. The step is then cancelled and tried again later.",
 )
 
 
@@ -24,10 +34,11 @@ BUDGET = click.option(
 @CONFIRM
 @NO_WAIT
 @BUDGET
+@MAX_BLOCK
 @TIMEOUT
-def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
+def apply(name: str, confirm: str, no_wait: bool, budget: float, max_block: float, timeout: float) -> int:
     """Apply the fix, step by step, with progress. Needs the environment's name as --confirm."""
-    return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, budget=budget, timeout=timeout)
+    return _change(name, confirm, IndexKind.FIXED, timeout, wait=not no_wait, budget=budget, max_block=max_block)
 
 
 @click.command()
@@ -35,19 +46,23 @@ def apply(name: str, confirm: str, no_wait: bool, budget: float, timeout: float)
 @CONFIRM
 @NO_WAIT
 @BUDGET
+@MAX_BLOCK
 @TIMEOUT
-def rollback(name: str, confirm: str, no_wait: bool, budget: float, timeout: float) -> int:
+def rollback(name: str, confirm: str, no_wait: bool, budget: float, max_block: float, timeout: float) -> int:
     """Restore the original index, where the data allows it. Needs the environment's name as --confirm."""
-    return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, budget=budget, timeout=timeout)
+    return _change(name, confirm, IndexKind.ORIGINAL, timeout, wait=not no_wait, budget=budget, max_block=max_block)
 
 
-def _change(name: str, confirm: str, target: IndexKind, *, wait: bool, budget: float, timeout: float) -> int:
+def _change(
+    name: str, confirm: str, target: IndexKind, timeout: float, *, wait: bool, budget: float, max_block: float
+) -> int:
     from incident_lib import migration
+    from incident_lib.database import bounded
     from incident_lib.model import format_timestamp
     from incident_lib.progress import bars
 
     migration.require_confirm(name, confirm)
-    with preflight(name, target, timeout) as (environment, connection, checks):
+    with bounded(budget) as deadline, preflight(name, target, timeout) as (environment, connection, checks):
         if checks.duplicates:
             print_duplicates(connection, name, target)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
@@ -59,7 +74,8 @@ def _change(name: str, confirm: str, target: IndexKind, *, wait: bool, budget: f
             confirm=confirm,
             target=target,
             wait=wait,
-            budget=budget,
+            budget=deadline - time.monotonic(),
+            max_block=max_block,
             listener=lambda progress: show(progress.step, progress.share, progress.note),
         )
     for step in result.steps:

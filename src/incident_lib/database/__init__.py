@@ -12,10 +12,14 @@ from incident_lib.database.clients import (
 )
 from incident_lib.database.connections import (
     Connection,
+    OutOfTime,
+    bounded,
     connecting,
     engine,
     is_transaction_pooled,
     reading,
+    send_transaction,
+    sending,
     set_local,
     statement_seconds,
 )
@@ -37,7 +41,9 @@ __all__ = [
     "Connection",
     "Environment",
     "NewThread",
+    "OutOfTime",
     "TableAccess",
+    "bounded",
     "check_name",
     "clients",
     "connecting",
@@ -59,6 +65,8 @@ __all__ = [
     "read_catalog",
     "reading",
     "resolve_environment",
+    "send_transaction",
+    "sending",
     "set_local",
     "statement_seconds",
     "translate_errors",

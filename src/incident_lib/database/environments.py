@@ -8,7 +8,7 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import conninfo
@@ -89,6 +89,16 @@ def known_environments() -> list[tuple[str, str]]:
 
 def services() -> set[str]:
     """The names of all libpq services of this user and system (PGSERVICEFILE, PGSYSCONFDIR)."""
+    return set(_service_files().sections())
+
+
+def service_options(name: str) -> dict[str, Any]:
+    """What a libpq service sets; nothing where there is none of that name."""
+    files = _service_files()
+    return dict(files[name]) if name in files else {}
+
+
+def _service_files() -> ConfigParser:
     user = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
     files = [user]
     if "PGSYSCONFDIR" in os.environ:
@@ -99,7 +109,7 @@ def services() -> set[str]:
             parser.read(file)
         except (ConfigError, OSError, UnicodeDecodeError):
             continue
-    return set(parser.sections())
+    return parser
 
 
 def is_address(text: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from incident_lib.database import connecting, is_transaction_pooled, read_catalog, set_local
+from incident_lib.database import OutOfTime, bounded, connecting, is_transaction_pooled, read_catalog, send_transaction
 from incident_lib.migration.lock import another_migration, migration_lock
-from incident_lib.migration.monitor import Monitor, Progress, released_at
+from incident_lib.migration.monitor import MAX_BLOCK, Monitor, Progress, released_at
 from incident_lib.migration.plan import plan_change
 from incident_lib.model import (
     KEYS,
     SCHEMA,
     Catalog,
     Failed,
+    IncidentError,
     IndexKind,
+    Interrupted,
     Refused,
     Step,
     StepResult,
@@ -39,8 +41,16 @@ if TYPE_CHECKING:
 
 BUDGET = 3600.0  # seconds that a whole migration may take, waiting included
 MOST_STEPS = 20
-RENAME_TIMEOUT = "200ms"
+RENAME_LIMITS = {  # of the transaction that renames
+    "lock_timeout": "200ms",
+    "statement_timeout": "2s",
+    "idle_in_transaction_session_timeout": "2s",
+    "transaction_timeout": "5s",
+}
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a step is tried again that held others up
 CLEAN_SECONDS = 3.0  # the sessions that blocked a build may block its cleanup, too
+MOST_OVER = 2.5  # seconds of cleanup after the end of the budget
+STEPPED_BACK = "stepped back"
 
 
 def require_confirm(environment: str, confirm: str, act: str = "Changing an environment") -> None:
@@ -78,6 +88,7 @@ def apply(
     confirm: str,
     target: IndexKind = IndexKind.FIXED,
     budget: float = BUDGET,
+    max_block: float = MAX_BLOCK,
     wait: bool = True,
     listener: Callable[[Progress], None] = lambda _: None,
     done: Callable[[MigrationResult], None] = lambda _: None,
@@ -88,7 +99,9 @@ def apply(
         environment: which database.
         confirm: its name once more.
         target: FIXED for the migration, ORIGINAL for the rollback, whose preflight has checked the data.
-        budget: seconds for all of it, waiting for others included.
+        budget: seconds for all of it, waiting for others included; it ends within five seconds more.
+        max_block: how many seconds another session may wait for a step; the step is then cancelled, cleaned up and
+            tried again after a pause.
         wait: whether to wait for another migration that is running, or to refuse.
         listener: is called with the progress several times a second, from another thread.
         done: is called after each step.
@@ -100,33 +113,28 @@ def apply(
         Refused: confirm is not the name, a pooler in transaction mode, a catalog from which there is no plan, or
             another migration is running and `wait` is off.
         Failed: a step failed or took too long; what it left is cleaned up, or named.
+        Interrupted: Ctrl-C; what is enforced now is named.
     """
     require_confirm(environment.name, confirm)
-    if is_transaction_pooled(environment):
-        raise Refused(
-            "A pooler in transaction mode is between this client and the server.",
-            "Settings would leak to other clients through it, and the advisory lock would be stranded.",
-            "Use its session port, or the server's own address.",
-        )
-    deadline = time.monotonic() + budget
-    with connecting(environment, "migrate") as connection, migration_lock(connection, deadline, listener, wait=wait):
-        _remove_timeouts(connection)
-        catalog = read_catalog(connection)
-        migration = MigrationResult(target, catalog, catalog)
-        Executor(environment, connection, migration, deadline, listener, done, wait=wait).run()
-        return migration
+    with bounded(budget) as deadline:
+        if is_transaction_pooled(environment):
+            raise Refused(
+                "A pooler in transaction mode is between this client and the server.",
+                "Settings would leak to other clients through it, and the advisory lock would be stranded.",
+                "Use its session port, or the server's own address.",
+            )
+        with (
+            connecting(environment, "migrate") as connection,
+            migration_lock(connection, deadline, listener, wait=wait),
+        ):
+            catalog = read_catalog(connection)
+            migration = MigrationResult(target, catalog, catalog)
+            Executor(environment, connection, migration, deadline, max_block, listener, done, wait=wait).run()
+            return migration
 
 
-def _remove_timeouts(connection: Connection) -> None:
-    """A timeout during a build or a drop would leave an index behind that may still be enforced."""
-    version = connection.info.server_version
-    for setting in (
-        "statement_timeout",
-        "lock_timeout",
-        "idle_session_timeout",
-        *(("transaction_timeout",) if version >= 170000 else ()),
-    ):
-        connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(setting)))
+class _SteppedBack(Exception):
+    """A step was cancelled, because another session waited for it, and what it left is cleaned up or named."""
 
 
 @dataclass
@@ -137,12 +145,15 @@ class Executor:
     connection: Connection
     migration: MigrationResult
     deadline: float
+    max_block: float
     listener: Callable[[Progress], None]
     done: Callable[[MigrationResult], None]
     wait: bool
 
     def run(self) -> None:
         """Run step after step until none is left; see `apply`."""
+        self._step: Step | None = None
+        pauses = _pauses()
         for _ in range(MOST_STEPS):
             plan = plan_change(self.migration.after, self.migration.target)
             if plan.refusal:
@@ -153,21 +164,44 @@ class Executor:
                 )
             if not plan.steps:
                 return
-            self._run_step(plan.steps[0])
+            self._step = plan.steps[0]
+            try:
+                self._run_step(self._step, pauses)
+            except KeyboardInterrupt:
+                raise self._interrupted() from None
         raise Failed(
             "The migration does not come to an end.",
             f"After {MOST_STEPS} steps the catalog still changes.",
             "Is another session changing these indexes? Read `incident plan`.",
         )
 
-    def _run_step(self, step: Step) -> None:
+    def _run_step(self, step: Step, pauses: Iterator[float]) -> None:
+        """Run one step; where it holds others up, step back and plan again after a pause, until the budget ends."""
+        while True:
+            try:
+                self._try_step(step)
+            except _SteppedBack:
+                pause = next(pauses)
+                self.listener(Progress(step.name, f"another session waited for it: tried again in {pause:.0f} s"))
+                time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
+                plan = plan_change(self._read_catalog(), self.migration.target)
+                if not plan.steps:
+                    return
+                step = self._step = plan.steps[0]
+            else:
+                return
+
+    def _try_step(self, step: Step) -> None:
         at, started, outcome = datetime.now(UTC), time.monotonic(), "failed"
         self.listener(Progress(step.name, "begins"))
         try:
             with self._monitored(step) as monitor:
                 outcome = self._send(step, monitor)
+        except _SteppedBack:
+            outcome = STEPPED_BACK
+            raise
         finally:
-            self.listener(Progress(step.name, outcome, 1.0 if outcome != "failed" else None))
+            self.listener(Progress(step.name, outcome, 1.0 if outcome not in {"failed", STEPPED_BACK} else None))
             seconds = round(time.monotonic() - started, 3)
             self.migration.steps.append(
                 StepResult(name=step.name, sql=step.sql, seconds=seconds, outcome=outcome, started_at=at)
@@ -181,16 +215,19 @@ class Executor:
         """Monitor a step; if it fails, clean up what it built, and name the sessions that blocked it."""
         pid = self.connection.info.backend_pid
         retiring = step.drops if self._ends_the_other_kind(step) else None
-        monitor = Monitor(self.environment, pid, step.name, self.listener, self.deadline, retiring)
+        monitor = Monitor(self.environment, pid, step.name, self.listener, retiring, self.max_block)
         try:
             with monitor:
+                self.connection.stop = lambda: monitor.must_stop
                 yield monitor
+        except OutOfTime as error:
+            raise self._budget_ended(step, monitor, answered=error.answered) from None
         except psycopg.Error as error:
-            raise self._failure(step, monitor, error) from None
-        except KeyboardInterrupt:
-            self._clean_up(step)
-            raise
+            if monitor.must_stop and isinstance(error, psycopg.errors.QueryCanceled):
+                self._step_back(step, monitor)
+            raise self._failure(step, error) from None
         finally:
+            self.connection.stop = None
             self.migration.xids |= monitor.xids
         if retiring:
             self.migration.ended_at = monitor.released_at or released_at(self.connection, retiring)
@@ -209,25 +246,22 @@ class Executor:
             elif step.transaction:
                 self._rename(step, monitor)
             else:
-                self._execute(step)
+                for statement in step.sql:
+                    self.connection.execute(statement.encode())
         except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.DuplicateTable):
             return "done by another session"
         return "done"
 
-    def _execute(self, step: Step) -> None:
-        for statement in step.sql:
-            self.connection.execute(statement.encode())
-
     def _rename(self, step: Step, monitor: Monitor) -> None:
         """Send all statements in one transaction with a short lock timeout; retry after a random pause."""
+        renames = [sql.SQL(statement) for statement in step.sql]
         while True:
             try:
-                with self.connection.transaction():
-                    set_local(self.connection, "lock_timeout", RENAME_TIMEOUT)
-                    self._execute(step)
-                    row = self.connection.execute("SELECT pg_current_xact_id()::xid::text").fetchone()
-                    monitor.xids |= set(row or ())
-            except psycopg.errors.LockNotAvailable:
+                xid = send_transaction(
+                    self.connection, RENAME_LIMITS, *renames, answer="pg_catalog.pg_current_xact_id()::xid"
+                )
+                monitor.xids.add(xid)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
                 if time.monotonic() > self.deadline:
                     raise
                 time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, no secret
@@ -235,9 +269,10 @@ class Executor:
                 return
 
     def _wait_for(self, step: Step) -> None:
+        """Wait for another session until the plan no longer begins with this wait."""
         if not self.wait:
             raise another_migration(step.why)
-        while any(i.builder for i in read_catalog(self.connection).indexes if i.name == step.waits_for):
+        while any(each.waits_for for each in plan_change(self._read_catalog(), self.migration.target).steps[:1]):
             if time.monotonic() > self.deadline:
                 raise Failed(
                     "The budget ended while waiting for another session.",
@@ -246,17 +281,41 @@ class Executor:
                 )
             time.sleep(0.2)
 
-    def _failure(self, step: Step, monitor: Monitor, error: psycopg.Error) -> Failed:
+    def _step_back(self, step: Step, monitor: Monitor) -> None:
+        """Clean up and let others go first; fail once the budget has ended."""
+        left = self._clean_up(step)
+        if time.monotonic() < self.deadline:
+            raise _SteppedBack
+        waiters = "; ".join(monitor.waiters) or "another session"
+        raise Failed(
+            f"The budget ended, and the step `{step.name}` was not done.",
+            f"It was cancelled each time that another session waited for it for over {self.max_block:g} s: {waiters}.",
+            f"Run the same command again when that session has ended.{left}",
+        )
+
+    def _budget_ended(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
+        """The message of a step that took too long, once what it left is cleaned up or named."""
+        pid = self.connection.info.backend_pid if answered else monitor.pid
+        blockers = "; ".join(monitor.blockers)
+        why = f"It waited for {blockers}." if blockers else "What it waited for is not known."
+        if not answered:
+            return Failed(
+                f"The step `{step.name}` took longer than the budget, and the server did not confirm its cancellation.",
+                f"{why} The connection was closed; pid {pid} may still run the step there.",
+                f"If pid {pid} does not end, an administrator ends it with pg_terminate_backend. "
+                "Then run the same command again: it continues from the catalog.",
+            )
+        left = self._clean_up(step)
+        return Failed(
+            f"The step `{step.name}` took longer than the budget, and was cancelled.",
+            why,
+            "Ask them to end their transactions, or allow more with --budget. "
+            f"Run the same command again: it continues from the catalog.{left}",
+        )
+
+    def _failure(self, step: Step, error: psycopg.Error) -> Failed:
         """The message of a failed step, once what it left is cleaned up or named."""
         left = "" if self.connection.broken else self._clean_up(step)
-        again = f"Run the same command again: it continues from the catalog.{left}"
-        if monitor.gave_up:
-            blockers = "; ".join(monitor.blockers) or "no session that this role sees"
-            return Failed(
-                f"The step `{step.name}` took longer than the budget, and was cancelled.",
-                f"It waited for {blockers}.",
-                f"Ask them to end their transactions, or allow more with --budget. {again}",
-            )
         if isinstance(error, psycopg.errors.UniqueViolation):
             return Failed(
                 f"The step `{step.name}` failed: the data does not allow the {self.migration.target} index.",
@@ -270,7 +329,38 @@ class Executor:
                 f"Use that role.{left}",
             )
         why = f"PostgreSQL answered SQLSTATE {error.sqlstate}." if error.sqlstate else "The connection was lost."
+        again = f"Run the same command again: it continues from the catalog.{left}"
         return Failed(f"The step `{step.name}` failed.", why, again)
+
+    def _interrupted(self) -> Interrupted:
+        """The message of an interruption: what is enforced now, and what ends or continues the change."""
+        step = self._step
+        try:
+            left = "" if self.connection.broken or step is None else self._clean_up(step)
+            with self._more_time(), ExitStack() as stack:
+                lost = self.connection.broken
+                other = stack.enter_context(connecting(self.environment, "migrate")) if lost else self.connection
+                catalog = read_catalog(other)
+        except (KeyboardInterrupt, IncidentError, psycopg.Error):
+            name = step and (step.builds.name if step.builds else step.drops)
+            return Interrupted(
+                "Interrupted before the cleanup was done.",
+                f"The index {name} may be left behind, and may be enforced." if name else "The catalog was not read.",
+                f"`{self._plan_command()}` shows what is enforced now, and what is left to do.",
+            )
+        return Interrupted("Interrupted.", f"{enforced_now(catalog)}{left}", self._after_interruption(catalog))
+
+    def _after_interruption(self, catalog: Catalog) -> str:
+        name = self.environment.name
+        apply_again = f"incident apply --env {name} --confirm {name}"
+        if self.migration.target is IndexKind.FIXED:
+            return f"`{apply_again}` continues."
+        if catalog.blocks:
+            return (
+                f"`{apply_again}` ends that: chats are accepted again. "
+                f"`incident rollback --env {name} --confirm {name}` continues the rollback."
+            )
+        return f"`incident rollback --env {name} --confirm {name}` starts again."
 
     def _plan_command(self) -> str:
         return plan_command(self.migration.target, self.environment.name)
@@ -278,12 +368,24 @@ class Executor:
     def _clean_up(self, step: Step) -> str:
         """Drop what a failed build left, unless it is the only index enforced; name what stays behind."""
         name = step.builds.name if step.builds else step.drops
-        catalog = self._read_catalog()
-        left = [index for index in catalog.indexes if index.name == name and not index.usable]
-        if left and step.builds and _may_be_dropped(left[0], catalog):
-            catalog = self._drop(left[0])
-            left = [index for index in catalog.indexes if index.name == name]
+        with self._more_time():
+            catalog = self._read_catalog()
+            left = [index for index in catalog.indexes if index.name == name and not index.usable]
+            if left and step.builds and _may_be_dropped(left[0], catalog):
+                catalog = self._drop(left[0])
+                left = [index for index in catalog.indexes if index.name == name]
         return f" The index {name} is left behind: {left[0].flags()}." if left else ""
+
+    @contextmanager
+    def _more_time(self) -> Iterator[None]:
+        """A few seconds for a cleanup, also where the budget has ended: never more than `MOST_OVER` after it."""
+        seconds = min(CLEAN_SECONDS, max(self.deadline - time.monotonic(), 0) + MOST_OVER)
+        kept = self.connection.deadline
+        try:
+            with bounded(seconds, over=True) as self.connection.deadline:
+                yield
+        finally:
+            self.connection.deadline = kept
 
     def _read_catalog(self) -> Catalog:
         self.migration.after = read_catalog(self.connection)
@@ -292,11 +394,35 @@ class Executor:
     def _drop(self, index: UniqueIndex) -> Catalog:
         """Try to drop a leftover within a few seconds; what the catalog holds then."""
         statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(SCHEMA, index.name))
-        pid, until = self.connection.info.backend_pid, time.monotonic() + CLEAN_SECONDS
-        with suppress(psycopg.Error), Monitor(self.environment, pid, "clean up", self.listener, until):
+        pid = self.connection.info.backend_pid
+        monitor = Monitor(self.environment, pid, "clean up", self.listener, max_block=self.max_block)
+        with suppress(psycopg.Error, OutOfTime), monitor:
+            self.connection.stop = lambda: monitor.must_stop
             self.connection.execute(statement)
+        self.connection.stop = None
         return self._read_catalog()
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds to wait before the next try: about twice as long each time, with jitter."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _may_be_dropped(index: UniqueIndex, catalog: Catalog) -> bool:
     return not index.enforced or any(other.usable for other in catalog.family_indexes)
+
+
+def enforced_now(catalog: Catalog) -> str:
+    """Which unique indexes are enforced, and whether an active run blocks a chat, in a sentence."""
+    enforced = [f"{index.name} ({index.kind}, {index.flags()})" for index in catalog.family_indexes if index.enforced]
+    if not enforced:
+        return "No unique index is enforced now."
+    effect = {
+        True: "chats are rejected beside runs",
+        False: "chats are accepted beside runs",
+        None: "what they block is not known",
+    }
+    return f"Enforced now: {', '.join(enforced)}; {effect[catalog.blocks]}."

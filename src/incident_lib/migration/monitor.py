@@ -1,13 +1,13 @@
-"""Monitor a session from a second connection: its progress, the sessions that block it, and a wall-clock budget."""
+"""Monitor the migration's session from a second one: its progress, the sessions that block it, and those it blocks."""
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import psycopg
 
 from incident_lib.database import connecting, fetch_all, read_catalog
 from incident_lib.model import IncidentError, describe_session
@@ -21,48 +21,60 @@ if TYPE_CHECKING:
     from incident_lib.database import Connection, Environment
 
 SECONDS_BETWEEN_QUERIES = 0.1
+MAX_BLOCK = 2.0  # seconds that another session may wait for the migration
+CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a step: its phase, the share of that phase (None: unknown), the sessions that block it."""
+    """The progress of a step: its phase, its share (None: unknown), the sessions that block it, those that it blocks."""
 
     step: str
     phase: str
     share: float | None = None
     blockers: tuple[str, ...] = ()
+    waiters: tuple[str, ...] = ()
 
     @property
     def note(self) -> str:
-        """The phase, and the sessions that block it."""
-        return "; ".join((self.phase, *(f"waits for {who}" for who in self.blockers)))
+        """The phase, the sessions that block the step, and those that it blocks."""
+        waits = (f"waits for {who}" for who in self.blockers)
+        return "; ".join((self.phase, *waits, *(f"blocks {who}" for who in self.waiters)))
 
 
 @dataclass
 class Monitor:
-    """Reads the progress of a backend every tenth of a second, and cancels it once the budget has ended.
+    """Reads every tenth of a second what a backend does, what it waits for, and who waits for it.
+
+    Without its own connection it cannot see who waits; the step must then stop, too.
 
     Attributes:
+        max_block: how many seconds another session may wait for the backend.
         xids: the backend's transactions.
         released_at: when the index `retiring` was first not enforced any more, by the server's clock.
-        gave_up: whether the budget ended.
         blockers: the sessions that it waited for, in words.
+        waiters: the sessions that waited for it, in words.
+        must_stop: another session has waited for longer than `max_block`, or this has seen nothing for as long.
     """
 
     environment: Environment
     pid: int
     step: str
     listener: Callable[[Progress], None]
-    deadline: float  # of time.monotonic()
     retiring: str | None = None
+    max_block: float = MAX_BLOCK
     xids: set[str] = field(default_factory=set)
     released_at: datetime | None = None
-    gave_up: bool = False
     blockers: tuple[str, ...] = ()
+    waiters: tuple[str, ...] = ()
+    must_stop: bool = False
 
     def __enter__(self) -> Self:
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._connections = ExitStack()
+        first = self._connections.enter_context(connecting(self.environment, "watch"))
+        run = copy_context().run  # with the deadline of this thread
+        self._thread = threading.Thread(target=run, args=[self._run, first], daemon=True)
         self._thread.start()
         return self
 
@@ -70,36 +82,46 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._done.set()
-        self._thread.join()
+        self._thread.join(CLOSE_SECONDS)  # a line may be dead; the thread ends with the process
 
-    def _run(self) -> None:
+    def _run(self, connection: Connection) -> None:
+        """Query until the step has ended; after an error, such as a restart of the server, connect again."""
+        lost_at = None
         while not self._done.is_set():
             try:
-                with connecting(self.environment, "watch") as connection:
+                with self._connections:
                     while not self._done.wait(SECONDS_BETWEEN_QUERIES):
                         self._query(connection)
-            except IncidentError:  # such as a restart of the server: the executor gets it, too, and reports it
-                self._done.wait(1)
+                        lost_at = None
+                    return
+            except IncidentError:
+                lost_at = lost_at or time.monotonic()
+            try:
+                connection = self._connections.enter_context(connecting(self.environment, "watch"))
+            except IncidentError:
+                self.must_stop = self.must_stop or time.monotonic() > lost_at + self.max_block
+                self._done.wait(SECONDS_BETWEEN_QUERIES)
 
     def _query(self, connection: Connection) -> None:
         for row in fetch_all(connection, "migration/backend_activity", {"pid": self.pid}):
             self._note(row)
         if self.retiring and not self.released_at:
             self.released_at = released_at(connection, self.retiring)
-        if time.monotonic() > self.deadline and not self.gave_up:
-            self.gave_up = True
-            connection.execute("SELECT pg_cancel_backend(%s)", [self.pid])
 
     def _note(self, row: dict[str, Any]) -> None:
         if row["xid"]:
             self.xids.add(row["xid"])
         self.blockers = tuple(map(describe_session, row["blockers"]))
+        waiters = tuple(map(describe_session, row["waiters"]))
+        self.waiters = waiters or self.waiters
+        if any((waiter["waits"] or 0) > self.max_block for waiter in row["waiters"]):
+            self.must_stop = True
         share = row["done"] / row["total"] if row["total"] else None
         phase = row["phase"] or ("waiting" if self.blockers else "working")
-        self.listener(Progress(self.step, phase, share, self.blockers))
+        self.listener(Progress(self.step, phase, share, self.blockers, waiters))
 
 
-def released_at(connection: psycopg.Connection[Any], name: str) -> datetime | None:
+def released_at(connection: Connection, name: str) -> datetime | None:
     """The server's time now, if no index of that name is enforced; else None."""
     if any(index.enforced for index in read_catalog(connection).indexes if index.name == name):
         return None

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 import psycopg
+from psycopg import sql
 
-from incident_lib.database import NewThread, deactivate_chats, insert_thread, set_local
-from incident_lib.model import Family
+from incident_lib.database import send_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from incident_lib.database import Connection
+    from incident_lib.model import Family
 
 FAMILIES = 5  # a probe writes: a client's first statement waits while one is open
-LOCK_TIMEOUT, STATEMENT_TIMEOUT = "50ms", "200ms"
+# Of each transaction. It is one message: on a slow or dead line it holds its locks no longer than on a fast one.
+LIMITS = {
+    "lock_timeout": "50ms",
+    "statement_timeout": "200ms",
+    "idle_in_transaction_session_timeout": "1s",
+    "transaction_timeout": "2s",
+    "incident_lib.answers": "",
+}
 PROBE_NAME = "probe, rolled back"
 NOT_PROBED = "not probed"
 
@@ -48,22 +55,15 @@ def probe_families(connection: Connection, families: Sequence[Family], purpose: 
     families, lock_timeout 50 ms, statement_timeout 200 ms; the table's triggers fire.
 
     Args:
-        connection: autocommit, of a role that may write.
+        connection: as `database.sending` yields it, of a role that may write.
         families: only the first `FAMILIES` are tried.
         purpose: of the thread to create.
 
     Raises:
         psycopg.Error: any other error than 23505 or a timeout.
     """
-    return _tally(purpose, [_attempt(connection, family, purpose) for family in families[:FAMILIES]])
-
-
-def _attempt(connection: Connection, family: Family, purpose: str) -> str:
-    with _limited(connection) as answer:
-        if purpose == "chat":
-            deactivate_chats(connection, family)
-        insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))
-    return answer[-1]
+    first = [_END_CHATS] if purpose == "chat" else []
+    return _tally(purpose, [_attempt(connection, family, [*first, purpose])[-1] for family in families[:FAMILIES]])
 
 
 def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple[Probe, Probe, Probe]:
@@ -72,38 +72,51 @@ def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple
     Returns:
         A chat beside the run (admitted if the fix works), a second chat, and a second run (both rejected then).
     """
-    tried = [_beside(connection, family) for family in families[:FAMILIES]]
+    tried = [_attempt(connection, family, ["chat", "chat", "run"]) for family in families[:FAMILIES]]
+    tried = [[first, NOT_PROBED if first == NOT_PROBED else second, run] for first, second, run in tried]
     purposes = ("chat beside a run", "second chat", "second run")
     return tuple(_tally(purpose, [answers[place] for answers in tried]) for place, purpose in enumerate(purposes))  # type: ignore[return-value]
 
 
-def _beside(connection: Connection, family: Family) -> list[str]:
-    """The three answers for one family, of one transaction that is rolled back."""
-    answers: list[str] = []
-    with _limited(connection) as whole:
-        for purpose in ("chat", "chat", "run"):
-            if purpose == "chat" and answers == [NOT_PROBED]:
-                answers.append(NOT_PROBED)  # a second chat needs a first one
-                continue
-            with _limited(connection, keep=True) as answer:
-                insert_thread(connection, NewThread(*family, name=PROBE_NAME, purpose=purpose))
-            answers.append(answer[-1])
-    return answers if len(answers) == 3 else [whole[-1]] * 3
+_END_CHATS = "end chats"
+_EACH: dict[str, LiteralString] = {
+    _END_CHATS: (
+        "UPDATE public.q_threads SET is_active = false WHERE root_prompt_row_id = {root}"
+        " AND owner_id = {owner} AND purpose = 'chat' AND is_active = true"
+    ),
+    "chat": (
+        "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, purpose, is_active)"
+        " VALUES ({root}, {owner}, {name}, 'chat', true)"
+    ),
+    "run": (
+        "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, purpose, is_active)"
+        " VALUES ({root}, {owner}, {name}, 'run', true)"
+    ),
+}
+_ANSWERS: LiteralString = "pg_catalog.current_setting('incident_lib.answers')"
+# A statement that fails ends the others of a message; a savepoint of a DO block keeps its error from that.
+_TRY: LiteralString = """\
+DO $probe$ BEGIN
+  {statement};
+  PERFORM pg_catalog.set_config('incident_lib.answers', pg_catalog.concat(
+    pg_catalog.current_setting('incident_lib.answers'), ',admitted'), true);
+EXCEPTION
+  WHEN unique_violation THEN PERFORM pg_catalog.set_config('incident_lib.answers', pg_catalog.concat(
+    pg_catalog.current_setting('incident_lib.answers'), ',rejected'), true);
+  WHEN lock_not_available OR query_canceled THEN PERFORM pg_catalog.set_config('incident_lib.answers',
+    pg_catalog.concat(pg_catalog.current_setting('incident_lib.answers'), ',not probed'), true);
+END $probe$"""
 
 
-@contextmanager
-def _limited(connection: Connection, *, keep: bool = False) -> Iterator[list[str]]:
-    """A transaction, or savepoint, within the probe's limits; the list that it yields ends with its answer."""
-    answer = ["admitted"]
+def _attempt(connection: Connection, family: Family, statements: Sequence[str]) -> list[str]:
+    """The answer to each statement, of one transaction that is rolled back."""
+    values = {"root": sql.Literal(family.root), "owner": sql.Literal(family.owner), "name": sql.Literal(PROBE_NAME)}
+    tries = [sql.SQL(_TRY).format(statement=sql.SQL(_EACH[each]).format(**values)) for each in statements]
     try:
-        with connection.transaction(force_rollback=not keep):
-            set_local(connection, "lock_timeout", LOCK_TIMEOUT)
-            set_local(connection, "statement_timeout", STATEMENT_TIMEOUT)
-            yield answer
-    except psycopg.errors.UniqueViolation:
-        answer.append("rejected")
+        answers = send_transaction(connection, LIMITS, *tries, answer=_ANSWERS, end="ROLLBACK")
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-        answer.append(NOT_PROBED)
+        return [NOT_PROBED] * len(statements)
+    return answers.strip(",").split(",")
 
 
 def _tally(purpose: str, answers: Sequence[str]) -> Probe:

@@ -16,7 +16,7 @@ from incident_lib.model.catalog import (
 )
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
-from incident_lib.model.errors import Failed, IncidentError, Refused, UsageError
+from incident_lib.model.errors import Failed, IncidentError, Interrupted, Refused, UsageError
 from incident_lib.model.plan import Plan, Step, StepResult
 from incident_lib.model.pseudonyms import (
     DEMO_KEY,
@@ -141,6 +141,7 @@ __all__ = [
     "IndexKind",
     "IndexState",
     "Indexes",
+    "Interrupted",
     "Latency",
     "NotebookProgress",
     "NotebookResult",

@@ -36,3 +36,9 @@ class UsageError(IncidentError):
 
 class Failed(IncidentError):
     """It could not be done, or failed midway: exit code 3."""
+
+
+class Interrupted(IncidentError):
+    """Ctrl-C, SIGTERM or SIGHUP, after the cleanup: exit code 130."""
+
+    exit_code = 130

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.analysis import checksum, compare_threads, read_recovery
-from incident_lib.database import DEMO, connecting, demo, engine, read_catalog, reading
+from incident_lib.database import DEMO, demo, engine, read_catalog, reading, sending
 from incident_lib.logs import log_files, read_attempts
 from incident_lib.migration import FAMILIES, Probe, apply, holds, probe_families, verify_catalog, verify_probes
 from incident_lib.model import checks_table, format_bytes, make_table, rejected_inserts_table, steps_table
@@ -98,7 +98,7 @@ class Incident(Session):
         if self.dry_run:
             return "Not probed: this is a dry run, and a probe writes."
         families = [each.family for each in self._first_blocked() if each.blocked_for == "chat"][:FAMILIES]
-        with connecting(self.environment, "probe") as connection:
+        with sending(self.environment, "probe") as connection:
             self.probes.append(probe_families(connection, families))
         self.note(probes=[str(answer) for answer in self.probes])
         return str(self.probes[-1])

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from incident_lib.analysis import count_threads
-from incident_lib.database import connecting, read_catalog, reading
+from incident_lib.database import connecting, read_catalog, reading, sending
 from incident_lib.experiments import traffic
 from incident_lib.migration import Progress, apply, probe_semantics, verify_catalog, verify_semantics
-from incident_lib.model import RehearsalStep
+from incident_lib.model import Interrupted, RehearsalStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +59,8 @@ class Steps:
                 listener=lambda progress: self.listener(replace(progress, step=f"{name}: {progress.step}")),
                 done=results.append,
             )
+        except Interrupted:  # its message is about the copy, which is dropped
+            raise KeyboardInterrupt from None
         finally:
             for step in results[-1].steps if results else []:
                 self._record(f"{name}: {step.name}", step.seconds, step.outcome)
@@ -75,7 +77,7 @@ class Steps:
 
     def probe(self, families: Sequence[Family]) -> tuple[Check, ...]:
         """Try what the fixed index promises, in families with an active run and no chat; all of it is rolled back."""
-        with self.step("probe"), connecting(self.copy, "probe") as connection:
+        with self.step("probe"), sending(self.copy, "probe") as connection:
             return verify_semantics(probe_semantics(connection, families))
 
     def server_version(self) -> int:

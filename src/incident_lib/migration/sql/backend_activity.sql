@@ -1,7 +1,8 @@
--- Question: how far is a backend's build, and which sessions block it?
+-- Question: how far is a backend's build, which sessions block it, and which sessions does it block?
 -- Parameters: pid.
 -- Columns: phase, done, total (blocks, else tuples, else lockers; NULL: no build), xid (its transaction),
---          blockers (pid, application_name, state, seconds of each; never their query).
+--          blockers and waiters (pid, application_name, state, seconds of each; never their query; waits: for how many
+--          seconds a waiter has waited). What this role may not see of another session is NULL; pg_locks shows all.
 -- Order: one row, none once the backend is gone.
 SELECT p.phase,
        CASE WHEN p.blocks_total > 0 THEN p.blocks_done WHEN p.tuples_total > 0 THEN p.tuples_done
@@ -15,6 +16,20 @@ SELECT p.phase,
                    'seconds', extract(epoch FROM clock_timestamp() - b.xact_start)::float)), '[]')
         -- pg_blocking_pids takes the lock manager's locks for a moment: called only for a backend that waits for a lock.
         FROM unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END) AS k (pid)
-        LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers
+        LEFT JOIN pg_stat_activity b ON b.pid = k.pid) AS blockers,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'pid', w.pid, 'application_name', b.application_name, 'state', b.state, 'prepared', false,
+                   'seconds', extract(epoch FROM clock_timestamp() - b.xact_start)::float,
+                   'waits', w.waits)), '[]')
+        FROM (SELECT l.pid, max(extract(epoch FROM clock_timestamp() - l.waitstart)::float) AS waits
+              FROM pg_locks l
+              -- Only those that ask for what the backend has or asks for: pg_blocking_pids is not free.
+              WHERE NOT l.granted AND l.pid <> a.pid
+                AND EXISTS (SELECT FROM pg_locks h WHERE h.pid = a.pid AND h.locktype = l.locktype
+                              AND (h.database, h.relation, h.virtualxid, h.transactionid)
+                                  IS NOT DISTINCT FROM (l.database, l.relation, l.virtualxid, l.transactionid))
+                AND a.pid = ANY (pg_blocking_pids(l.pid))
+              GROUP BY l.pid) AS w
+        LEFT JOIN pg_stat_activity b ON b.pid = w.pid) AS waiters
 FROM pg_stat_activity a LEFT JOIN pg_stat_progress_create_index p ON p.pid = a.pid
 WHERE a.pid = %(pid)s;
