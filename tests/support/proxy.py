@@ -1,4 +1,4 @@
-"""A relay between a client and a server's socket, whose connections can be cut."""
+"""A relay between a client and a server's socket: its connections can be cut, delayed, or swallowed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,9 +19,15 @@ PORT = ".s.PGSQL.5432"
 
 
 class Proxy:
-    """Listens on a socket in a folder of its own; `address` is the server's, through it."""
+    """Listens on a socket in a folder of its own; `address` is the server's, through it.
 
-    def __init__(self, address: str) -> None:
+    Attributes:
+        delay: seconds that each message takes, in both directions.
+        frozen: whether everything that is sent is swallowed, while connections stay open: a black hole.
+    """
+
+    def __init__(self, address: str, delay: float = 0) -> None:
+        self.delay, self.frozen = delay, False
         self._folder = Path(tempfile.mkdtemp(prefix="proxy-"))
         self._server = str(Path(re.search(r"host=([^&]+)", address)[1]) / PORT)
         self.address = re.sub(r"host=[^&]+", f"host={self._folder}", address)
@@ -54,13 +61,14 @@ class Proxy:
             server.connect(self._server)
             self._sockets += [client, server]
             for source, target in ((client, server), (server, client)):
-                threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+                threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                time.sleep(self.delay)
+                if not self.frozen:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            return

@@ -153,6 +153,7 @@ class Executor:
     def run(self) -> None:
         """Run step after step until none is left; see `apply`."""
         self._step: Step | None = None
+        self._gave_way_to: tuple[str, ...] = ()
         pauses = _pauses()
         for _ in range(MOST_STEPS):
             plan = plan_change(self.migration.after, self.migration.target)
@@ -283,21 +284,19 @@ class Executor:
 
     def _step_back(self, step: Step, monitor: Monitor) -> None:
         """Clean up and let others go first; fail once the budget has ended."""
-        left = self._clean_up(step)
-        if time.monotonic() < self.deadline:
-            raise _SteppedBack
-        waiters = "; ".join(monitor.waiters) or "another session"
-        raise Failed(
-            f"The budget ended, and the step `{step.name}` was not done.",
-            f"It was cancelled each time that another session waited for it for over {self.max_block:g} s: {waiters}.",
-            f"Run the same command again when that session has ended.{left}",
-        )
+        self._gave_way_to = monitor.waiters
+        if time.monotonic() > self.deadline:
+            raise self._budget_ended(step, monitor, answered=True)
+        self._clean_up(step)
+        raise _SteppedBack
 
     def _budget_ended(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
         """The message of a step that took too long, once what it left is cleaned up or named."""
         pid = self.connection.info.backend_pid if answered else monitor.pid
-        blockers = "; ".join(monitor.blockers)
+        blockers, waiters = "; ".join(monitor.blockers), "; ".join(self._gave_way_to)
         why = f"It waited for {blockers}." if blockers else "What it waited for is not known."
+        if waiters:
+            why += f" It stepped back for sessions that waited for it over {self.max_block:g} s, last for {waiters}."
         if not answered:
             return Failed(
                 f"The step `{step.name}` took longer than the budget, and the server did not confirm its cancellation.",
@@ -396,7 +395,7 @@ class Executor:
         statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(SCHEMA, index.name))
         pid = self.connection.info.backend_pid
         monitor = Monitor(self.environment, pid, "clean up", self.listener, max_block=self.max_block)
-        with suppress(psycopg.Error, OutOfTime), monitor:
+        with suppress(psycopg.Error, IncidentError), monitor:
             self.connection.stop = lambda: monitor.must_stop
             self.connection.execute(statement)
         self.connection.stop = None

@@ -27,7 +27,7 @@ CLOSE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a step: its phase, its share (None: unknown), the sessions that block it, those that it blocks."""
+    """The progress of a step: its phase, its share (None: unknown), the sessions that block it or wait for it."""
 
     step: str
     phase: str
@@ -84,22 +84,19 @@ class Monitor:
         self._done.set()
         self._thread.join(CLOSE_SECONDS)  # a line may be dead; the thread ends with the process
 
-    def _run(self, connection: Connection) -> None:
+    def _run(self, connection: Connection | None) -> None:
         """Query until the step has ended; after an error, such as a restart of the server, connect again."""
-        lost_at = None
+        seen_at = time.monotonic()
         while not self._done.is_set():
             try:
-                with self._connections:
+                with self._connections as opened:
+                    connection = connection or opened.enter_context(connecting(self.environment, "watch"))
                     while not self._done.wait(SECONDS_BETWEEN_QUERIES):
                         self._query(connection)
-                        lost_at = None
-                    return
+                        seen_at = time.monotonic()
             except IncidentError:
-                lost_at = lost_at or time.monotonic()
-            try:
-                connection = self._connections.enter_context(connecting(self.environment, "watch"))
-            except IncidentError:
-                self.must_stop = self.must_stop or time.monotonic() > lost_at + self.max_block
+                connection = None
+                self.must_stop = self.must_stop or time.monotonic() > seen_at + self.max_block
                 self._done.wait(SECONDS_BETWEEN_QUERIES)
 
     def _query(self, connection: Connection) -> None:

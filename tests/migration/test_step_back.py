@@ -1,0 +1,193 @@
+"""Other sessions that wait for the migration: it is cancelled for them, cleaned up, and tried again later."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from incident_lib.database import read_catalog
+from incident_lib.migration.executor import STEPPED_BACK, apply
+from incident_lib.migration.plan import plan_change
+from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
+from incident_lib.model.errors import Failed
+from tests.support.sessions import wait_until_waiting
+
+EVERY_VERSION = True
+MAX_BLOCK = 0.5
+DDL = "ALTER TABLE public.q_threads ALTER COLUMN name SET STATISTICS 50, ADD COLUMN IF NOT EXISTS added int"
+BUILT = "SELECT indisready FROM pg_index WHERE indexrelid = to_regclass('public.{}')"
+
+
+class Migration:
+    """A migration in a thread of its own: its progress, result and error."""
+
+    def __init__(self, environment, **options):
+        self.notes, self.result, self.error = [], None, None
+        self._thread = threading.Thread(target=self._run, args=[environment, options])
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._thread.join()
+
+    def ends_within(self, seconds):
+        """Whether it ends within so many seconds."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self, environment, options):
+        try:
+            self.result = apply(environment, confirm="staging", listener=self.notes.append, **options)
+        except Failed as error:
+            self.error = error
+
+
+@contextmanager
+def old_snapshot(environment):
+    """Another session's old snapshot: the last wait of a build waits for it, an ALTER TABLE does not."""
+    with psycopg.connect(environment.address, application_name="old snapshot") as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT 1")
+        yield
+        connection.rollback()
+
+
+def alter(environment, connection, statement=DDL):
+    """Wait until the migration waits, then alter the table; how many seconds that took."""
+    wait_until_waiting(environment)
+    began = time.monotonic()
+    connection.execute(statement)
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def deploy(incident):
+    """A deploy's session, by name."""
+    with psycopg.connect(incident.address, autocommit=True, application_name="deploy") as connection:
+        yield connection
+
+
+def test_an_alter_table_that_waits_for_the_build_goes_first(incident, deploy):
+    """An ALTER TABLE waits for the build no longer than max_block; the build is then done in a later try."""
+    with Migration(incident, max_block=MAX_BLOCK) as migration:
+        with old_snapshot(incident):
+            seconds = alter(incident, deploy)
+        assert MAX_BLOCK * 0.8 < seconds < MAX_BLOCK + 1
+    outcomes = [(step.name, step.outcome) for step in migration.result.steps]
+    assert outcomes[0] == ("build", STEPPED_BACK)
+    assert outcomes[-3:] == [("build", "done"), ("swap", "done"), ("drop", "done")]
+    assert plan_change(read_catalog(deploy)).steps == ()
+
+
+def test_the_session_that_waits_is_named(incident, deploy):
+    """The progress names the session that waits for the step, and says when the step is tried again."""
+    with Migration(incident, max_block=MAX_BLOCK) as migration, old_snapshot(incident):
+        alter(incident, deploy)
+    notes = [progress.note for progress in migration.notes]
+    pid = deploy.info.backend_pid
+    assert any(f"blocks pid {pid} (deploy, active, open" in note for note in notes)
+    assert any(note.startswith("another session waited for it: tried again in") for note in notes)
+
+
+def test_a_read_behind_the_alter_table_waits_no_longer(incident, deploy):
+    """A read that queues behind the waiting ALTER TABLE is answered within max_block and a second."""
+    longest, done = [0.0], threading.Event()
+
+    def read():
+        with psycopg.connect(incident.address, autocommit=True) as connection:
+            while not done.is_set():
+                began = time.monotonic()
+                connection.execute("SELECT count(*) FROM public.q_threads WHERE is_active")
+                longest.append(time.monotonic() - began)
+
+    reader = threading.Thread(target=read)
+    with Migration(incident, max_block=MAX_BLOCK):
+        with old_snapshot(incident):
+            wait_until_waiting(incident)
+            reader.start()
+            alter(incident, deploy)
+        done.set()
+        reader.join()
+    assert max(longest) < MAX_BLOCK + 1
+
+
+def test_a_step_that_steps_back_leaves_no_index_behind(incident, deploy):
+    """While the build pauses, its invalid index is gone, and the original one is enforced."""
+    with Migration(incident, max_block=MAX_BLOCK, budget=60), old_snapshot(incident):
+        alter(incident, deploy)
+        deadline = time.monotonic() + 10
+        while (left := read_catalog(deploy).indexes) and BUILD_NAME in {index.name for index in left}:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert [index.name for index in read_catalog(deploy).family_indexes] == [INDEX_NAME]
+
+
+def test_a_drop_steps_back_too(incident, deploy):
+    """A VACUUM waits for the drop no longer than max_block; the drop is done in a later try."""
+    deploy.execute("SET lock_timeout = 0")
+    with Migration(incident, max_block=MAX_BLOCK) as migration:
+        with psycopg.connect(incident.address, application_name="reader") as reader:
+            reader.execute("SELECT count(*) FROM public.q_threads")
+            seconds = alter(incident, deploy, "VACUUM public.q_threads")
+            reader.rollback()
+        assert seconds < MAX_BLOCK + 1
+    assert ("drop", STEPPED_BACK) in [(step.name, step.outcome) for step in migration.result.steps]
+    assert migration.result.ended_at is not None
+
+
+def test_the_budget_ends_the_tries(incident, deploy):
+    """Where others wait again and again, the budget ends the tries; the message names who waited."""
+    done = threading.Event()
+
+    def alter_again():
+        with psycopg.connect(incident.address, autocommit=True, application_name="deploy") as connection:
+            while not done.is_set():
+                connection.execute(DDL)
+
+    with old_snapshot(incident):
+        others = threading.Thread(target=alter_again)
+        others.start()
+        with Migration(incident, max_block=0.2, budget=2) as migration:
+            pass
+        done.set()
+        others.join()
+    assert migration.error.what == "The step `build` took longer than the budget, and was cancelled."
+    assert "It stepped back for sessions that waited for it over 0.2 s, last for pid" in migration.error.why
+    assert "(deploy, active, open" in migration.error.why
+
+
+def test_a_step_that_cannot_see_who_waits_stops(incident, server):
+    """Where the watching session is lost and cannot return, the step stops: it might block others."""
+    name = conninfo.conninfo_to_dict(incident.address)["dbname"]
+    with psycopg.connect(server, autocommit=True) as admin:
+        with Migration(incident, max_block=MAX_BLOCK, budget=20) as migration, old_snapshot(incident):
+            wait_until_waiting(incident)
+            admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'incident_lib watch' AND datname = %s",
+                [name],
+            )
+            ended = migration.ends_within(10)
+        admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+    assert ended
+    assert migration.error.what == "The environment 'staging' cannot be reached."
+
+
+def test_a_rollback_steps_back_without_blocking_chats(incident, deploy):
+    """A rollback that steps back drops the index that it was building: it rejects no chat while it pauses."""
+    apply(incident, confirm="staging")
+    with Migration(incident, target=IndexKind.ORIGINAL, max_block=MAX_BLOCK, budget=60), old_snapshot(incident):
+        alter(incident, deploy)
+        deadline = time.monotonic() + 10
+        while read_catalog(deploy).blocks:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [index.kind for index in read_catalog(deploy).family_indexes] == [IndexKind.ORIGINAL]
