@@ -1,0 +1,156 @@
+"""The budget is a bound: whatever does not answer, the migration ends, and says what it leaves behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from incident_lib.database import Environment, bounded, connecting, fetch_all, read_catalog, reading, sending
+from incident_lib.database.connections import KEEPALIVE, OutOfTime
+from incident_lib.migration.executor import apply
+from incident_lib.migration.plan import plan_change
+from incident_lib.migration.probe import probe_families
+from incident_lib.model.errors import Failed
+from incident_lib.model.threads import Family
+from tests.conftest import add
+from tests.support.proxy import Proxy
+from tests.support.sessions import holding_up, wait_until_waiting
+
+EVERY_VERSION = True
+BUDGET, OVER = 1.5, 5.0
+
+
+@contextmanager
+def ends_in_time():
+    """The block ends within the budget and five seconds more."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < BUDGET + OVER
+
+
+def through(environment, proxy):
+    return Environment(environment.name, environment.source, proxy.address)
+
+
+@pytest.mark.parametrize("step", ["build", "swap", "drop"])
+def test_a_step_that_has_to_wait_ends_in_time(incident, step):
+    """A step that another session blocks is cancelled at the end of the budget."""
+    with holding_up(incident, step), ends_in_time(), pytest.raises(Failed):
+        apply(incident, confirm="staging", budget=BUDGET)
+
+
+def test_a_line_that_swallows_everything_ends_in_time(incident):
+    """Where nothing comes back any more, the connection is closed; the message says that the step may still run."""
+    with Proxy(incident.address) as proxy, holding_up(incident, "build"), ends_in_time():
+
+        def swallow():
+            wait_until_waiting(incident)
+            proxy.frozen = True
+
+        threading.Thread(target=swallow).start()
+        with pytest.raises(Failed) as error:
+            apply(through(incident, proxy), confirm="staging", budget=BUDGET)
+    assert error.value.what == (
+        "The step `build` took longer than the budget, and the server did not confirm its cancellation."
+    )
+    assert "may still run the step there" in error.value.why
+
+
+def test_after_a_swallowed_line_the_same_command_finishes(incident):
+    """What a lost connection left running is waited for, and one more run finishes."""
+    test_a_line_that_swallows_everything_ends_in_time(incident)
+    apply(incident, confirm="staging")
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        assert plan_change(read_catalog(connection)).steps == ()
+
+
+@contextmanager
+def no_standby(server):
+    """Synchronous replication to a standby that does not exist: every commit hangs."""
+    with psycopg.connect(server, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'missing'")
+        admin.execute("SELECT pg_reload_conf()")
+        try:
+            yield
+        finally:
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.slow
+def test_commits_that_no_standby_confirms_end_in_time(incident, server):
+    """A build whose commits hang ends in time, although a cancellation only moves it on to its next commit."""
+    with no_standby(server), ends_in_time(), suppress(Failed):  # it may even come to its end, cancelled on and on
+        apply(incident, confirm="staging", budget=BUDGET)
+    apply(incident, confirm="staging")
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        assert plan_change(read_catalog(connection)).steps == ()
+
+
+def test_a_read_is_bounded_too(incident):
+    """A statement of a snapshot is cancelled at the end of an outer budget."""
+    with ends_in_time(), bounded(BUDGET), pytest.raises(OutOfTime) as error, reading(incident, seconds=0) as connection:
+        connection.execute("SELECT pg_sleep(60)")
+    assert error.value.what == "The environment 'staging' did not answer before the budget ended."
+    assert error.value.answered
+
+
+def test_a_connection_is_bounded_too(incident):
+    """A server that accepts and never answers is given up at the end of the budget."""
+    with Proxy(incident.address) as proxy:
+        proxy.frozen = True
+        with ends_in_time(), bounded(BUDGET), pytest.raises(Failed), reading(through(incident, proxy)):
+            pass
+
+
+def test_without_a_budget_nothing_is_cancelled(incident):
+    """Without a budget a statement takes as long as it takes."""
+    with connecting(incident, "test") as connection:
+        assert connection.execute("SELECT 1 FROM pg_sleep(0.5)").fetchone() == (1,)
+
+
+def test_a_probe_over_a_slow_line_blocks_no_client(environment, connection):
+    """Over a line of 0.3 s a probe is one message: a client's update of the same family waits far shorter than that."""
+    family = Family(*(connection.execute("SELECT gen_random_uuid(), gen_random_uuid()").fetchone()))
+    add(connection, *family, purpose="chat")
+    longest, done = [0.0], threading.Event()
+
+    def write():
+        with psycopg.connect(environment.address, autocommit=True) as client:
+            while not done.is_set():
+                began = time.monotonic()
+                client.execute("UPDATE public.q_threads SET message_count = 1 WHERE purpose = 'chat'")
+                longest.append(time.monotonic() - began)
+
+    with Proxy(environment.address, delay=0.3) as proxy:
+        writer = threading.Thread(target=write)
+        with sending(through(environment, proxy), "probe") as slow:
+            writer.start()
+            answers = [probe_families(slow, [family]) for _ in range(3)]
+        done.set()
+        writer.join()
+    assert {answer.attempts for answer in answers} == {1}
+    assert max(longest) < 0.25
+
+
+def test_a_dead_line_is_noticed_at_both_ends(incident):
+    """Keepalives and the TCP user timeout are set for client and server; what the address sets stays."""
+    address = f"{incident.address}&keepalives_idle=77"
+    with connecting(Environment("staging", "a test", address), "test") as connection:
+        set_ = conninfo.conninfo_to_dict(connection.info.dsn)
+        assert {name: int(set_[name]) for name in KEEPALIVE} == KEEPALIVE | {"keepalives_idle": 77}
+
+
+def test_no_lock_stays_after_a_budget(incident):
+    """After a budget that ended no session of ours holds a lock."""
+    with holding_up(incident, "drop"), pytest.raises(Failed):
+        apply(incident, confirm="staging", budget=BUDGET)
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        ours = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE application_name ~ '^incident'"
+        assert connection.execute(ours).fetchone() == (0,)
+        assert fetch_all(connection, "migration/waits", {"schema": "public", "table": "q_threads"}) == []
