@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib.database import read_access, read_catalog
+from incident_lib.database import fetch_all, read_access, read_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed
+from incident_lib.model.threads import SCHEMA, TABLE
 from tests.conftest import add
 
 EVERY_VERSION = True
@@ -220,6 +221,65 @@ def test_failed_build_admits_duplicates(connection):
     add(connection, root, owner)
     add(connection, root, owner)
     assert not read(connection, BUILD_NAME).enforced
+
+
+@contextmanager
+def holding(environment, mode):
+    """A session of somebody else, by its pid, that holds a lock on the table."""
+    with psycopg.connect(environment.address) as other:
+        other.execute(f"LOCK TABLE public.q_threads IN {mode} MODE")
+        yield other.info.backend_pid
+
+
+@pytest.fixture
+def leftover(connection):
+    """An index that is not complete, which may be a leftover."""
+    test_failed_build(connection)
+
+
+@pytest.mark.parametrize("mode", ["SHARE UPDATE EXCLUSIVE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE"])
+def test_which_locks_count(environment, connection, mode):
+    """The sessions that hold the lock of a build, or a stronger one, are found."""
+    with holding(environment, mode) as pid:
+        rows = fetch_all(connection, "database/lock_holders", {"schema": SCHEMA, "table": TABLE})
+    assert rows == [{"pid": pid}]
+
+
+def test_lock_holders(environment, connection, leftover):
+    """Beside an incomplete index the catalog names the sessions that hold the lock of a build."""
+    with holding(environment, "SHARE UPDATE EXCLUSIVE") as pid:
+        assert held(connection) == (pid,)
+
+
+def held(connection):
+    """The pids that a catalog names."""
+    return read_catalog(connection).lock_holders
+
+
+@pytest.mark.parametrize("mode", ["ACCESS SHARE", "ROW EXCLUSIVE", "SHARE"])
+def test_weaker_locks_build_nothing(environment, connection, leftover, mode):
+    """Readers, writers and holders of SHARE build no index CONCURRENTLY."""
+    with holding(environment, mode):
+        assert held(connection) == ()
+
+
+def test_the_own_lock_does_not_count(connection, leftover):
+    """The session that reads the catalog may hold the lock itself."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE public.q_threads IN SHARE UPDATE EXCLUSIVE MODE")
+        assert held(connection) == ()
+
+
+def test_a_lock_beside_complete_indexes(environment, connection):
+    """Where every index is complete none can be a leftover, and locks are not read."""
+    with holding(environment, "SHARE UPDATE EXCLUSIVE"):
+        assert held(connection) == ()
+
+
+def test_lock_holders_that_this_role_may_not_see(environment, connection, leftover, nobody):
+    """Every role sees which sessions hold the lock."""
+    with holding(environment, "SHARE UPDATE EXCLUSIVE") as pid, acting_as(connection, nobody):
+        assert held(connection) == (pid,)
 
 
 def test_missing_table(connection):

@@ -847,7 +847,7 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
         (
             (STEP,),
             (Check("triggers", Status.PASS, "none"),),
-            f"It is safe to apply now; {ESTIMATE}. No session that this role sees would block it. "
+            f"It is safe to apply now; {ESTIMATE}. No session would block it now. "
             f"Next: incident apply --env eu --confirm eu",
         ),
         (
@@ -872,7 +872,7 @@ def test_sentence(steps, checks, expected):
 def test_sentence_of_a_rollback():
     """The sentence of a rollback's preflight names the rollback's command."""
     assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).summary("eu") == (
-        f"It is safe to roll back now; {ESTIMATE}. No session that this role sees would block it. "
+        f"It is safe to roll back now; {ESTIMATE}. No session would block it now. "
         f"Next: incident rollback --env eu --confirm eu"
     )
 

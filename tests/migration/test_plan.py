@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.migration.plan import catalog_after, plan_change
+from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change
 from incident_lib.model.catalog import (
     BUILD_NAME,
     INDEX_NAME,
@@ -96,7 +96,7 @@ def catalogs(draw, names=NAMES):
         is_built = flags in (SCAN_FAILED, STILL_ENFORCING) and draw(st.booleans())
         comment = draw(st.sampled_from([None, "one active thread"]))
         indexes.append(index(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment))
-    return Catalog(tuple(indexes))
+    return Catalog(tuple(indexes), lock_holders=draw(st.sampled_from([(), (), (4711,), (4711, 4712)])))
 
 
 def test_from_original():
@@ -248,6 +248,60 @@ def test_name_taken_by_a_harmless_index():
         "a name that the plan needs is taken (idx_q_threads_family_unique_retired is "
         "the definition of idx_q_threads_family_unique_retired); rename what has it"
     )
+
+
+LOCKED = (4711,)
+
+
+def test_no_leftover_is_dropped_under_anothers_lock():
+    """An index that another session may be building is waited for, and only then dropped."""
+    way = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED)), lock_holders=LOCKED))
+    assert [step.name for step in way.steps] == ["wait", "drop", "build", "swap", "drop"]
+
+
+def test_a_wait_names_who_may_be_building():
+    """The wait names the index and the session that holds the lock."""
+    step = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED)), lock_holders=LOCKED)).steps[0]
+    assert (step.waits_for, step.why) == (
+        BUILD_NAME,
+        "pid 4711 holds SHARE UPDATE EXCLUSIVE on the table: it may be building this index",
+    )
+
+
+def test_a_wait_names_all_who_may_be_building():
+    """Where several sessions hold the lock, all are named."""
+    step = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED)), lock_holders=(1, 2))).steps[0]
+    assert step.why == (
+        "the sessions with pid 1, 2 hold SHARE UPDATE EXCLUSIVE on the table: one may be building this index"
+    )
+
+
+def test_complete_indexes_are_dropped_under_anothers_lock():
+    """The drop of a complete index waits for nobody beforehand: nobody is building it."""
+    way = plan_change(Catalog((fixed(), original(RETIRED_NAME)), lock_holders=LOCKED))
+    assert [step.name for step in way.steps] == ["drop"]
+
+
+def test_an_index_that_another_session_drops_is_waited_for():
+    """An incomplete index of the other kind is not dropped while another session may be at it."""
+    way = plan_change(Catalog((fixed(), original(RETIRED_NAME, STILL_ENFORCING)), lock_holders=LOCKED))
+    assert [step.name for step in way.steps] == ["wait", "drop"]
+
+
+@pytest.mark.parametrize(
+    ("catalog", "waits"),
+    [
+        (Catalog((fixed(BUILD_NAME, SCAN_FAILED),), lock_holders=LOCKED), True),
+        (Catalog((fixed(BUILD_NAME, SCAN_FAILED),)), False),
+        (Catalog((fixed(BUILD_NAME, SCAN_FAILED, builder=1),)), True),
+        (Catalog((fixed(BUILD_NAME),), lock_holders=LOCKED), False),
+        (Catalog((), lock_holders=LOCKED), False),
+    ],
+)
+def test_how_long_to_wait(catalog, waits):
+    """A wait ends when the index is complete or gone, or when no other session may be building it any more."""
+    step = plan_change(Catalog((original(), fixed(BUILD_NAME, SCAN_FAILED)), lock_holders=LOCKED)).steps[0]
+    assert has_to_wait(step, catalog) is waits
 
 
 def test_two_names_taken():

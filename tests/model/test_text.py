@@ -203,8 +203,44 @@ def test_unknowns_after_logs_were_read() -> None:
             "pid 7 (no application_name, state hidden, open unknown)",
         ),
         (
-            {"prepared": True, "pid": None, "application_name": "gid", "state": "prepared", "seconds": 5.0},
-            "a prepared transaction (gid, prepared, open 5 s)",
+            {"prepared": True, "pid": None, "application_name": None, "state": "prepared", "seconds": 5.0},
+            "a prepared transaction (open 5 s)",
+        ),
+        (
+            {
+                "prepared": True,
+                "pid": None,
+                "gid": "gid-1a2b",
+                "transaction": "742",
+                "application_name": None,
+                "state": "prepared",
+                "seconds": 5.0,
+            },
+            "a prepared transaction (gid-1a2b, transaction 742, open 5 s)",
+        ),
+        (
+            {
+                "prepared": False,
+                "pid": 7,
+                "kind": "autovacuum worker",
+                "application_name": "",
+                "state": "active",
+                "seconds": 5.0,
+                "mode": "SHARE UPDATE EXCLUSIVE",
+            },
+            "autovacuum worker, pid 7 (active, open 5 s, SHARE UPDATE EXCLUSIVE on the table)",
+        ),
+        (
+            {
+                "prepared": False,
+                "pid": 7,
+                "kind": None,
+                "application_name": "psql",
+                "state": None,
+                "seconds": None,
+                "mode": "ACCESS SHARE",
+            },
+            "pid 7 (psql, state hidden, open unknown, ACCESS SHARE on the table)",
         ),
     ],
 )

@@ -34,7 +34,12 @@ def read_catalog(connection: Connection) -> Catalog:
     Returns:
         Every unique or exclusion index of q_threads, and our names where something else has them.
     """
-    found = fetch_all(connection, "database/indexes", _PARAMETERS)
+    found, holders = fetch_all(connection, "database/indexes", _PARAMETERS), set[int]()
+    if any(row["on_table"] and not (row["valid"] and row["ready"] and row["live"]) for row in found):
+        # A build may begin or end in between: whoever holds the lock before or after the indexes are read is counted.
+        holders = _lock_holders(connection)
+        found = fetch_all(connection, "database/indexes", _PARAMETERS)
+        holders |= _lock_holders(connection)
     indexes = [
         row | {"unique": row["unique"] and not row["exclusion"], "columns": tuple(row["columns"])}
         for row in found
@@ -45,7 +50,12 @@ def read_catalog(connection: Connection) -> Catalog:
         for row in found
         if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
     }
-    return Catalog(tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in indexes), taken)
+    made = tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in indexes)
+    return Catalog(made, taken, tuple(sorted(holders)))
+
+
+def _lock_holders(connection: Connection) -> set[int]:
+    return {row["pid"] for row in fetch_all(connection, "database/lock_holders", _PARAMETERS)}
 
 
 def read_access(connection: Connection) -> TableAccess:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.model import (
     INDEX_NAMES,
     PURPOSES,
+    WEAK_LOCKS,
     Check,
     IndexKind,
     Plan,
@@ -71,8 +72,9 @@ def role(access: TableAccess) -> Iterator[Check]:
         "this role may not create in the table's schema (SQLSTATE 42501)",
         "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
     )
-    only_owner = access.owned and not access.may_create
-    yield _check("schema", "this role may create an index in it", powerless if only_owner else None)
+    if not access.owned and not access.may_create:
+        powerless = (Status.INFO, "this role may not create relations in it", "")
+    yield _check("schema", "this role may create relations in it", None if access.may_create else powerless)
     hidden = (
         Status.FAIL,
         "row level security hides rows from this role: every count may be too low",
@@ -98,7 +100,7 @@ def indexes(plan: Plan) -> Iterator[Check]:
     yield _check("indexes", good, refused)
     long = [name for name in INDEX_NAMES if len(name.encode()) > LONGEST_NAME]
     cut = (Status.FAIL, f"PostgreSQL would cut {', '.join(long)}", "Shorten them in catalog.py.")
-    yield _check("names", "short enough, and different from each other", cut if long else None)
+    yield _check("names", f"the plan's names are at most {LONGEST_NAME} bytes long", cut if long else None)
 
 
 def data(counts: Counts, plan: Plan) -> Iterator[Check]:
@@ -110,6 +112,8 @@ def data(counts: Counts, plan: Plan) -> Iterator[Check]:
         f"Resolve them first: `{plan_command(plan.target)}` prints SQL for it, and never runs it.",
     )
     good = f"no two active threads share a key of the {plan.target} index"
+    if duplicates and not plan.steps:
+        good = f"the plan builds nothing; active threads share {plural(duplicates, 'key')} of the {plan.target} index"
     yield _check("duplicates", good, broken if duplicates and plan.steps else None)
     outside = (
         Status.INFO,
@@ -124,6 +128,24 @@ def data(counts: Counts, plan: Plan) -> Iterator[Check]:
     yield _check("purposes", "active threads are chat or run", (Status.INFO, finding, "") if others else None)
 
 
+_WAIT_ACTIONS = {
+    "client backend": "Ask them to end their transactions, or let it wait: no read or write waits for it.",
+    "walsender": "A backup or a subscription that copies a table reads here: wait until it has finished.",
+    "autovacuum worker": "Autovacuum ends itself when another session asks for its lock: nothing to do.",
+    "autovacuum to prevent wraparound": (
+        "Autovacuum to prevent wraparound does not end itself for other sessions: wait until it has finished."
+    ),
+    "VACUUM": "Wait until VACUUM has finished, or ask its owner to cancel it.",
+    "ANALYZE": "Wait until ANALYZE has finished, or ask its owner to cancel it.",
+    "VACUUM FULL": "Wait until VACUUM FULL has finished: reads and writes wait for it, too.",
+    "CLUSTER": "Wait until CLUSTER has finished: reads and writes wait for it, too.",
+}
+_BUILD_ACTION = "Wait until the index build has finished: if it is cancelled, it leaves an invalid index."
+_BUILDS = frozenset({"CREATE INDEX", "CREATE INDEX CONCURRENTLY", "REINDEX", "REINDEX CONCURRENTLY"})
+FIND_GID = "SELECT gid FROM pg_prepared_xacts WHERE transaction = '{}'"
+GRANT = "GRANT pg_read_all_stats (or pg_monitor) TO the role of this environment."
+
+
 def waits(rows: list[dict[str, Any]], plan: Plan) -> Iterator[Check]:
     """Which sessions would the build and the drop wait for? The drop waits for readers, too."""
     steps = {step.name for step in plan.steps}
@@ -132,30 +154,59 @@ def waits(rows: list[dict[str, Any]], plan: Plan) -> Iterator[Check]:
         "drop": [row for row in rows if row["touches"] or row["snapshot"]],
     }
     for step, held in holders.items():
-        finding = "; ".join(map(describe_session, held[:MOST_NAMED]))
-        more = f"; and {len(held) - MOST_NAMED} more" if len(held) > MOST_NAMED else ""
-        action = "Ask them to end their transactions, or let it wait: no read or write waits for it."
-        trouble = (Status.WARN, finding + more, action) if held and step in steps else None
-        yield _check(f"blocks the {step}", "no session that this role sees", trouble)
+        good = "no session would make it wait" if step in steps else f"the plan has no {step}"
+        yield _check(f"blocks the {step}", good, _sessions(held) if held and step in steps else None)
+
+
+def builds(rows: list[dict[str, Any]]) -> Check:
+    """Is another index being built on the table? Every role sees who holds a lock under which one may be."""
+    others = [
+        row
+        for row in rows
+        if row["mode"] and (row["kind"] in _BUILDS or (row["kind"] is None and row["mode"] not in WEAK_LOCKS))
+    ]
+    return _check("other builds", "none on the table", _sessions(others) if others else None)
+
+
+def _sessions(held: list[dict[str, Any]]) -> tuple[Status, str, str]:
+    """The sessions that a step would wait for: the first of them in words, and an action for each kind of session."""
+    finding = "; ".join(map(describe_session, held[:MOST_NAMED]))
+    more = f"; and {len(held) - MOST_NAMED} more" if len(held) > MOST_NAMED else ""
+    unknown = "not known: what each of these sessions does: " if any(row["kind"] is None for row in held) else ""
+    return Status.WARN, f"{unknown}{finding}{more}", " ".join(dict.fromkeys(map(_wait_action, held)))
+
+
+def _wait_action(row: dict[str, Any]) -> str:
+    if row["prepared"]:
+        find = FIND_GID.format(row["transaction"])
+        return f"End {row['gid']} with ROLLBACK PREPARED '<gid>' (or COMMIT PREPARED); its gid: {find}."
+    if row["kind"] is None:
+        return GRANT
+    return _BUILD_ACTION if row["kind"] in _BUILDS else _WAIT_ACTIONS.get(row["kind"], _WAIT_ACTIONS["client backend"])
 
 
 def around(facts: dict[str, Any], plan: Plan) -> Iterator[Check]:
-    """What else matters: other builds, functions, triggers, replicas?"""
-    builds = (Status.WARN, f"{plural(facts['builds'], 'index build')} on the table", "The build waits for them.")
-    yield _check("other builds", "none on the table", builds if facts["builds"] else None)
+    """What else matters: functions, triggers, replicas?"""
     functions = (
         Status.FAIL,
         f"these functions need the original key, and would fail without it (42P10): {', '.join(facts['functions'])}",
         "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
     breaks = facts["functions"] and plan.target is IndexKind.FIXED and plan.steps
-    yield _check("ON CONFLICT", "no SQL function infers the original key", functions if breaks else None)
+    good = "no SQL or PL/pgSQL function infers the original key"
+    if facts["functions"]:
+        good = "functions infer the original key, and the plan does not take it away"
+    yield _check("ON CONFLICT", good, functions if breaks else None)
     triggers = (Status.INFO, f"these triggers fire in a probe: {', '.join(facts['triggers'])}", "")
     yield _check("triggers", "none on the table", triggers if facts["triggers"] else None)
+    yield _replicas(facts)
+
+
+def _replicas(facts: dict[str, Any]) -> Check:
+    """Which standbys and subscriptions replay what the plan does?"""
+    replicas = plural(facts["replicas"], "replica")
+    if facts["replicas"] and not facts["sees_sessions"]:
+        return Check("replicas", Status.WARN, f"not known: the lag and the kind of {replicas}", GRANT)
     lag = "lag unknown" if facts["lag_bytes"] is None else f"{format_bytes(facts['lag_bytes'])} behind"
-    replicas = (
-        Status.INFO,
-        f"{plural(facts['replicas'], 'replica')}, {lag}: replaying the drop may cancel readers",
-        "",
-    )
-    yield _check("replicas", "none connected", replicas if facts["replicas"] else None)
+    found = (Status.INFO, f"{replicas}, {lag}: replaying the drop may cancel readers", "")
+    return _check("replicas", "none connected", found if facts["replicas"] else None)

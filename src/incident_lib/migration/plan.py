@@ -59,8 +59,16 @@ def catalog_after(step: Step, catalog: Catalog) -> Catalog:
     names = dict(step.renames)
     indexes = [replace(index, name=names.get(index.name, index.name)) for index in indexes]
     if step.waits_for:
-        indexes = [replace(i, builder=None, valid=True, ready=True) if i.name == step.waits_for else i for i in indexes]
+        ended = [i.name for i in indexes if i.builder and i.name == step.waits_for]
+        indexes = [replace(i, builder=None, valid=True, ready=True) if i.name in ended else i for i in indexes]
+        return replace(catalog, indexes=tuple(indexes), lock_holders=())
     return replace(catalog, indexes=tuple(indexes))
+
+
+def has_to_wait(step: Step, catalog: Catalog) -> bool:
+    """Whether a wait step still has to wait: its index is being built, or may be; `catalog` was read just now."""
+    left = [index for index in catalog.indexes if index.name == step.waits_for]
+    return any(index.builder or (catalog.lock_holders and not index.usable) for index in left)
 
 
 def _refusal(catalog: Catalog) -> str | None:
@@ -80,11 +88,27 @@ def _refusal(catalog: Catalog) -> str | None:
 
 
 def _next(catalog: Catalog, target: IndexKind) -> Step | None:
+    """The first step; a wait in place of a drop of an incomplete index that another session may be building."""
+    step = _first(catalog, target)
+    dropped = [index for index in catalog.indexes if step and index.name == step.drops]
+    if dropped and catalog.lock_holders and not dropped[0].usable:
+        return _wait(dropped[0], _may_be_building(catalog.lock_holders))
+    return step
+
+
+def _may_be_building(pids: tuple[int, ...]) -> str:
+    if len(pids) == 1:
+        return f"pid {pids[0]} holds SHARE UPDATE EXCLUSIVE on the table: it may be building this index"
+    named = ", ".join(map(str, pids))
+    return f"the sessions with pid {named} hold SHARE UPDATE EXCLUSIVE on the table: one may be building this index"
+
+
+def _first(catalog: Catalog, target: IndexKind) -> Step | None:
     """The first step; None where the target's unique index is the only one, under the official name."""
     wanted, others = catalog.of(target), catalog.of(OTHER_KIND[target])
     held = {index.name: index for index in wanted + others}
     if builds := [index for index in held.values() if index.builder]:
-        return _wait(builds[0])
+        return _wait(builds[0], f"another session is still building {builds[0].name}")
     keep = min((index for index in wanted if index.usable), key=_preference, default=None)
     if keep is None:
         leftovers = [index for index in held.values() if _is_leftover(index, held)]
@@ -130,15 +154,8 @@ def _preference(index: UniqueIndex) -> tuple[int, str]:
     return (order.index(index.name) if index.name in order else len(order), index.name)
 
 
-def _wait(index: UniqueIndex) -> Step:
-    return Step(
-        "wait",
-        (),
-        "none",
-        transaction=False,
-        waits_for=index.name,
-        why=f"another session is still building {index.name}",
-    )
+def _wait(index: UniqueIndex, why: str) -> Step:
+    return Step("wait", (), "none", transaction=False, waits_for=index.name, why=why)
 
 
 def _build(target: IndexKind, name: str) -> Step:

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING
 from incident_lib.database import fetch_all, fetch_one, is_transaction_pooled
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
-from incident_lib.model import SCHEMA, TABLE, Check, IndexKind, Plan, Refused, Status, format_bytes, plan_command
+from incident_lib.model import (
+    SCHEMA,
+    TABLE,
+    Check,
+    IndexKind,
+    Plan,
+    Refused,
+    Status,
+    format_bytes,
+    plan_command,
+    pseudonyms_for,
+)
 
 if TYPE_CHECKING:
     from incident_lib.analysis import Investigation
     from incident_lib.database import Connection, Environment
 
 _PARAMETERS = {"schema": SCHEMA, "table": TABLE}
+WAITS = frozenset({"blocks the build", "blocks the drop", "other builds"})  # the checks that name sessions
 
 
 @dataclass(frozen=True)
@@ -87,8 +99,10 @@ class Preflight:
         if not self.plan.steps:
             verify = "plan" if back else "verify"
             return f"Only the {self.plan.target} index is enforced. Next: incident {verify} --env {environment}"
-        waits = "; ".join(dict.fromkeys(check.finding for check in self.warnings))
-        blocked = f"It would wait for: {waits}." if waits else "No session that this role sees would block it."
+        waits = "; ".join(dict.fromkeys(check.finding for check in self.warnings if check.name in WAITS))
+        blocked = f"It would wait for: {waits}." if waits else "No session would block it now."
+        if others := [check for check in self.warnings if check.name not in WAITS]:
+            blocked += f" Warnings: {'; '.join(f'{check.name}: {check.finding}' for check in others)}."
         return (
             f"It is safe to {act} now; {self.estimate}. {blocked} "
             f"Next: incident {command} --env {environment} --confirm {environment}"
@@ -121,7 +135,11 @@ def run_preflight(
     """
     plan = plan_change(found.catalog, target)
     facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
-    waits = fetch_all(connection, "migration/waits", _PARAMETERS)
+    names = pseudonyms_for(environment.name)
+    waits = [
+        row | {"gid": names.name_text("gid", row["gid"])} if row["gid"] else row
+        for row in fetch_all(connection, "migration/waits", _PARAMETERS)
+    ]
     estimate = Estimate(found.counts.active_threads, facts["table_bytes"])
     made = (
         *checks.server(found.access),
@@ -130,6 +148,7 @@ def run_preflight(
         *checks.indexes(plan),
         *checks.data(found.counts, plan),
         *checks.waits(waits, plan),
+        checks.builds(waits),
         *checks.around(facts, plan),
     )
     duplicates = found.counts.duplicate_keys[target] if plan.steps else 0

@@ -79,6 +79,7 @@ from incident_lib.model.tables import (
 )
 from incident_lib.model.text import (
     HIDDEN_ROWS,
+    WEAK_LOCKS,
     before_and_after,
     blocked_sentence,
     describe_session,
@@ -120,6 +121,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "TABLE",
+    "WEAK_LOCKS",
     "BeforeAfter",
     "BlockedFamily",
     "BlockedSince",

@@ -112,6 +112,9 @@ class Catalog:
 
     indexes: tuple[UniqueIndex, ...]
     taken_names: dict[str, str] = field(default_factory=dict)  # our names that something else has, and what that is
+    # Other sessions' pids that hold a lock on the table under which an index may be being built or dropped. They are
+    # read only where an index is not complete: elsewhere nothing could be taken for a leftover.
+    lock_holders: tuple[int, ...] = ()
 
     def of(self, kind: IndexKind) -> tuple[UniqueIndex, ...]:
         """The indexes of one kind, enforced or not."""

@@ -35,6 +35,10 @@ class Pseudonyms:
             return str(value)
         return f"{word}-{hmac.digest(self._key, value.bytes, 'sha256').hex()[:10]}"
 
+    def name_text(self, word: str, text: str) -> str:
+        """`gid-3f9a1c2b7d` for a name that users or programs gave, and that may hold an id."""
+        return f"{word}-{hmac.digest(self._key, text.encode(), 'sha256').hex()[:10]}"
+
     def scrub(self, thing: Any) -> Any:
         """The same text, list or dict with a pseudonym in place of every id."""
         if isinstance(thing, str):

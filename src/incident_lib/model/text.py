@@ -173,8 +173,26 @@ def list_unknowns(
     return lines
 
 
+WEAK_LOCKS = frozenset({"ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE"})
+
+
 def describe_session(row: dict[str, Any]) -> str:
-    """A session that others wait for, without its query: pid, application, state, age."""
-    who = "a prepared transaction" if row["prepared"] else f"pid {row['pid']}"
+    """A session that others wait for, without its query: what it is, pid, application, state, age, lock on the table.
+
+    Args:
+        row: pid, application_name, state, seconds, prepared; where known also `kind` (None: hidden from this role;
+            "client backend" needs no word), `mode` (of its strongest lock on the table), and `gid` and `transaction` of
+            a prepared transaction, the gid as a pseudonym.
+    """
     age = f"{row['seconds']:.0f} s" if row["seconds"] is not None else "unknown"
-    return f"{who} ({row['application_name'] or 'no application_name'}, {row['state'] or 'state hidden'}, open {age})"
+    kind, mode = row.get("kind", "client backend"), row.get("mode")
+    if row["prepared"]:
+        known = [row.get("gid"), f"transaction {row['transaction']}" if row.get("transaction") else None]
+        return f"a prepared transaction ({', '.join(filter(None, (*known, f'open {age}')))})"
+    is_client = kind in {None, "client backend"}
+    application = row["application_name"] or ("no application_name" if is_client else None)
+    lock = f"{mode} on the table" if mode and (kind is None or mode not in WEAK_LOCKS) else None
+    inside = ", ".join(
+        filter(None, (application, row["state"] or ("state hidden" if is_client else None), f"open {age}", lock))
+    )
+    return f"pid {row['pid']} ({inside})" if is_client else f"{kind}, pid {row['pid']} ({inside})"

@@ -1,16 +1,16 @@
 -- Question: what else matters for a build or a drop of an index of the table?
 -- Parameters: schema, table.
--- Columns: triggers, functions (whose SQL infers the two-column key), builds (running on the table), replicas,
+-- Columns: sees_sessions (whether this role sees what other roles' sessions do), triggers, functions (whose SQL infers the two-column key), replicas,
 --          lag_bytes (the largest; NULL: none, or not visible to this role), table_bytes.
 -- Order: one row.
-SELECT ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
+SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
+       ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
              WHERE l.lanname IN ('sql', 'plpgsql')
                AND p.prosrc ~* ('on\s+conflict\s*\(\s*"?(root_prompt_row_id"?\s*,\s*"?owner_id'
                                 || '|owner_id"?\s*,\s*"?root_prompt_row_id)"?\s*\)')
                AND p.prosrc ~* 'q_threads' ORDER BY 1) AS functions,
-       (SELECT count(*) FROM pg_stat_progress_create_index WHERE relid = t.oid) AS builds,
        (SELECT count(*) FROM pg_stat_replication) AS replicas,
        (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS lag_bytes,
        pg_relation_size(t.oid) AS table_bytes
