@@ -2,13 +2,15 @@
 
 import os
 from contextlib import contextmanager
-from uuid import uuid4
+from unittest.mock import patch
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from incident_lib.database import fetch_all, read_access, read_catalog
+from incident_lib.database.introspection import is_decidable
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import SCHEMA, TABLE
@@ -103,7 +105,22 @@ def test_included_columns_are_no_key(connection):
         (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.HARMLESS),
         ("(root_prompt_row_id) WHERE is_active", IndexKind.UNREADABLE),
         (f"({FAMILY})", IndexKind.UNREADABLE),
-        (f"({FAMILY}) WHERE is_active", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE is_active AND NOT (root_prompt_row_id IS NULL)", IndexKind.ORIGINAL),
+        (f"({FAMILY}, purpose) WHERE is_active IS NOT DISTINCT FROM true", IndexKind.FIXED),
+        (f"({FAMILY}) WHERE is_active = 't' AND root_prompt_row_id IS NOT NULL", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE is_active IS TRUE", IndexKind.ORIGINAL),
+        (f"({FAMILY}) {ACTIVE} AND owner_id IS NOT NULL", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE NOT (is_active IS NOT TRUE OR root_prompt_row_id IS NULL)", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE CASE WHEN is_active THEN root_prompt_row_id IS NOT NULL END", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE coalesce(is_active, false)", IndexKind.ORIGINAL),
+        (f"({FAMILY}) WHERE is_active IS NOT FALSE", IndexKind.UNREADABLE),
+        (f"({FAMILY}) WHERE is_active OR owner_id IS NULL", IndexKind.ORIGINAL),
+        (f"({FAMILY}) {ACTIVE} AND root_prompt_row_id <> owner_id", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND root_prompt_row_id IS DISTINCT FROM owner_id", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND owner_id <> '{UUID(int=7)}'", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND created_at IS NOT NULL", IndexKind.UNREADABLE),
+        (f"({FAMILY}) {ACTIVE} AND uuid_eq(owner_id, owner_id)", IndexKind.UNREADABLE),
         (f"({FAMILY}) WHERE is_active OR root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
         (f"({FAMILY}) WHERE NOT is_active AND root_prompt_row_id IS NOT NULL", IndexKind.UNREADABLE),
         (f"({FAMILY}) {ACTIVE} AND purpose = 'run'", IndexKind.UNREADABLE),
@@ -116,6 +133,44 @@ def test_included_columns_are_no_key(connection):
 def test_kind(connection, definition, expected):
     """The kind of a real unique index follows from its definition alone."""
     assert made(connection, definition).kind is expected
+
+
+def test_a_function_named_like_a_column(connection):
+    """A function with the name of a column is not taken for the column, and is not called."""
+    connection.execute(
+        "CREATE FUNCTION public.owner_id(uuid) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';"
+        "SET search_path = public"
+    )
+    assert made(connection, f"({FAMILY}) {ACTIVE} AND owner_id(owner_id)").kind is IndexKind.UNREADABLE
+
+
+def test_usual_predicates_ask_nothing(connection):
+    """Where the predicate is the usual one, PostgreSQL is not asked what it covers."""
+    connection.execute("SET default_transaction_read_only = on")
+    with patch("incident_lib.database.introspection.query_text", side_effect=AssertionError):
+        assert read(connection, INDEX_NAME).covers_active
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        "",
+        "is_active; DROP TABLE q_threads",
+        "is_active AND $1",
+        "is_active(root_prompt_row_id)",
+        "is_active::integer",
+        "is_active_too",
+        "(SELECT true)",
+        "is_active -- AND",
+        "owner_id = '1'",
+        '"is_active"',
+        "is_active = 't'::text",
+        "q_threads.is_active",
+    ],
+)
+def test_what_is_not_decidable(predicate):
+    """A predicate with any other word than those of the list is not evaluated."""
+    assert not is_decidable(predicate)
 
 
 def test_expression_has_no_column(connection):

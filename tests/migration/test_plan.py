@@ -223,7 +223,9 @@ def test_unreadable_is_refused():
     """Where something unreadable enforces, there is no plan."""
     way = plan_change(Catalog((original(), stranger("uq_root", ("root_prompt_row_id",)))))
     assert way.refusal == (
-        "uq_root is enforced, and this project cannot read its definition; drop it, then run this again"
+        "uq_root is enforced and is neither the original nor the fixed index: its key is (root_prompt_row_id) and not "
+        "(root_prompt_row_id, owner_id) or (root_prompt_row_id, owner_id, purpose); if idx_q_threads_family_unique, "
+        "which is enforced beside it, is enough, drop the other, then run this again"
     )
 
 
@@ -238,6 +240,16 @@ def test_name_taken_by_another_relation():
     assert way.refusal == (
         "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); "
         "rename what has it"
+    )
+
+
+def test_an_index_that_may_be_the_only_one_is_kept():
+    """Nobody is told to drop an index that may be the only one enforced."""
+    way = plan_change(Catalog((stranger("uq_root", ("root_prompt_row_id",)), fixed(flags=SCAN_FAILED))))
+    assert way.refusal == (
+        "uq_root is enforced and is neither the original nor the fixed index: its key is (root_prompt_row_id) and not "
+        "(root_prompt_row_id, owner_id) or (root_prompt_row_id, owner_id, purpose); it may be the only index that "
+        "prevents duplicates, so keep it until an original or a fixed index is enforced beside it"
     )
 
 

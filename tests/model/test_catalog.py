@@ -1,5 +1,7 @@
 """What an index is by its definition and flags, and the state that the unique indexes are in together."""
 
+from dataclasses import replace
+
 import pytest
 
 from incident_lib.model.catalog import (
@@ -11,7 +13,6 @@ from incident_lib.model.catalog import (
     IndexKind,
     IndexState,
     UniqueIndex,
-    is_active_predicate,
 )
 from incident_lib.model.tables import indexes_table
 
@@ -43,49 +44,51 @@ def unreadable(name="uq_root", **changed):
     return index(["root_prompt_row_id"], name, **changed)
 
 
-@pytest.mark.parametrize(
-    "predicate",
-    [
-        "((is_active = true) AND (root_prompt_row_id IS NOT NULL))",
-        "(is_active AND (root_prompt_row_id IS NOT NULL))",
-        "((root_prompt_row_id IS NOT NULL) AND is_active)",
-        "((root_prompt_row_id IS NOT NULL) AND (is_active = true))",
-        "((is_active IS TRUE) AND (root_prompt_row_id IS NOT NULL))",
-        "(is_active AND (is_active = true) AND (root_prompt_row_id IS NOT NULL))",
-        "is_active = true AND root_prompt_row_id IS NOT NULL",
-        "((is_active = true)\n AND (root_prompt_row_id IS NOT NULL))",
-    ],
-)
-def test_predicate_recognized(predicate):
-    """Every spelling of the unique indexes' predicate that PostgreSQL prints is recognized."""
-    assert is_active_predicate(predicate)
+@pytest.mark.parametrize("predicate", [PREDICATE, "is_active = true AND root_prompt_row_id IS NOT NULL"])
+def test_usual_predicates(predicate):
+    """The predicate of the unique indexes, as PostgreSQL prints it and as this project writes it, is known."""
+    assert original(predicate=predicate).kind is IndexKind.ORIGINAL
+
+
+def test_a_predicate_that_postgresql_evaluated():
+    """A predicate of which PostgreSQL found that it covers the active threads makes an index of ours."""
+    assert original(predicate="(NOT (is_active IS NOT TRUE))", covers_active=True).kind is IndexKind.ORIGINAL
 
 
 @pytest.mark.parametrize(
-    "predicate",
+    ("changed", "text"),
     [
-        None,
-        "",
-        "is_active",
-        "(root_prompt_row_id IS NOT NULL)",
-        "((is_active = true) OR (root_prompt_row_id IS NOT NULL))",
-        "((is_active = false) AND (root_prompt_row_id IS NOT NULL))",
-        "((NOT is_active) AND (root_prompt_row_id IS NOT NULL))",
-        "(NOT (is_active AND (root_prompt_row_id IS NOT NULL)))",
-        "((is_active IS NOT TRUE) AND (root_prompt_row_id IS NOT NULL))",
-        "((is_active IS NOT NULL) AND (root_prompt_row_id IS NOT NULL))",
-        "((is_active = true) AND (root_prompt_row_id IS NULL))",
-        "((is_active = true) AND (owner_id IS NOT NULL))",
-        "((is_active = true) AND (root_prompt_row_id IS NOT NULL) AND (owner_id IS NOT NULL))",
-        "((is_active = true) AND (root_prompt_row_id IS NOT NULL) AND (purpose = 'run'::text))",
-        "(((is_active = true) AND (root_prompt_row_id IS NOT NULL)) OR (purpose = 'run'::text))",
-        "((is_active = true) AND ((root_prompt_row_id IS NOT NULL) OR (purpose = 'run'::text)))",
-        '(("Is_Active" = true) AND (root_prompt_row_id IS NOT NULL))',
+        ({}, ""),
+        (
+            {"predicate": None},
+            "it has no predicate, and covers threads that are not active, too",
+        ),
+        (
+            {"predicate": "(purpose = 'run'::text)"},
+            "its predicate may cover other threads than the active ones: (purpose = 'run'::text)",
+        ),
+        ({"nulls_not_distinct": True}, "it is NULLS NOT DISTINCT: threads without an owner conflict, too"),
+        ({"unique": False}, "it is an exclusion constraint"),
+        (
+            {"columns": ("root_prompt_row_id", None)},
+            "its key is (root_prompt_row_id, (expression)) and not (root_prompt_row_id, owner_id) or "
+            "(root_prompt_row_id, owner_id, purpose)",
+        ),
+        (
+            {"unique": False, "predicate": None},
+            "it is an exclusion constraint; it has no predicate, and covers threads that are not active, too",
+        ),
     ],
 )
-def test_predicate_near_miss(predicate):
-    """A predicate that says anything more, less or else is not taken for the unique indexes' predicate."""
-    assert not is_active_predicate(predicate)
+def test_differences(changed, text):
+    """What tells an index from both known ones is said in words: key, predicate, NULLs, constraint, expression."""
+    assert replace(original(), **changed).differences() == text
+
+
+def test_differences_hold_no_ids():
+    """An id in a predicate is not shown."""
+    found = original(predicate="(owner_id = '3f9a1c2b-7d00-4000-8000-000000000000'::uuid)").differences()
+    assert found == "its predicate may cover other threads than the active ones: (owner_id = '(an id, hidden)'::uuid)"
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from incident_lib.database.queries import fetch_all, fetch_one
-from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, Catalog, Failed, UniqueIndex
+from psycopg import sql
+
+from incident_lib.database.queries import fetch_all, fetch_one, query_text
+from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, USUAL_PREDICATES, Catalog, Failed, UniqueIndex
 
 if TYPE_CHECKING:
     from incident_lib.database.connections import Connection
 
 _PARAMETERS = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
-_FIELDS = tuple(field.name for field in fields(UniqueIndex))
+_FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name != "covers_active")
+# A predicate of these words alone is true or false by is_active (true, false, NULL), by whether root and owner are NULL
+# and by whether they are equal: trying all combinations proves what it covers. A column's name before a parenthesis
+# would be a function's; a word that is not listed, such as another column, a constant or a cast, ends the reading.
+_WORD = re.compile(
+    r"""\s*(?: (?:is_active|root_prompt_row_id|owner_id)\b(?!\s*\()
+    | (?:AND|OR|NOT|IS|NULL(?!::)|TRUE|FALSE|UNKNOWN|DISTINCT|FROM|CASE|WHEN|THEN|ELSE|END|COALESCE)\b
+    | NULL::boolean | '(?:t|f|true|false)'::boolean | '(?:t|f|true|false)'(?!::) | <> | [=(),] )\s*""",
+    re.VERBOSE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,32 @@ def read_catalog(connection: Connection) -> Catalog:
         for row in found
         if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
     }
-    made = tuple(UniqueIndex(**{name: row[name] for name in _FIELDS}) for row in indexes)
+    made = tuple(
+        UniqueIndex(**{name: row[name] for name in _FIELDS}, covers_active=_covers_active(connection, row["predicate"]))
+        for row in indexes
+    )
     return Catalog(made, taken, tuple(sorted(holders)))
+
+
+def is_decidable(predicate: str) -> bool:
+    """Whether trying all combinations of values proves what a predicate covers, as pg_get_expr prints it."""
+    place = 0
+    while place < len(predicate):
+        if not (word := _WORD.match(predicate, place)):
+            return False
+        place = word.end()
+    return place > 0
+
+
+def _covers_active(connection: Connection, predicate: str | None) -> bool:
+    """Whether an index with this predicate covers the active threads with a whole key and no others."""
+    if predicate in USUAL_PREDICATES:
+        return True
+    if predicate is None or not is_decidable(predicate):
+        return False
+    question = sql.SQL(query_text("database/covers_active")).format(sql.SQL(predicate))
+    row = connection.execute(question).fetchone()
+    return bool(row and row[0])
 
 
 def _lock_holders(connection: Connection) -> set[int]:

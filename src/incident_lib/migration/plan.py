@@ -73,8 +73,7 @@ def has_to_wait(step: Step, catalog: Catalog) -> bool:
 
 def _refusal(catalog: Catalog) -> str | None:
     if catalog.unreadable:
-        names = ", ".join(index.name for index in catalog.unreadable)
-        return f"{names} is enforced, and this project cannot read its definition; drop it, then run this again"
+        return _unreadable(catalog)
     strangers = catalog.taken_names | {
         i.name: i.definition for i in catalog.indexes if i.name in INDEX_NAMES and i.kind not in KEYS
     }
@@ -85,6 +84,21 @@ def _refusal(catalog: Catalog) -> str | None:
     if {index.name for index in indexes} >= set(INDEX_NAMES) and not any(index.usable for index in indexes):
         return "the three names are taken by unique indexes of which none is complete; drop one that is not enforced"
     return None
+
+
+def _unreadable(catalog: Catalog) -> str:
+    """Why there is no plan beside an index that is enforced and of neither kind, and what can be done about it."""
+    found = "; ".join(
+        f"{index.name} is enforced and is neither the original nor the fixed index: {index.differences()}"
+        for index in catalog.unreadable
+    )
+    known = [index.name for index in catalog.family_indexes if index.kind in KEYS and index.usable]
+    if known:
+        return f"{found}; if {known[0]}, which is enforced beside it, is enough, drop the other, then run this again"
+    return (
+        f"{found}; it may be the only index that prevents duplicates, so keep it until an original or a fixed index is "
+        "enforced beside it"
+    )
 
 
 def _next(catalog: Catalog, target: IndexKind) -> Step | None:

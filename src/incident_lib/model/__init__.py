@@ -8,11 +8,11 @@ from incident_lib.model.catalog import (
     KEYS,
     PREDICATE,
     RETIRED_NAME,
+    USUAL_PREDICATES,
     Catalog,
     IndexKind,
     IndexState,
     UniqueIndex,
-    is_active_predicate,
 )
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
@@ -121,6 +121,7 @@ __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "TABLE",
+    "USUAL_PREDICATES",
     "WEAK_LOCKS",
     "BeforeAfter",
     "BlockedFamily",
@@ -189,7 +190,6 @@ __all__ = [
     "format_timestamp",
     "hide_ids",
     "indexes_table",
-    "is_active_predicate",
     "join_names",
     "list_unknowns",
     "make_table",

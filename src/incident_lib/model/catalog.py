@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from incident_lib.model.pseudonyms import hide_ids
 
 INDEX_NAME = "idx_q_threads_family_unique"
 BUILD_NAME = f"{INDEX_NAME}_build"
@@ -31,11 +32,8 @@ KEYS: dict[IndexKind, tuple[str, ...]] = {
 KEY_COLUMNS = frozenset({"root_prompt_row_id", "owner_id", "provider", "purpose", "is_active"})
 
 
-def is_active_predicate(predicate: str | None) -> bool:
-    """Whether a predicate, as pg_get_expr prints it, says `is_active = true AND root_prompt_row_id IS NOT NULL`."""
-    terms = {re.sub(r"[()\s]", "", term).lower() for term in re.split(r"\bAND\b", predicate or "", flags=re.I)}
-    active = terms & {"is_active", "is_active=true", "is_activeistrue"}
-    return bool(active) and terms - active == {"root_prompt_row_idisnotnull"}
+# The usual spellings of a predicate that covers the active threads: PostgreSQL's own of ours, and ours.
+USUAL_PREDICATES = frozenset({"((is_active = true) AND (root_prompt_row_id IS NOT NULL))", PREDICATE})
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class UniqueIndex:
     comment: str | None = None
     size: int = 0  # bytes
     builder: int | None = None  # pid of the backend that is building it now
+    covers_active: bool = False  # PostgreSQL evaluated the predicate: it covers the active threads with a whole key
 
     @property
     def enforced(self) -> bool:
@@ -68,11 +67,34 @@ class UniqueIndex:
     @property
     def kind(self) -> IndexKind:
         """What it is, from columns, predicate, uniqueness and the treatment of NULLs."""
-        if self.unique and not self.nulls_not_distinct and is_active_predicate(self.predicate):
+        if self.unique and not self.nulls_not_distinct and self._covers():
             for kind, key in KEYS.items():
                 if sorted(map(str, self.columns)) == sorted(key):
                     return kind
         return IndexKind.HARMLESS if self._harmless() else IndexKind.UNREADABLE
+
+    def _covers(self) -> bool:
+        return self.covers_active or self.predicate in USUAL_PREDICATES
+
+    def differences(self) -> str:
+        """What tells it from both the original and the fixed index; empty for one of these."""
+        key = ", ".join(column or "(expression)" for column in self.columns)
+        is_known = None not in self.columns and any(sorted(map(str, self.columns)) == sorted(k) for k in KEYS.values())
+        known = " or ".join(f"({', '.join(columns)})" for columns in KEYS.values())
+        if self.predicate is None:
+            predicate = "it has no predicate, and covers threads that are not active, too"
+        else:
+            predicate = f"its predicate may cover other threads than the active ones: {hide_ids(self.predicate)}"
+        return "; ".join(
+            text
+            for differs, text in (
+                (not self.unique, "it is an exclusion constraint"),
+                (not is_known, f"its key is ({key}) and not {known}"),
+                (self.nulls_not_distinct, "it is NULLS NOT DISTINCT: threads without an owner conflict, too"),
+                (not self._covers(), predicate),
+            )
+            if differs
+        )
 
     def _harmless(self) -> bool:
         plain = self.unique and None not in self.columns
