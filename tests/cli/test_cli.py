@@ -625,7 +625,7 @@ def test_a_statement_that_takes_too_long() -> None:
         "",
         message(
             "A query failed in the environment 'demo' (SQLSTATE 57014).",
-            "It took longer than the statement timeout, or another session cancelled it.",
+            "PostgreSQL says: canceling statement due to statement timeout.",
             "Try again with a longer --timeout.",
         ),
     )

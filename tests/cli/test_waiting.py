@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TOO_LONG = (
     "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
-    "  why:  It took longer than the statement timeout, or another session cancelled it.\n"
+    "  why:  PostgreSQL says: canceling statement due to statement timeout.\n"
     "  next: Try again with a longer --timeout.\n"
 )
 WRITING = """

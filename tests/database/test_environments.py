@@ -349,7 +349,7 @@ def test_lost_connection(environment, connection, statement):
         looking.execute(statement)
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57P01).\n"
-        "  why:  The server ended our connection.\n"
+        "  why:  PostgreSQL says: terminating connection due to administrator command.\n"
         "  next: Run the same command again."
     )
 
@@ -360,7 +360,7 @@ def test_lost_connection_at_the_end(environment, connection):
         connection.execute("SELECT pg_terminate_backend(%s, 5000)", [looking.info.backend_pid])
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57P01).\n"
-        "  why:  The server ended our connection.\n"
+        "  why:  PostgreSQL says: terminating connection due to administrator command.\n"
         "  next: Run the same command again."
     )
 
@@ -386,9 +386,9 @@ def test_no_values_in_a_message(environment, connection):
     with pytest.raises(Failed) as error, connecting(environment, "test") as writing:
         writing.execute("INSERT INTO public.q_prompts VALUES (%s)", [row_id])
     assert str(error.value) == (
-        "A query failed in the environment 'staging'.\n"
-        "  why:  PostgreSQL answered SQLSTATE 23505.\n"
-        "  next: Look the code up in PostgreSQL's appendix of error codes; the server's log has the statement."
+        "A query failed in the environment 'staging' (SQLSTATE 23505).\n"
+        "  why:  PostgreSQL says: duplicate key value violates unique constraint ….\n"
+        "  next: Several active threads share a key: `incident plan` shows them."
     )
 
 

@@ -671,7 +671,7 @@ def test_a_statement_timeout_is_the_sources(source):
         rehearse(source, seconds=0.001)
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
-        "  why:  It took longer than the statement timeout, or another session cancelled it.\n"
+        "  why:  PostgreSQL says: canceling statement due to statement timeout.\n"
         "  next: Try again with a longer --timeout."
     )
 

@@ -23,7 +23,7 @@ from incident_lib.database.connections import (
     set_local,
     statement_seconds,
 )
-from incident_lib.database.diagnosis import translate_errors
+from incident_lib.database.diagnosis import action_for, safe_message, translate_errors
 from incident_lib.database.environments import (
     DEMO,
     Environment,
@@ -43,6 +43,7 @@ __all__ = [
     "NewThread",
     "OutOfTime",
     "TableAccess",
+    "action_for",
     "bounded",
     "check_name",
     "clients",
@@ -65,6 +66,7 @@ __all__ = [
     "read_catalog",
     "reading",
     "resolve_environment",
+    "safe_message",
     "send_transaction",
     "sending",
     "set_local",
