@@ -276,9 +276,7 @@ def test_plan_shows_steps_and_says_safe(named: Environment) -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     assert re.findall(r"^ (build|swap|drop) ", ran.stdout, re.MULTILINE) == ["build", "swap", "drop"]
     assert re.search(r"\nIt is safe to apply now\b", ran.stdout)
-    assert ran.stdout.endswith(
-        "No session that this role sees would block it. Next: incident apply --env staging --confirm staging\n"
-    )
+    assert ran.stdout.endswith("No session would block it now. Next: incident apply --env staging --confirm staging\n")
     assert indexes(named) == before
 
 

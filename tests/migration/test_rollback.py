@@ -382,7 +382,7 @@ def test_the_plan_of_a_rollback(fixed):
     assert (ran.code, ran.err, plan_line(ran)) == (
         0,
         "",
-        "It is safe to roll back now; N. No session that this role sees would block it. "
+        "It is safe to roll back now; N. No session would block it now. "
         "Next: incident rollback --env staging --confirm staging",
     )
 

@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from incident_lib.database import OutOfTime, bounded, connecting, is_transaction_pooled, read_catalog, send_transaction
+from incident_lib.database import (
+    OutOfTime,
+    action_for,
+    bounded,
+    connecting,
+    is_transaction_pooled,
+    read_catalog,
+    safe_message,
+    send_transaction,
+)
 from incident_lib.migration.lock import another_migration, migration_lock
 from incident_lib.migration.monitor import MAX_BLOCK, Monitor, Progress, released_at
-from incident_lib.migration.plan import plan_change
+from incident_lib.migration.plan import has_to_wait, plan_change
 from incident_lib.model import (
     KEYS,
     SCHEMA,
@@ -270,10 +279,10 @@ class Executor:
                 return
 
     def _wait_for(self, step: Step) -> None:
-        """Wait for another session until the plan no longer begins with this wait."""
+        """Wait for another session that builds an index, or may be building it."""
         if not self.wait:
             raise another_migration(step.why)
-        while any(each.waits_for for each in plan_change(self._read_catalog(), self.migration.target).steps[:1]):
+        while has_to_wait(step, self._read_catalog()):
             if time.monotonic() > self.deadline:
                 raise Failed(
                     "The budget ended while waiting for another session.",
@@ -327,9 +336,9 @@ class Executor:
                 "Only the table's owner, with CREATE on its schema, may build and drop its indexes.",
                 f"Use that role.{left}",
             )
-        why = f"PostgreSQL answered SQLSTATE {error.sqlstate}." if error.sqlstate else "The connection was lost."
-        again = f"Run the same command again: it continues from the catalog.{left}"
-        return Failed(f"The step `{step.name}` failed.", why, again)
+        state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
+        why = safe_message(error) if error.sqlstate else "The connection was lost."
+        return Failed(f"The step `{step.name}` failed{state}.", why, f"{action_for(error)}{left}")
 
     def _interrupted(self) -> Interrupted:
         """The message of an interruption: what is enforced now, and what ends or continues the change."""
@@ -370,6 +379,11 @@ class Executor:
         with self._more_time():
             catalog = self._read_catalog()
             left = [index for index in catalog.indexes if index.name == name and not index.usable]
+            # A session that waited for the step, and now holds its lock, lets go of it soon.
+            while left and step.builds and catalog.lock_holders and time.monotonic() < self.connection.deadline - 1:
+                time.sleep(0.05)
+                catalog = self._read_catalog()
+                left = [index for index in left if index.name in {i.name for i in catalog.indexes}]
             if left and step.builds and _may_be_dropped(left[0], catalog):
                 catalog = self._drop(left[0])
                 left = [index for index in catalog.indexes if index.name == name]
@@ -411,6 +425,8 @@ def _pauses() -> Iterator[float]:
 
 
 def _may_be_dropped(index: UniqueIndex, catalog: Catalog) -> bool:
+    if catalog.lock_holders:  # one of them may be building it
+        return False
     return not index.enforced or any(other.usable for other in catalog.family_indexes)
 
 
