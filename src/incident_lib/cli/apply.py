@@ -6,19 +6,11 @@ import time
 
 import click
 
-from incident_lib.cli.options import CONFIRM, ENVIRONMENT, TIMEOUT
+from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, TIMEOUT
 from incident_lib.cli.preflight import preflight, print_duplicates, print_verification
 from incident_lib.model import IndexKind
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
-BUDGET = click.option(
-    "--budget",
-    type=click.FloatRange(min=0.1),
-    default=3600.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long all of it may take, waiting for others included. It ends within five seconds more.",
-)
 MAX_BLOCK = click.option(
     "--max-block",
     type=click.FloatRange(min=0.1),

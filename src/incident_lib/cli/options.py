@@ -16,3 +16,11 @@ TIMEOUT = click.option(
     help="How long a read-only statement may take; 0: no limit.",
 )
 SINCE = click.option("--purpose-since", default="", metavar="TIME", help="When the column purpose came, ISO 8601.")
+BUDGET = click.option(
+    "--budget",
+    type=click.FloatRange(min=0.1),
+    default=3600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long all of it may take, waiting for others included. It ends within five seconds more.",
+)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incident_lib.cli.options import ENVIRONMENT
+from incident_lib.cli.options import BUDGET, ENVIRONMENT
 from incident_lib.model import Refused
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How long the copy may take; 0: no limit.",
 )
-def rehearse(name: str, shape: str, timeout: float) -> int:
+@BUDGET
+def rehearse(name: str, shape: str, timeout: float, budget: float) -> int:
     """Try the fix on a copy of the threads in the unique indexes, without ids. The environment is only read."""
     from incident_lib import experiments
     from incident_lib.database import resolve_environment
@@ -33,7 +34,10 @@ def rehearse(name: str, shape: str, timeout: float) -> int:
 
     with bars() as show:
         report = experiments.rehearse(
-            resolve_environment(name), seconds=timeout, listener=lambda p: show(p.step, p.share, p.phase)
+            resolve_environment(name),
+            seconds=timeout,
+            budget=budget,
+            listener=lambda p: show(p.step, p.share, p.phase),
         )
     if shape == "json":
         click.echo(to_json(report), nl=False)

@@ -353,8 +353,9 @@ def _pins(settings: dict[str, str], *, local: bool) -> sql.Composed:
         names = sql.SQL(", ").join(map(sql.Identifier, path.split(", ")))
         made.append(sql.SQL("{} search_path = {}").format(word, names))
     made.extend(
-        sql.SQL(_WHERE_KNOWN).format(value=settings[name], local=local, name=name)
+        sql.SQL(_WHERE_KNOWN).format(value=value, local=local, name=name)
         for name in sorted(_NOT_EVERYWHERE & settings.keys())
+        for value in ("0", settings[name])  # 0 stops a transaction_timeout that already runs; a new value does not
     )
     return sql.SQL("; ").join(made)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import conninfo, sql
 
-from incident_lib.database import Environment, connecting, demo, fetch_all
+from incident_lib.database import Environment, bounded, connecting, demo, fetch_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,7 @@ PREFIX = "incident_scratch_"
 NO_FLUSH = "-c synchronous_commit=off"  # the data need not survive a crash, and others use the disk, too
 CREATE = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY wal_log")  # file_copy takes two checkpoints
 DROP = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+DROP_SECONDS = 3.0  # also where a budget has ended
 
 
 def nearest_version(server_version: int) -> int:
@@ -58,8 +59,9 @@ def scratch_database(
                 address = conninfo.make_conninfo(server.address, dbname=name, options=NO_FLUSH)
                 yield Environment(purpose, server.source, address)
             finally:
-                connection.execute(DROP.format(sql.Identifier(name)))
-                unused = started and _is_alone(connection)
+                with bounded(DROP_SECONDS, over=True) as connection.deadline:
+                    connection.execute(DROP.format(sql.Identifier(name)))
+                    unused = started and _is_alone(connection)
     finally:
         if unused:
             demo.stop(version)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from incident_lib.analysis import Investigation
-from incident_lib.database import connecting, read_access, read_catalog, reading
+from incident_lib.database import bounded, connecting, read_access, read_catalog, reading
 from incident_lib.experiments import traffic
 from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes
 from incident_lib.experiments.rehearsal.steps import Steps
@@ -39,12 +39,17 @@ if TYPE_CHECKING:
     from incident_lib.model import Catalog, Check
 
 SECONDS = 1800.0  # that the copy may take
+BUDGET = 3600.0  # seconds for all of a rehearsal
 CLIENTS, CLIENT_FAMILIES, MADE_UP_FAMILIES = 2, 100, 3  # made-up families: for each client
 EVERY, ANSWERS = 0.005, 12  # seconds between two calls of a client; answers before the migration, and after it
 
 
 def rehearse(
-    environment: Environment, *, seconds: float = SECONDS, listener: Callable[[Progress], None] = lambda _: None
+    environment: Environment,
+    *,
+    seconds: float = SECONDS,
+    budget: float = BUDGET,
+    listener: Callable[[Progress], None] = lambda _: None,
 ) -> RehearsalReport:
     """Copy the threads in the unique indexes; on the copy apply the fix while clients write, roll back, apply again.
 
@@ -54,22 +59,24 @@ def rehearse(
     Args:
         environment: which database; any role that can read every row of the table will do.
         seconds: how long the copy may take there (statement_timeout; 0: no limit).
+        budget: seconds for all of it; it ends within five seconds more.
         listener: gets the progress, from several threads.
 
     Raises:
         Failed: the environment cannot be read, row level security hides rows of it, or the embedded server fails.
     """
-    version = _require_all_rows(environment)
-    with scratch_database("rehearsal", nearest_version(version)) as copy:
-        steps = Steps(copy, listener)
-        access, catalog, size = _copy(environment, steps, seconds)
-        with steps.step("indexes"):
-            not_reproduced = fill_indexes(copy, catalog)
-        found = Investigation(datetime.now(UTC), access, catalog, steps.count(catalog))
-        with reading(environment) as connection:
-            preflight = run_preflight(connection, environment, found).checks
-        trial = _try(steps, found, environment.name)
-        rehearsal_version = steps.server_version()
+    with bounded(budget):
+        version = _require_all_rows(environment)
+        with scratch_database("rehearsal", nearest_version(version)) as copy:
+            steps = Steps(copy, listener)
+            access, catalog, size = _copy(environment, steps, seconds)
+            with steps.step("indexes"):
+                not_reproduced = fill_indexes(copy, catalog)
+            found = Investigation(datetime.now(UTC), access, catalog, steps.count(catalog))
+            with reading(environment) as connection:
+                preflight = run_preflight(connection, environment, found).checks
+            trial = _try(steps, found, environment.name)
+            rehearsal_version = steps.server_version()
     works, why, next_step = judge(environment.name, found, trial, preflight)
     return RehearsalReport(
         schema_version=2,

@@ -1,0 +1,140 @@
+"""Settings of role, database and client do not change what is read or done: every session sets its own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import conninfo, sql
+
+from incident_lib.database import Environment, connecting, reading
+from incident_lib.database.connections import KEEPALIVE, engine
+from tests.support.command import shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATABASE = {
+    "datestyle": "SQL, DMY",
+    "timezone": "Asia/Kolkata",
+    "intervalstyle": "iso_8601",
+    "quote_all_identifiers": "on",
+    "search_path": "evil, pg_catalog, public",
+    "transaction_timeout": "100ms",
+    "statement_timeout": "100ms",
+    "lock_timeout": "50ms",
+    "idle_in_transaction_session_timeout": "50ms",
+    "idle_session_timeout": "50ms",
+    "default_transaction_read_only": "on",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "client_encoding": "SQL_ASCII",
+    "jit_above_cost": "0",
+    "row_security": "off",
+    "enable_indexscan": "off",
+}
+CLIENT = {
+    "PGTZ": "Asia/Kolkata",
+    "PGDATESTYLE": "German",
+    "PGCLIENTENCODING": "SQL_ASCII",
+    "PGOPTIONS": "-c transaction_timeout=100ms -c default_transaction_read_only=on",
+}
+EVIL = """
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.to_regclass(text) RETURNS regclass LANGUAGE sql AS 'SELECT NULL::pg_catalog.regclass';
+CREATE FUNCTION evil.current_database() RETURNS name LANGUAGE sql AS $$SELECT 'evil'::pg_catalog.name$$;
+CREATE FUNCTION evil.pg_get_expr(pg_node_tree, oid) RETURNS text LANGUAGE sql AS $$SELECT 'evil'::pg_catalog.text$$;
+CREATE FUNCTION evil.pg_try_advisory_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT false';
+"""
+
+
+def answers(environment: Environment, **variables: str) -> tuple[object, ...]:
+    """What investigate, apply and verify answer, without times and definitions that differ by name."""
+    variables |= {"INCIDENT_STAGING_URL": environment.address}
+    read = shell("investigate", "--env", "staging", "--format", "json", "--limit", "5", **variables)
+    plan = shell("plan", "--env", "staging", **variables)
+    applied = shell("apply", "--env", "staging", "--confirm", "staging", **variables)
+    verified = shell("verify", "--env", "staging", **variables)
+    codes = [ran.returncode for ran in (read, plan, applied, verified)]
+    return codes, json.loads(read.stdout), verified.stdout, [line.split(":")[0] for line in applied.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def usual(server: str) -> tuple[object, ...]:
+    """The answers without any of these settings."""
+    from tests.support import clusters
+
+    with clusters.database(server, "incident_template") as address:
+        return answers(Environment("staging", "INCIDENT_STAGING_URL", address))
+
+
+@pytest.fixture
+def owned(incident: Environment) -> Iterator[tuple[Environment, psycopg.Connection]]:
+    """The incident, and an administrator's session in it."""
+    with psycopg.connect(incident.address, autocommit=True) as admin:
+        yield incident, admin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", DATABASE)
+def test_a_setting_of_the_database_changes_no_answer(owned, usual, setting):
+    """Investigate, plan, apply and verify answer the same as without the setting."""
+    environment, admin = owned
+    admin.execute(EVIL)
+    name = conninfo.conninfo_to_dict(environment.address)["dbname"]
+    value = sql.SQL(DATABASE[setting]) if setting == "search_path" else sql.Literal(DATABASE[setting])
+    made = sql.SQL("ALTER DATABASE {} SET {} = {}")
+    admin.execute(made.format(sql.Identifier(name), sql.Identifier(setting), value))
+    assert answers(environment) == usual
+    assert usual[0] == [0, 0, 0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", CLIENT)
+def test_a_variable_of_the_client_changes_no_answer(incident, usual, variable):
+    """Investigate, plan, apply and verify answer the same as without libpq's variable."""
+    assert answers(incident, **{variable: CLIENT[variable]}) == usual
+
+
+@pytest.mark.parametrize("opened", [reading, lambda environment: connecting(environment, "test")])
+def test_times_are_utc(owned, opened):
+    """A session shows times in UTC, whatever the role's time zone is."""
+    environment, admin = owned
+    admin.execute("ALTER ROLE postgres SET timezone = 'Asia/Kolkata'")
+    try:
+        with opened(environment) as connection:
+            assert connection.execute("SHOW timezone").fetchone() == ("UTC",)
+    finally:
+        admin.execute("ALTER ROLE postgres RESET timezone")
+
+
+def test_an_analysts_engine_has_the_same_settings(incident):
+    """The SQLAlchemy engine for queries of one's own reads in UTC, with a statement timeout."""
+    with engine(incident).connect() as connection:
+        settings = connection.exec_driver_sql(
+            "SELECT current_setting('timezone'), current_setting('statement_timeout'), current_setting('search_path')"
+        ).one()
+    assert tuple(settings) == ("UTC", "1min", "pg_catalog, public, pg_temp")
+
+
+def test_what_a_trigger_needs_stays_visible(owned):
+    """A session that writes keeps the role's search_path, behind pg_catalog: triggers may depend on it."""
+    environment, _ = owned
+    with connecting(environment, "test") as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ('pg_catalog, "$user", public',)
+
+
+def test_a_service_sets_its_own_time_outs(incident, tmp_path, monkeypatch):
+    """What the libpq service sets of keepalives and time-outs stays; the rest is ours."""
+    parts = conninfo.conninfo_to_dict(incident.address)
+    lines = [f"{key}={value}" for key, value in (parts | {"tcp_user_timeout": 7000}).items()]
+    (tmp_path / "services").write_text("[staging]\n" + "\n".join(lines))
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    with connecting(Environment("staging", "a service", "service=staging"), "test") as connection:
+        given = connection.info.get_parameters()
+    assert {name: int(given[name]) for name in KEEPALIVE} == KEEPALIVE | {"tcp_user_timeout": 7000}
