@@ -413,3 +413,62 @@ def test_partitioned(connection):
     connection.execute("ALTER TABLE public.q_threads RENAME TO q_threads_old")
     connection.execute("CREATE TABLE public.q_threads (LIKE public.q_threads_old) PARTITION BY HASH (row_id)")
     assert read_access(connection).partitioned
+
+
+TYPES_FAILED = (
+    "public.q_threads has a column of another type than expected.\n"
+    "  why:  {}.\n"
+    "  next: Counts and comparisons could be wrong with it: this project does not work with this table."
+)
+
+
+def retyped(connection, **types):
+    """The table with other types of some columns; what was made of them is gone."""
+    names = [
+        name
+        for (name,) in connection.execute(
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'public.q_threads'::regclass AND contype = 'f'"
+        )
+    ]
+    for name in names:
+        connection.execute(f"ALTER TABLE public.q_threads DROP CONSTRAINT {name}")
+    indexes = connection.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'public.q_threads'::regclass"
+        " AND NOT indisprimary"
+    ).fetchall()
+    for (name,) in indexes:
+        connection.execute(f"DROP INDEX {name}")
+    for column, new in types.items():
+        connection.execute(
+            f"ALTER TABLE public.q_threads ALTER {column} DROP DEFAULT,"
+            f" ALTER {column} TYPE {new} USING {column}::text::{new}"
+        )
+
+
+@pytest.mark.parametrize("new", ["purpose_enum", "varchar(20)", "char(4)", "label", "text"])
+def test_purposes_of_other_types(connection, new):
+    """A purpose that is an enum, a varchar, a char or a domain over text is read."""
+    connection.execute("CREATE TYPE purpose_enum AS ENUM ('run', 'chat'); CREATE DOMAIN label AS text")
+    retyped(connection, purpose=new)
+    read_access(connection)
+
+
+@pytest.mark.parametrize(
+    ("types", "why"),
+    [
+        ({"is_active": "integer"}, "is_active is integer and not boolean"),
+        ({"owner_id": "text"}, "owner_id is text and not uuid"),
+        ({"created_at": "timestamp"}, "created_at is timestamp without time zone and not timestamp with time zone"),
+        ({"purpose": "json"}, "purpose is json and not text"),
+        (
+            {"owner_id": "varchar(40)", "root_prompt_row_id": "text"},
+            "root_prompt_row_id is text and not uuid; owner_id is character varying(40) and not uuid",
+        ),
+    ],
+)
+def test_odd_types(connection, types, why):
+    """Columns of a type that would be read wrongly are all named in one message."""
+    retyped(connection, **types)
+    with pytest.raises(Failed) as error:
+        read_access(connection)
+    assert str(error.value) == TYPES_FAILED.format(why)

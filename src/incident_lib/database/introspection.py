@@ -98,7 +98,7 @@ def read_access(connection: Connection) -> TableAccess:
     """Read what the table is, and what this role may do with it.
 
     Raises:
-        Failed: there is no such table, a column is missing, or the role may not read it.
+        Failed: there is no such table, a column is missing or of an odd type, or the role may not read it.
     """
     row = fetch_one(connection, "database/table_access", _PARAMETERS)
     if not row["found"]:
@@ -112,6 +112,12 @@ def read_access(connection: Connection) -> TableAccess:
             f"{SCHEMA}.{TABLE} lacks {', '.join(missing)}.",
             "The incident is about a table that has these columns.",
             "Has every migration of q_threads been applied there?",
+        )
+    if row["odd_types"]:
+        raise Failed(
+            f"{SCHEMA}.{TABLE} has a column of another type than expected.",
+            f"{'; '.join(row['odd_types'])}.",
+            "Counts and comparisons could be wrong with it: this project does not work with this table.",
         )
     if not row["readable"]:
         raise Failed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from incident_lib.migration.server_checks import GRANT
 from incident_lib.model import (
     INDEX_NAMES,
     PURPOSES,
@@ -143,7 +144,6 @@ _WAIT_ACTIONS = {
 _BUILD_ACTION = "Wait until the index build has finished: if it is cancelled, it leaves an invalid index."
 _BUILDS = frozenset({"CREATE INDEX", "CREATE INDEX CONCURRENTLY", "REINDEX", "REINDEX CONCURRENTLY"})
 FIND_GID = "SELECT gid FROM pg_prepared_xacts WHERE transaction = '{}'"
-GRANT = "GRANT pg_read_all_stats (or pg_monitor) TO the role of this environment."
 
 
 def waits(rows: list[dict[str, Any]], plan: Plan) -> Iterator[Check]:

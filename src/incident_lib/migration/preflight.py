@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from incident_lib.database import fetch_all, fetch_one, is_transaction_pooled
-from incident_lib.migration import checks
+from incident_lib.migration import checks, server_checks
 from incident_lib.migration.plan import plan_change
 from incident_lib.model import (
     SCHEMA,
@@ -135,6 +135,7 @@ def run_preflight(
     """
     plan = plan_change(found.catalog, target)
     facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
+    server = fetch_one(connection, "migration/server")
     names = pseudonyms_for(environment.name)
     waits = [
         row | {"gid": names.name_text("gid", row["gid"])} if row["gid"] else row
@@ -150,6 +151,10 @@ def run_preflight(
         *checks.waits(waits, plan),
         checks.builds(waits),
         *checks.around(facts, plan),
+        *server_checks.settings(server, plan),
+        server_checks.connections(server),
+        server_checks.slots(fetch_all(connection, "migration/replication_slots"), estimate.index_bytes, plan),
+        server_checks.event_triggers(fetch_all(connection, "migration/event_triggers"), plan),
     )
     duplicates = found.counts.duplicate_keys[target] if plan.steps else 0
     return Preflight(plan, (*made, Check("estimate", Status.PASS, str(estimate))), estimate, duplicates)

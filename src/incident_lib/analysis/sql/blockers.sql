@@ -5,11 +5,11 @@
 -- Order: the rows of what blocks first; most families first, then by name; the earliest hour first.
 WITH blocked AS (
     SELECT DISTINCT ON (t.root_prompt_row_id, t.owner_id, blocked_for)
-           wanted.purpose AS blocked_for, t.purpose, t.provider,
+           wanted.purpose AS blocked_for, t.purpose::text, t.provider::text,
            CASE WHEN t.created_at BETWEEN '0001-01-02' AND '9999-12-30' AND %(purpose_since)s::timestamptz IS NOT NULL
                 THEN greatest(t.created_at, %(purpose_since)s::timestamptz) END AS since
     FROM public.q_threads t
-    JOIN (VALUES ('chat'), ('run')) AS wanted (purpose) ON t.purpose IS DISTINCT FROM wanted.purpose
+    JOIN (VALUES ('chat'), ('run')) AS wanted (purpose) ON t.purpose::text IS DISTINCT FROM wanted.purpose
     WHERE t.is_active = true AND t.root_prompt_row_id IS NOT NULL AND t.owner_id IS NOT NULL
     ORDER BY t.root_prompt_row_id, t.owner_id, blocked_for, t.created_at NULLS FIRST, t.row_id
 )

@@ -3,9 +3,9 @@
 -- Columns: those of model.Counts, blocked_* and owners per purpose. NULL: there is no row to sum.
 -- Order: one row.
 WITH family AS (
-    SELECT owner_id AS owner, count(*) AS n, count(*) FILTER (WHERE purpose = 'chat') AS chats,
-           count(*) FILTER (WHERE purpose = 'run') AS runs,
-           array_agg(purpose) FILTER (WHERE (purpose IN ('chat', 'run')) IS NOT TRUE) AS others
+    SELECT owner_id AS owner, count(*) AS n, count(*) FILTER (WHERE purpose::text = 'chat') AS chats,
+           count(*) FILTER (WHERE purpose::text = 'run') AS runs,
+           array_agg(purpose::text) FILTER (WHERE (purpose::text IN ('chat', 'run')) IS NOT TRUE) AS others
     FROM public.q_threads WHERE is_active AND root_prompt_row_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
 ), mixed AS (
     SELECT count(*) FILTER (WHERE is_active) AS n FROM public.q_threads

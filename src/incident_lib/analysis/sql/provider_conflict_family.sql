@@ -6,10 +6,10 @@ WITH mixed AS (
     SELECT root_prompt_row_id, owner_id, count(*) AS threads FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
     HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1)
-SELECT root_prompt_row_id AS root, owner_id AS owner, a.provider AS held_by, o.provider AS asked_for, a.purpose
+SELECT root_prompt_row_id AS root, owner_id AS owner, a.provider::text AS held_by, o.provider::text AS asked_for, a.purpose::text
 FROM mixed m
 JOIN public.q_threads a USING (root_prompt_row_id, owner_id)
 JOIN public.q_threads o USING (root_prompt_row_id, owner_id)
 WHERE a.is_active = true AND o.provider IS NOT NULL AND o.provider IS DISTINCT FROM a.provider
-ORDER BY a.purpose IS DISTINCT FROM 'run', a.provider IS NULL, m.threads, root, owner, a.provider, o.provider
+ORDER BY a.purpose::text IS DISTINCT FROM 'run', a.provider IS NULL, m.threads, root, owner, a.provider, o.provider
 LIMIT 1;

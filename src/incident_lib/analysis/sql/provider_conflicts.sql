@@ -6,7 +6,7 @@ WITH mixed AS (
     SELECT root_prompt_row_id, owner_id FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
     HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1)
-SELECT t.provider, count(*) AS active_threads, count(DISTINCT (root_prompt_row_id, owner_id)) AS families
+SELECT t.provider::text, count(*) AS active_threads, count(DISTINCT (root_prompt_row_id, owner_id)) AS families
 FROM public.q_threads t JOIN mixed USING (root_prompt_row_id, owner_id)
 WHERE t.is_active = true
 GROUP BY t.provider

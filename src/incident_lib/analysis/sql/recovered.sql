@@ -5,5 +5,5 @@
 SELECT f.root, f.owner, min(t.created_at) AS at
 FROM unnest(%(roots)s::uuid[], %(owners)s::uuid[]) AS f (root, owner)
 JOIN public.q_threads t ON t.root_prompt_row_id = f.root AND t.owner_id = f.owner
-WHERE t.purpose = 'chat' AND t.created_at BETWEEN %(since)s::timestamptz AND '9999-12-30'
+WHERE t.purpose::text = 'chat' AND t.created_at BETWEEN %(since)s::timestamptz AND '9999-12-30'
 GROUP BY f.root, f.owner;
