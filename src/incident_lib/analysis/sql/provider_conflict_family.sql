@@ -11,5 +11,5 @@ FROM mixed m
 JOIN public.q_threads a USING (root_prompt_row_id, owner_id)
 JOIN public.q_threads o USING (root_prompt_row_id, owner_id)
 WHERE a.is_active = true AND o.provider IS NOT NULL AND o.provider IS DISTINCT FROM a.provider
-ORDER BY a.purpose::text IS DISTINCT FROM 'run', a.provider IS NULL, m.threads, root, owner, a.provider, o.provider
+ORDER BY a.purpose::text IS DISTINCT FROM 'run', a.provider IS NULL, m.threads, root, owner, a.provider::text, o.provider::text
 LIMIT 1;

@@ -10,4 +10,4 @@ SELECT t.provider::text, count(*) AS active_threads, count(DISTINCT (root_prompt
 FROM public.q_threads t JOIN mixed USING (root_prompt_row_id, owner_id)
 WHERE t.is_active = true
 GROUP BY t.provider
-ORDER BY active_threads DESC, t.provider NULLS LAST;
+ORDER BY active_threads DESC, t.provider::text NULLS LAST;
