@@ -1,15 +1,16 @@
-"""Progress: on a terminal's standard error, under a notebook's cell, or nowhere.
+"""Progress: bars on a terminal's standard error, lines where that is no terminal, or under a notebook's cell.
 
-Nowhere, too, where INCIDENT_PROGRESS is `off`: for outputs that are to be the same each time.
+It is shown nowhere where INCIDENT_PROGRESS is `off`: for outputs that are to be the same each time.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 2.0  # what takes no longer needs no line
 TICK_SECONDS = 0.5
+LINE_SECONDS = 30.0  # without a terminal: a line that often, where no phase changes
 
 
 def shell() -> Any:
@@ -30,10 +32,10 @@ def shell() -> Any:
 
 
 def _place() -> str:
-    """Where progress is shown: `cell`, `terminal`, or the empty string for nowhere."""
+    """Where progress is shown: `cell`, `terminal`, `log` where that is none, or the empty string for nowhere."""
     if os.environ.get("INCIDENT_PROGRESS") == "off":
         return ""
-    return "cell" if hasattr(shell(), "kernel") else "terminal" if sys.stderr.isatty() else ""
+    return "cell" if hasattr(shell(), "kernel") else "terminal" if sys.stderr.isatty() else "log"
 
 
 @contextmanager
@@ -91,9 +93,10 @@ def _console() -> Console:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, float | None, str], None]]:
-    """Bars on standard error, one for each name; none where that is no terminal."""
+    """Bars on standard error, one for each name; where that is no terminal, a line for each phase and every 30 s."""
     if _place() != "terminal":
-        yield _nothing
+        with _lines() if _place() == "log" else nullcontext(_nothing) as show:
+            yield show
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -112,6 +115,73 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
             progress.update(tasks[name], completed=share or 0, total=None if share is None else 1, note=note)  # type: ignore[arg-type]
 
         yield show
+
+
+@contextmanager
+def _lines() -> Iterator[Callable[[str, float | None, str], None]]:
+    """Plain lines on standard error, for work that takes longer than two seconds."""
+    lines, done = _Lines(), threading.Event()
+
+    def tick() -> None:
+        while not done.wait(TICK_SECONDS):
+            lines.tick()
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    ticker.start()
+    try:
+        yield lines.show
+    finally:
+        done.set()
+        ticker.join()
+
+
+class _Lines:
+    """Which lines are printed: one for each change of a phase, and one every 30 s where none changes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
+        self._latest: dict[str, tuple[str, str]] = {}  # phase and line of each name, the latest name last
+        self._shown: dict[str, str] = {}  # the phase of each name that was printed last
+        self._printed: dict[str, float] = {}  # when each phase was printed
+        self._last = 0.0
+
+    def show(self, name: str, share: float | None, note: str) -> None:
+        """Take the state of a name, and print it if its phase has changed."""
+        line = f"{name}: {note}"
+        percent = "" if share is None or share >= 1 else f", {share * 100:.0f} %"
+        with self._lock:
+            self._latest.pop(name, None)
+            self._latest[name] = _phase(line), line + percent
+            self._print_changed()
+
+    def tick(self) -> None:
+        """Print what has become due."""
+        with self._lock:
+            self._print_changed()
+            if self._last and time.monotonic() - self._last >= LINE_SECONDS:
+                self._print([*self._latest][-1])
+
+    def _print_changed(self) -> None:
+        now = time.monotonic()
+        if now < self._quiet_until:
+            return
+        for name, (phase, _) in [*self._latest.items()]:
+            # a phase that was printed within 30 s is not printed again: two phases by turns are few lines
+            if phase != self._shown.get(name) and now - self._printed.get(phase, now - LINE_SECONDS) >= LINE_SECONDS:
+                self._print(name)
+
+    def _print(self, name: str) -> None:
+        phase, line = self._latest[name]
+        self._last = self._printed[phase] = time.monotonic()
+        self._shown[name] = phase
+        with suppress(OSError, ValueError):  # standard error is closed
+            print("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _phase(line: str) -> str:
+    """A line without the numbers that change all the time; the pids of sessions stay."""
+    return re.sub(r"(?<!pid )(?<![\d,.])\d[\d,.]*", "", line)
 
 
 def cell_bars() -> Callable[[str, float | None, str], None]:
