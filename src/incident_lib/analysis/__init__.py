@@ -16,11 +16,13 @@ from incident_lib.analysis.investigate import (
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
 from incident_lib.analysis.residual import find_provider_conflict, read_residual
+from incident_lib.analysis.standby import Standby, read_standby
 
 __all__ = [
     "PLAN_FAMILY",
     "Investigation",
     "Recovery",
+    "Standby",
     "check_access",
     "checksum",
     "compare_threads",
@@ -34,6 +36,7 @@ __all__ = [
     "list_duplicates",
     "read_recovery",
     "read_residual",
+    "read_standby",
     "summarize_blockers",
     "write_blocked",
     "write_duplicates",

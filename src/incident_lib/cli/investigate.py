@@ -14,7 +14,7 @@ from incident_lib.cli.options import ENVIRONMENT, SINCE, TIMEOUT
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from incident_lib.analysis import Investigation
+    from incident_lib.analysis import Investigation, Standby
     from incident_lib.model import BlockedFamily
 
 
@@ -49,6 +49,7 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
             waiting(f"reading {name} …"),
             reading(environment := resolve_environment(name), seconds=timeout) as connection,
         ):
+            standby = analysis.read_standby(connection)
             found = analysis.investigate(connection)
             checks = run_preflight(connection, environment, found)
             if shape == "csv":
@@ -59,22 +60,26 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
             name, found.catalog.state, found.counts, safe=checks.safe, hides_rows=found.access.hides_rows
         )
         if shape == "table":
-            _print_tables(line, found, families)
+            _print_tables(line, found, families, standby)
             return 0
         click.echo(line, err=True)
+        if standby:
+            click.echo(str(standby), err=True)
         if shape == "csv":
             terminal.print_csv(listed)
         else:
-            _print_json(name, found, families)
+            _print_json(name, found, families, standby)
     return 0
 
 
-def _print_tables(line: str, found: Investigation, families: list[BlockedFamily]) -> None:
-    """Print the verdict first, then indexes, counts and blocked families."""
+def _print_tables(line: str, found: Investigation, families: list[BlockedFamily], standby: Standby | None) -> None:
+    """Print the verdict first, then how old it is on a standby, indexes, counts and blocked families."""
     from incident_lib.cli import terminal
     from incident_lib.model import Column, Table, blocked_table, counts_table, indexes_table, make_table
 
     terminal.print_line(line, "bold")
+    if standby:
+        terminal.print_line(str(standby), "yellow")
     indexes = indexes_table(found.catalog)
     definitions = [
         (*row, index.definition) for row, index in zip(indexes.rows, found.catalog.family_indexes, strict=True)
@@ -96,7 +101,9 @@ def _print_tables(line: str, found: Investigation, families: list[BlockedFamily]
     )
 
 
-def _print_json(environment: str, found: Investigation, families: Iterable[BlockedFamily]) -> None:
+def _print_json(
+    environment: str, found: Investigation, families: Iterable[BlockedFamily], standby: Standby | None
+) -> None:
     import msgspec
 
     definitions = [
@@ -105,6 +112,7 @@ def _print_json(environment: str, found: Investigation, families: Iterable[Block
     ]
     result = {
         "environment": environment,
+        "standby": standby,
         "indexes": {"state": found.catalog.state.value, "definitions": definitions},
         "counts": found.counts,
         "blocked": list(families),

@@ -72,3 +72,9 @@ def print_verification(
         )
     click.echo(f"{name}: only the {target} index is enforced.")
     return 0
+
+
+def print_nothing_to_do(name: str, target: IndexKind) -> None:
+    """Print that an environment is at the target already, so that no step is left."""
+    done = "rolled back" if target is IndexKind.ORIGINAL else "applied"
+    click.echo(f"{name}: already {done}: only the {target} index is enforced.")

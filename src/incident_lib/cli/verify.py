@@ -8,8 +8,10 @@ import click
 
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT
 from incident_lib.cli.preflight import print_verification
+from incident_lib.model import Refused
 
 if TYPE_CHECKING:
+    from incident_lib.analysis import Standby
     from incident_lib.database import Environment
     from incident_lib.model import Check
 
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
 @ENVIRONMENT
 @click.option("--probe", "probed", is_flag=True, help="Also send what a client sends, rolled back. Needs --confirm.")
 @CONFIRM
-def verify(name: str, probed: bool, confirm: str) -> int:
+@click.option("--allow-standby", is_flag=True, help="Verify a standby, too: it answers for the past.")
+def verify(name: str, probed: bool, confirm: str, allow_standby: bool) -> int:
     """Is only the fixed index enforced, by definition and flags? Exit code 0 only then."""
+    from incident_lib.analysis import read_standby
+    from incident_lib.cli import terminal
     from incident_lib.database import read_access, read_catalog, reading, resolve_environment
     from incident_lib.migration import require_confirm
     from incident_lib.progress import waiting
@@ -29,10 +34,34 @@ def verify(name: str, probed: bool, confirm: str) -> int:
     with waiting(f"reading {name} …"):
         environment = resolve_environment(name)
         with reading(environment) as connection:
+            standby = read_standby(connection)
             read_access(connection)
             catalog = read_catalog(connection)
+        _require_primary(standby, probed=probed, allowed=allow_standby)
         probes = _probe(environment) if probed else ()
+    if standby:
+        terminal.print_line(str(standby), "yellow")
     return print_verification(name, catalog, probes)
+
+
+def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) -> None:
+    """Refuse to verify a standby, unless that is allowed; a probe, which writes, is never possible there.
+
+    Raises:
+        Refused: it is a standby.
+    """
+    if standby and probed:
+        raise Refused(
+            "This server is a standby: it cannot be probed.",
+            "A probe writes and rolls back, and a standby rejects writes.",
+            "Use the primary's address, or leave out --probe and add --allow-standby.",
+        )
+    if standby and not allowed:
+        raise Refused(
+            "This server is a standby: it answers for the past.",
+            str(standby).removeprefix("This server is a standby. "),
+            "Use the primary's address, or add --allow-standby.",
+        )
 
 
 def _probe(environment: Environment) -> tuple[Check, ...]:
