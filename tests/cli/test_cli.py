@@ -180,7 +180,8 @@ def test_json_has_the_promised_shape(shapes: dict[str, Ran]) -> None:
     """JSON has the keys of the contract."""
     told = json.loads(shapes["json"].stdout)
 
-    assert list(told) == ["environment", "indexes", "counts", "blocked"]
+    assert list(told) == ["environment", "standby", "indexes", "counts", "blocked"]
+    assert told["standby"] is None
     assert list(told["indexes"]) == ["state", "definitions"]
     assert set(told["counts"]) >= COUNTS
     assert (told["environment"], told["indexes"]["state"]) == ("demo", "original")

@@ -391,6 +391,22 @@ def test_the_final_drop_needs_the_swap(environment, target):
     assert seen(environment) == before
 
 
+def warnings(said):
+    """The warnings among what psql said."""
+    return [line.partition(": ")[2] for line in said.splitlines() if "WARNING:" in line]
+
+
+@pytest.mark.parametrize(
+    ("change", "warned"),
+    [("SET (fillfactor = 70)", 1), ("SET TABLESPACE pg_default", 0), ("RESET (fillfactor)", 0)],
+)
+def test_what_the_new_index_will_not_have(environment, connection, change, warned):
+    """Storage parameters of the old index, which the files do not carry over, are a warning of the first file."""
+    connection.execute(f"ALTER INDEX public.{INDEX_NAME} {change}")
+    code, said = psql(environment, migration_files(IndexKind.FIXED)[0][1])
+    assert (code, len(warnings(said))) == (0, warned)
+
+
 def test_a_plain_index_under_the_official_name_is_no_guard(environment, connection):
     """A unique index over other columns under the official name does not allow a drop."""
     only(environment, RETIRED_NAME)

@@ -54,6 +54,18 @@ EXISTS (
       AND pg_get_indexdef(indexrelid) ~ {definition})"""
 _DEFINITION = r"\({key}\).* WHERE \(\(?is_active( = true)?\)? AND \(root_prompt_row_id IS NOT NULL\)\)$"
 
+# The files cannot depend on what the catalog holds: the new index is a plain one.
+_LOST: LiteralString = """\
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+             WHERE c.oid = to_regclass({index})
+               AND (c.reltablespace <> 0 OR c.reloptions IS NOT NULL OR i.indnatts > i.indnkeyatts)) THEN
+    RAISE WARNING 'The new index will not have the tablespace, storage parameters and INCLUDE columns of %. '
+      'The incident command keeps them.', {index};
+  END IF;
+END $$;
+"""
+
 _SEVERAL: LiteralString = """\
 EXISTS (SELECT FROM {table} WHERE {predicate} AND owner_id IS NOT NULL GROUP BY {key} HAVING count(*) > 1)"""
 
@@ -139,8 +151,9 @@ def _files(target: IndexKind) -> Iterator[_File]:
     drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {};\n")
     build = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({}) WHERE " + PREDICATE + ";\n")
     drop_retired, drop_unfinished = (drop.format(_index(name)).as_string() for name in (RETIRED_NAME, BUILD_NAME))
+    lost = sql.SQL(_LOST).format(index=_path(INDEX_NAME)).as_string()
     check = _only_if_complete(INDEX_NAME, *KEYS)  # else a drop could drop the last unique index that is enforced
-    yield _File("check", "Check that a complete unique index is enforced.", check)
+    yield _File("check", "Check that a complete unique index is enforced.", check + lost)
     yield _File("drop_retired", "Drop the index that an earlier run has left.", check + drop_retired)
     yield _File(
         "build",
