@@ -135,6 +135,41 @@ def test_kind(connection, definition, expected):
     assert made(connection, definition).kind is expected
 
 
+def test_usual_properties(connection):
+    """The incident's index includes nothing, and has no special property."""
+    index = read(connection, INDEX_NAME)
+    assert (index.include, index.storage, index.tablespace, index.special) == ((), (), None, ())
+
+
+def test_properties(connection):
+    """INCLUDE columns and storage parameters are read in their order."""
+    index = made(connection, f"({FAMILY}) INCLUDE (purpose, name) WITH (fillfactor = 70) {ACTIVE}")
+    assert (index.include, index.storage) == (("purpose", "name"), ("fillfactor=70",))
+
+
+@pytest.mark.parametrize(
+    ("key", "special"),
+    [
+        ("root_prompt_row_id DESC, owner_id", ("root_prompt_row_id DESC",)),
+        ("root_prompt_row_id, owner_id DESC NULLS LAST", ("owner_id DESC NULLS LAST",)),
+        ("root_prompt_row_id NULLS FIRST, owner_id", ("root_prompt_row_id NULLS FIRST",)),
+        (f'{FAMILY}, purpose COLLATE "C"', ("purpose COLLATE C",)),
+        (f"{FAMILY}, purpose text_pattern_ops", ("purpose text_pattern_ops",)),
+        (f"{FAMILY}, lower(purpose) DESC", ("(expression) DESC",)),
+    ],
+)
+def test_special_key_columns(connection, key, special):
+    """Order, place of NULLs, collation and operator class of a key column are read where they are unusual."""
+    assert made(connection, f"({key}) {ACTIVE}").special == special
+
+
+def test_clustered(connection):
+    """An index that CLUSTER uses is recognized."""
+    made(connection, "(row_id)")
+    connection.execute("ALTER TABLE public.q_threads CLUSTER ON made")
+    assert read(connection, "made").special == ("CLUSTER ON",)
+
+
 def test_a_function_named_like_a_column(connection):
     """A function with the name of a column is not taken for the column, and is not called."""
     connection.execute(

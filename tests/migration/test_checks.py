@@ -19,7 +19,7 @@ from psycopg import sql
 from incident_lib.database import Environment, TableAccess, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import INDEX_NAMES, IndexKind
+from incident_lib.model.catalog import INDEX_NAMES, KEYS, Catalog, IndexKind, UniqueIndex
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.model.plan import Plan, Step
@@ -262,6 +262,68 @@ def test_names_that_would_be_cut_stop(monkeypatch):
     monkeypatch.setattr(checks, "INDEX_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
     assert named("names", checks.indexes(NO_STEPS)) == Check(
         "names", Status.FAIL, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
+    )
+
+
+# Properties of the index that is replaced
+
+
+def original(**more):
+    """The original index, complete."""
+    predicate = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
+    usual = {"columns": KEYS[IndexKind.ORIGINAL], "predicate": predicate, "unique": True, "nulls_not_distinct": False}
+    return UniqueIndex(INDEX_NAMES[0], "its definition", **usual | {"valid": True, "ready": True, "live": True} | more)
+
+
+def properties(plain=False, closed=(), **more):
+    """The check of the properties of an original index."""
+    catalog = Catalog((original(**more),))
+    return checks.properties(catalog, plan_change(catalog, plain=plain), list(closed), plain=plain)
+
+
+CARRIED = {"include": ("name", "purpose"), "storage": ("fillfactor=70",), "tablespace": "fast"}
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "finding"),
+    [
+        ({}, Status.PASS, "idx_q_threads_family_unique has no special ones"),
+        ({"comment": "one"}, Status.PASS, "carried over: the comment"),
+        (CARRIED, Status.INFO, "carried over: tablespace fast, fillfactor=70, INCLUDE (name)"),
+        (
+            CARRIED | {"plain": True, "comment": "one"},
+            Status.INFO,
+            "carried over: the comment; left out with --plain-index: tablespace fast, fillfactor=70, INCLUDE (name)",
+        ),
+        ({"special": ("owner_id DESC",)}, Status.WARN, "lost: owner_id DESC"),
+        (
+            {"columns": ("owner_id", "root_prompt_row_id"), "comment": "one"},
+            Status.WARN,
+            "carried over: the comment; lost: the column order (owner_id, root_prompt_row_id)",
+        ),
+    ],
+)
+def test_properties(more, status, finding):
+    """What the new index takes over is told, and what is lost, which warns."""
+    found = properties(**more)
+    assert (found.name, found.status, found.finding) == ("index properties", status, finding)
+
+
+def test_a_tablespace_in_which_the_role_may_create_nothing():
+    """Where the build would fail in the old index's tablespace, it stops, and a plain index does not."""
+    assert properties(tablespace="fast", closed=["fast"]) == Check(
+        "index properties",
+        Status.FAIL,
+        "this role may not create in the tablespace fast of idx_q_threads_family_unique (SQLSTATE 42501)",
+        "GRANT CREATE ON TABLESPACE fast TO the role of this environment, or add --plain-index.",
+    )
+    assert properties(tablespace="fast", closed=["fast"], plain=True).status is Status.INFO
+
+
+def test_no_properties():
+    """Where nothing is built in place of another index, nothing is claimed."""
+    assert checks.properties(Catalog(()), plan_change(Catalog(())), [], plain=False) == Check(
+        "index properties", Status.PASS, "the plan builds no index in place of another"
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change
+from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change, replaced_index
 from incident_lib.model.catalog import (
     BUILD_NAME,
     INDEX_NAME,
@@ -95,7 +95,8 @@ def catalogs(draw, names=NAMES):
         flags = draw(FLAGS)
         is_built = flags in (SCAN_FAILED, STILL_ENFORCING) and draw(st.booleans())
         comment = draw(st.sampled_from([None, "one active thread"]))
-        indexes.append(index(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment))
+        more = {"include": draw(st.sampled_from([(), ("name",)])), "storage": draw(st.sampled_from([(), ("a=1",)]))}
+        indexes.append(index(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment, **more))
     return Catalog(tuple(indexes), lock_holders=draw(st.sampled_from([(), (), (4711,), (4711, 4712)])))
 
 
@@ -339,6 +340,52 @@ def test_three_names_held_by_complete_indexes():
     """Where complete original indexes hold all our names, there is a plan or a refusal, and no crash."""
     way = plan_change(Catalog(tuple(original(name) for name in INDEX_NAMES)))
     assert way.steps or way.refusal
+
+
+CARRIED = {"include": ("name", "purpose"), "storage": ("fillfactor=70", "deduplicate_items=off"), "tablespace": 'a"b'}
+
+
+def test_a_build_takes_over_properties():
+    """The new index gets tablespace, storage parameters and INCLUDE columns of the old one; the key is its own."""
+    assert statements(original(**CARRIED))[0] == BUILD_FIXED.replace(
+        " WHERE ",
+        """ INCLUDE ("name") WITH ("fillfactor" = '70', "deduplicate_items" = 'off') TABLESPACE "a""b" WHERE """,
+    )
+
+
+def test_a_rollback_takes_over_properties():
+    """On the way back, an INCLUDE column that is not in the smaller key stays one."""
+    (first, *_) = statements(fixed(include=("name",)), target=IndexKind.ORIGINAL)
+    assert first == BUILD_ORIGINAL.replace(" WHERE ", ' INCLUDE ("name") WHERE ')
+
+
+def test_the_built_index_has_the_properties():
+    """The index that a step promises has what its statement says."""
+    built = plan_change(Catalog((original(**CARRIED),))).steps[0].builds
+    assert (built.include, built.storage, built.tablespace) == (
+        ("name",),
+        ("fillfactor=70", "deduplicate_items=off"),
+        'a"b',
+    )
+
+
+def test_a_plain_build():
+    """A plain index takes over nothing but the comment."""
+    way = plan_change(Catalog((original(comment="one", **CARRIED),)), plain=True)
+    assert way.steps[0].sql == (BUILD_FIXED,)
+    assert way.steps[1].sql[-1].endswith("IS 'one'")
+
+
+def test_a_complete_index_is_replaced():
+    """Of several indexes of the other kind, the properties are those of one that is complete."""
+    indexes = (original(flags=STILL_ENFORCING, storage=("fillfactor=50",)), original("zz", storage=("fillfactor=70",)))
+    assert replaced_index(Catalog(indexes), IndexKind.FIXED).name == "zz"
+
+
+def test_the_comment_of_an_index_of_another_name():
+    """The comment is carried over from an index that does not have the official name, too."""
+    (*_, comment, _) = statements(original("a_guard", comment="one"))
+    assert comment == """COMMENT ON INDEX "public"."idx_q_threads_family_unique" IS 'one'"""
 
 
 @settings(max_examples=examples(500))

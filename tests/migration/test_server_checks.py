@@ -9,9 +9,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib.database import Environment, fetch_all, fetch_one, reading
-from incident_lib.migration import server_checks
-from incident_lib.model.catalog import IndexKind
+from incident_lib.database import Environment, fetch_all, fetch_one, read_catalog, reading
+from incident_lib.migration import apply, server_checks
+from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.plan import Plan, Step
 
@@ -389,3 +389,47 @@ def test_an_unused_slot(environment, connection):
     connection.execute("SELECT pg_drop_replication_slot(%s)", [name])
     found = server_checks.slots(rows, 1000, DROP)
     assert (found.status, found.finding.startswith(f"{name} is not in use, and keeps ")) == (Status.WARN, True)
+
+
+# The properties of the index
+
+
+@pytest.fixture
+def tablespace(server):
+    """A tablespace of the server; it has to be made before the database that uses it."""
+    name = f"fast_{uuid4().hex[:8]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("SET allow_in_place_tablespaces = on")
+        connection.execute(f"CREATE TABLESPACE {name} LOCATION ''")
+        yield name
+        connection.execute(f"DROP TABLESPACE {name}")
+
+
+def special_index(connection, tablespace):
+    """The incident's index with a tablespace, a storage parameter and INCLUDE columns."""
+    connection.execute(
+        f"DROP INDEX public.{INDEX_NAME}; CREATE UNIQUE INDEX {INDEX_NAME} ON public.q_threads"
+        " (root_prompt_row_id, owner_id) INCLUDE (purpose, name) WITH (fillfactor = 70)"
+        f" TABLESPACE {tablespace} WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+    )
+
+
+def test_the_new_index_takes_over_properties(tablespace, environment, connection):
+    """Tablespace, storage parameters and INCLUDE columns of the old index are those of the new one."""
+    special_index(connection, tablespace)
+    apply(environment, confirm="staging")
+    (index,) = read_catalog(connection).family_indexes
+    assert (index.kind, index.tablespace, index.storage, index.include) == (
+        IndexKind.FIXED,
+        tablespace,
+        ("fillfactor=70",),
+        ("name",),
+    )
+
+
+def test_a_closed_tablespace(tablespace, environment, connection, role):
+    """A role that may not create in the index's tablespace is stopped by the preflight."""
+    special_index(connection, tablespace)
+    with psycopg.connect(as_role(environment, role).address) as plain:
+        found = fetch_one(plain, "migration/surroundings", {"schema": "public", "table": "q_threads"})
+    assert found["closed_tablespaces"] == [tablespace]

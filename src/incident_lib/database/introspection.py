@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PARAMETERS = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
 _FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name != "covers_active")
+_LISTS = ("columns", "include", "storage", "special")
 # A predicate of these words alone is true or false by is_active (true, false, NULL), by whether root and owner are NULL
 # and by whether they are equal: trying all combinations proves what it covers. A column's name before a parenthesis
 # would be a function's; a word that is not listed, such as another column, a constant or a cast, ends the reading.
@@ -53,7 +54,7 @@ def read_catalog(connection: Connection) -> Catalog:
         found = fetch_all(connection, "database/indexes", _PARAMETERS)
         holders |= _lock_holders(connection)
     indexes = [
-        row | {"unique": row["unique"] and not row["exclusion"], "columns": tuple(row["columns"])}
+        row | {name: tuple(row[name]) for name in _LISTS} | {"unique": row["unique"] and not row["exclusion"]}
         for row in found
         if row["on_table"] and (row["unique"] or row["exclusion"])
     ]

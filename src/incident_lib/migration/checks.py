@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from incident_lib.migration.plan import kept_columns, replaced_index
 from incident_lib.migration.server_checks import GRANT
 from incident_lib.model import (
     INDEX_NAMES,
+    KEYS,
     PURPOSES,
     WEAK_LOCKS,
     Check,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from incident_lib.database import TableAccess
-    from incident_lib.model import Counts
+    from incident_lib.model import Catalog, Counts, UniqueIndex
 
 MOST_NAMED = 5
 LONGEST_NAME = 63  # bytes: PostgreSQL cuts the rest off, with no more than a NOTICE
@@ -102,6 +104,41 @@ def indexes(plan: Plan) -> Iterator[Check]:
     long = [name for name in INDEX_NAMES if len(name.encode()) > LONGEST_NAME]
     cut = (Status.FAIL, f"PostgreSQL would cut {', '.join(long)}", "Shorten them in catalog.py.")
     yield _check("names", f"the plan's names are at most {LONGEST_NAME} bytes long", cut if long else None)
+
+
+def properties(catalog: Catalog, plan: Plan, closed_tablespaces: list[str], *, plain: bool) -> Check:
+    """Which properties of the index that it replaces does the build take over, and which are lost?"""
+    name, replaced = "index properties", replaced_index(catalog, plan.target)
+    built = next((step.builds for step in plan.steps if step.builds), None)
+    if built is None or replaced is None:
+        return Check(name, Status.PASS, "the plan builds no index in place of another")
+    if built.tablespace in closed_tablespaces:
+        return Check(
+            name,
+            Status.FAIL,
+            f"this role may not create in the tablespace {built.tablespace} of {replaced.name} (SQLSTATE 42501)",
+            f"GRANT CREATE ON TABLESPACE {built.tablespace} TO the role of this environment, or add --plain-index.",
+        )
+    wanted, carried = _properties(replaced, kept_columns(replaced, plan.target)), _properties(built, built.include)
+    lost = list(replaced.special)
+    key = [column for column in replaced.columns if column in KEYS[plan.target]]
+    if key != [column for column in KEYS[plan.target] if column in key]:
+        lost.append(f"the column order ({', '.join(map(str, replaced.columns))})")
+    told = {
+        "carried over": [*carried, *(["the comment"] if replaced.comment else [])],
+        "left out with --plain-index": [text for text in wanted if plain and text not in carried],
+        "lost": lost,
+    }
+    finding = "; ".join(f"{how}: {', '.join(texts)}" for how, texts in told.items() if texts)
+    if lost:
+        action = "Ask whether a query needs what is lost, before the old index is dropped."
+        return Check(name, Status.WARN, finding, action)
+    return Check(name, Status.INFO if wanted else Status.PASS, finding or f"{replaced.name} has no special ones")
+
+
+def _properties(index: UniqueIndex, include: tuple[str, ...]) -> list[str]:
+    tablespace = [f"tablespace {index.tablespace}"] if index.tablespace else []
+    return [*tablespace, *index.storage, *([f"INCLUDE ({', '.join(include)})"] if include else [])]
 
 
 def data(counts: Counts, plan: Plan) -> Iterator[Check]:

@@ -24,29 +24,45 @@ from incident_lib.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it"
 ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
 OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 
 
-def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> Plan:
+def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain: bool = False) -> Plan:
     """Plan the steps from what the catalog holds to one unique index of the target's kind, under the official name.
 
     After an interruption the catalog is read and the plan made again: each plan is its first step, followed by the
     plan from the catalog that this step leaves. If a unique index was enforced, one is enforced at all times.
+
+    Args:
+        catalog: what there is.
+        target: the kind of the index that stays.
+        plain: build it without the tablespace, storage parameters and INCLUDE columns of the index that it replaces.
 
     Returns:
         The steps, none where nothing is left to do; or the reason why there is no safe plan.
     """
     if refusal := _refusal(catalog):
         return Plan(target, (), refusal)
-    return Plan(target, tuple(_steps(catalog, target)))
+    return Plan(target, tuple(_steps(catalog, target, plain=plain)))
 
 
-def _steps(catalog: Catalog, target: IndexKind) -> Iterator[Step]:
-    while step := _next(catalog, target):
+def replaced_index(catalog: Catalog, target: IndexKind) -> UniqueIndex | None:
+    """The index of the other kind whose properties a build of the target's index takes over."""
+    others = catalog.of(OTHER_KIND[target])
+    return min(others, key=lambda index: (not index.usable, _preference(index)), default=None)
+
+
+def kept_columns(replaced: UniqueIndex, target: IndexKind) -> tuple[str, ...]:
+    """The INCLUDE columns that the target's index takes over: those that are not in its key."""
+    return tuple(column for column in replaced.include if column not in KEYS[target])
+
+
+def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step]:
+    while step := _next(catalog, target, plain=plain):
         yield step
         catalog = catalog_after(step, catalog)
 
@@ -101,9 +117,9 @@ def _unreadable(catalog: Catalog) -> str:
     )
 
 
-def _next(catalog: Catalog, target: IndexKind) -> Step | None:
+def _next(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
     """The first step; a wait in place of a drop of an incomplete index that another session may be building."""
-    step = _first(catalog, target)
+    step = _first(catalog, target, plain=plain)
     dropped = [index for index in catalog.indexes if step and index.name == step.drops]
     if dropped and catalog.lock_holders and not dropped[0].usable:
         return _wait(dropped[0], _may_be_building(catalog.lock_holders))
@@ -117,7 +133,7 @@ def _may_be_building(pids: tuple[int, ...]) -> str:
     return f"the sessions with pid {named} hold SHARE UPDATE EXCLUSIVE on the table: one may be building this index"
 
 
-def _first(catalog: Catalog, target: IndexKind) -> Step | None:
+def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
     """The first step; None where the target's unique index is the only one, under the official name."""
     wanted, others = catalog.of(target), catalog.of(OTHER_KIND[target])
     held = {index.name: index for index in wanted + others}
@@ -125,22 +141,23 @@ def _first(catalog: Catalog, target: IndexKind) -> Step | None:
         return _wait(builds[0], f"another session is still building {builds[0].name}")
     keep = min((index for index in wanted if index.usable), key=_preference, default=None)
     if keep is None:
-        leftovers = [index for index in held.values() if _is_leftover(index, held)]
-        return (
-            _drop(leftovers[0], "a build or a drop that did not finish left it") if leftovers else _make(target, held)
-        )
+        if leftovers := [index for index in held.values() if _is_leftover(index, held)]:
+            return _drop(leftovers[0], "a build or a drop that did not finish left it")
+        return _make(target, held, None if plain else replaced_index(catalog, target))
     if extra := [index for index in wanted if index is not keep]:
         return _drop(extra[0], "another index of the same kind is complete")
     if keep.name != INDEX_NAME:
-        return _rename(keep, held)
+        return _rename(keep, held, replaced_index(catalog, target))
     return _drop(others[0], _RETIRE[target]) if others else None
 
 
-def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
+def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
     """Give the official name to the unique index that stays; the index that has it now needs another free name."""
     spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
     if spare or INDEX_NAME not in held:
-        return _swap(keep, held.get(INDEX_NAME), spare)
+        current = held.get(INDEX_NAME)
+        named = current or (replaced if not keep.comment else None)
+        return _swap(keep, current, spare, named.comment if named else None)
     rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
     return _drop(rival, _NAME_NEEDED)
 
@@ -157,10 +174,10 @@ def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
     return not index.usable and (not index.enforced or any(other.usable for other in held.values()))
 
 
-def _make(target: IndexKind, held: dict[str, UniqueIndex]) -> Step:
+def _make(target: IndexKind, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
     """Build the target's index under a free name; where complete indexes have all three names, drop one first."""
     free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
-    return _build(target, free[0]) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
+    return _build(target, free[0], replaced) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
 
 
 def _preference(index: UniqueIndex) -> tuple[int, str]:
@@ -172,16 +189,23 @@ def _wait(index: UniqueIndex, why: str) -> Step:
     return Step("wait", (), "none", transaction=False, waits_for=index.name, why=why)
 
 
-def _build(target: IndexKind, name: str) -> Step:
-    statement = (
-        sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({}) WHERE " + PREDICATE)
-        .format(
-            sql.Identifier(name),
-            sql.Identifier(SCHEMA, TABLE),
-            sql.SQL(", ").join(map(sql.Identifier, KEYS[target])),
+def _build(target: IndexKind, name: str, replaced: UniqueIndex | None) -> Step:
+    """Build the target's index; it takes over the properties of the index that it replaces, if one is given."""
+    include = kept_columns(replaced, target) if replaced else ()
+    storage = replaced.storage if replaced else ()
+    tablespace = replaced.tablespace if replaced else None
+    parts = [
+        sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({})").format(
+            sql.Identifier(name), sql.Identifier(SCHEMA, TABLE), _identifiers(KEYS[target])
         )
-        .as_string()
-    )
+    ]
+    if include:
+        parts.append(sql.SQL("INCLUDE ({})").format(_identifiers(include)))
+    if storage:
+        parts.append(sql.SQL("WITH ({})").format(sql.SQL(", ").join(map(_parameter, storage))))
+    if tablespace:
+        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(tablespace)))
+    statement = sql.SQL(" ").join([*parts, sql.SQL("WHERE " + PREDICATE)]).as_string()
     built = UniqueIndex(
         name,
         statement,
@@ -192,6 +216,9 @@ def _build(target: IndexKind, name: str) -> Step:
         valid=True,
         ready=True,
         live=True,
+        include=include,
+        storage=storage,
+        tablespace=tablespace,
     )
     return Step(
         "build",
@@ -203,15 +230,25 @@ def _build(target: IndexKind, name: str) -> Step:
     )
 
 
-def _swap(keep: UniqueIndex, current: UniqueIndex | None, spare: list[str]) -> Step:
+def _identifiers(names: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, names))
+
+
+def _parameter(option: str) -> sql.Composed:
+    """A storage parameter, which the catalog holds as `name=value`."""
+    name, _, value = option.partition("=")
+    return sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+
+
+def _swap(keep: UniqueIndex, current: UniqueIndex | None, spare: list[str], comment: str | None) -> Step:
     renames = [(current.name, spare[0])] if current else []
     renames.append((keep.name, INDEX_NAME))
     statements = [
         sql.SQL("ALTER INDEX {} RENAME TO {}").format(_qualified(old), sql.Identifier(new)) for old, new in renames
     ]
-    if current and current.comment:
-        comment = sql.SQL("COMMENT ON INDEX {} IS {}")
-        statements.append(comment.format(_qualified(INDEX_NAME), sql.Literal(current.comment)))
+    if comment:
+        statement = sql.SQL("COMMENT ON INDEX {} IS {}")
+        statements.append(statement.format(_qualified(INDEX_NAME), sql.Literal(comment)))
     return Step(
         "swap",
         tuple(s.as_string() for s in statements),

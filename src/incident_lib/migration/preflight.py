@@ -123,7 +123,12 @@ class Preflight:
 
 
 def run_preflight(
-    connection: Connection, environment: Environment, found: Investigation, target: IndexKind = IndexKind.FIXED
+    connection: Connection,
+    environment: Environment,
+    found: Investigation,
+    target: IndexKind = IndexKind.FIXED,
+    *,
+    plain: bool = False,
 ) -> Preflight:
     """Run every check for the plan to `target`; reads only, and opens two short connections to check for a pooler.
 
@@ -132,8 +137,9 @@ def run_preflight(
         environment: the same one.
         found: what `investigate` found in the same snapshot.
         target: FIXED for the migration, ORIGINAL for the rollback.
+        plain: build the index without the properties of the one that it replaces.
     """
-    plan = plan_change(found.catalog, target)
+    plan = plan_change(found.catalog, target, plain=plain)
     facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
     server = fetch_one(connection, "migration/server")
     names = pseudonyms_for(environment.name)
@@ -147,6 +153,7 @@ def run_preflight(
         *checks.role(found.access),
         checks.pooler(transaction_pooled=is_transaction_pooled(environment)),
         *checks.indexes(plan),
+        checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
         *checks.data(found.counts, plan),
         *checks.waits(waits, plan),
         checks.builds(waits),

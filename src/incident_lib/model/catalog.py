@@ -52,6 +52,10 @@ class UniqueIndex:
     comment: str | None = None
     size: int = 0  # bytes
     builder: int | None = None  # pid of the backend that is building it now
+    include: tuple[str, ...] = ()  # columns that it has besides its key
+    storage: tuple[str, ...] = ()  # its storage parameters, such as "fillfactor=70"
+    tablespace: str | None = None  # None: the database's own
+    special: tuple[str, ...] = ()  # its key columns with DESC, NULLS FIRST, an operator class or a collation
     covers_active: bool = False  # PostgreSQL evaluated the predicate: it covers the active threads with a whole key
 
     @property

@@ -8,6 +8,26 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
              LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
              WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns,
+       ARRAY(SELECT a.attname::text
+             FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE k.place > i.indnkeyatts ORDER BY k.place) AS include,
+       coalesce(c.reloptions, '{}') AS storage,
+       (SELECT spcname::text FROM pg_tablespace WHERE oid = c.reltablespace) AS tablespace,
+       -- Bit 1 of an option is DESC, bit 2 NULLS FIRST.
+       ARRAY(SELECT concat_ws(' ', coalesce(a.attname, '(expression)'),
+                              CASE WHEN k.coll NOT IN (0, a.attcollation) THEN 'COLLATE ' || co.collname END,
+                              CASE WHEN NOT oc.opcdefault THEN oc.opcname END,
+                              CASE WHEN k.option & 1 = 1 THEN 'DESC' END,
+                              CASE k.option & 3 WHEN 2 THEN 'NULLS FIRST' WHEN 1 THEN 'NULLS LAST' END)
+             FROM unnest(i.indkey::int2[], i.indoption::int2[], i.indclass::oid[], i.indcollation::oid[])
+                  WITH ORDINALITY AS k (attnum, option, opclass, coll, place)
+             JOIN pg_opclass oc ON oc.oid = k.opclass
+             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
+             LEFT JOIN pg_collation co ON co.oid = k.coll
+             WHERE k.place <= i.indnkeyatts
+               AND (k.option <> 0 OR NOT oc.opcdefault OR k.coll NOT IN (0, a.attcollation))
+             ORDER BY k.place) || CASE WHEN i.indisclustered THEN ARRAY['CLUSTER ON'] ELSE '{}' END AS special,
        pg_get_expr(i.indpred, i.indrelid) AS predicate,
        i.indisunique AS "unique", i.indisexclusion AS exclusion,
        -- PostgreSQL 15 brought NULLS NOT DISTINCT; before, the column is not there.

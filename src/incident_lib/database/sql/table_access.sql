@@ -1,7 +1,8 @@
 -- Question: is the table there, with the columns that we read, and what may this role do with it?
 -- Parameters: schema, table.
--- Columns: found, relkind, columns, odd_types (columns of a type that we would read wrongly, with it), readable, writable, owned, hides_rows, rls_forced, server_version,
---          standby. All but the last two are NULL where there is no table.
+-- Columns: found, relkind, columns, odd_types (columns of a type that would be read wrongly, with it), readable,
+--          writable, owned, may_create, hides_rows, server_version, standby. All but the last two are NULL where
+--          there is no table.
 -- Order: one row.
 SELECT c.oid IS NOT NULL AS found, c.relkind::text AS relkind,
        ARRAY(SELECT a.attname::text FROM pg_attribute a

@@ -1,9 +1,9 @@
 -- Question: which settings and limits of the server, the database and this role would stop or slow a migration?
 -- Parameters: none.
 -- Columns: read_only, synchronous_commit and transaction_timeout (as a new session of this role gets them; the last is
---          NULL before 17), synchronous_standbys (the setting), synchronous (standbys that confirm commits now; NULL: this
---          role may not see it), free_slots, free_of_role, free_of_database (connections that are left, ours counted as
---          free; NULL: no limit).
+--          NULL before 17), synchronous_standbys (the setting), synchronous (standbys that confirm commits now; NULL:
+--          this role may not see it), free_slots, free_of_role, free_of_database (connections that are left, ours
+--          counted as free; NULL: no limit).
 -- Order: one row.
 WITH me AS (
     SELECT r.oid, r.rolsuper, r.rolconnlimit, d.oid AS database, d.datconnlimit

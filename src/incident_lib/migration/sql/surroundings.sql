@@ -1,7 +1,8 @@
 -- Question: what else matters for a build or a drop of an index of the table?
 -- Parameters: schema, table.
--- Columns: sees_sessions (whether this role sees what other roles' sessions do), triggers, functions (whose SQL infers the two-column key), replicas,
---          lag_bytes (the largest; NULL: none, or not visible to this role), table_bytes.
+-- Columns: sees_sessions (whether this role sees what other roles' sessions do), triggers, functions (whose SQL infers
+--          the two-column key), replicas, lag_bytes (the largest; NULL: none, or not visible to this role),
+--          closed_tablespaces (of the table's indexes, in which this role may create nothing), table_bytes.
 -- Order: one row.
 SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
        ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
@@ -13,5 +14,8 @@ SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
                AND p.prosrc ~* 'q_threads' ORDER BY 1) AS functions,
        (SELECT count(*) FROM pg_stat_replication) AS replicas,
        (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS lag_bytes,
+       ARRAY(SELECT DISTINCT s.spcname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+             JOIN pg_tablespace s ON s.oid = c.reltablespace
+             WHERE i.indrelid = t.oid AND NOT has_tablespace_privilege(s.oid, 'CREATE') ORDER BY 1) AS closed_tablespaces,
        pg_relation_size(t.oid) AS table_bytes
 FROM (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t;

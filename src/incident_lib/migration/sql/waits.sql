@@ -2,8 +2,8 @@
 -- Parameters: schema, table.
 -- Columns: pid, kind (what the session is; NULL: this role may not see it), application_name, state, seconds (age of
 --          the transaction), prepared, gid and transaction (of a prepared one), mode (of the strongest lock on the
---          table, held or asked for), writes (it may write the table), touches (it read or wrote it), snapshot (it holds
---          one that a build waits for). NULL: this role may not see it. Everybody sees pids, locks and snapshots.
+--          table, held or asked for), writes (it may write the table), touches (it read or wrote it), snapshot (it
+--          holds one that a build waits for). NULL: this role may not see it; pids, locks and snapshots all roles see.
 -- Order: the oldest first. No query text is returned.
 WITH held AS (
     SELECT l.pid, bool_or(l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
