@@ -222,6 +222,13 @@ def test_the_limit_of_a_run_reaches_its_notebooks(environment: Environment, tmp_
     with slow(environment, 30) as variables:
         words = ["run", "--env", "staging", "--timeout", "0.2", "--out", str(tmp_path)]
         command = [sys.executable, "-m", "incident_lib", *words]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=variables)
+        ran = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env=variables | {"INCIDENT_PROGRESS": "off"},
+        )
 
     assert (ran.returncode, ran.stderr) == (3, f"incident: {TOO_LONG}")

@@ -50,6 +50,7 @@ def failed(connection: psycopg.Connection, statement: str) -> psycopg.Error:
         ("at 10.0.12.7, see https://internal.example/x?y", "at …, see …"),
         ("two\nlines\tand\x07 a bell.", "two lines and a bell"),
         ("x" * 400, "x" * 300 + "…"),
+        ("'" + "y " * 990 + "' for jane.doe@example.org" + "z" * 10**6, "… for"),
     ],
 )
 def test_a_message_is_shown_without_values(connection: psycopg.Connection, message: str, shown: str) -> None:

@@ -126,7 +126,8 @@ def _is_lost(error: psycopg.Error) -> bool:
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not error.sqlstate
 
 
-MOST_CHARACTERS = 300
+MOST_CHARACTERS = 300  # that are shown
+MOST_READ = 2000
 _WITH_VALUES = ("22", "23")  # data exceptions and violated constraints: whatever is quoted is a value, or near one
 _HIDDEN = (
     r"\w+://\S+",  # an address
@@ -141,7 +142,9 @@ _IDENTIFIER = r"[^\W\d]\w{0,62}(?:\.[^\W\d]\w{0,62})*"
 
 def _sanitize(text: str, *, quoted: bool) -> str:
     """Replace what may be a value; quoted identifiers stay if `quoted`."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[: MOST_READ + 1]).split())
+    if len(text) > MOST_READ:  # the last word is cut, and would not be recognized
+        line = line.rpartition(" ")[0]
     if not quoted:
         line = re.sub(r"""(?:["«„“]|(?<!\w)')(?:.*(?:["»“”]|'(?!\w))|.*$)""", "…", line)
     elif line.count('"') % 2:  # a value with a quote in it, or one that was cut
