@@ -1,1 +1,1 @@
-"""Tests of the room `analysis`."""
+"""Tests of `incident_lib.analysis`."""

@@ -1,4 +1,4 @@
-"""What blocks the families and since when, summed up: against a plain reading in Python, on a real server."""
+"""What blocks families and since when, compared with a count in Python, on a real server."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ NOTHING: dict[str, Any] = {"blocked_by": [], "blocked_since": {"chat": [], "run"
 
 
 def oldest(found: list[Thread], purpose: str) -> list[Thread]:
-    """Of each family that is blocked for a purpose the thread that holds its key: of several, the oldest."""
+    """The thread that blocks each blocked family for a purpose; the oldest one if there are several."""
     held = blocking(found, purpose).values()
     return [min(others, key=lambda t: (t.created_at is not None, t.created_at or START, t.row_id)) for others in held]
 
 
 def kinds(found: list[Thread], purpose: str) -> list[dict[str, Any]]:
-    """The kinds of threads that block families for a purpose, those that block most first."""
+    """The kinds of threads that block families for a purpose, most families first."""
     counted = Counter((thread.purpose, thread.provider) for thread in oldest(found, purpose))
     order = sorted(counted.items(), key=lambda kind: (-kind[1], kind[0][0], kind[0][1] is None, kind[0][1] or ""))
     return [
@@ -60,7 +60,7 @@ def kinds(found: list[Thread], purpose: str) -> list[dict[str, Any]]:
 
 
 def growth(found: list[Thread], purpose: str, purpose_since: datetime | None) -> list[tuple[datetime, int]]:
-    """How many families were blocked for a purpose by the last moment of each hour in which any came to be."""
+    """The cumulative number of families blocked for a purpose, at the last `since` of each hour that has one."""
     created = [thread.created_at for thread in oldest(found, purpose)]
     since = sorted(max(at, purpose_since) for at in created if at and purpose_since)
     ends = sorted({max(at for at in since if at.replace(minute=0, second=0) == hour) for hour in map(_hour, since)})
@@ -72,7 +72,7 @@ def _hour(moment: datetime) -> datetime:
 
 
 def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, Any]:
-    """The summary by the words of the design."""
+    """The summary that the design defines."""
     return {
         "blocked_by": [kind for purpose in PURPOSES for kind in kinds(found, purpose)],
         "blocked_since": {purpose: growth(found, purpose, purpose_since) for purpose in PURPOSES},
@@ -80,7 +80,7 @@ def expected(found: list[Thread], purpose_since: datetime | None) -> dict[str, A
 
 
 def summed(connection: psycopg.Connection, purpose_since: datetime | None = None) -> dict[str, Any]:
-    """The summary of what the table holds."""
+    """The summary of these threads in the table."""
     return summary(connection, read_catalog(connection), purpose_since)
 
 
@@ -99,7 +99,7 @@ MOMENTS = st.none() | st.just(SINCE) | st.integers(-60, 500).map(lambda minutes:
 
 @pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
 def test_what_blocks_and_since_when(connection: psycopg.Connection, state: IndexState) -> None:
-    """For any threads, of whatever age, and whenever the purpose came, the sums are those of the words."""
+    """The sums equal the definition for any threads, ages and `purpose_since`."""
     with_indexes(connection, INDEXES[state])
 
     @any_example
@@ -117,10 +117,10 @@ def test_what_blocks_and_since_when(connection: psycopg.Connection, state: Index
 
 @any_example
 @given(threads(), st.none() | st.just(SINCE))
-def test_the_sums_are_those_of_the_counts(
+def test_the_sums_equal_the_counts(
     connection: psycopg.Connection, wanted: list[Thread], purpose_since: datetime | None
 ) -> None:
-    """What blocks, summed up, is as many families as are counted as blocked; since when is known of no more."""
+    """The kinds sum to the number of blocked families; the number with a known `since` is not larger."""
     admitted(connection, [thread for thread in wanted if thread.root is None or thread.root in _prompts(connection)])
     counts = count_threads(connection, read_catalog(connection)).blocked
     found = summed(connection, purpose_since)
@@ -140,13 +140,13 @@ def _prompts(connection: psycopg.Connection) -> set[UUID]:
 def thread(
     number: int, family: int, minutes: float | None = None, *, purpose: str = "run", provider: str | None = "openai"
 ) -> Thread:
-    """An active thread, of purpose `run` unless told otherwise."""
+    """An active thread, of purpose `run` by default."""
     created_at = None if minutes is None else START + timedelta(minutes=minutes)
     return Thread(UUID(int=number), ROOTS[0], UUID(int=1000 + family), provider, purpose, True, created_at)
 
 
-def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
-    """The demo's threads give the sums that a plain count over their file gives, thinned to what a chart can show."""
+def test_the_demo_has_the_numbers_of_the_example(incident: Environment) -> None:
+    """The demo's summary equals a count over its file, reduced to the points that a chart can show."""
     since = datetime(2025, 9, 22, 6, tzinfo=UTC)
     with reading(incident) as connection:
         found = summed(connection, since)
@@ -161,26 +161,26 @@ def test_the_demo_has_the_figures_of_the_example(incident: Environment) -> None:
 
 @pytest.mark.parametrize("purpose_since", [None, SINCE])
 @pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING])
-def test_where_no_index_blocks_there_is_nothing(
+def test_without_a_blocking_index_the_sums_are_empty(
     connection: psycopg.Connection, state: IndexState, purpose_since: datetime | None
 ) -> None:
-    """Under the fixed index, or under none, nothing blocks: the sums are empty, not unknown."""
+    """With the fixed index alone, or without a unique index, no thread blocks: the sums are empty, not unknown."""
     with_indexes(connection, INDEXES[state])
     admitted(connection, [thread(1, 1, 5)])
 
     assert summed(connection, purpose_since) == NOTHING
 
 
-def test_where_a_index_cannot_be_read_all_is_unknown(connection: psycopg.Connection) -> None:
-    """Beside a unique index that cannot be read what blocks is unknown, never nothing."""
+def test_an_index_that_cannot_be_read_makes_the_sums_unknown(connection: psycopg.Connection) -> None:
+    """If a unique index cannot be read, the sums are unknown, not empty."""
     with_indexes(connection, INDEXES[IndexState.UNKNOWN])
     admitted(connection, [thread(1, 1, 5)])
 
     assert summed(connection, SINCE) == {"blocked_by": None, "blocked_since": None}
 
 
-def test_an_original_index_that_is_invalid_blocks_on(connection: psycopg.Connection) -> None:
-    """An original index that is invalid and still enforces blocks as before."""
+def test_an_invalid_original_index_still_blocks(connection: psycopg.Connection) -> None:
+    """An original index that is invalid and still enforced blocks families."""
     with_indexes(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
     admitted(connection, [thread(1, 1, 5)])
 
@@ -189,21 +189,21 @@ def test_an_original_index_that_is_invalid_blocks_on(connection: psycopg.Connect
     ]
 
 
-def test_without_a_thread_there_is_nothing(connection: psycopg.Connection) -> None:
-    """An empty table blocks nobody."""
+def test_an_empty_table_has_no_blocked_family(connection: psycopg.Connection) -> None:
+    """An empty table has no blocked family."""
     assert summed(connection) == NOTHING
 
 
-def test_where_the_purposes_age_is_unknown_nobody_is_known_since(connection: psycopg.Connection) -> None:
-    """Where it was not given when the purpose came, no family is said to be blocked since any moment."""
+def test_without_purpose_since_no_family_has_a_since(connection: psycopg.Connection) -> None:
+    """Without `purpose_since`, the time since when families are blocked is unknown."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, n) for n in range(1, 9)])
 
     assert summed(connection)["blocked_since"] == {"chat": [], "run": []}
 
 
-def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Connection) -> None:
-    """A thread whose age is unknown blocks its family, and is in no sum over time."""
+def test_threads_of_unknown_age_are_not_in_the_sums_over_time(connection: psycopg.Connection) -> None:
+    """A thread of unknown age blocks its family and is not counted in the sums over time."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 200), thread(2, 2), thread(3, 3, 205)])
     found = summed(connection, START)
@@ -212,8 +212,8 @@ def test_families_of_unknown_age_are_in_no_sum_over_time(connection: psycopg.Con
     assert found["blocked_since"] == {"chat": [(datetime(2025, 9, 1, 3, 25, tzinfo=UTC), 2)], "run": []}
 
 
-def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Connection) -> None:
-    """Threads that are older than the column block since it came."""
+def test_no_family_is_blocked_since_before_the_column(connection: psycopg.Connection) -> None:
+    """Threads that are older than the column block since the column was added."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 0), thread(2, 2, 60), thread(3, 3, 300)])
 
@@ -223,8 +223,8 @@ def test_nobody_is_blocked_since_before_the_purpose_came(connection: psycopg.Con
     ]
 
 
-def test_many_kinds_become_others(connection: psycopg.Connection) -> None:
-    """Of many kinds those that block most are named; the rest is one sum, apart for each purpose."""
+def test_the_smallest_kinds_are_summed_as_others(connection: psycopg.Connection) -> None:
+    """If there are too many kinds, those that block most are named; the rest is one sum for each purpose."""
     with_indexes(connection, [ORIGINAL])
     wanted, number = [], 0
     for kind in range(1, MOST_BLOCKERS + 4):
@@ -239,8 +239,8 @@ def test_many_kinds_become_others(connection: psycopg.Connection) -> None:
     assert sum(kind["families"] for kind in found) == number
 
 
-def test_as_many_kinds_as_are_named_have_no_others(connection: psycopg.Connection) -> None:
-    """Where there are no more kinds than are named, there is no sum of others."""
+def test_without_further_kinds_there_are_no_others(connection: psycopg.Connection) -> None:
+    """If all kinds are named, there is no sum of others."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(n, n, provider=f"p{n:02d}") for n in range(1, MOST_BLOCKERS + 1)])
 
@@ -251,7 +251,7 @@ def test_as_many_kinds_as_are_named_have_no_others(connection: psycopg.Connectio
 
 @pytest.mark.parametrize("length", [LONGEST - 1, LONGEST, LONGEST + 1, 10_000])
 def test_long_values_are_cut(connection: psycopg.Connection, length: int) -> None:
-    """A purpose or provider that is longer than a record takes is cut, and seen to be cut."""
+    """A purpose or provider that is too long for a record is cut, and the cut is marked."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, provider="é" * length, purpose="p" * length)])
     kind = summed(connection)["blocked_by"][0]
@@ -262,8 +262,8 @@ def test_long_values_are_cut(connection: psycopg.Connection, length: int) -> Non
 
 
 @pytest.mark.parametrize("hours", [*range(1, 4), *range(28, 33), 45, *range(58, 63), 89, 90, 91, 600])
-def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
-    """Of however many moments no more than a chart can show are kept, in order, the first and the last among them."""
+def test_points_are_reduced_to_what_a_chart_can_show(hours: int) -> None:
+    """Points are reduced to the number that a chart can show, in order, with the first and the last."""
     rows = [{"since": START + timedelta(hours=hour), "families": 1} for hour in range(hours)]
     points = _growth(rows)
     every = [(START + timedelta(hours=hour), hour + 1) for hour in range(hours)]
@@ -275,19 +275,19 @@ def test_of_many_moments_as_many_as_a_chart_can_show(hours: int) -> None:
     assert set(points) <= set(every)
 
 
-def test_no_moment_is_no_point() -> None:
-    """Where nothing is known since when, there is no point."""
+def test_without_a_since_there_is_no_point() -> None:
+    """If no `since` is known, there is no point."""
     assert _growth([]) == []
 
 
-def test_a_catalog_without_indexes_blocks_nobody(connection: psycopg.Connection) -> None:
-    """Where the catalog holds no unique index the table is not asked."""
+def test_without_indexes_no_family_is_blocked(connection: psycopg.Connection) -> None:
+    """Without a unique index in the catalog, the table is not queried."""
     assert summary(connection, Catalog(()), None) == NOTHING
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)
-def test_a_thread_of_an_odd_moment_breaks_nothing(connection: psycopg.Connection, created_at: str) -> None:
-    """A thread of a moment that PostgreSQL allows and Python does not know is of unknown age."""
+def test_a_timestamp_outside_pythons_range_is_an_unknown_age(connection: psycopg.Connection, created_at: str) -> None:
+    """A timestamp that PostgreSQL allows and Python does not makes the thread's age unknown."""
     with_indexes(connection, [ORIGINAL])
     admitted(connection, [thread(1, 1, 5), thread(2, 2, 5)])
     connection.execute("UPDATE public.q_threads SET created_at = %s WHERE row_id = %s", [created_at, UUID(int=1)])

@@ -1,4 +1,4 @@
-"""One family, thread by thread: what blocks what now, and what the fixed index would allow."""
+"""The threads of one family: what each blocks now, and what it would block under the fixed index."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def family() -> tuple[UUID, UUID]:
 
 
 def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Thread]:
-    """The threads of a family, as `explain` tells them."""
+    """The threads of a family, as `explain` returns them."""
     with reading(environment) as connection:
         return explain_family(connection, read_catalog(connection), Family(*family))
 
@@ -53,7 +53,7 @@ def explained(environment: Environment, family: tuple[UUID, UUID]) -> list[Threa
 def test_under_the_original_index_an_active_thread_blocks_all(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str
 ) -> None:
-    """Under the original index an active thread blocks a new chat and a new run, whatever its own purpose is."""
+    """Under the original index an active thread blocks a new chat and a new run, whatever its own purpose."""
     add(connection, *family, purpose=purpose)
     (thread,) = explained(environment, family)
 
@@ -64,7 +64,7 @@ def test_under_the_original_index_an_active_thread_blocks_all(
 def test_under_the_fixed_index_a_thread_blocks_its_own_purpose(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str, held: tuple
 ) -> None:
-    """Under the fixed index an active thread blocks a new one of its own purpose alone."""
+    """Under the fixed index an active thread blocks only its own purpose."""
     connection.execute(DROP)
     connection.execute(FIXED)
     add(connection, *family, purpose=purpose)
@@ -74,10 +74,10 @@ def test_under_the_fixed_index_a_thread_blocks_its_own_purpose(
 
 
 @pytest.mark.parametrize(("purpose", "held"), [("chat", ("chat",)), ("run", ("run",)), ("eval", ())])
-def test_what_the_fixed_index_would_allow(
+def test_what_the_fixed_index_alone_would_block(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], purpose: str, held: tuple
 ) -> None:
-    """While the original index is enforced, what the fixed index alone would block is told beside it."""
+    """Under the original index the result also says what the fixed index alone would block."""
     add(connection, *family, purpose=purpose)
     (thread,) = explained(environment, family)
 
@@ -87,7 +87,7 @@ def test_what_the_fixed_index_would_allow(
 def test_under_both_indexes_the_original_still_blocks(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """While the unique indexes overlap, an active run blocks a new chat still."""
+    """While both indexes are enforced, an active run still blocks a new chat."""
     connection.execute(FIXED)
     add(connection, *family, purpose="run")
     (thread,) = explained(environment, family)
@@ -98,7 +98,7 @@ def test_under_both_indexes_the_original_still_blocks(
 def test_an_invalid_index_that_is_ready_blocks(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """A unique index that is invalid, but ready, is enforced, and blocks."""
+    """A unique index that is invalid, but ready, is enforced and blocks."""
     add(connection, *family)
     connection.execute(NOT_VALID[0])
     (thread,) = explained(environment, family)
@@ -106,10 +106,10 @@ def test_an_invalid_index_that_is_ready_blocks(
     assert thread.blocks == BOTH
 
 
-def test_a_index_that_is_not_ready_blocks_nothing(
+def test_an_index_that_is_not_ready_blocks_nothing(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """A unique index that is not ready is not enforced, and blocks nothing."""
+    """A unique index that is not ready is not enforced and blocks nothing."""
     add(connection, *family)
     for statement in NOT_VALID:
         connection.execute(statement)
@@ -118,10 +118,10 @@ def test_a_index_that_is_not_ready_blocks_nothing(
     assert thread.blocks == ()
 
 
-def test_without_a_index_nothing_is_blocked(
+def test_without_an_index_nothing_is_blocked(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """Where no unique index is enforced, no thread blocks another."""
+    """Without an enforced unique index, no thread blocks another."""
     add(connection, *family)
     connection.execute(DROP)
     (thread,) = explained(environment, family)
@@ -130,10 +130,10 @@ def test_without_a_index_nothing_is_blocked(
 
 
 @pytest.mark.parametrize("active", [True, False])
-def test_a_index_that_cannot_be_read_makes_it_unknown(
+def test_an_index_that_cannot_be_read_makes_it_unknown(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], active: bool
 ) -> None:
-    """Beside a unique index that we cannot read, what a thread blocks is unknown, and never nothing."""
+    """If a unique index cannot be read, what a thread blocks is unknown, not empty."""
     connection.execute(UNREADABLE)
     add(connection, *family, is_active=active)
     (thread,) = explained(environment, family)
@@ -145,7 +145,7 @@ def test_a_index_that_cannot_be_read_makes_it_unknown(
 def test_a_thread_that_is_not_active_blocks_nothing(
     environment: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID], active: bool | None
 ) -> None:
-    """A thread that is inactive, or of which that is not known, is outside the unique indexes' predicate."""
+    """An inactive thread, or one whose flag is NULL, is outside the unique indexes' predicate."""
     row_id = add(connection, *family)
     connection.execute("UPDATE public.q_threads SET is_active = %s WHERE row_id = %s", [active, row_id])
     (thread,) = explained(environment, family)
@@ -155,7 +155,7 @@ def test_a_thread_that_is_not_active_blocks_nothing(
 
 @pytest.fixture
 def four(connection: psycopg.Connection, family: tuple[UUID, UUID]) -> list[UUID]:
-    """A family's threads, in the order in which they are to be told: of unknown age first, then the oldest."""
+    """Four threads of a family in the order of the result: of unknown age first, then the oldest."""
     moments = [None, *(datetime(2025, 9, day, tzinfo=UTC) for day in (1, 20, 25))]
     purposes = ["chat", "run", "eval", "run"]
     made = {}
@@ -172,17 +172,19 @@ def four(connection: psycopg.Connection, family: tuple[UUID, UUID]) -> list[UUID
 
 
 def test_the_oldest_comes_first(environment: Environment, family: tuple[UUID, UUID], four: list[UUID]) -> None:
-    """The threads of this family alone are told, the oldest first, those of unknown age before them."""
+    """The result has the threads of this family only: those of unknown age first, then the oldest."""
     assert [thread.row_id for thread in explained(environment, family)] == four
 
 
 def test_a_family_without_threads(environment: Environment, family: tuple[UUID, UUID]) -> None:
-    """A family that has no thread is an empty list."""
+    """A family without a thread is an empty list."""
     assert explained(environment, family) == []
 
 
-def test_the_command_tells_thread_by_thread(staging: Environment, family: tuple[UUID, UUID], four: list[UUID]) -> None:
-    """`incident explain` prints a line for each thread, and for a purpose of nobody's, what it would not block."""
+def test_the_command_prints_a_line_for_each_thread(
+    staging: Environment, family: tuple[UUID, UUID], four: list[UUID]
+) -> None:
+    """`incident explain` prints a line for each thread; a thread of another purpose blocks neither chat nor run."""
     ran = shell("explain", "--env", "staging", *map(str, family))
     lines = [line.split() for line in ran.stdout.splitlines() if line.split()[:1] and line.split()[0] in map(str, four)]
 
@@ -198,7 +200,7 @@ def test_the_command_tells_thread_by_thread(staging: Environment, family: tuple[
 def test_the_command_says_unknown(
     staging: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
 ) -> None:
-    """`incident explain` says `unknown` beside a unique index that cannot be read."""
+    """`incident explain` says `unknown` if a unique index cannot be read."""
     connection.execute(UNREADABLE)
     row_id = add(connection, *family)
     ran = shell("explain", "--env", "staging", *map(str, family))
@@ -212,8 +214,10 @@ def test_the_command_says_that_there_is_none(staging: Environment, family: tuple
     assert streams(shell("explain", "--env", "staging", *map(str, family))) == (0, "This family has no thread.\n", "")
 
 
-def test_times_are_told_in_utc(staging: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]) -> None:
-    """`incident explain` tells times in UTC, as its column says, whatever the server's zone is."""
+def test_times_are_printed_in_utc(
+    staging: Environment, connection: psycopg.Connection, family: tuple[UUID, UUID]
+) -> None:
+    """`incident explain` prints times in UTC, as its column says, whatever the server's time zone."""
     connection.execute(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Asia/Tokyo''', current_database()); END $$"
     )
@@ -234,8 +238,8 @@ def test_times_are_told_in_utc(staging: Environment, connection: psycopg.Connect
         ([PUBLISHED], "Error: Missing argument 'OWNER'.\n"),
     ],
 )
-def test_what_is_no_id_is_bad_usage(words: list[str], said: str) -> None:
-    """`incident explain` takes two UUIDs, and says which one is none."""
+def test_an_argument_that_is_not_a_uuid_is_bad_usage(words: list[str], said: str) -> None:
+    """`incident explain` takes two UUIDs, and its message says which argument is not a UUID."""
     ran = shell("explain", "--env", "demo", *words)
 
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -246,7 +250,7 @@ def test_what_is_no_id_is_bad_usage(words: list[str], said: str) -> None:
 
 
 def test_a_notebook_explains_a_family_by_its_pseudonyms(staging: Environment, connection: psycopg.Connection) -> None:
-    """`il.explain` shows the threads of a family, and no raw id of a thread."""
+    """`il.explain` shows the threads of a family without a raw thread id."""
     root, owner = uuid4(), uuid4()
     thread = add(connection, root, owner)
     shown = incident_lib.explain("staging", str(root), str(owner)).to_html()
@@ -255,8 +259,8 @@ def test_a_notebook_explains_a_family_by_its_pseudonyms(staging: Environment, co
     assert str(thread) not in shown
 
 
-def test_a_notebook_refuses_what_is_no_uuid() -> None:
-    """`il.explain` names a family by two UUIDs."""
+def test_a_notebook_rejects_an_argument_that_is_not_a_uuid() -> None:
+    """`il.explain` requires two UUIDs."""
     with pytest.raises(UsageError) as refused:
         incident_lib.explain("demo", "0d69b830", "1da78055")
 

@@ -1,4 +1,4 @@
-"""Whether the migration left every thread as it was: what is said, on a real table that was and was not changed."""
+"""The integrity check: the message for a table that the migration did or did not change."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHANGES = {
 
 
 def test_a_migration_leaves_every_thread_as_it_was(incident: Environment) -> None:
-    """After a migration the checksum over all threads is that of before; it is said so, with how many there are."""
+    """After a migration the checksum over all threads is unchanged; the message has it and the number of threads."""
     before = checksum(incident)
     done = apply(incident, confirm="staging")
 
@@ -35,8 +35,8 @@ def test_a_migration_leaves_every_thread_as_it_was(incident: Environment) -> Non
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_any_change_is_told(environment: Environment, connection: psycopg.Connection, change: str) -> None:
-    """Whatever of a thread changed, or how many there are, the checksum says so aloud."""
+def test_any_change_is_reported(environment: Environment, connection: psycopg.Connection, change: str) -> None:
+    """A changed column or a changed number of threads changes the checksum, and the message says so."""
     add(connection, uuid4(), uuid4())
     before = checksum(environment)
     connection.execute(change)
@@ -44,8 +44,8 @@ def test_any_change_is_told(environment: Environment, connection: psycopg.Connec
     assert compare_threads(environment, before, []) == "1 threads, checksum CHANGED before and after."
 
 
-def test_writing_the_same_is_a_change(environment: Environment, connection: psycopg.Connection) -> None:
-    """Rows that were written anew are told as changed, also with the values that they had: an index needs none."""
+def test_an_update_to_the_same_values_is_a_change(environment: Environment, connection: psycopg.Connection) -> None:
+    """Rows that were updated to the same values count as changed: an index change updates no row."""
     add(connection, uuid4(), uuid4())
     before = checksum(environment)
     connection.execute("UPDATE public.q_threads SET name = name")
@@ -53,15 +53,15 @@ def test_writing_the_same_is_a_change(environment: Environment, connection: psyc
     assert "checksum CHANGED" in compare_threads(environment, before, [])
 
 
-def test_where_clients_write_no_row_version_is_ours(incident: Environment) -> None:
-    """Without a checksum of before, no row version carries a transaction of the migration."""
+def test_rows_that_clients_wrote_are_not_the_migrations(incident: Environment) -> None:
+    """Without a checksum from before, no row version has a transaction id of the migration."""
     done = apply(incident, confirm="staging")
 
     assert done.xids
     assert compare_threads(incident, None, done.xids) == "0 row versions carry a transaction of this migration."
 
 
-def test_a_row_version_of_ours_is_told(environment: Environment, connection: psycopg.Connection) -> None:
+def test_a_row_that_the_migration_wrote_is_counted(environment: Environment, connection: psycopg.Connection) -> None:
     """A row that one of the named transactions wrote is counted."""
     with connection.transaction():
         add(connection, uuid4(), uuid4())

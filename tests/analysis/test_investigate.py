@@ -1,4 +1,4 @@
-"""The counts and the blocked families, against a plain reading of the design's words in Python."""
+"""The counts and the blocked families, compared with the design's definitions in Python."""
 
 import csv
 import time
@@ -44,7 +44,7 @@ from tests.support.threads import (
 
 @pytest.mark.parametrize("state", INDEXES)
 def test_indexes_of_the_tests(connection, state):
-    """The unique indexes that these tests make are read as the state that they stand for."""
+    """The unique indexes that these tests create have the expected state."""
     with_indexes(connection, INDEXES[state])
     assert read_catalog(connection).state is state
 
@@ -60,7 +60,7 @@ def test_indexes_of_the_tests(connection, state):
     ],
 )
 def test_counts(connection, state, blocks):
-    """Under any unique indexes and for any threads that they admit, each count is what its word says."""
+    """Each count equals its definition under any unique indexes and for any threads that they admit."""
     with_indexes(connection, INDEXES[state])
 
     @any_example
@@ -72,8 +72,8 @@ def test_counts(connection, state, blocks):
     holds()
 
 
-def test_counts_beside_an_enforcing_leftover(connection):
-    """An original index that is invalid and still enforces blocks like a valid one."""
+def test_counts_with_an_invalid_original_index(connection):
+    """An original index that is invalid and still enforced blocks like a valid one."""
     with_indexes(connection, [ORIGINAL, FIXED, STILL_ENFORCING])
     found = admitted(connection, [Thread(UUID(int=1), ROOTS[0], OWNERS[0], "openai", "run", True, None)])
     assert without_duplicates(investigate(connection).counts) == counted(found, blocks=True)
@@ -84,7 +84,7 @@ def test_counts_beside_an_enforcing_leftover(connection):
     [(IndexKind.ORIGINAL, ("root", "owner")), (IndexKind.FIXED, ("root", "owner", "purpose"))],
 )
 def test_duplicate_keys(connection, kind, columns):
-    """The duplicate keys of a unique index are the keys of it that more than one active thread holds."""
+    """The duplicate keys of a unique index are the keys that more than one active thread has."""
     with_indexes(connection, [])
 
     @any_example
@@ -97,7 +97,7 @@ def test_duplicate_keys(connection, kind, columns):
 
 
 def test_two_duplicate_keys_in_one_family(connection):
-    """A family with two active chats and two active runs has two keys that the fixed index cannot hold."""
+    """A family with two active chats and two active runs has two keys that the fixed index rejects."""
     with_indexes(connection, [])
     purposes = ("chat", "chat", "run", "run")
     admitted(
@@ -108,24 +108,24 @@ def test_two_duplicate_keys_in_one_family(connection):
 
 
 def test_active_by_purpose_is_sorted(connection):
-    """The purposes come in their order."""
+    """The purposes are sorted by name."""
     for purpose in ("run", "chat", "eval", "a"):
         add(connection, ROOTS[0], UUID(int=len(purpose) + ord(purpose[0])), purpose=purpose)
     assert list(investigate(connection).counts.active_by_purpose) == ["a", "chat", "eval", "run"]
 
 
-def test_counts_of_nothing(connection):
-    """A table without a thread has counts, and all are zero."""
-    nobody = PerPurpose(0, 0)
+def test_counts_of_an_empty_table(connection):
+    """A table without a thread has counts, all of them zero."""
+    no_family = PerPurpose(0, 0)
     none = {IndexKind.ORIGINAL: 0, IndexKind.FIXED: 0}
     assert investigate(connection).counts == Counts(
         families=0,
         active_threads=0,
         active_by_purpose={},
         blocked_families=0,
-        blocked=nobody,
+        blocked=no_family,
         affected_owners=0,
-        blocked_owners=nobody,
+        blocked_owners=no_family,
         coexisting_families=0,
         residual_conflicts=0,
         unguarded_threads=0,
@@ -134,7 +134,7 @@ def test_counts_of_nothing(connection):
 
 
 def test_counts_as_a_record(connection):
-    """The counts survive the way into a run record and back."""
+    """The counts are equal after writing them to a run record and reading them back."""
     add(connection, ROOTS[0], OWNERS[0])
     counts = investigate(connection).counts
     assert msgspec.json.decode(msgspec.json.encode(counts), type=Counts) == counts
@@ -142,7 +142,7 @@ def test_counts_as_a_record(connection):
 
 @pytest.mark.parametrize("state", [IndexState.ORIGINAL, IndexState.OVERLAPPING])
 def test_blocked(connection, state):
-    """Where the original index is enforced, the list is what the words say, in the promised order."""
+    """Under the original index, the list equals its definition, in its documented order."""
     with_indexes(connection, INDEXES[state])
     catalog = read_catalog(connection)
 
@@ -150,14 +150,14 @@ def test_blocked(connection, state):
     @given(threads(), st.sampled_from([None, START, START + timedelta(days=2)]), st.sampled_from([None, 0, 1, 3]))
     def holds(wanted, purpose_since, limit):
         found = admitted(connection, wanted)
-        seen = list_blocked(connection, catalog, purpose_since=purpose_since, limit=limit)
-        assert seen == listed(found, purpose_since, limit)
+        listed_families = list_blocked(connection, catalog, purpose_since=purpose_since, limit=limit)
+        assert listed_families == listed(found, purpose_since, limit)
 
     holds()
 
 
 def test_blocked_by_several(connection):
-    """Where several threads block, it is the one that has stood there longest, one of unknown age before all."""
+    """If several threads block a family, the list has the oldest; one of unknown age counts as the oldest."""
     catalog = read_catalog(connection)
     with_indexes(connection, [])
 
@@ -171,26 +171,26 @@ def test_blocked_by_several(connection):
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)
-def test_blocked_since_an_odd_moment(connection, created_at):
-    """A moment that PostgreSQL allows and Python does not know is an unknown one."""
+def test_blocked_since_a_timestamp_outside_pythons_range(connection, created_at):
+    """A timestamp that PostgreSQL allows and Python does not becomes an unknown `since`."""
     add(connection, ROOTS[0], OWNERS[0])
     connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
     (entry,) = list_blocked(connection, read_catalog(connection), purpose_since=START)
     assert entry.since is None
 
 
-def test_blocked_since_where_dates_are_spelled_otherwise(environment, connection):
-    """How a database spells its dates is no matter."""
+def test_blocked_since_with_another_date_format(environment, connection):
+    """The database's date format does not change the result."""
     name = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("ALTER DATABASE {} SET datestyle = 'German'").format(name))
     add(connection, ROOTS[0], OWNERS[0], created_at=START)
-    with reading(environment) as looking:
-        (entry,) = list_blocked(looking, read_catalog(looking), purpose_since=START)
+    with reading(environment) as reader:
+        (entry,) = list_blocked(reader, read_catalog(reader), purpose_since=START)
     assert entry.since == START
 
 
-def test_blocked_of_odd_texts(connection):
-    """Purposes and providers that a spreadsheet takes for formulas are defused in the list."""
+def test_blocked_escapes_spreadsheet_formulas(connection):
+    """Purposes and providers that a spreadsheet would read as formulas are escaped in the list."""
     with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
     odd = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\x01", "'=1", " =1", "chat", "a=b", "\\1")
@@ -205,15 +205,15 @@ def test_blocked_of_odd_texts(connection):
 
 
 @pytest.mark.parametrize("state", [IndexState.FIXED, IndexState.MISSING, IndexState.UNKNOWN])
-def test_nothing_is_listed(connection, state):
-    """Where no unique index blocks, or none can be read, no family is listed."""
+def test_no_family_is_listed_without_a_blocking_index(connection, state):
+    """If no unique index blocks, or one cannot be read, no family is listed."""
     with_indexes(connection, INDEXES[state])
     add(connection, ROOTS[0], OWNERS[0])
     assert list_blocked(connection, read_catalog(connection)) == []
 
 
 def test_blocked_is_what_postgresql_rejects(connection):
-    """A family is counted as blocked for chat just where PostgreSQL rejects a chat that is inserted."""
+    """A family is counted as blocked for chat exactly if PostgreSQL rejects the insert of a chat."""
     with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
 
@@ -241,7 +241,7 @@ def test_blocked_is_what_postgresql_rejects(connection):
 
 
 def test_written_rows(connection, tmp_path):
-    """The file holds the very rows of the list, as CSV, under their columns' names."""
+    """The CSV file has the rows of the list under their columns' names."""
     with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
     for number, root in enumerate(ROOTS):
@@ -257,13 +257,13 @@ def test_written_rows(connection, tmp_path):
 
 
 def in_utc(row: dict[str, str]) -> dict[str, str]:
-    """The row, its time as Python spells it in UTC."""
+    """The row with its time in UTC, as Python formats it."""
     return row | {"since": str(datetime.fromisoformat(row["since"]).astimezone(UTC))}
 
 
 @pytest.mark.parametrize("head", [0, 1, 2, 50])
 def test_the_head_of_the_file_is_returned(connection, tmp_path, head):
-    """While every blocked family is streamed into the file, the first few are returned, as the list has them."""
+    """All blocked families are written to the file, and the first few are returned, as in the list."""
     with_indexes(connection, [ORIGINAL])
     catalog = read_catalog(connection)
     for number, root in enumerate(ROOTS):
@@ -284,8 +284,8 @@ def test_written_without_purpose_since(connection, tmp_path):
 
 
 @pytest.mark.parametrize("sign", FORMULAS)
-def test_written_formulas_are_defused(connection, tmp_path, sign):
-    """In the file, purposes and providers that a spreadsheet would take for formulas begin with an apostrophe."""
+def test_written_formulas_are_escaped(connection, tmp_path, sign):
+    """In the file, purposes and providers that a spreadsheet would read as formulas begin with an apostrophe."""
     add(connection, ROOTS[0], OWNERS[0], purpose=f"{sign}purpose", provider=f"{sign}provider")
     write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     with (tmp_path / "blocked.csv").open(newline="") as file:
@@ -301,14 +301,14 @@ def test_written_mode(connection, tmp_path):
 
 @pytest.mark.parametrize("name", ["blocked.csv", "blocked.part"])
 def test_written_mode_over_an_older_file(connection, tmp_path, name):
-    """Also where a file that all may read stood there before, only its owner may read it."""
+    """A file that replaces one readable by all is readable by its owner only."""
     (tmp_path / name).touch(mode=0o644)
     write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
 
 
-def test_written_where_nothing_blocks(connection, tmp_path):
-    """Where no unique index blocks, the file holds its header alone."""
+def test_written_without_a_blocking_index(connection, tmp_path):
+    """If no unique index blocks, the file has its header only."""
     with_indexes(connection, [FIXED])
     add(connection, ROOTS[0], OWNERS[0])
     write_blocked(connection, read_catalog(connection), tmp_path / "blocked.csv")
@@ -316,7 +316,7 @@ def test_written_where_nothing_blocks(connection, tmp_path):
 
 
 def test_write_that_fails_leaves_nothing(connection, tmp_path):
-    """A file that could not be written whole is not left behind, nor is a part of it."""
+    """If writing fails, neither the file nor a part of it is left."""
     catalog = read_catalog(connection)
     connection.close()
     with pytest.raises(Exception, match="the connection is closed"):
@@ -325,7 +325,7 @@ def test_write_that_fails_leaves_nothing(connection, tmp_path):
 
 
 def test_demo_counts(incident):
-    """The demo's counts are those that its file gives."""
+    """The demo's counts equal a count over its file."""
     with reading(incident) as connection:
         counts = investigate(connection).counts
     assert without_duplicates(counts) == counted(demo_threads(), blocks=True)
@@ -333,10 +333,10 @@ def test_demo_counts(incident):
 
 @pytest.mark.parametrize("purpose_since", [None, datetime(2025, 9, 22, 6, tzinfo=UTC)])
 def test_demo_blocked(incident, purpose_since):
-    """The demo's blocked families are those that its file gives."""
+    """The demo's blocked families equal those in its file."""
     with reading(incident) as connection:
-        seen = list_blocked(connection, read_catalog(connection), purpose_since=purpose_since)
-    assert seen == listed(demo_threads(), purpose_since, None)
+        listed_families = list_blocked(connection, read_catalog(connection), purpose_since=purpose_since)
+    assert listed_families == listed(demo_threads(), purpose_since, None)
 
 
 def test_demo_list_has_as_many_as_are_counted(incident):
@@ -348,7 +348,7 @@ def test_demo_list_has_as_many_as_are_counted(incident):
 
 
 def test_clock(environment):
-    """An investigation carries the server's time."""
+    """An investigation has the server's time."""
     before = datetime.now(UTC)
     with reading(environment) as connection:
         at = investigate(connection).at
@@ -364,8 +364,8 @@ def test_clock(environment):
         "DROP INDEX public.idx_q_threads_family_unique",
     ],
 )
-def test_reading_refuses_writes(environment, statement):
-    """PostgreSQL itself refuses a write while we read."""
+def test_reading_rejects_writes(environment, statement):
+    """PostgreSQL rejects a write during an investigation."""
     with pytest.raises(Failed) as error, reading(environment) as connection:
         connection.execute(statement)
     assert str(error.value) == (
@@ -376,9 +376,9 @@ def test_reading_refuses_writes(environment, statement):
 
 
 def test_reading_leaves_no_transaction(environment, connection):
-    """Once an investigation is over, no other session of the database is in a transaction."""
-    with reading(environment) as looking:
-        investigate(looking)
+    """After an investigation no session of it is in a transaction."""
+    with reading(environment) as reader:
+        investigate(reader)
     query = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND pid <> pg_backend_pid() AND xact_start IS NOT NULL AND backend_type = 'client backend'"
@@ -390,7 +390,7 @@ def test_reading_leaves_no_transaction(environment, connection):
 
 
 def test_statement_timeout(environment):
-    """A statement that takes longer than was allowed is told."""
+    """A statement that exceeds its timeout is an error with a message."""
     with pytest.raises(Failed) as error, reading(environment, seconds=0.05) as connection:
         connection.execute("SELECT pg_sleep(10)")
     assert str(error.value) == (
@@ -401,19 +401,19 @@ def test_statement_timeout(environment):
 
 
 def test_one_snapshot(environment, connection):
-    """What others commit in the meantime is not seen: all of an investigation is of one snapshot."""
-    with reading(environment) as looking:
-        before = investigate(looking).counts
+    """An investigation is one snapshot: it does not include what others commit meanwhile."""
+    with reading(environment) as reader:
+        before = investigate(reader).counts
         add(connection, ROOTS[0], OWNERS[0])
-        assert investigate(looking).counts == before
+        assert investigate(reader).counts == before
 
 
 def test_lock_timeout(environment, connection):
-    """A table that somebody holds exclusively is not waited for longer than two seconds."""
+    """A query that waits for a locked table ends with a message once its lock timeout is over."""
     with connection.transaction():
         connection.execute("LOCK TABLE public.q_threads IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(Failed) as error, reading(environment) as looking:
-            looking.execute("SET LOCAL lock_timeout = '20ms'; SELECT count(*) FROM public.q_threads")
+        with pytest.raises(Failed) as error, reading(environment) as reader:
+            reader.execute("SET LOCAL lock_timeout = '20ms'; SELECT count(*) FROM public.q_threads")
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 55P03).\n"
         "  why:  A lock was not available in time.\n"
@@ -421,11 +421,11 @@ def test_lock_timeout(environment, connection):
     )
 
 
-def test_the_counts_search_nothing_row_by_row(incident):
-    """The counts read the lookup indexes once each: no scan of the table's rows, and nothing looked up for each row."""
+def test_the_counts_look_up_nothing_for_each_row(incident):
+    """The counts read each lookup index once, without a table scan and without a lookup for each row."""
     with psycopg.connect(incident.address, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE) public.q_threads")
-        connection.execute("SET enable_seqscan = off")  # the demo is small: PostgreSQL would not mind a scan
+        connection.execute("SET enable_seqscan = off")  # the demo is small: PostgreSQL might choose a sequential scan
         connection.execute("SET enable_bitmapscan = off")
         plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + query_text("analysis/counts")))
     assert "SubPlan" not in plan

@@ -1,4 +1,4 @@
-"""How PostgreSQL goes about our questions on a table of some size, and what they say of rows that the demo lacks."""
+"""The query plans of the counts on a large table, and their results for rows that the demo does not have."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROOT, OWNER = UUID(int=1), UUID(int=2)
 
 @pytest.fixture(scope="session")
 def filled(server: str) -> Iterator[str]:
-    """The address of a database of a hundred thousand threads, the benchmarks' own."""
+    """The address of the benchmarks' database with a hundred thousand threads."""
     name = f"filled_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
@@ -43,18 +43,18 @@ def filled(server: str) -> Iterator[str]:
 
 @pytest.fixture
 def large(filled: str) -> Iterator[psycopg.Connection[Any]]:
-    """A connection to it, for reading."""
+    """A read-only connection to that database."""
     with psycopg.connect(filled, autocommit=True) as connection:
         yield connection
 
 
 def plan(connection: psycopg.Connection[Any], query: str) -> str:
-    """The plan of a question without parameters."""
+    """The plan of a query without parameters."""
     return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(f"analysis/{query}").encode()))
 
 
 def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -> None:
-    """With nothing but its own settings PostgreSQL counts from the two lookup indexes, in order, and from no row."""
+    """With default settings PostgreSQL reads the two lookup indexes once each, in order, and no table row."""
     found = plan(large, "counts")
 
     assert sorted(re.findall(r"Scan (?:using|on) (\w+)", found)) == [
@@ -66,7 +66,7 @@ def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -
 
 @pytest.mark.parametrize("parallel", [0, 2])
 def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], parallel: int) -> None:
-    """Whether both reads go side by side or one after the other, the counts are those of the data."""
+    """The counts are the same with parallel and with sequential reads."""
     large.execute("SET parallel_setup_cost = 0")
     large.execute(f"SET max_parallel_workers_per_gather = {parallel}")
     found = count_threads(large, read_catalog(large))
@@ -78,7 +78,7 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 
 @pytest.mark.parametrize("query", ["blocked", "blockers"])
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
-    """One read of the table finds the blocked families and what blocks them, for all purposes."""
+    """One read of the table finds the blocked families and the threads that block them, for all purposes."""
     with psycopg.ClientCursor(large) as cursor:
         asked = cursor.mogrify(query_text(f"analysis/{query}"), {"purpose_since": None, "most": 20})
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> N
 
 
 def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
-    """A NULL purpose is counted, blocks both chat and run, and is never a duplicate to the fixed index."""
+    """A NULL purpose is counted, blocks chat and run, and is no duplicate for the fixed index."""
     connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for _ in range(2):
@@ -101,8 +101,8 @@ def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
     assert [len(list_duplicates(connection, kind, limit=5)) for kind in (IndexKind.ORIGINAL, IndexKind.FIXED)] == [1, 0]
 
 
-def test_a_checksum_sees_an_update_that_changes_nothing(connection: psycopg.Connection[Any]) -> None:
-    """A row that was written anew, though with the same values, is another version: the checksum says so."""
+def test_an_update_to_the_same_values_changes_the_checksum(connection: psycopg.Connection[Any]) -> None:
+    """An update to the same values creates a new row version, and changes the checksum."""
     add(connection, ROOT, OWNER)
     before = fetch_one(connection, "analysis/checksum")
     again = fetch_one(connection, "analysis/checksum")
@@ -113,8 +113,8 @@ def test_a_checksum_sees_an_update_that_changes_nothing(connection: psycopg.Conn
     assert (after["threads"], after["checksum"] == before["checksum"]) == (1, False)
 
 
-def test_a_checksum_does_not_see_a_vacuum(connection: psycopg.Connection[Any]) -> None:
-    """What freezes and moves nothing changes no version."""
+def test_vacuum_does_not_change_the_checksum(connection: psycopg.Connection[Any]) -> None:
+    """VACUUM FREEZE changes no checksum."""
     add(connection, ROOT, OWNER)
     before = fetch_one(connection, "analysis/checksum")
     connection.execute("VACUUM (FREEZE, ANALYZE) public.q_threads")
@@ -122,8 +122,8 @@ def test_a_checksum_does_not_see_a_vacuum(connection: psycopg.Connection[Any]) -
     assert fetch_one(connection, "analysis/checksum") == before
 
 
-def test_a_list_that_is_cut_short(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
-    """A limit bounds the lines of the list, not counting its header."""
+def test_a_list_with_a_limit(connection: psycopg.Connection[Any], tmp_path: Path) -> None:
+    """The limit counts the lines of the list without its header."""
     for number in range(3):
         add(connection, UUID(int=number), OWNER)
     with (tmp_path / "blocked.csv").open("wb") as out:

@@ -1,4 +1,4 @@
-"""Did users recover: the first chat since the fix, the log that is followed, and `incident watch`."""
+"""Recovery: the first chat of each blocked family since the fix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ AN_ID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 @pytest.fixture
 def run(connection: psycopg.Connection, environment: Environment, tmp_path: Path) -> Path:
-    """A run's folder, whose families were blocked for chat when it looked; the unique index is gone since."""
+    """A run folder whose snapshot has all families blocked for chat; the unique index was dropped afterwards."""
     for family in FAMILIES:
         add(connection, *family, created_at=SINCE - timedelta(days=1))
     list_blocked(environment, tmp_path)
@@ -48,29 +48,29 @@ def run(connection: psycopg.Connection, environment: Environment, tmp_path: Path
 
 
 def list_blocked(environment: Environment, folder: Path) -> None:
-    """Write the list of blocked families, as a run does that looks."""
+    """Write the list of blocked families, as a run's snapshot does."""
     with reading(environment) as reader:
         write_blocked(reader, read_catalog(reader), folder / "blocked.csv")
 
 
-def look(environment: Environment, run: Path, since: datetime = SINCE) -> Recovery:
-    """Who has recovered."""
+def recover(environment: Environment, run: Path, since: datetime = SINCE) -> Recovery:
+    """The recovery of the run's families."""
     with reading(environment) as reader:
         return read_recovery(reader, run, since)
 
 
 def chat(connection: psycopg.Connection, family: Family, at: datetime, **columns: object) -> None:
-    """A family's chat, created then."""
+    """Insert a chat of a family with this time."""
     add(connection, *family, purpose="chat", created_at=at, **columns)
 
 
 def not_yet(run: Path) -> str:
-    """What the file of those holds who have no chat."""
+    """The contents of not_recovered.csv."""
     return (run / "not_recovered.csv").read_text("utf-8")
 
 
 def written(families: list[Family]) -> str:
-    """Such a file over these families."""
+    """The expected contents of not_recovered.csv for these families."""
     return HEADER + "".join(f"{family.root},{family.owner}\n" for family in families)
 
 
@@ -78,120 +78,122 @@ def written(families: list[Family]) -> str:
 
 
 def test_the_first_chat_of_each_family_counts(connection, environment, run) -> None:
-    """Of each blocked family its first chat since the fix counts, and no other; the earliest stands first."""
+    """For each blocked family only its first chat since the fix counts; the times are sorted."""
     for family, at in [(0, 5), (0, 1), (0, 3), (2, 0)]:
         chat(connection, FAMILIES[family], SINCE + at * SECOND, is_active=at != 1)
 
-    found = look(environment, run)
+    found = recover(environment, run)
 
     assert (found.blocked, found.recovered, found.share) == (5, 2, 0.4)
     assert found.first_chats == (SINCE, SINCE + SECOND)
 
 
 def test_a_chat_before_the_fix_does_not_count(connection, environment, run) -> None:
-    """A chat from before the moment counts for nothing, one of that very moment does."""
+    """A chat from before the fix does not count; one at the exact time of the fix does."""
     chat(connection, FAMILIES[0], SINCE - timedelta(microseconds=1))
     chat(connection, FAMILIES[1], SINCE)
 
-    assert look(environment, run).first_chats == (SINCE,)
+    assert recover(environment, run).first_chats == (SINCE,)
 
 
-def test_what_is_no_chat_does_not_count(connection, environment, run) -> None:
-    """A run, or a thread of another purpose, is no chat; nor is one of which nobody knows when it came."""
+def test_threads_other_than_chats_do_not_count(connection, environment, run) -> None:
+    """A run, a thread of another purpose, and a chat of unknown age do not count."""
     for purpose in ("run", "eval"):
         add(connection, *FAMILIES[0], purpose=purpose, created_at=SINCE + SECOND)
     chat(connection, FAMILIES[0], SINCE)
     connection.execute("UPDATE public.q_threads SET created_at = NULL WHERE purpose = 'chat'")
 
-    assert look(environment, run).recovered == 0
+    assert recover(environment, run).recovered == 0
 
 
 @pytest.mark.parametrize("created_at", ODD_MOMENTS)
-def test_a_chat_of_an_odd_moment_does_not_count(connection, environment, run, created_at: str) -> None:
-    """Of a chat of a moment that Python does not know nobody knows when it came, either."""
+def test_a_chat_with_a_timestamp_outside_pythons_range_does_not_count(
+    connection, environment, run, created_at: str
+) -> None:
+    """A chat with a timestamp outside Python's range does not count."""
     chat(connection, FAMILIES[0], SINCE)
     connection.execute("UPDATE public.q_threads SET created_at = %s", [created_at])
 
-    assert look(environment, run).recovered == 0
+    assert recover(environment, run).recovered == 0
 
 
 def test_a_chat_that_was_ended_counts(connection, environment, run) -> None:
-    """Who has ended the chat since had got one all the same."""
+    """A chat that is no longer active counts."""
     chat(connection, FAMILIES[3], SINCE + SECOND, is_active=False)
 
-    assert look(environment, run).first_chats == (SINCE + SECOND,)
+    assert recover(environment, run).first_chats == (SINCE + SECOND,)
 
 
 def test_chats_of_other_families_do_not_count(connection, environment, run) -> None:
-    """A chat of another user of the root, or of another root of the user, is another family's."""
+    """A chat of the same root with another owner, or of the same owner with another root, does not count."""
     chat(connection, Family(FAMILIES[0].root, uuid4()), SINCE)
     chat(connection, Family(uuid4(), FAMILIES[0].owner), SINCE)
     chat(connection, Family(FAMILIES[0].root, None), SINCE)
 
-    assert (look(environment, run).recovered, not_yet(run)) == (0, written(FAMILIES))
+    assert (recover(environment, run).recovered, not_yet(run)) == (0, written(FAMILIES))
 
 
-def test_who_was_blocked_for_a_run_is_not_asked_about(connection, environment, tmp_path) -> None:
-    """Of the list only those count that were blocked for chat."""
+def test_families_blocked_for_run_are_not_queried(connection, environment, tmp_path) -> None:
+    """Only families that were blocked for chat are read from the list."""
     add(connection, *FAMILIES[0], purpose="chat", created_at=SINCE + SECOND)
     add(connection, *FAMILIES[1])
     list_blocked(environment, tmp_path)
 
-    assert (look(environment, tmp_path).blocked, not_yet(tmp_path)) == (1, written(FAMILIES[1:2]))
+    assert (recover(environment, tmp_path).blocked, not_yet(tmp_path)) == (1, written(FAMILIES[1:2]))
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
-def test_families_are_asked_about_in_batches(connection, environment, run, monkeypatch, size) -> None:
-    """However many families are asked about at a time, the answers are the same."""
+def test_families_are_queried_in_batches(connection, environment, run, monkeypatch, size) -> None:
+    """The result does not depend on the batch size of the query."""
     monkeypatch.setattr(recovery, "BATCH", size)
     for number in (0, 3, 4):
         chat(connection, FAMILIES[number], SINCE + number * SECOND)
 
-    found = look(environment, run)
+    found = recover(environment, run)
 
     assert (found.blocked, found.first_chats) == (5, tuple(SINCE + number * SECOND for number in (0, 3, 4)))
     assert not_yet(run) == written(FAMILIES[1:3])
 
 
-def test_who_has_not_is_for_its_owner_alone(connection, environment, run) -> None:
-    """The file of those without a chat holds exactly them, also over an older one that all could read."""
+def test_not_recovered_csv_is_private(connection, environment, run) -> None:
+    """not_recovered.csv has exactly the families without a chat; only its owner can read it, also when replaced."""
     (run / "not_recovered.csv").touch(mode=0o644)
     chat(connection, FAMILIES[2], SINCE)
-    look(environment, run)
+    recover(environment, run)
 
     assert not_yet(run) == written([*FAMILIES[:2], *FAMILIES[3:]])
     assert oct((run / "not_recovered.csv").stat().st_mode & 0o777) == "0o600"
 
 
 def test_the_clock_is_the_servers(connection, environment, run) -> None:
-    """The moment of the look is one between two that the server told."""
+    """The time of the result is the server's clock."""
     (before,) = connection.execute("SELECT clock_timestamp()").fetchone()
-    found = look(environment, run)
+    found = recover(environment, run)
     (after,) = connection.execute("SELECT clock_timestamp()").fetchone()
 
     assert before <= found.at <= after
     assert found.since == SINCE
 
 
-def test_nobody_was_blocked(connection, environment, tmp_path) -> None:
-    """Where nobody was blocked, nobody is left to recover."""
+def test_without_a_blocked_family(connection, environment, tmp_path) -> None:
+    """If no family was blocked, no family is left to recover."""
     list_blocked(environment, tmp_path)
 
-    found = look(environment, tmp_path)
+    found = recover(environment, tmp_path)
 
     assert (found.blocked, found.recovered, found.share, not_yet(tmp_path)) == (0, 0, 1.0, HEADER)
     assert str(found) == "0 of 0 families that were blocked have a chat (100%); 0 not yet."
 
 
 @pytest.mark.parametrize("text", [None, "odd\n1\n", "root_prompt_row_id,owner_id,blocked_for\nx,y,chat\n", "\xff"])
-def test_without_a_list_of_the_blocked(environment, tmp_path, text) -> None:
-    """Where a run has no list, or none that can be read, it says so; what stood there of an older look stays."""
+def test_without_a_list_of_blocked_families(environment, tmp_path, text) -> None:
+    """If blocked.csv is missing or cannot be read, an error says so; an older not_recovered.csv is unchanged."""
     (tmp_path / "not_recovered.csv").write_text("old")
     if text is not None:
         (tmp_path / "blocked.csv").write_text(text, "latin-1")
 
     with pytest.raises(UsageError) as raised:
-        look(environment, tmp_path)
+        recover(environment, tmp_path)
 
     assert str(raised.value) == (
         f"{tmp_path.name} lists no blocked families.\n"
@@ -201,25 +203,25 @@ def test_without_a_list_of_the_blocked(environment, tmp_path, text) -> None:
     assert not_yet(tmp_path) == "old"
 
 
-# What is said of it
+# Its text
 
 
 def recovered(blocked: int, offsets: list[int]) -> Recovery:
-    """A recovery whose first chats came so many milliseconds after the fix."""
+    """A recovery with first chats at these milliseconds after the fix."""
     chats = tuple(sorted(SINCE + timedelta(milliseconds=offset) for offset in offsets))
     return Recovery(blocked, SINCE, SINCE + timedelta(days=9), chats)
 
 
-def test_it_is_said_in_a_sentence() -> None:
-    """How many of how many, the share, and how many not yet."""
+def test_the_text_of_a_recovery() -> None:
+    """The text has the number of recovered families, the share, and the number of the others."""
     assert str(recovered(1250, list(range(1000)))) == (
         "1,000 of 1,250 families that were blocked have a chat (80%); 250 not yet."
     )
 
 
 @pytest.mark.parametrize(("back", "never"), [(1087, "(100%)"), (1, "(0%)")])
-def test_a_share_is_not_rounded_to_all_or_nobody(back: int, never: str) -> None:
-    """While somebody is left it is not 100 %, and once somebody is back it is not 0 %."""
+def test_a_share_is_not_rounded_to_100_or_0_percent(back: int, never: str) -> None:
+    """The share is below 100% while a family has no chat, and above 0% once one family has one."""
     assert never not in str(recovered(1088, list(range(back))))
 
 
@@ -227,11 +229,11 @@ def test_a_share_is_not_rounded_to_all_or_nobody(back: int, never: str) -> None:
 @with_example(list(range(59)), 0)
 @with_example(list(range(60)), 0)
 @with_example(list(range(61)), 0)
-def test_a_record_carries_the_sum_over_time(offsets: list[int], others: int) -> None:
-    """A record has few points, each the sum at the moment of a first chat; the last is that of all."""
+def test_a_record_has_the_sum_over_time(offsets: list[int], others: int) -> None:
+    """A record has a limited number of points, each a cumulative sum at a first chat; the last is the total."""
     found = recovered(len(offsets) + others, offsets)
-    told = found.as_record()
-    points = told.over_time
+    record = found.as_record()
+    points = record.over_time
     counts = [count for _, count in points]
 
     assert len(points) <= MOST_POINTS
@@ -239,13 +241,13 @@ def test_a_record_carries_the_sum_over_time(offsets: list[int], others: int) -> 
     assert points == [(found.first_chats[count - 1], count) for count in counts]
     assert counts[-1:] == ([len(offsets)] if offsets else [])
     assert counts[:1] == ([-(-len(offsets) // MOST_POINTS)] if offsets else [])
-    assert (told.blocked, told.recovered) == (len(offsets) + others, len(offsets))
-    assert (told.since, told.at) == (SINCE, SINCE + timedelta(days=9))
-    assert msgspec.json.decode(msgspec.json.encode(told), type=RecoveryCount) == told
+    assert (record.blocked, record.recovered) == (len(offsets) + others, len(offsets))
+    assert (record.since, record.at) == (SINCE, SINCE + timedelta(days=9))
+    assert msgspec.json.decode(msgspec.json.encode(record), type=RecoveryCount) == record
 
 
-def test_a_record_carries_no_id(connection, environment, run) -> None:
-    """What a run record carries of a recovery names nobody."""
+def test_a_record_has_no_id(connection, environment, run) -> None:
+    """A record of a recovery has no id."""
     chat(connection, FAMILIES[0], SINCE)
 
-    assert not AN_ID.search(to_json(look(environment, run).as_record()))
+    assert not AN_ID.search(to_json(recover(environment, run).as_record()))

@@ -1,4 +1,4 @@
-"""What the fix does not change: provider conflicts, threads that no index covers, and the index that would help."""
+"""What the fix does not change: provider conflicts, threads without an owner, and the proposed unique index."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ INDEX_SQL = (
 
 
 def left(environment: Environment) -> ResidualConflicts:
-    """What the fix does not change there, with an example."""
+    """What the fix does not change there, with an example family."""
     with reading(environment) as connection:
         conflict = find_provider_conflict(connection)
         example = conflict and conflict.example(explain_family(connection, read_catalog(connection), conflict.family))
@@ -53,7 +53,7 @@ def left(environment: Environment) -> ResidualConflicts:
 
 
 def shown(environment: Environment) -> ProviderConflict:
-    """The family that shows a conflict there."""
+    """The example family of the provider conflicts."""
     with reading(environment) as connection:
         found = find_provider_conflict(connection)
     assert found is not None
@@ -61,12 +61,12 @@ def shown(environment: Environment) -> ProviderConflict:
 
 
 def conflicts(provider: str | None, active_threads: int, families: int) -> ProviderConflicts:
-    """The conflicts of one provider."""
+    """The provider conflicts of one provider."""
     return ProviderConflicts(provider=provider, active_threads=active_threads, families=families)
 
 
 def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
-    """Take a thread's provider away: an INSERT that sends none would get the column's default."""
+    """Set a thread's provider to NULL: an INSERT without one would get the column's default."""
     connection.execute("UPDATE public.q_threads SET provider = NULL WHERE row_id = %s", [row_id])
 
 
@@ -74,7 +74,7 @@ def unnamed(connection: psycopg.Connection, row_id: UUID) -> None:
 
 
 def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
-    """The demo's provider conflicts, by the provider whose active thread holds the key."""
+    """The demo's provider conflicts, by the provider of the active thread that has the key."""
     assert left(incident).by_provider == [
         conflicts("openai", 57, 57),
         conflicts("anthropic", 4, 4),
@@ -83,7 +83,7 @@ def test_conflicts_of_the_demo_by_provider(incident: Environment) -> None:
 
 
 def test_the_demo_as_a_record(incident: Environment) -> None:
-    """A record carries all of it, and no id."""
+    """A record has all of it, and no id."""
     found = msgspec.to_builtins(left(incident))
     version = found["proposal"].pop("server_version")
 
@@ -121,8 +121,8 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
     }
 
 
-def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
-    """What the fix leaves is what was there before it."""
+def test_the_fix_does_not_change_it(incident: Environment) -> None:
+    """The fix does not change these numbers."""
     before = left(incident)
     apply(incident, confirm="staging")
     after = left(incident)
@@ -135,40 +135,40 @@ def test_the_fix_changes_nothing_of_it(incident: Environment) -> None:
     )
 
 
-# The worked family
+# The example family
 
 
-def asks(environment: Environment) -> None:
-    """Let the client ask that the worked family names, as run clients do."""
+def insert_as_client(environment: Environment) -> None:
+    """Insert the thread of the example's client, as run clients do."""
     conflict = shown(environment)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         get_or_create_run(connection, NewThread(*conflict.family, provider=conflict.asked_for))
 
 
-def test_the_worked_familys_client_is_rejected(incident: Environment) -> None:
-    """Under the fixed index the client that the worked family names is rejected."""
+def test_the_examples_client_is_rejected(incident: Environment) -> None:
+    """Under the fixed index PostgreSQL rejects the insert of the example's client."""
     apply(incident, confirm="staging")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
-        asks(incident)
+        insert_as_client(incident)
 
 
-def test_the_proposed_index_settles_it(incident: Environment) -> None:
-    """Under the proposed unique index alone, once the data lets it be built, that client gets its thread."""
+def test_the_proposed_index_admits_the_examples_client(incident: Environment) -> None:
+    """Under the proposed unique index alone PostgreSQL admits that insert, once the index can be built."""
     apply(incident, confirm="staging")
     with psycopg.connect(incident.address, autocommit=True) as connection:
         connection.execute("UPDATE public.q_threads SET is_active = false WHERE owner_id IS NULL")
         connection.execute(left(incident).proposal.sql.encode())
         connection.execute(f"DROP INDEX public.{INDEX_NAME}")
 
-    asks(incident)
+    insert_as_client(incident)
 
 
 @pytest.mark.parametrize("held_by", ["openai", None])
 def test_the_example_names_both_providers(
     environment: Environment, connection: psycopg.Connection, held_by: str | None
 ) -> None:
-    """The example says which provider's thread has the key and which provider needs it, also without a provider."""
+    """The example says which provider's thread has the key and which provider needs it, also if one is NULL."""
     add(connection, ROOT, OWNER, provider="manus", is_active=False)
     row_id = add(connection, ROOT, OWNER, provider="openai")
     if held_by is None:
@@ -181,8 +181,8 @@ def test_the_example_names_both_providers(
     assert {thread.provider for thread in example.threads} == {"manus", held_by}
 
 
-def test_the_smallest_family_is_worked(environment: Environment, connection: psycopg.Connection) -> None:
-    """Of several families the one with the fewest threads is shown."""
+def test_the_example_is_the_smallest_family(environment: Environment, connection: psycopg.Connection) -> None:
+    """The example is the family with the fewest threads."""
     for root, ended in ((UUID(int=1), 3), (UUID(int=2), 1)):
         for _ in range(ended):
             add(connection, root, OWNER, provider="manus", is_active=False)
@@ -191,8 +191,10 @@ def test_the_smallest_family_is_worked(environment: Environment, connection: psy
     assert shown(environment).family.root == UUID(int=2)
 
 
-def test_a_conflict_that_no_named_client_meets(environment: Environment, connection: psycopg.Connection) -> None:
-    """Where a family's other threads have no provider, its conflict is counted, and there is nobody to show."""
+def test_a_conflict_without_a_named_provider_has_no_example(
+    environment: Environment, connection: psycopg.Connection
+) -> None:
+    """If a family's other threads have no provider, its conflict is counted, and there is no example."""
     unnamed(connection, add(connection, ROOT, OWNER, is_active=False))
     add(connection, ROOT, OWNER)
     found = left(environment)
@@ -200,15 +202,15 @@ def test_a_conflict_that_no_named_client_meets(environment: Environment, connect
     assert (found.by_provider, found.example) == ([conflicts("openai", 1, 1)], None)
 
 
-def test_nothing_is_left_of_an_empty_table(environment: Environment) -> None:
-    """Where there is no thread nothing is left, and nothing is in the proposal's way."""
+def test_an_empty_table_has_no_conflicts(environment: Environment) -> None:
+    """An empty table has no conflicts, and the proposed unique index can be built."""
     found = left(environment)
 
     assert (found.by_provider, found.without_provider, found.unguarded_threads, found.example) == ([], 0, 0, None)
     assert found.proposal.finding == "It could be built today: no two active threads share one of its keys."
 
 
-# What is counted
+# The counts
 
 THREADS = st.lists(
     st.tuples(
@@ -224,7 +226,7 @@ ON_ONE_DATABASE = settings(max_examples=examples(25), suppress_health_check=[Hea
 
 
 def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
-    """These threads alone, with no unique index in their way."""
+    """Insert these threads, without any unique index."""
     connection.execute(f"DROP INDEX IF EXISTS public.{INDEX_NAME}, public.{PROPOSED_NAME}")
     connection.execute("TRUNCATE public.q_threads")
     for root, owner, provider, purpose, is_active in threads:
@@ -237,10 +239,10 @@ def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
 
 @ON_ONE_DATABASE
 @given(THREADS)
-def test_it_sums_up_to_the_counts(
+def test_the_numbers_equal_the_counts(
     environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
 ) -> None:
-    """By provider and in all, what is left is what an investigation counts under the same words."""
+    """The numbers, by provider and in total, equal those of an investigation."""
     put(connection, threads)
     with reading(environment) as snapshot:
         found, counts = read_residual(snapshot), count_threads(snapshot, read_catalog(snapshot))
@@ -250,10 +252,10 @@ def test_it_sums_up_to_the_counts(
 
 @ON_ONE_DATABASE
 @given(THREADS)
-def test_threads_without_a_provider_are_found_by_nobody(
+def test_active_threads_without_a_provider_are_counted(
     environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
 ) -> None:
-    """Active threads without a provider are counted, whoever owns them."""
+    """Active threads without a provider are counted, whether or not they have an owner."""
     put(connection, threads)
 
     assert left(environment).without_provider == sum(
@@ -263,10 +265,10 @@ def test_threads_without_a_provider_are_found_by_nobody(
 
 @ON_ONE_DATABASE
 @given(THREADS)
-def test_it_can_be_built_where_it_says_so(
+def test_the_index_can_be_built_if_the_proposal_says_so(
     environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
 ) -> None:
-    """The proposed unique index can be built on the data exactly where the proposal says that it can."""
+    """The proposed unique index can be built exactly if the proposal says so."""
     put(connection, threads)
     proposal = left(environment).proposal
     try:
@@ -280,10 +282,10 @@ def test_it_can_be_built_where_it_says_so(
 
 @ON_ONE_DATABASE
 @given(THREADS)
-def test_ending_what_is_too_many_makes_room(
+def test_without_surplus_threads_the_index_can_be_built(
     environment: Environment, connection: psycopg.Connection, threads: Sequence[tuple]
 ) -> None:
-    """Of each key all threads but one are too many: without them it can be built."""
+    """Without all active threads of a key but one, the proposed unique index can be built."""
     put(connection, threads)
     too_many = left(environment).proposal.too_many
     ended = connection.execute(
@@ -313,14 +315,14 @@ def test_ending_what_is_too_many_makes_room(
     ],
 )
 def test_what_the_proposal_says(version: int, keys: int, said: str) -> None:
-    """A proposal says whether it could be built, and what is in its way."""
+    """A proposal says whether the index can be built, and which threads prevent it."""
     proposal = propose_index(version, {"keys": keys, "ownerless_keys": 0, "too_many": keys})
 
     assert (proposal.finding, proposal.buildable) == (said, said.startswith("It could"))
 
 
-def test_names_that_users_wrote_are_not_read(environment: Environment, connection: psycopg.Connection) -> None:
-    """Nothing that a user wrote is in it."""
+def test_the_result_has_no_text_of_users(environment: Environment, connection: psycopg.Connection) -> None:
+    """The result has no text that a user wrote."""
     add(connection, ROOT, OWNER, provider="manus", is_active=False, name="a secret name")
     add(connection, ROOT, OWNER, name="a secret name")
     found = left(environment)
@@ -329,8 +331,8 @@ def test_names_that_users_wrote_are_not_read(environment: Environment, connectio
     assert "secret" not in repr(found)
 
 
-def test_a_family_of_its_own_purposes_only(environment: Environment, connection: psycopg.Connection) -> None:
-    """A family that knows one provider only has no provider conflict, whatever its purposes are."""
+def test_a_family_with_one_provider_has_no_conflict(environment: Environment, connection: psycopg.Connection) -> None:
+    """A family with one provider has no provider conflict, whatever its purposes are."""
     family = Family(uuid4(), uuid4())
     apply(environment, confirm="staging")
     add(connection, *family, purpose="run")
