@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 _HOME = Path(tempfile.mkdtemp(prefix="incident-"))
 os.environ["INCIDENT_DEMO_DIR"] = str(_HOME)
 os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
-os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine the output of a cell would have one more line
+os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine a cell's output would have an additional line
 for _variable in [name for name in os.environ if name.startswith("INCIDENT_") and name.endswith(("_URL", "_KEY"))]:
     del os.environ[_variable]
 # A shell that starts tests in the background makes them ignore Ctrl-C, and so would the processes that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Times that a timestamptz can hold, but not Python's datetime.
+# Timestamps that PostgreSQL allows and Python's datetime does not.
 ODD_MOMENTS = ("infinity", "-infinity", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00+00 BC")
 
 _SERVERS: dict[int, PostgresServer] = {}
@@ -58,7 +58,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> str:
-    """The address of a server's maintenance database: PostgreSQL 18, or the version that the test asks for."""
+    """The address of a server's maintenance database: PostgreSQL 18, or the version that the test requests."""
     version = getattr(request, "param", 18)
     _HOME.mkdir(exist_ok=True)
     if version not in _SERVERS:
@@ -74,13 +74,13 @@ def _copied(server: str, template: str) -> Iterator[Environment]:
 
 @pytest.fixture
 def environment(server: str) -> Iterator[Environment]:
-    """An environment `staging` with a database of this test alone: the incident's table, without a thread."""
+    """An environment `staging` with a database of this test: the incident's table, without a thread."""
     yield from _copied(server, "empty_template")
 
 
 @pytest.fixture
 def incident(server: str) -> Iterator[Environment]:
-    """An environment `staging` with a database of this test alone: the demo's threads, the original index."""
+    """An environment `staging` with a database of this test: the demo's threads under the original index."""
     yield from _copied(server, "incident_template")
 
 
@@ -93,7 +93,7 @@ def connection(environment: Environment) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def staging(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    """`environment`, which the name `staging` resolves to, through its variable."""
+    """`environment`, with the name `staging` from its variable."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", environment.address)
     return environment
 

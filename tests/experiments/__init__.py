@@ -1,1 +1,1 @@
-"""Tests of the room `experiments`."""
+"""Tests of `incident_lib.experiments`."""

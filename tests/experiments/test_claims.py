@@ -1,4 +1,4 @@
-"""The fix plan's claims: tested with its own SQL, with this project, and with other SQL, which changes the verdicts."""
+"""The fix plan's claims: tested with the plan's SQL, with this project, and with SQL that changes the verdicts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ CREATE_BY_PROVIDER = CREATE_FIXED.replace("purpose)", "purpose, provider)")
 CONCURRENTLY = CREATE_FIXED.replace("INDEX idx", "INDEX CONCURRENTLY new_idx")
 RESTORE = (DROP, CREATE_ORIGINAL)
 
-# Other SQL than the plan's, and what is wrong with it, or better.
+# Other SQL than the plan's, worse or better
 ENDING = Strategy("ends every thread first", (END_ALL, DROP, CREATE_FIXED), RESTORE)
 SAME = Strategy("creates the original index again", (DROP, CREATE_ORIGINAL), RESTORE)
 NONE = Strategy("creates no index", (DROP,), RESTORE)
@@ -74,21 +74,21 @@ BESIDE = Strategy("builds beside", (CONCURRENTLY, "DROP INDEX CONCURRENTLY idx_q
 
 @pytest.fixture(scope="module")
 def database(server: str) -> Iterator[Environment]:
-    """A database of this module alone."""
+    """A database of this module."""
     with clusters.database(server, "empty_template") as address:
         yield Environment("staging", "INCIDENT_STAGING_URL", address)
 
 
 @pytest.fixture
 def threads(database: Environment) -> Environment:
-    """`database` with synthetic threads of this test alone, under the original index."""
+    """`database` with synthetic threads, under the original index."""
     fill_threads(database, THREADS)
     return database
 
 
 @pytest.fixture(scope="module")
 def clients_result(database: Environment) -> Callable[[Strategy], ClientsResult]:
-    """The answers to clients before and after a strategy, without the time that verifying took; tried once each."""
+    """The answers to clients before and after a strategy, without `verify_seconds`; each strategy is tried once."""
 
     @cache
     def result(strategy: Strategy) -> ClientsResult:
@@ -99,32 +99,32 @@ def clients_result(database: Environment) -> Callable[[Strategy], ClientsResult]
 
 
 def name(thing: object) -> str:
-    """The name of a strategy, as the id of a test."""
+    """The name of a strategy, as the test's id."""
     return getattr(thing, "name", "")
 
 
-# What strategies do to threads
+# Integrity
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, SAME, NONE, PROVIDER], ids=name)
-def test_an_index_change_keeps_every_thread(threads: Environment, strategy: Strategy) -> None:
-    """A strategy that only changes the index leaves every thread as it was."""
+def test_an_index_change_changes_no_thread(threads: Environment, strategy: Strategy) -> None:
+    """A strategy that only changes indexes changes no thread."""
     assert try_integrity(threads, strategy) == IntegrityResult("done", THREADS, equal=True)
 
 
 def test_a_strategy_that_ends_threads_is_detected(threads: Environment) -> None:
-    """SQL that also changes threads does not count as one that loses nothing."""
+    """SQL that also changes threads is reported as a change of threads."""
     assert try_integrity(threads, ENDING) == IntegrityResult("done", THREADS, equal=False)
 
 
-def test_sql_that_fails_answers_with_its_sqlstate(threads: Environment) -> None:
-    """The answer of SQL that fails is its SQLSTATE."""
+def test_the_answer_of_failed_sql_is_its_sqlstate(threads: Environment) -> None:
+    """The answer of failed SQL is its SQLSTATE."""
     failing = Strategy("fails", ("DROP INDEX nothing",))
 
     assert try_integrity(threads, failing) == IntegrityResult("42704", THREADS, equal=True)
 
 
-# What clients get
+# Clients
 
 FIXED = ClientsResult(
     families=FAMILIES,
@@ -151,10 +151,10 @@ FIXED = ClientsResult(
     ],
     ids=name,
 )
-def test_what_clients_get(
+def test_the_answers_to_clients(
     clients_result: Callable[[Strategy], ClientsResult], strategy: Strategy, expected: ClientsResult
 ) -> None:
-    """Clients get the same with the fixed index, whichever strategy created it, and something else with other SQL."""
+    """Each strategy that creates the fixed index has the same result for clients; other SQL has another result."""
     assert clients_result(strategy) == expected
 
 
@@ -175,7 +175,7 @@ def test_what_clients_get(
 def test_a_rollback(
     threads: Environment, strategy: Strategy, after_chat: str, state: IndexState, preventing: int, ended: int
 ) -> None:
-    """A rollback works until one family has got its chat; then it fails, is refused, or ends a thread."""
+    """A rollback works until a family has a second active thread; then it fails, is refused, or ends a thread."""
     assert try_rollback(threads, strategy) == RollbackResult(
         "done", IndexState.ORIGINAL, after_chat, state, preventing_families=preventing, ended_threads=ended
     )
@@ -185,7 +185,7 @@ def test_a_rollback(
 
 
 def test_by_statement_duplicates_are_admitted(threads: Environment) -> None:
-    """The plan's SQL by statement admits second runs, which then prevent its index."""
+    """The plan's SQL by statement admits second runs, which then violate the fixed index."""
     load = try_under_load(threads, BY_STATEMENT, LOAD)
 
     assert (load.answer, load.state) == ("23505", IndexState.MISSING)
@@ -195,7 +195,7 @@ def test_by_statement_duplicates_are_admitted(threads: Environment) -> None:
 
 
 def test_in_one_transaction_clients_wait(threads: Environment) -> None:
-    """The plan's SQL in one transaction admits no duplicate, and makes clients wait."""
+    """The plan's SQL in one transaction admits no duplicate, but clients wait."""
     load = try_under_load(threads, IN_ONE_TRANSACTION, LOAD)
 
     assert (load.answer, load.state, load.duplicates, load.duplicate_keys) == ("done", IndexState.FIXED, 0, 0)
@@ -203,7 +203,7 @@ def test_in_one_transaction_clients_wait(threads: Environment) -> None:
 
 
 def test_with_this_project_clients_do_not_wait(threads: Environment) -> None:
-    """This project admits no duplicate, and no client waits; each kind of client writes before and after it."""
+    """This project admits no duplicate, no client waits, and each kind of client writes before and after the change."""
     load = try_under_load(threads, THIS_PROJECT, LOAD)
 
     assert (load.answer, load.state) == ("done", IndexState.FIXED)
@@ -213,15 +213,15 @@ def test_with_this_project_clients_do_not_wait(threads: Environment) -> None:
     assert {call.kind for call in calls if call.due > end} == {"chat", "new run", "second run"}
 
 
-def test_other_sql_with_which_clients_do_not_wait(threads: Environment) -> None:
-    """Other SQL that builds beside and drops concurrently makes no client wait either."""
+def test_with_concurrent_sql_clients_do_not_wait(threads: Environment) -> None:
+    """With other SQL that builds and drops concurrently, no client waits either."""
     load = try_under_load(threads, BESIDE, LOAD)
 
     assert (load.answer, load.state, load.duplicates, load.waiting_clients) == ("done", IndexState.FIXED, 0, 0)
 
 
-def test_a_lost_connection_of_a_client_ends_the_trial(threads: Environment) -> None:
-    """Where a client loses its connection, the trial fails: its numbers would say nothing."""
+def test_a_trial_fails_if_a_client_loses_its_connection(threads: Environment) -> None:
+    """If a client loses its connection, the trial fails, since its numbers would be incomplete."""
     terminate = (
         "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE application_name = 'incident_lib client' AND datname = current_database()"
@@ -236,7 +236,7 @@ def test_a_lost_connection_of_a_client_ends_the_trial(threads: Environment) -> N
 
 
 def trial(strategy: Strategy, **changes: object) -> Trial:
-    """A trial in which all goes well, except for what is changed: `integrity__equal=False`, say."""
+    """A successful trial with these changes, for example `integrity__equal=False`."""
     calls = (Call("chat", 0.01, 0.012, "23505"), Call("new run", 0.06, 0.004, ""))
     traffic = TrafficResult(calls, end=1.5)
     original = IndexState.ORIGINAL
@@ -256,7 +256,7 @@ def trial(strategy: Strategy, **changes: object) -> Trial:
 
 
 def verdicts(*trials: Trial) -> dict[str, Verdict]:
-    """The claims that do not simply hold, and their verdicts."""
+    """The claims with a verdict other than "holds"."""
     found = {claim.claim: claim.verdict(trials) for claim in CLAIMS}
     return {claim: verdict for claim, verdict in found.items() if verdict is not Verdict.HOLDS}
 
@@ -288,16 +288,16 @@ NOT_FIXED = {"load__answer": "23505", "load__state": IndexState.MISSING}
         ({"clients__ownerless": 20}, set()),
     ],
 )
-def test_what_decides_a_claim(changes: dict[str, object], claims: set[str]) -> None:
-    """What goes well only with this project holds only with it; what goes wrong with both does not hold."""
+def test_the_results_that_decide_a_claim(changes: dict[str, object], claims: set[str]) -> None:
+    """A result that is good with this project only gives "only with this project"; one that is bad with both, "no"."""
     good, bad = trial(THIS_PROJECT), trial(BY_STATEMENT, **changes)
 
     assert verdicts(bad, good) == dict.fromkeys(claims, Verdict.ONLY_HERE)
     assert verdicts(bad, trial(THIS_PROJECT, **changes)) == dict.fromkeys(claims, Verdict.NO)
 
 
-def test_the_plan_does_not_say_how_its_sql_is_sent() -> None:
-    """A claim holds for the plan's SQL only where it holds however that is sent."""
+def test_a_claim_must_hold_for_both_forms_of_the_plans_sql() -> None:
+    """A claim holds for the plan's SQL only if it holds by statement and in one transaction."""
     assert verdicts(trial(BY_STATEMENT), trial(IN_ONE_TRANSACTION, **WAITING), trial(THIS_PROJECT)) == {
         "Downtime: none": Verdict.ONLY_HERE
     }
@@ -315,10 +315,10 @@ def test_the_plan_does_not_say_how_its_sql_is_sent() -> None:
     ],
     ids=lambda thing: getattr(thing, "name", str(thing)),
 )
-def test_a_verdict_changes_with_the_sql(
+def test_a_verdict_depends_on_the_sql(
     clients_result: Callable[[Strategy], ClientsResult], claim: str, strategy: Strategy, verdict: Verdict
 ) -> None:
-    """A claim is judged by what the SQL did to clients."""
+    """A verdict depends on the effect of the SQL on clients."""
     plan = replace(trial(strategy), clients=clients_result(strategy))
 
     assert BY_CLAIM[claim].verdict([plan, replace(plan, strategy=THIS_PROJECT)]) is verdict
@@ -355,7 +355,7 @@ RESULTS = {
 
 @pytest.mark.parametrize(("claim", "text"), RESULTS.items())
 def test_the_result_of_a_claim(claim: str, text: str) -> None:
-    """A result is told in figures."""
+    """A result has numbers."""
     assert BY_CLAIM[claim].result([trial(BY_STATEMENT), trial(THIS_PROJECT)]) == f"Each strategy: {text}."
 
 
@@ -375,8 +375,8 @@ BAD_RESULTS = {
 
 
 @pytest.mark.parametrize(("claim", "text"), BAD_RESULTS.items())
-def test_a_bad_result_of_a_claim(claim: str, text: str) -> None:
-    """What went wrong is in the result."""
+def test_the_result_of_a_failed_claim(claim: str, text: str) -> None:
+    """The result of a failed claim names the failure."""
     bad = trial(BY_STATEMENT, **WAITING, **NOT_FIXED, integrity__equal=False, rollback__ended_threads=1)
 
     assert BY_CLAIM[claim].result([bad]) == f"Each strategy: {text}."
@@ -406,7 +406,7 @@ STORY = (
 
 
 def test_the_latencies_of_a_report() -> None:
-    """A report has the numbers of each strategy's clients, in the order of the strategies."""
+    """A report has the latencies of each strategy's clients, in the order of the strategies."""
     latency = report(*STORY).latency
 
     assert (latency.threads, latency.clients) == (200_000, 6)
@@ -428,7 +428,7 @@ def test_the_latencies_of_a_report() -> None:
 
 
 def test_a_report_says_how_a_claim_was_tested() -> None:
-    """The numbers of the load are in the text on how a claim was tested; its figures are listed by strategy."""
+    """The description of a test has the numbers of the load, and its results by strategy."""
     downtime = next(claim for claim in report(*STORY).claims if claim.claim == "Downtime: none")
 
     assert downtime.how.startswith("6 clients wrote to 200,000 threads before, during and after the change, and a ")
@@ -444,7 +444,7 @@ def test_a_report_says_how_a_claim_was_tested() -> None:
 
 
 def test_a_report_can_be_written_and_read(tmp_path: Path) -> None:
-    """What is written is what is read; nothing is left beside it."""
+    """A report is equal after writing and reading it; no other file is left."""
     file = tmp_path / "new" / "claims.json"
     write_claims(report(*STORY), file)
 
@@ -452,8 +452,8 @@ def test_a_report_can_be_written_and_read(tmp_path: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == ["claims.json"]
 
 
-def test_a_point_is_a_line() -> None:
-    """Each point of a latency is on a line of its own."""
+def test_each_point_is_on_its_own_line() -> None:
+    """Each point of a latency is on its own line of the file."""
     lines = [line.strip() for line in to_json(report(*STORY)).splitlines()]
 
     assert {"[-0.2, 9.0],", "[0.0, 1480.0],", "[1.6, 2.0]"} <= set(lines)
@@ -476,7 +476,7 @@ ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 @pytest.mark.slow
 def test_the_whole_command(tmp_path: Path) -> None:
-    """`incident claims` exits with 0 whatever the verdicts, and prints what it wrote; no id, no database is left."""
+    """`incident claims` exits with 0 for any verdicts and prints what it wrote; no id and no database is left."""
     ran = shell("claims", "--format", "json", INCIDENT_RUNS=str(tmp_path))
     found = read_claims(tmp_path / "claims.json")
 
@@ -490,7 +490,7 @@ def test_the_whole_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_table_of_the_command(tmp_path: Path) -> None:
-    """As a table it lists every claim and its verdict, then how many have each, the time and the file."""
+    """The table has each claim with its verdict, then the number of claims for each verdict, the time and the file."""
     ran = shell("claims", "--out", str(tmp_path / "mine.json"))
     lines = [re.split(r"\s{2,}", line.strip()) for line in ran.stdout.splitlines()]
     found = read_claims(tmp_path / "mine.json")
@@ -506,7 +506,7 @@ def test_the_table_of_the_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_the_command_interrupted(tmp_path: Path, signal_: signal.Signals) -> None:
-    """Interrupted while clients write, it exits with 130; neither a database nor a file is left."""
+    """If it is interrupted under load, it exits with 130, and leaves no database and no file."""
     demo.url()
     command = [sys.executable, "-m", "incident_lib", "claims", "--out", str(tmp_path / "claims.json")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
@@ -532,7 +532,7 @@ def wait_for_clients() -> None:
 
 
 def test_a_server_that_does_not_start(tmp_path: Path) -> None:
-    """Where the embedded server cannot start, nothing can be tested: exit code 3, and a message."""
+    """If the embedded server cannot start, the command exits with 3 and a message."""
     (tmp_path / "file").touch()
     folder = tmp_path / "file" / "demo"
 

@@ -1,4 +1,4 @@
-"""`incident rehearse` on real servers: its verdict on each kind of database; it changes nothing there."""
+"""`incident rehearse` on real servers: its verdict for each state of a database, and that it changes nothing there."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ FIXED_KEY = (
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded():
-    """The embedded server, running: a rehearsal then neither starts nor stops it."""
+    """The running embedded server: a rehearsal neither starts nor stops it."""
     demo.maintenance(18)
     yield
     demo.stop()
@@ -71,7 +71,7 @@ def embedded():
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
-    """The folder of runs, of this test alone."""
+    """The folder of runs of this test."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     return tmp_path
 
@@ -84,7 +84,7 @@ def source(server):
 
 @dataclass
 class Observed:
-    """A rehearsal, and what was seen of it from outside.
+    """A rehearsal and the state of its source before and after.
 
     Attributes:
         queries: what the session at the source ran during the copy.
@@ -136,14 +136,14 @@ def report(observed):
 
 @pytest.fixture
 def named(source, monkeypatch):
-    """`source`, resolvable as `staging`."""
+    """`source`, with the name `staging`."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", source.address)
     return source
 
 
 @pytest.fixture
 def fixed(environment, connection):
-    """The fixed index, and a run and a chat in families of their own."""
+    """The fixed index, with a run and a chat in different families."""
     add(connection, UUID(int=1), OWNER)
     add(connection, UUID(int=2), OWNER, purpose="chat")
     apply(environment, confirm="staging")
@@ -152,7 +152,7 @@ def fixed(environment, connection):
 
 @pytest.fixture
 def coexisting(fixed, connection):
-    """The fixed index, and two families with an active chat and an active run."""
+    """The fixed index, with two families that have an active chat and an active run."""
     for number in (101, 102):
         for purpose in ("run", "chat"):
             add(connection, UUID(int=number), OWNER, purpose=purpose)
@@ -161,7 +161,7 @@ def coexisting(fixed, connection):
 
 @pytest.fixture
 def duplicated(staging, connection):
-    """No unique index, and three keys of the fixed index that two active threads share."""
+    """No unique index, with three keys of the fixed index that two active threads share."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for number in (1, 2, 3):
         add(connection, UUID(int=number), OWNER)
@@ -170,23 +170,23 @@ def duplicated(staging, connection):
 
 
 def conclusion(report):
-    """Whether it will work, why, and what to do next."""
+    """Whether the fix will work, the reason, and the next action."""
     return report.works, report.why, report.next
 
 
 def names(report):
-    """The names of the steps, all of which are done."""
+    """The names of the steps, all with the outcome done."""
     assert {step.outcome for step in report.steps} == {"done"}
     return [step.name for step in report.steps]
 
 
 def migration(name):
-    """The steps of a whole migration, as a rehearsal names them."""
+    """The steps of a complete migration, as a rehearsal names them."""
     return [f"{name}: {step}" for step in STEPS]
 
 
 def at_step(step, action, phase="begins"):
-    """A listener that acts when a step begins, or comes to a phase."""
+    """A listener that calls a function when a step begins or reaches a phase."""
 
     def listener(progress):
         if (progress.step, progress.phase) == (step, phase):
@@ -199,12 +199,12 @@ def at_step(step, action, phase="begins"):
 
 
 def test_the_fix_will_work(report):
-    """For an incident whose data are in order, the rehearsal says that the fix will work."""
+    """If no rows violate the fixed index, the rehearsal says that the fix will work."""
     assert conclusion(report) == (True, f"On a copy of 1,408 active threads {APPLIED}", NEXT)
 
 
 def test_the_steps(report):
-    """It copies, counts, applies, verifies, probes, rolls back and applies again."""
+    """A rehearsal copies, counts, applies, verifies, probes, rolls back and applies again."""
     assert names(report) == [
         *("copy", "indexes", "count"),
         *(*migration("apply"), "verify", "probe"),
@@ -214,14 +214,14 @@ def test_the_steps(report):
 
 
 def test_clients_are_rejected_until_the_fix_is_applied(report):
-    """Its clients get the incident's errors before the fix, and no chat is rejected after it."""
+    """Its clients get the incident's errors before the fix, and no chat is rejected after the fix."""
     clients = report.clients
     assert (clients.rejected["chat"] > 0, clients.rejected_after.get("chat"), clients.errors) == (True, None, {})
     assert (clients.writes > 0, clients.longest_stall > 0) == (True, True)
 
 
 def test_clients_of_another_provider_are_rejected_after_the_fix(environment, connection):
-    """A run client whose family has a run of another provider is rejected after the fix, too; that is no failure."""
+    """A run whose family has a run of another provider is also rejected after the fix; this is not a failure."""
     add(connection, UUID(int=1), OWNER, provider="manus")
     report = rehearse(environment)
     assert (report.clients.rejected_after.keys(), report.works) == ({"run"}, True)
@@ -235,7 +235,7 @@ def test_clients_of_another_provider_are_rejected_after_the_fix(environment, con
     ],
     ids=["chats", "errors"],
 )
-def test_what_clients_must_not_get(source, report, counts, finding):
+def test_client_errors_that_mean_the_fix_will_not_work(source, report, counts, finding):
     """A chat that is rejected after the fix, or an error of another kind, means that the fix will not work."""
     with reading(source) as connection:
         found = investigate(connection)
@@ -249,7 +249,7 @@ def test_what_clients_must_not_get(source, report, counts, finding):
 
 
 def test_calls_are_counted():
-    """The counts of the clients are those of their calls; the longest stall is of all of them."""
+    """The counts include each call, and the longest stall is the maximum over all calls."""
     calls = (
         Call("chat", -0.1, 0.7, "23505"),
         Call("run", 0.1, 0.1, "40P01"),
@@ -262,14 +262,14 @@ def test_calls_are_counted():
 
 
 def test_the_rollback_works(report):
-    """Where no family has two active threads, the rollback works, and the report says what will prevent it."""
+    """If no family has two active threads, the rollback works, and the report says what will prevent it later."""
     assert report.rollback == RollbackOutcome(
         possible=True, why="No family has several active threads. The first chat beside a run will prevent a rollback."
     )
 
 
 def test_a_rollback_that_cannot_work(coexisting):
-    """Where families have a chat and a run, the report says how many prevent the rollback; the fix works."""
+    """If families have a chat and a run, the report says how many prevent the rollback; the fix works."""
     report = rehearse(coexisting)
     assert report.rollback == RollbackOutcome(
         possible=False,
@@ -289,8 +289,8 @@ DUPLICATES = (
 )
 
 
-def test_data_that_violate_the_index(duplicated):
-    """Where no index is enforced and keys are shared, it says that the fix will not work, why, and what to do."""
+def test_rows_that_violate_the_fixed_index(duplicated):
+    """If no index is enforced and keys are shared, the report says that the fix will not work, why, and what to do."""
     report = rehearse(duplicated)
     assert conclusion(report) == (False, *DUPLICATES)
     assert report.rollback == RollbackOutcome(possible=None, why="Not tried: the fix was not applied.")
@@ -298,7 +298,7 @@ def test_data_that_violate_the_index(duplicated):
 
 
 def test_a_missing_index_without_duplicates(environment, connection):
-    """Where the index is missing, and no key is shared, the fix works."""
+    """If the index is missing and no key is shared, the fix works."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     add(connection, UUID(int=1), OWNER)
     assert conclusion(rehearse(environment)) == (True, f"On a copy of 1 active thread {APPLIED}", NEXT)
@@ -306,7 +306,7 @@ def test_a_missing_index_without_duplicates(environment, connection):
 
 @pytest.mark.slow
 def test_a_name_that_is_taken(environment, connection):
-    """A relation with a name that the fix needs is not on the copy; the preflight finds it: the fix will not work."""
+    """The copy has no relation with a name that the fix needs, but the preflight finds it: the fix will not work."""
     connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
     report = rehearse(environment)
     assert (report.works, report.next) == (False, "Then run `incident plan` again.")
@@ -316,7 +316,7 @@ def test_a_name_that_is_taken(environment, connection):
 
 
 def test_an_index_that_cannot_be_read(environment, connection):
-    """An enforced index whose definition cannot be read is not reproduced, and the fix will not work."""
+    """An enforced index whose definition cannot be read is not copied, and the fix will not work."""
     odd = "ON public.q_threads (root_prompt_row_id, owner_id, provider) WHERE is_active"
     connection.execute(f"CREATE UNIQUE INDEX odd {odd}")
     report = rehearse(environment)
@@ -325,7 +325,7 @@ def test_an_index_that_cannot_be_read(environment, connection):
 
 @pytest.mark.slow
 def test_a_fix_that_has_been_applied(fixed):
-    """Where the fix has been applied, nothing is to be applied; rollback and fix are rehearsed all the same."""
+    """If the fix has been applied, nothing has to be applied, and rollback and fix are still rehearsed."""
     report = rehearse(fixed)
     assert names(report) == [
         *("copy", "indexes", "count", "verify", "probe"),
@@ -341,7 +341,7 @@ def test_a_fix_that_has_been_applied(fixed):
 
 
 def test_an_empty_table(environment):
-    """A table without a thread is rehearsed: the clients bring families of their own."""
+    """An empty table is rehearsed with the families of the synthetic clients."""
     report = rehearse(environment)
     assert conclusion(report) == (True, f"On a copy of 0 active threads {APPLIED}", NEXT)
     assert (report.threads, report.clients.writes > 0, report.clients.rejected["run"] > 0) == (0, True, True)
@@ -349,7 +349,7 @@ def test_an_empty_table(environment):
 
 @pytest.mark.slow
 def test_what_would_delay_the_fix(environment):
-    """A transaction that is open in the environment is named, as in the preflight; it does not delay the copy."""
+    """The preflight names a transaction that is open in the environment; it does not delay the copy."""
     with psycopg.connect(environment.address, application_name="reader") as reader:
         reader.execute("SELECT FROM public.q_threads")
         pid = reader.info.backend_pid
@@ -360,12 +360,12 @@ def test_what_would_delay_the_fix(environment):
 
 
 def test_a_build_is_not_extrapolated_from_a_few_threads(report):
-    """A thousand threads say nothing about a million."""
+    """The build time of a thousand threads is not extrapolated to a million."""
     assert report.build_seconds_per_million is None
 
 
 def test_seconds_per_million():
-    """The build's seconds are those of the first build of the fixed index, for a million active threads."""
+    """The seconds per million are those of the first build of the fixed index, for a million active threads."""
     steps = [
         RehearsalStep(name=f"{name}: build", seconds=seconds, outcome=outcome)
         for name, seconds, outcome in (("rollback", 9, "done"), ("apply", 7, "failed"), ("apply again", 3, "done"))
@@ -377,7 +377,7 @@ def test_seconds_per_million():
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [16, 15], indirect=True)
 def test_other_versions(incident, server):
-    """An environment of PostgreSQL 16 or 15 is rehearsed on 16, whose server is stopped again."""
+    """An environment of PostgreSQL 15 or 16 is rehearsed on 16, whose server is stopped afterwards."""
     report = rehearse(incident)
     assert (report.works, report.rehearsal_version // 10000) == (True, 16)
     assert demo.is_running(16) is False
@@ -388,13 +388,13 @@ def test_other_versions(incident, server):
 
 @pytest.fixture(scope="module")
 def copy(server):
-    """A database for copies: each copy takes the place of the one before."""
+    """A database for copies; each copy replaces the one before."""
     with clusters.database(server, "template0") as address:
         yield Environment("copy", "a test", address)
 
 
 def copied(source, into):
-    """Copy an environment's threads and indexes; the source's indexes and counts, and what is not reproduced."""
+    """Copy threads and indexes; returns the source's indexes and counts, and what was not copied."""
     with connecting(into, "test") as connection:
         connection.execute("DROP TABLE IF EXISTS public.q_threads")
     with reading(source) as connection:
@@ -411,12 +411,12 @@ def counted(into):
 
 
 def without_names(counts):
-    """Counts without the names of the purposes: those that are not the product's are pseudonyms on a copy."""
+    """Counts without the names of the purposes: on a copy, unknown purposes are pseudonyms."""
     return replace(counts, active_by_purpose=dict.fromkeys(sorted(counts.active_by_purpose.values())))
 
 
 def test_the_copy_has_the_counts_of_its_source(source, copy):
-    """The demo's copy has all the counts that the demo has, provider conflicts among them."""
+    """The demo's copy has the same counts as the demo, including provider conflicts."""
     found, _ = copied(source, copy)
     assert without_names(counted(copy)[1]) == without_names(found.counts)
     assert found.counts.residual_conflicts > 0
@@ -426,7 +426,7 @@ def test_the_copy_has_the_counts_of_its_source(source, copy):
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(rows=threads())
 def test_any_copy_has_the_counts_of_its_source(environment, connection, copy, rows):
-    """Whatever the threads, NULL owners, odd purposes and several providers among them, the counts are the same."""
+    """A copy of any threads has the same counts, including NULL owners, unknown purposes and several providers."""
     connection.execute("DROP TABLE public.q_threads, public.q_prompts CASCADE")
     demo.load(connection, threads=False)
     with_indexes(connection, INDEXES[IndexState.MISSING])
@@ -436,7 +436,7 @@ def test_any_copy_has_the_counts_of_its_source(environment, connection, copy, ro
 
 
 def test_ids_are_replaced_by_their_hmac(environment, connection):
-    """An id becomes the first 16 bytes of its HMAC-SHA256 under the transaction's key; NULL stays NULL."""
+    """An id becomes the first 16 bytes of its HMAC-SHA256 with the transaction's key; NULL stays NULL."""
     root, owner, key = uuid4(), uuid4(), os.urandom(32)
     add(connection, root, owner)
     add(connection, root, None)
@@ -451,7 +451,7 @@ def test_ids_are_replaced_by_their_hmac(environment, connection):
 
 
 def test_values_of_the_clients_stay(environment, connection):
-    """Purposes and providers of the clients stay as they are; any other text is replaced, equal ones equally."""
+    """Purposes and providers of the clients are copied; any other text is replaced, equal texts by equal ones."""
     connection.execute(f"DROP INDEX public.{INDEX_NAME}")
     for purpose, provider in (("run", "openai"), ("chat", "Ann's"), ("Ann's", "Ann's"), ("Ann's", None)):
         thread = add(connection, UUID(int=1), OWNER, purpose=purpose)
@@ -469,7 +469,7 @@ def test_values_of_the_clients_stay(environment, connection):
 
 
 def test_the_key_is_in_no_query(observed):
-    """While the copy runs, its query in pg_stat_activity holds no key: only the names of the settings."""
+    """During the copy, its query in pg_stat_activity has the names of the settings and not the key."""
     assert any(query.startswith("COPY") for query in observed.queries)
     assert [query for query in observed.queries if re.search(r"[0-9a-f]{32}", query)] == []
 
@@ -483,7 +483,7 @@ UNFINISHED = {
 
 @pytest.mark.parametrize("flags", UNFINISHED.values(), ids=UNFINISHED)
 def test_unfinished_builds_and_drops_are_reproduced(environment, connection, copy, flags):
-    """The copy has the same indexes under the same names, with the flags that unfinished builds and drops left."""
+    """The copy has the same indexes, names and flags, including those of unfinished builds and drops."""
     connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} {FIXED_KEY}")
     connection.execute(
         "UPDATE pg_index SET indisvalid = %s, indisready = %s, indislive = %s WHERE indexrelid = %s::regclass",
@@ -500,7 +500,7 @@ def test_unfinished_builds_and_drops_are_reproduced(environment, connection, cop
 
 @pytest.mark.parametrize("flags", [(False, True, True), (False, False, True)], ids=["enforced", "not enforced"])
 def test_an_unfinished_index_that_the_rows_violate(coexisting, connection, copy, flags):
-    """An original index that a killed rollback left, and the rows violate, has its flags; that it is empty is said."""
+    """An unfinished original index that the rows violate is copied with its flags; the report says that it is empty."""
     original = FIXED_KEY.replace(", purpose", "")
     with pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {RETIRED_NAME} {original}")
@@ -514,7 +514,7 @@ def test_an_unfinished_index_that_the_rows_violate(coexisting, connection, copy,
 
 
 def test_an_unfinished_build_is_dropped_in_the_rehearsal(environment, connection):
-    """A rehearsal begins from what an interrupted migration left: the first step drops it."""
+    """In a rehearsal after an interrupted migration, the first step drops the unfinished index."""
     connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} {FIXED_KEY}")
     connection.execute(
         "UPDATE pg_index SET indisvalid = false, indisready = false WHERE indexrelid = %s::regclass",
@@ -525,14 +525,14 @@ def test_an_unfinished_build_is_dropped_in_the_rehearsal(environment, connection
 
 
 def test_a_comment_is_not_copied(source, copy):
-    """The text of an index's comment is not copied; a comment in its place is, as the migration keeps it."""
+    """The text of an index's comment is replaced by a placeholder, as the migration keeps comments."""
     copied(source, copy)
     (index,) = counted(copy)[0].family_indexes
     assert index.comment == "a comment"
 
 
-def test_clients_leave_nothing(source, copy):
-    """What clients create on the copy is deleted, and nothing else of it is changed."""
+def test_the_clients_threads_are_deleted(source, copy):
+    """The clients' threads on the copy are deleted, and no other row of the copy is changed."""
     copied(source, copy)
     with connecting(copy, "test") as connection:
         before = fetch_one(connection, "analysis/checksum")
@@ -551,13 +551,13 @@ def test_the_source_is_not_changed(observed):
 
 
 def test_no_transaction_stays_at_the_source(observed):
-    """Once the copy is complete, no transaction of the rehearsal is open in the environment."""
+    """After the copy, the rehearsal has no open transaction in the environment."""
     assert observed.open_transactions == 0
 
 
 @pytest.mark.slow
-def test_a_writer_does_not_wait(incident):
-    """While the copy runs, clients of the environment write."""
+def test_clients_can_write_during_the_copy(incident):
+    """Clients of the environment can write during the copy."""
     written = []
     with psycopg.connect(incident.address, autocommit=True) as connection:
 
@@ -569,21 +569,21 @@ def test_a_writer_does_not_wait(incident):
     assert written[0] > 0
 
 
-# No id leaves
+# No id of the environment leaves it
 
 
-NEEDLE = bytes.fromhex("a17e5c0ffee5eed0")  # all ids of that test begin with it
+NEEDLE = bytes.fromhex("a17e5c0ffee5eed0")  # all ids of that test have this prefix
 
 
 def searched(folder):
-    """Which forms of an id, and of a user's text, are in any file of a folder."""
+    """The forms of an id, or of a user's text, that a file of a folder has."""
     forms = {"id": NEEDLE, "id as text": str(UUID(bytes=NEEDLE * 2))[:18].encode(), "id as hex": NEEDLE.hex().encode()}
     contents = [file.read_bytes() for file in folder.rglob("*") if file.is_file()]
     return {name for name, form in {**forms, "text": b"Ann's"}.items() if any(form in content for content in contents)}
 
 
 def test_no_id_of_the_source_is_on_disk(environment, connection, tmp_path):
-    """No id and no text of a user is in any file of the embedded server, log and WAL included, or in the report."""
+    """No file of the embedded server, log and WAL included, and no report has an id or a text of a user."""
     ids = (UUID(bytes=NEEDLE + number.to_bytes(8)) for number in range(100))
     for root, owner in zip(ids, ids, strict=False):
         add(connection, root, owner, row_id=next(ids), name="Ann's", openai_conversation_id="conv_Ann's")
@@ -600,8 +600,8 @@ def test_no_id_of_the_source_is_on_disk(environment, connection, tmp_path):
     assert (report.threads, found, searched(tmp_path)) == (50, [(1, set())], set())
 
 
-def test_the_search_would_find_an_id(environment, connection, tmp_path):
-    """The search of that test does find an id and a text in a server's files: in those of the environment's own."""
+def test_the_search_finds_an_id(environment, connection, tmp_path):
+    """The same search finds an id and a text in the files of the environment's own server."""
     add(connection, UUID(bytes=NEEDLE * 2), OWNER, name="Ann's")
     (folder,) = connection.execute("SHOW data_directory").fetchone()
     connection.execute("CHECKPOINT")
@@ -609,15 +609,15 @@ def test_the_search_would_find_an_id(environment, connection, tmp_path):
 
 
 def test_the_report_holds_no_id(report):
-    """The report of a rehearsal holds no id of any kind, pseudonyms included."""
+    """The report of a rehearsal has no raw id and no id of the copy."""
     assert re.findall(r"[0-9a-f]{8}-[0-9a-f]{4}-", to_json(report)) == []
 
 
-# Whatever happens, the scratch database is dropped
+# The scratch database is always dropped
 
 
-def test_nothing_is_left(observed):
-    """After a rehearsal its database is dropped, and the server that was running still runs."""
+def test_the_scratch_database_is_dropped(observed):
+    """After a rehearsal its database is dropped, and a server that was running before still runs."""
     assert (demo.is_running(), observed.left) == (True, [])
 
 
@@ -628,8 +628,8 @@ def test_nothing_is_left(observed):
         *((step, "begins") for step in ("indexes", "apply: build", "verify", "rollback: drop")),
     ],
 )
-def test_a_failure_leaves_nothing(source, step, phase):
-    """Wherever a rehearsal breaks off, its database is dropped, and no thread of its clients is left."""
+def test_after_a_failure_the_scratch_database_is_dropped(source, step, phase):
+    """If a rehearsal fails at any step, its database is dropped, and no thread of its clients is left."""
 
     def fail():
         raise KeyboardInterrupt
@@ -641,8 +641,8 @@ def test_a_failure_leaves_nothing(source, step, phase):
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_nothing(environment, connection, monkeypatch, signal_):
-    """Ctrl-C during the copy ends it with 130 and one message; database and session at the source are gone."""
+def test_after_ctrl_c_the_scratch_database_is_dropped(environment, connection, monkeypatch, signal_):
+    """Ctrl-C during the copy ends it with 130 and one message; its database and its session at the source are gone."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", environment.address)
     connection.execute("SET session_replication_role = replica")
     connection.execute(
@@ -662,11 +662,11 @@ def test_ctrl_c_leaves_nothing(environment, connection, monkeypatch, signal_):
     assert connection.execute(copying).fetchone() == (0,)
 
 
-# What cannot be rehearsed
+# Failures
 
 
 def test_a_statement_timeout_is_the_sources(source):
-    """A copy that takes longer than it may is the environment's failure, with what to do."""
+    """A copy that exceeds the statement timeout is a failure of the environment, with an action."""
     with pytest.raises(Failed) as error:
         rehearse(source, seconds=0.001)
     assert str(error.value) == (
@@ -677,7 +677,7 @@ def test_a_statement_timeout_is_the_sources(source):
 
 
 def test_a_failure_of_the_embedded_server_names_the_rehearsal(source):
-    """A failure of the copy's server during the copy is not said to be the environment's."""
+    """A failure of the embedded server during the copy is not reported as a failure of the environment."""
 
     def terminate():
         with psycopg.connect(demo.maintenance(18), autocommit=True) as connection:
@@ -694,13 +694,13 @@ def test_a_failure_of_the_embedded_server_names_the_rehearsal(source):
 
 
 def test_a_database_without_the_table(server):
-    """A database without the table cannot be rehearsed, and nothing is begun."""
+    """A database without the table cannot be rehearsed, and no copy is begun."""
     with pytest.raises(Failed) as error:
         rehearse(Environment("staging", "INCIDENT_STAGING_URL", server))
     assert error.value.what == "There is no table public.q_threads in this database."
 
 
-# The file, and the command
+# The file and the command
 
 
 def test_the_report_is_written(named):
@@ -711,14 +711,14 @@ def test_the_report_is_written(named):
 
 
 def test_without_a_rehearsal_there_is_no_report():
-    """Where there was no rehearsal, or its file cannot be read, there is no report."""
+    """Without a rehearsal, or with a file that cannot be read, there is no report."""
     assert latest_rehearsal("staging") is None
     paths.environment_file("staging", REHEARSAL).write_text("{", "utf-8")
     assert latest_rehearsal("staging") is None
 
 
 def test_a_fix_that_will_not_work(duplicated):
-    """That the fix will not work is refused, and written, too."""
+    """If the fix will not work, the command refuses, and writes its report."""
     ran = CliRunner().invoke(cli, ["rehearse", "--env", "staging"])
     assert isinstance(ran.exception, Refused)
     assert latest_rehearsal("staging").works is False
@@ -726,13 +726,13 @@ def test_a_fix_that_will_not_work(duplicated):
 
 @pytest.mark.slow
 def test_a_fix_that_will_not_work_in_a_shell(duplicated):
-    """In a shell that is exit code 1, and one message."""
+    """If the fix will not work, the command in a shell exits with 1 and one message."""
     ran = shell("rehearse", "--env", "staging")
     assert (ran.returncode, ran.stderr) == (1, message("The fix will not work in 'staging'.", *DUPLICATES))
 
 
 def test_the_command_as_text(named, report):
-    """The command prints each step with its outcome and time, the results, and last that the fix will work."""
+    """The command prints each step with its outcome and time, then the results, then whether the fix will work."""
     ran = shell("rehearse", "--env", "staging")
     number = r"\d[\d.,]* (s|calls|chats?|runs?|ms)\b"
     lines = [re.sub(number, r"N \1", line.strip()) for line in ran.stdout.splitlines()]
@@ -760,7 +760,7 @@ def test_the_command_as_text(named, report):
 
 
 def test_an_unreachable_environment(monkeypatch):
-    """An environment that cannot be reached is a failure with exit code 3, and nothing is written."""
+    """An environment that cannot be reached is a failure with exit code 3, and no file is written."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", "postgresql://nobody@/none?host=/nowhere")
     ran = CliRunner().invoke(cli, ["rehearse", "--env", "staging"])
     assert isinstance(ran.exception, Failed)
@@ -769,7 +769,7 @@ def test_an_unreachable_environment(monkeypatch):
 
 @pytest.mark.slow
 def test_a_million_threads(environment, connection, capsys):
-    """A million active threads are rehearsed; how long that took is printed."""
+    """A million active threads are rehearsed; the test prints the time."""
     connection.execute("SET session_replication_role = replica")
     connection.execute(
         "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, is_active)"

@@ -1,4 +1,4 @@
-"""Scratch databases: they are there while they are needed, and dropped whatever happens."""
+"""Scratch databases: they exist while they are used, and are always dropped."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ THREADS = 400
 
 @pytest.fixture(scope="module", autouse=True)
 def embedded() -> Iterator[None]:
-    """The embedded server, running: a scratch database then neither starts nor stops it."""
+    """The running embedded server: a scratch database neither starts nor stops it."""
     demo.maintenance(demo.VERSION)
     yield
     demo.stop()
 
 
 def test_a_scratch_database_is_dropped() -> None:
-    """A scratch database is there while it is needed, with copies of it, and dropped at the end."""
+    """A scratch database and its copies exist inside the block, and are dropped at its end."""
     with scratch_database("a test") as one:
         fill_threads(one, THREADS)
         with scratch_database("a test", copy_of=one) as two, psycopg.connect(two.address) as connection:
@@ -42,7 +42,7 @@ def test_a_scratch_database_is_dropped() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_scratch_database_is_dropped_whatever_ends_it(error: type[BaseException]) -> None:
-    """An error and Ctrl-C drop the scratch database, too, though a client is still connected to it."""
+    """An error or Ctrl-C also drops the scratch database, even while a client is connected to it."""
     with pytest.raises(error), scratch_database("a test") as one, psycopg.connect(one.address):
         raise error
 
@@ -56,7 +56,7 @@ KILLED = (
 
 
 def test_a_killed_processs_database_is_dropped_by_the_next() -> None:
-    """A killed process cannot drop its database: the next one does, and leaves alone those in use."""
+    """The next process drops the database of a killed process, and no database that is in use."""
     with scratch_database("a test") as mine:
         with subprocess.Popen(
             [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -73,7 +73,7 @@ def test_a_killed_processs_database_is_dropped_by_the_next() -> None:
 
 
 def wait_until_alone() -> None:
-    """Wait until the server has noticed that a client is gone."""
+    """Wait until the server has closed the session of a client."""
     with psycopg.connect(demo.maintenance(demo.VERSION), autocommit=True) as connection:
         for _ in range(200):
             found = connection.execute(
@@ -87,14 +87,14 @@ def wait_until_alone() -> None:
 
 @pytest.fixture
 def stopped(embedded: None) -> Iterator[None]:
-    """The embedded server, stopped; running again afterwards."""
+    """The embedded server, stopped; it is started again afterwards."""
     demo.stop()
     yield
     demo.maintenance(demo.VERSION)
 
 
 def test_a_server_that_was_started_is_stopped(stopped: None) -> None:
-    """An embedded server that was not running is started, and stopped again."""
+    """An embedded server that was not running is started and stopped."""
     with scratch_database("a test"):
         assert demo.is_running() is True
 
@@ -102,7 +102,7 @@ def test_a_server_that_was_started_is_stopped(stopped: None) -> None:
 
 
 def test_a_server_that_others_use_is_not_stopped(stopped: None) -> None:
-    """An embedded server that another client has connected to meanwhile keeps running."""
+    """An embedded server to which another client has connected keeps running."""
     with scratch_database("a test"):
         other = psycopg.connect(demo.maintenance(demo.VERSION))
 
@@ -115,5 +115,5 @@ def test_a_server_that_others_use_is_not_stopped(stopped: None) -> None:
     [(190000, 18), (180004, 18), (170002, 18), (160009, 16), (150018, 16), (140000, 16)],
 )
 def test_the_nearest_version(server_version: int, version: int) -> None:
-    """A copy is made on the server of the nearest version; of two, the later."""
+    """A copy is made on the server of the nearest version; the later one of two."""
     assert nearest_version(server_version) == version

@@ -1,4 +1,4 @@
-"""The traffic generator: synthetic clients around a change, and the numbers that are made of their calls."""
+"""The traffic generator: synthetic clients around a change, and the statistics of their calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVERY, ANSWERS = 0.01, 4
 
 @pytest.fixture(scope="module")
 def environment(server: str) -> Iterator[Environment]:
-    """A database of this module alone, with synthetic threads under the original index."""
+    """A database of this module with synthetic threads, under the original index."""
     with clusters.database(server, "empty_template") as address:
         made = Environment("staging", "INCIDENT_STAGING_URL", address)
         fill_threads(made, 80)
@@ -45,14 +45,14 @@ def environment(server: str) -> Iterator[Environment]:
 
 @pytest.fixture
 def clients(environment: Environment) -> list[Client]:
-    """A client that creates chats and runs, and one that creates chats only."""
+    """One client that creates chats and runs, and one that creates chats only."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
         families = families_without_chat(connection, 10)
     return [Client({"chat": traffic.chat, "run": traffic.run}, families[::2]), Client({"chat": traffic.chat}, families)]
 
 
-def test_every_client_gets_answers_before_and_after_the_change(environment: Environment, clients: list[Client]) -> None:
-    """Each client gets as many answers as wanted to calls that were due before the change, and after it."""
+def test_each_client_has_answers_before_and_after_the_change(environment: Environment, clients: list[Client]) -> None:
+    """Each client gets the wanted number of answers to calls due before the change, and to calls due after it."""
     with run_clients(environment, clients, every=EVERY, answers=ANSWERS) as running:
         before = [len(sent) for sent in running._sent]
         with running.change():
@@ -81,8 +81,8 @@ def test_calls_are_answered_by_the_unique_index(environment: Environment, client
     )
 
 
-def test_a_call_is_due_whatever_the_calls_before_it_wait_for(environment: Environment, clients: list[Client]) -> None:
-    """Calls are due at even distances, also while a client waits for a lock; those that were due meanwhile are late."""
+def test_calls_are_due_at_equal_intervals(environment: Environment, clients: list[Client]) -> None:
+    """Calls are due at equal intervals, even while a client waits for a lock; the calls due meanwhile are late."""
     with (
         psycopg.connect(environment.address) as blocking,
         run_clients(environment, clients[:1], every=EVERY, answers=ANSWERS) as running,
@@ -103,7 +103,7 @@ def test_a_call_is_due_whatever_the_calls_before_it_wait_for(environment: Enviro
 def test_a_change_that_fails_stops_the_clients(
     environment: Environment, clients: list[Client], error: type[BaseException]
 ) -> None:
-    """Where the change raises, its error comes out, and no thread and no session of a client is left."""
+    """If the change raises an error, the error is raised, and no thread and no session of a client is left."""
     with (
         pytest.raises(error),
         run_clients(environment, clients, every=EVERY, answers=ANSWERS) as running,
@@ -121,7 +121,7 @@ def test_a_change_that_fails_stops_the_clients(
 
 
 def test_a_lost_connection_is_counted(environment: Environment, clients: list[Client]) -> None:
-    """A client whose connection is lost stops and is not waited for; its last calls say so."""
+    """A client whose connection is lost stops, and its last calls have that answer; no time is spent waiting."""
     with (
         psycopg.connect(environment.address, autocommit=True) as connection,
         run_clients(environment, clients, every=EVERY, answers=ANSWERS) as running,
@@ -146,11 +146,11 @@ def test_a_client_that_cannot_connect_is_counted(environment: Environment, clien
     assert [(call.kind, call.answer) for call in running.result().calls] == [("chat", LOST)]
 
 
-# Numbers
+# Statistics
 
 
-def test_the_longest_is_of_the_calls_that_the_change_could_delay() -> None:
-    """A call that was answered before the change, or due after it, does not count as delayed by it."""
+def test_the_longest_call_is_one_that_the_change_can_delay() -> None:
+    """A call that was answered before the change, or was due after it, does not count as delayed by it."""
     calls = (
         Call("chat", -0.3, 0.25, ""),
         Call("chat", -0.02, 0.4, ""),
@@ -162,13 +162,13 @@ def test_the_longest_is_of_the_calls_that_the_change_could_delay() -> None:
     assert (result.longest, result.longest_before) == (0.4, 0.25)
 
 
-def test_without_calls_nothing_is_long() -> None:
-    """Without a call the longest takes 0 seconds."""
+def test_without_calls_the_longest_is_0() -> None:
+    """Without a call the longest duration is 0 seconds."""
     assert (TrafficResult((), 1.0).longest, TrafficResult((), 1.0).longest_before) == (0.0, 0.0)
 
 
 def test_calls_are_counted_by_kind_answer_and_time() -> None:
-    """Rejected calls are counted by when they were due; every other answer is an error."""
+    """Rejected calls are counted by whether they were due before or after the change; other answers are errors."""
     calls = (
         Call("chat", -0.1, 0.0, "23505"),
         Call("chat", 0.5, 0.0, "23505"),
@@ -189,15 +189,15 @@ CALLS = st.lists(st.tuples(st.floats(-100, 100, allow_nan=False), SECONDS), max_
 
 @given(CALLS)
 def test_no_call_is_longer_than_its_bin(calls: list[tuple[float, float]]) -> None:
-    """Each call lies in a bin, and took no longer than the bin says."""
+    """Each call is in a bin and took no longer than the bin's value."""
     longest = dict(longest_by_bin(calls))
 
     assert all(round(seconds * 1000, 1) <= longest[due * 1000 // BIN * BIN / 1000] for due, seconds in calls)
 
 
 @given(CALLS)
-def test_each_bin_is_a_call(calls: list[tuple[float, float]]) -> None:
-    """Each bin has the time of a call that was due in it; no bin is empty."""
+def test_each_bin_has_the_duration_of_a_call(calls: list[tuple[float, float]]) -> None:
+    """Each bin has the duration of a call that was due in it; no bin is empty."""
     taken = {(due * 1000 // BIN * BIN / 1000, round(seconds * 1000, 1)) for due, seconds in calls}
 
     assert set(longest_by_bin(calls)) <= taken
@@ -205,7 +205,7 @@ def test_each_bin_is_a_call(calls: list[tuple[float, float]]) -> None:
 
 @given(CALLS)
 def test_bins_are_in_order(calls: list[tuple[float, float]]) -> None:
-    """The bins ascend, one for each 50 ms in which a call was due."""
+    """The bins are sorted: one for each 50 ms in which a call was due."""
     begins = [begin for begin, _ in longest_by_bin(calls)]
 
     assert begins == sorted({due * 1000 // BIN * BIN / 1000 for due, _ in calls})
@@ -213,13 +213,13 @@ def test_bins_are_in_order(calls: list[tuple[float, float]]) -> None:
 
 @given(CALLS, st.randoms())
 def test_bins_do_not_depend_on_the_order(calls: list[tuple[float, float]], random) -> None:
-    """Calls of several clients may come in any order."""
+    """The order of the calls of several clients does not change the bins."""
     assert longest_by_bin(random.sample(calls, len(calls))) == longest_by_bin(calls)
 
 
 @given(CALLS, CALLS)
 def test_more_calls_make_no_bin_lower(calls: list[tuple[float, float]], more: list[tuple[float, float]]) -> None:
-    """A bin of more calls is at least as high."""
+    """A bin with more calls has at least the same value."""
     fewer, all_of_them = (dict(longest_by_bin(each)) for each in (calls, calls + more))
 
     assert all(all_of_them[begin] >= longest for begin, longest in fewer.items())
