@@ -1,1 +1,1 @@
-"""Tests of the whole way, from a command or notebook to what people read."""
+"""Tests of complete commands and notebooks, from input to output."""

@@ -1,4 +1,4 @@
-"""No secret leaves: everything is run with a password of a known odd string, and every byte written is searched."""
+"""Commands run with an unusual password; the tests search every written byte for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE 
 
 @dataclass
 class Everything:
-    """All that was run, what it wrote, and what the list of processes showed meanwhile."""
+    """All output and files of the commands, and the process lists during their execution."""
 
     folder: Path
     port: int
@@ -48,7 +48,7 @@ class Everything:
     command_lines: set[bytes] = field(default_factory=set)
 
     def run(self, what: str, *words: str, environ: dict[str, str]) -> None:
-        """Run a command as a shell does, and keep what it says."""
+        """Run a command in a shell and store its output."""
         command = [sys.executable, "-m", "incident_lib", *words]
         ran = subprocess.run(command, capture_output=True, check=False, timeout=300, env=environ, cwd=self.folder)
         self.codes[what] = ran.returncode
@@ -56,23 +56,23 @@ class Everything:
         self.said[f"stderr of {what}"] = ran.stderr
 
     def files(self, *patterns: str) -> dict[str, bytes]:
-        """The files that were written, by name."""
+        """The written files with these names."""
         found = [file for pattern in patterns for file in self.folder.rglob(pattern) if file.is_file()]
         return {str(file.relative_to(self.folder)): file.read_bytes() for file in found}
 
 
-def watch(seen: set[bytes], over: threading.Event) -> None:
-    """Collect the command lines of all processes, as `ps` shows them to everybody."""
+def watch(lines: set[bytes], over: threading.Event) -> None:
+    """Collect the command lines of all processes, as `ps` shows them to every user."""
     while not over.wait(0.01):
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
-                seen.add(file.read_bytes())
+                lines.add(file.read_bytes())
 
 
 def configured(
     served: tcp.Tcp, folder: Path, source: str, databases: dict[str, tuple[str, str, str]]
 ) -> dict[str, str]:
-    """The variables of a shell in which each name resolves: by its variable, or by a service and .pgpass."""
+    """The variables of a shell in which each name has an address: from its variable, or from a service and .pgpass."""
     environ = {k: v for k, v in os.environ.items() if not re.fullmatch(r"INCIDENT_.*_URL", k)}
     for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "TMPDIR"):
         environ[variable] = str(folder / variable.lower())
@@ -84,7 +84,7 @@ def configured(
         environ[variable_of("away")] = served.url("owner", "db").replace(f":{served.port}", ":1")
         return environ
     escaped = {name: password.replace("\\", "\\\\").replace(":", "\\:") for name, (_, _, password) in databases.items()}
-    secret = folder.parent / f"secret-{source}"  # what holds the password in the first place is not what we write
+    secret = folder.parent / f"secret-{source}"  # the files that provide the password are not searched
     secret.mkdir()
     (secret / "services").write_text(
         "".join(
@@ -103,7 +103,7 @@ def configured(
 
 @pytest.fixture(scope="module", params=SOURCES)
 def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Everything:
-    """Every command, and runs that succeed, change nothing, and fail in all ways, with that password."""
+    """All commands with that password, with runs that succeed, change nothing, and fail."""
     folder = tmp_path_factory.mktemp(request.param) / "written"
     folder.mkdir()
     with (
@@ -128,16 +128,16 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         watcher = threading.Thread(target=watch, args=(all_of_it.command_lines, over))
         watcher.start()
         try:
-            tell_all(all_of_it, environ)
+            run_all(all_of_it, environ)
         finally:
             over.set()
             watcher.join()
     return all_of_it
 
 
-def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
-    """Run every command, and every way in which one fails."""
-    looks = {
+def run_all(all_of_it: Everything, environ: dict[str, str]) -> None:
+    """Run every command, and each failure."""
+    commands = {
         "env list": ("env", "list"),
         "env check": ("env", "check", "staging"),
         "investigate": ("investigate", "--env", "staging"),
@@ -156,7 +156,7 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
         **{f"{bad} check": ("env", "check", bad) for bad in ("wrong", "nodb", "away")},
         **{f"{bad} rehearse": ("rehearse", "--env", bad) for bad in ("wrong", "nodb", "away")},
     }
-    for what, words in looks.items():
+    for what, words in commands.items():
         all_of_it.run(what, *words, environ=environ)
     runs = ("staging", "dry", "midway", "wrong", "nodb", "away")
     names = [word for name in runs for word in ("--env", name)]
@@ -169,8 +169,8 @@ def tell_all(all_of_it: Everything, environ: dict[str, str]) -> None:
 pytestmark = pytest.mark.slow
 
 
-def test_everything_ended_as_it_should(everything: Everything) -> None:
-    """What was searched is what was meant: each command and run came as far as it should."""
+def test_each_command_has_the_expected_end(everything: Everything) -> None:
+    """Each command and run has the expected exit code and status."""
     ends = {name: (everything.folder / "runs" / name) for name in ("staging", "dry", "midway", "wrong", "nodb", "away")}
     statuses = {
         name: [re.search(r'"status": "([\w-]+)"', file.read_text("utf-8"))[1] for file in folder.glob("*/record.json")]
@@ -192,7 +192,7 @@ def test_everything_ended_as_it_should(everything: Everything) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_file_holds_the_password(everything: Everything, form: str) -> None:
-    """No file that anything wrote holds the password: run folders, notebooks, records, reports, histories, logs."""
+    """No written file has the password: run folders, notebooks, records, reports, histories, logs."""
     files = everything.files("*")
 
     assert {"record.json", "01_investigate.ipynb", "02_migrate.ipynb", "postmortem.html"} <= {
@@ -202,13 +202,13 @@ def test_no_file_holds_the_password(everything: Everything, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_that_was_said_holds_the_password(everything: Everything, form: str) -> None:
-    """Neither standard output nor standard error of any command holds the password."""
+def test_no_message_holds_the_password(everything: Everything, form: str) -> None:
+    """Neither standard output nor standard error of any command has the password."""
     assert [what for what, said in everything.said.items() if FORMS[form] in said] == []
 
 
 def test_no_process_list_holds_the_password(everything: Everything) -> None:
-    """No command line that anybody could see while all of it ran holds the password, kernels' and workers' included."""
+    """No command line has the password, those of kernels and workers included."""
     lines = everything.command_lines
 
     assert [line for line in lines if b"ipykernel_launcher" in line]
@@ -216,7 +216,7 @@ def test_no_process_list_holds_the_password(everything: Everything) -> None:
 
 
 def test_no_shared_file_holds_the_address(everything: Everything) -> None:
-    """No record, notebook or report holds the host or the port of a server."""
+    """No record, notebook or report has the host or the port of a server."""
     files = everything.files("record.json", "*.ipynb", "postmortem*.html", "postmortem*.md", "*.svg")
     address = re.compile(rb"127\.0\.0\.1|\b%d\b" % everything.port)
 
@@ -224,24 +224,24 @@ def test_no_shared_file_holds_the_address(everything: Everything) -> None:
     assert [(name, address.search(content)[0]) for name, content in files.items() if address.search(content)] == []
 
 
-def test_nothing_that_was_said_holds_the_address(everything: Everything) -> None:
-    """No message of a command holds the host or the port of a server."""
+def test_no_message_holds_the_address(everything: Everything) -> None:
+    """No message of a command has the host or the port of a server."""
     address = re.compile(rb"127\.0\.0\.1|\b%d\b" % everything.port)
 
     assert [what for what, said in everything.said.items() if address.search(said)] == []
 
 
 def test_a_job_holds_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker is told, byte by byte, holds neither address nor password."""
+    """The serialized job of a worker has neither address nor password."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", f"postgresql://me:{quote(tcp.PASSWORD, safe='')}@db.example/db")
-    told = pickle.dumps(Job("staging", confirmed=True, purpose_since="", folder="x", timeout=1))
+    job = pickle.dumps(Job("staging", confirmed=True, purpose_since="", folder="x", timeout=1))
 
-    assert tcp.NEEDLE.encode() not in told
-    assert b"db.example" not in told
+    assert tcp.NEEDLE.encode() not in job
+    assert b"db.example" not in job
 
 
 def test_a_traceback_holds_no_password() -> None:
-    """A traceback of a connection that failed, its causes included, holds no password."""
+    """A traceback of a failed connection, its causes included, has no password."""
     address = f"postgresql://me:{quote(tcp.PASSWORD, safe='')}@{tcp.HOST}:1/db"
     environment = Environment("staging", "INCIDENT_STAGING_URL", address)
     with pytest.raises(Failed) as error, engine(environment).connect() as connection:
