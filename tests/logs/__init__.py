@@ -1,1 +1,1 @@
-"""Tests of the room `logs`."""
+"""Tests of `incident_lib.logs`."""

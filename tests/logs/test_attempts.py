@@ -1,4 +1,4 @@
-"""Who really tried: the logs that a text names, what they and the threads say, and `incident run --log`."""
+"""Rejected inserts in a notebook: the parameter `log`, the numbers from logs and threads, and `incident run --log`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# The logs that a text names
+# The parameter `log`
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_names_and_patterns(folder: Path, named: str, found: list[str]) -> None:
-    """A text names logs apart by spaces, by name or by pattern, in its order; a pattern's in theirs."""
+    """The parameter has names and patterns, separated by spaces, in this order; a pattern's files are sorted."""
     assert log_files("staging", named.format(folder)) == [str(folder / name) for name in found]
 
 
 @pytest.mark.parametrize("named", ["none.log", "{0}/*.gz", "{0}/a.log {0}/none.log"])
-def test_a_log_that_is_not_there(folder: Path, named: str) -> None:
-    """A name or a pattern that leads to no file is told of, whatever the others lead to."""
+def test_a_log_that_does_not_exist(folder: Path, named: str) -> None:
+    """A name or a pattern without a file is an error, whatever files the others have."""
     with pytest.raises(UsageError) as raised:
         log_files("staging", named.format(folder))
 
@@ -69,42 +69,42 @@ def test_a_log_that_is_not_there(folder: Path, named: str) -> None:
     )
 
 
-def test_a_folder_is_no_log(folder: Path) -> None:
-    """A folder is told of before anything is begun, and a pattern does not lead to one."""
+def test_a_folder_is_not_a_log(folder: Path) -> None:
+    """A folder is an error, and a pattern does not match a folder."""
     with pytest.raises(UsageError):
         log_files("staging", str(folder))
     assert log_files("staging", f"{folder}/[ao]*") == [str(folder / "a.log")]
 
 
-def test_a_text_with_one_quote(folder: Path) -> None:
-    """A quote that does not end is told of as all else is."""
+def test_a_quote_without_its_end(folder: Path) -> None:
+    """A quote without its end is an error with a message."""
     with pytest.raises(IncidentError):
         log_files("staging", f"'{folder}/a.log")
 
 
 def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
-    """A file whose very name is given is found, whatever that name would stand for as a pattern."""
+    """A name with characters of a pattern leads to the file of exactly this name."""
     (folder / "log[1].log").touch()
 
     assert log_files("staging", f"{folder}/log[1].log") == [str(folder / "log[1].log")]
 
 
-def test_the_demo_has_a_log_of_its_own(folder: Path) -> None:
-    """Without a name the demo's own log is read, with one that; no other environment has a default."""
+def test_the_demo_has_its_own_log(folder: Path) -> None:
+    """Without the parameter the demo's own log is read; no other environment has a default."""
     assert log_files("demo", "") == [str(LOG)]
     assert log_files("demo", f"{folder}/a.log") == [str(folder / "a.log")]
     assert log_files("staging", "") == []
 
 
-# What logs and threads say
+# The numbers from logs and threads
 
 
-def test_the_demo_is_what_its_clients_counted(incident: Environment) -> None:
-    """Of the demo it says what the clients counted: attempts, families and users; and no id."""
+def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> None:
+    """The demo's numbers equal those of its clients (rejected inserts, families, users), without an id."""
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    told: list[tuple[int, int | None]] = []
-    found = read_attempts(incident, [str(LOG)], lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int | None]] = []
+    found = read_attempts(incident, [str(LOG)], lambda done, total: progress.append((done, total)))
 
     counted = (
         len(rows),
@@ -116,12 +116,12 @@ def test_the_demo_is_what_its_clients_counted(incident: Environment) -> None:
     assert (found.blocked, found.files, found.bytes_read) == (1088, ["server.log"], LOG.stat().st_size)
     assert found.hit_and_blocked + found.blocked_never_hit == 1088
     assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat == 447
-    assert told[-1] == (LOG.stat().st_size, LOG.stat().st_size)
+    assert progress[-1] == (LOG.stat().st_size, LOG.stat().st_size)
     assert not AN_ID.search(to_json(found))
 
 
-def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path: Path) -> None:
-    """Of files that overlap nothing is counted twice, and what was left out is told."""
+def test_overlapping_logs_are_counted_once(incident: Environment, tmp_path: Path) -> None:
+    """In overlapping logs each rejected insert is counted once, and the number of duplicates is known."""
     lines = LOG.read_bytes().splitlines(keepends=True)
     (tmp_path / "first.log").write_bytes(b"".join(lines[:3000]))
     (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
@@ -132,7 +132,7 @@ def test_what_several_logs_have_is_counted_once(incident: Environment, tmp_path:
 
 
 def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no log is given, it says that nobody knows who tried; and the record has nothing of it."""
+    """Without a log, the notebook says that rejected inserts are unknown, and the record has none."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     run = RunFolder.create("staging", "a test")
     notebook = Incident(notebook="01_investigate", environment=incident, confirm="", run=run, names=None, alone=True)
@@ -146,14 +146,14 @@ def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeyp
 
 @pytest.fixture
 def runs(staging: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of runs of this test alone; `other` is the name of an environment, too."""
+    """A folder of runs of this test, and a second environment `other`."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("INCIDENT_OTHER_URL", staging.address)
     return tmp_path / "runs"
 
 
 def refused(*words: str) -> tuple[int, str]:
-    """Run `incident run …`, which is refused: its code, and the message."""
+    """Run `incident run …`, which fails: its exit code and its message."""
     done = CliRunner().invoke(cli, ["run", *words], standalone_mode=False)
     assert isinstance(done.exception, IncidentError)
     assert done.stdout == ""
@@ -161,7 +161,7 @@ def refused(*words: str) -> tuple[int, str]:
 
 
 def test_a_log_belongs_to_one_environment(runs: Path) -> None:
-    """With several environments a log is refused, before anything is begun."""
+    """A log with several environments is refused before any run begins."""
     assert refused("--env", "staging", "--env", "other", "--log", str(LOG)) == (
         2,
         "A log belongs to one environment.\n"
@@ -171,8 +171,8 @@ def test_a_log_belongs_to_one_environment(runs: Path) -> None:
     assert not runs.exists()
 
 
-def test_a_run_with_a_log_that_is_not_there(runs: Path) -> None:
-    """A log that is not there is told of before anything is begun."""
+def test_a_run_with_a_log_that_does_not_exist(runs: Path) -> None:
+    """A log that does not exist is an error before any run begins."""
     assert refused("--env", "staging", "--log", "none.log") == (
         2,
         "There is no such log.\n  why:  none.log leads to no file.\n  next: Correct the parameter log.",

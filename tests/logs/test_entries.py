@@ -1,4 +1,4 @@
-"""Server logs in every format, prefix, language and state of damage: which entries are read from them, and how."""
+"""Entries of server logs in every format, prefix, language and state of damage."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def stderr(
     label: str = "ERROR",
     **values: str,
 ) -> str:
-    """An entry in stderr's form."""
+    """An entry in stderr format."""
     start = begun(prefix, **values)
     parts = ((label, message), ("DETAIL", detail), ("STATEMENT", statement))
     lines = [f"{start}{name}:  {text}" for name, text in parts if text is not None]
@@ -94,7 +94,7 @@ def stderr(
 
 
 def csvlog(message: str = MESSAGE, detail: str | None = DETAIL, statement: str = STATEMENT, **other: str) -> str:
-    """An entry in csvlog's form: texts quoted, NULL left empty."""
+    """An entry in csvlog format: texts quoted, NULL empty."""
     had = {
         "time": TIME,
         "user": "authenticator",
@@ -114,7 +114,7 @@ def csvlog(message: str = MESSAGE, detail: str | None = DETAIL, statement: str =
 
 
 def jsonlog(message: str = MESSAGE, detail: str | None = DETAIL, statement: str = STATEMENT, **other: Any) -> str:
-    """An entry in jsonlog's form: without blanks, and without what is NULL."""
+    """An entry in jsonlog format: without spaces and without NULL values."""
     had = {"timestamp": TIME, "user": "authenticator", "dbname": "app", "pid": 4101, "ps": "INSERT"}
     had |= {"error_severity": "ERROR", "state_code": "23505", "message": message, "detail": detail}
     had |= {"statement": statement, "application_name": "web", "query_id": 0} | other
@@ -126,38 +126,38 @@ BYTES = {form: made().encode() for form, made in FORMS.items()}
 
 
 def read(log: str | bytes, **options: Any) -> list[Entry | Damaged]:
-    """What is found in a log about the unique index."""
+    """The entries about the unique index in a log."""
     data = log.encode() if isinstance(log, str) else log
     return list(entries(Log(io.BytesIO(data), "server.log"), INDEX_NAME, **options))
 
 
 def entry(**values: Any) -> Entry:
-    """The entry of all that is made here, as the demo's prefix shows it."""
-    told = {"time": TIME, "message": MESSAGE, "state": "23505", "detail": DETAIL, "role": "authenticator"}
-    return Entry(**told | {"process": "4101"} | values)
+    """The expected entry for these helpers' logs, with the demo's prefix."""
+    defaults = {"time": TIME, "message": MESSAGE, "state": "23505", "detail": DETAIL, "role": "authenticator"}
+    return Entry(**defaults | {"process": "4101"} | values)
 
 
 # Formats
 
 
 def test_an_entry_of_stderr() -> None:
-    """Of stderr's lines the prefix and the parts are read."""
+    """The prefix and the parts of an entry in stderr format are read."""
     assert read(stderr()) == [entry()]
 
 
 def test_an_entry_of_csvlog() -> None:
-    """Of csvlog's record the fields are read by their places."""
+    """The fields of an entry in csvlog format are read by position."""
     assert read(csvlog()) == [entry(application="web", command="INSERT")]
 
 
 def test_an_entry_of_jsonlog() -> None:
-    """Of jsonlog's object the values are read by their keys."""
+    """The values of an entry in jsonlog format are read by key."""
     assert read(jsonlog()) == [entry(application="web", command="INSERT")]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_format_is_recognised(form: str) -> None:
-    """A format is recognised, also where the log is cut off within its first entry."""
+    """A format is recognized, even if the log is cut off within its first entry."""
     log = (BYTES[form] * 3).decode()
 
     assert [recognise_format(log[cut:].encode()) for cut in (0, 1, 40, 300)] == [form] * 4
@@ -165,21 +165,21 @@ def test_a_format_is_recognised(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_other_entries_are_not_read(form: str) -> None:
-    """An entry whose message does not name it is left out, whatever else names it."""
+    """An entry is ignored unless its message names the unique index."""
     others = FORMS[form]("permission denied", DETAIL, f"DROP INDEX {INDEX_NAME}")
 
     assert read(others + FORMS[form]() + others) == read(FORMS[form]())
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_a_statement_quotes_of_a_log_is_not_read(form: str) -> None:
-    """A statement, or a message, may hold whole entries of a log: they are not entries."""
+def test_entries_quoted_in_a_statement_are_not_read(form: str) -> None:
+    """Entries of a log that are quoted in a statement or a message are not read as entries."""
     assert [e for e in read(FORMS[form]("no", None, FORGED) + FORMS[form](f"no\n{FORGED}", "x")) if e != entry()] == []
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_lines_may_end_as_on_windows(form: str) -> None:
-    """Carriage returns before the line breaks do not matter."""
+    """Lines may end with CR LF."""
     log = FORMS[form]() + FORMS[form]()
 
     assert read(log.replace("\n", "\r\n")) == read(log)
@@ -187,20 +187,20 @@ def test_lines_may_end_as_on_windows(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_statement_of_megabytes(form: str) -> None:
-    """What is long is not held, and does not hide what comes after it."""
+    """A statement of megabytes is not stored, and the entries after it are read."""
     long = FORMS[form]("no", None, f"{INDEX_NAME} " * 200_000)
 
     assert read(long + FORMS[form]() + long) == read(FORMS[form]())
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_zeros_that_a_crash_left(form: str) -> None:
-    """Zeros in front of an entry do not hide it."""
+def test_an_entry_after_nul_bytes_is_read(form: str) -> None:
+    """An entry after NUL bytes is read."""
     assert read(BYTES[form] + b"\0" * 600 + BYTES[form]) == 2 * read(BYTES[form])
 
 
 def test_the_format_may_be_given() -> None:
-    """A format that is given is not guessed."""
+    """A given format is used without detection."""
     assert read(stderr("no") + csvlog(), form="stderr") == [Damaged(DAMAGED)]
 
 
@@ -215,7 +215,7 @@ def test_an_empty_log() -> None:
 @pytest.mark.parametrize("prefix", USUAL)
 @pytest.mark.parametrize("label", ["ERROR", "ОШИБКА"])
 def test_usual_prefixes_are_recognised(prefix: str, label: str) -> None:
-    """Each usual prefix is recognised among all the others, and what it holds is read."""
+    """Each usual prefix is recognized among the others, and its fields are read."""
     (found,) = read(stderr(prefix=prefix, label=label))
     shown = {escape: f"%{escape}" in prefix for escape in VALUES}
 
@@ -241,36 +241,36 @@ def test_usual_prefixes_are_recognised(prefix: str, label: str) -> None:
     ],
 )
 def test_a_prefix_may_be_given(prefix: str, values: dict[str, str], expected: dict[str, str]) -> None:
-    """Any log_line_prefix can be given: with padding, percent signs, and names that have spaces."""
+    """Any log_line_prefix can be given: with padding, percent signs, and names with spaces."""
     log = stderr(prefix=prefix.replace("%z", ""), **values)
 
     assert read(log, prefix=prefix) == [entry(**expected)]
 
 
-def test_another_prefix_is_not_read() -> None:
-    """A line that does not begin with the given prefix is not guessed at; that it may be an entry is told."""
+def test_another_prefix_is_reported_as_damaged() -> None:
+    """A line that does not begin with the given prefix is reported as damaged."""
     assert read(stderr(), prefix="%t ") == [Damaged(DAMAGED)]
 
 
-def test_an_unusual_prefix_is_told() -> None:
-    """A rejection behind a prefix that is not known is told."""
+def test_an_unknown_prefix_is_reported_as_damaged() -> None:
+    """A rejection with an unknown prefix is reported as damaged."""
     assert read(stderr(prefix="(%p)%m ")) == [Damaged(DAMAGED)]
 
 
 def test_prefixes_may_change_midway() -> None:
-    """Where the prefix was changed, entries before and after are read."""
+    """If the prefix changed, entries before and after the change are read."""
     log = stderr(prefix="%m [%p] ") + stderr() + stderr(prefix="%m [%p] %q%u@%d ")
 
     assert read(log) == [entry(state=None, role=None), entry(), entry(state=None)]
 
 
 def test_verbose_messages_begin_with_their_state() -> None:
-    """With log_error_verbosity = verbose the SQLSTATE stands before the message."""
+    """With log_error_verbosity = verbose the SQLSTATE precedes the message."""
     assert read(stderr(f"23505: {MESSAGE}", prefix="%m [%p] ")) == [entry(role=None)]
 
 
 def test_entries_of_several_processes_may_be_interleaved() -> None:
-    """An entry's parts are those of its process, whatever stands between."""
+    """The parts of an entry are found by its process, with lines of other processes between them."""
     mine, other = stderr().splitlines(), stderr(p="4102", detail=DETAIL.replace("7)", "8)"), u="other").splitlines()
     log = "\n".join(line for pair in zip(mine, other, strict=True) for line in pair) + "\n"
 
@@ -278,26 +278,26 @@ def test_entries_of_several_processes_may_be_interleaved() -> None:
 
 
 def test_the_detail_of_another_process_is_not_taken() -> None:
-    """Without a DETAIL of its own an entry has none."""
+    """The DETAIL of another process is not used."""
     log = stderr(detail=None) + stderr(message="no", p="4102") + stderr(message="no")
 
     assert read(log) == [entry(detail=None)]
 
 
 def test_the_detail_of_the_next_entry_is_not_taken() -> None:
-    """The same process's next error has a DETAIL of its own."""
+    """The DETAIL of the same process's next error is not used."""
     assert read(stderr(detail=None, statement=None) + stderr()) == [entry(detail=None), entry()]
 
 
 def test_a_detail_of_several_lines() -> None:
-    """A value of the key may hold line breaks: the DETAIL goes on behind a tab."""
+    """A value of the key may have line breaks: the lines of the DETAIL continue after a tab."""
     detail = "Key (root_prompt_row_id, owner_id, purpose)=(a, b, chat\n) or\n) already exists."
 
     assert read(stderr(detail=detail)) == [entry(detail=detail)]
 
 
-def test_a_context_is_no_detail() -> None:
-    """What follows the message and names no key is not taken for the DETAIL."""
+def test_a_context_is_not_a_detail() -> None:
+    """Lines after the message that name no key are not read as the DETAIL."""
     log = stderr(detail=None, statement=None) + begun() + f"CONTEXT:  SQL function {KEY[:20]}\n"
 
     assert read(log) == [entry(detail=None)]
@@ -307,12 +307,12 @@ def test_a_context_is_no_detail() -> None:
     "label", ["LOG", "WARNING", "DETAIL", "CONTEXT", "HINT", "STATEMENT", "ANWEISUNG", "СООБЩЕНИЕ"]
 )
 def test_only_errors_are_read(label: str) -> None:
-    """The same words in any line but an error's first are not an entry."""
+    """The same text in a line other than an error's first line is not an entry."""
     assert read(stderr(prefix="%m [%p] ", label=label, detail=None, statement=None)) == []
 
 
-def test_the_commands_that_build_are_told() -> None:
-    """A statement that builds an index is kept, its comments before it or not."""
+def test_statements_that_build_an_index_are_stored() -> None:
+    """A statement that builds an index is stored, with or without comments before it."""
     statement = f"/* a */ -- b\n  create unique index concurrently {BUILD_NAME} ON q_threads (root_prompt_row_id)"
 
     assert read(stderr(statement=statement)) == [entry(command=statement)]
@@ -325,7 +325,7 @@ def test_the_commands_that_build_are_told() -> None:
 @pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] "])
 @pytest.mark.parametrize("detail", [DETAIL, None])
 def test_every_language_is_read(language: str, prefix: str, detail: str | None) -> None:
-    """In each language of PostgreSQL's an error is known as one, with and without SQLSTATE and DETAIL."""
+    """An error is recognized in each language of PostgreSQL, with and without SQLSTATE and DETAIL."""
     words = LANGUAGES[language]
     log = stderr(words.duplicate % INDEX_NAME, detail, prefix=prefix, label=words.error)
     state, role = ("23505", "authenticator") if prefix == PREFIX else (None, None)
@@ -334,8 +334,8 @@ def test_every_language_is_read(language: str, prefix: str, detail: str | None) 
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] "])
-def test_a_language_that_is_not_known(prefix: str) -> None:
-    """In words that are not known, places tell: the message names one thing, and a key follows."""
+def test_an_unknown_language(prefix: str) -> None:
+    """In an unknown language, an entry is recognized by structure: the message names one object, and a key follows."""
     message = f'duplicitní hodnota klíče porušuje unikátní omezení "{INDEX_NAME}"'
     state, role = ("23505", "authenticator") if prefix == PREFIX else (None, None)
 
@@ -348,8 +348,8 @@ CATALOGS = sorted(Path("/usr/share/locale").glob("*/LC_MESSAGES/postgres-*.mo"))
 
 @pytest.mark.skipif(not CATALOGS, reason="no message catalogs of PostgreSQL are installed")
 @pytest.mark.parametrize("catalog", CATALOGS, ids=lambda path: f"{path.parts[-3]} {path.stem}")
-def test_words_are_those_of_postgresql(catalog: Path) -> None:
-    """What is known of a language is what PostgreSQL's own catalog says."""
+def test_words_equal_postgresqls_message_catalogs(catalog: Path) -> None:
+    """The words of each language equal those of PostgreSQL's own message catalog."""
     with catalog.open("rb") as file:
         said = gettext.GNUTranslations(file).gettext
     words = LANGUAGES[catalog.parts[-3]]
@@ -366,7 +366,7 @@ def test_words_are_those_of_postgresql(catalog: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cut", ["message", "name"])
 def test_a_log_that_ends_within_an_entry(form: str, cut: str) -> None:
-    """An entry that is cut off before it names the unique index is told; the others are read."""
+    """An entry that is cut off before the index name is reported as cut off; the others are read."""
     whole = FORMS[form]()
     at = whole.index("violates") if cut == "message" else whole.index(INDEX_NAME) + 12
 
@@ -375,7 +375,7 @@ def test_a_log_that_ends_within_an_entry(form: str, cut: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_log_that_ends_after_a_message(form: str) -> None:
-    """An entry that is cut off behind its message counts, without what is cut off."""
+    """An entry that is cut off after its message counts, without the missing part."""
     whole = FORMS[form]()
     (found,) = read(whole[: whole.index(DETAIL[:3])])
 
@@ -385,7 +385,7 @@ def test_a_log_that_ends_after_a_message(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("cut", ["unique constraint", "Key"])
 def test_a_log_that_begins_within_an_entry(form: str, cut: str) -> None:
-    """What is left of an entry whose beginning is not there is told; the others are read."""
+    """An entry whose beginning is missing is reported; the others are read."""
     whole = FORMS[form]()
     rest = whole[whole.index(cut) :]
 
@@ -393,28 +393,28 @@ def test_a_log_that_begins_within_an_entry(form: str, cut: str) -> None:
 
 
 def test_a_log_that_begins_with_a_detail() -> None:
-    """A log that was split between an entry's lines is told."""
+    """A log that begins with the DETAIL of an entry is reported as incomplete."""
     assert read(stderr().partition("\n")[2] + stderr()) == [Damaged(BEGINS_WITHIN), entry()]
 
 
 def test_a_log_that_begins_with_another_detail() -> None:
-    """A DETAIL of another key is nothing to tell."""
+    """A DETAIL of another key is not reported."""
     other = stderr("no", 'Key (root_prompt_row_id)=(1) is not present in table "q_prompts".')
 
     assert read(other.partition("\n")[2] + stderr()) == [entry()]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_line_that_another_was_written_into(form: str) -> None:
-    """A rejection behind the beginning of another entry, in one line, is told."""
+def test_an_entry_within_the_line_of_another(form: str) -> None:
+    """A rejection written into the line of another entry is reported as damaged."""
     whole = FORMS[form]()
 
     assert read(whole[:40] + whole + whole) == [Damaged(DAMAGED), *read(whole)]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_bytes_that_are_no_text(form: str) -> None:
-    """Bytes that are not UTF-8 do not matter."""
+def test_bytes_that_are_not_utf_8(form: str) -> None:
+    """Bytes that are not UTF-8 are replaced."""
     log = BYTES[form].replace(b"authenticator", b"\xe9\xff")
 
     assert [found.role for found in read(log)] == ["\ufffd\ufffd"]
@@ -425,7 +425,7 @@ def test_bytes_that_are_no_text(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_chunks_of_any_size(form: str) -> None:
-    """Wherever the bytes are parted, the same is read."""
+    """The result does not depend on the size of the chunks."""
     noise = FORMS[form]("permission denied", None, FORGED)
     log = (noise + BYTES[form].decode()) * 2 + noise
     sizes = (1, 2, 3, 7, 64, 1000, len(log.encode()))
@@ -434,7 +434,7 @@ def test_chunks_of_any_size(form: str) -> None:
 
 
 class Endless(io.RawIOBase):
-    """A log in which one part comes again and again, so many bytes of it, made as they are read."""
+    """A log of a given size that repeats one part, generated while it is read."""
 
     def __init__(self, part: bytes, left: int) -> None:
         self.part, self.at, self.left = part * (1 + 2**20 // len(part)), 0, left
@@ -450,7 +450,7 @@ class Endless(io.RawIOBase):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("noise", ["permission denied", "one line without an end"])
 def test_memory_does_not_grow(form: str, noise: str) -> None:
-    """A log of 100 MB, or one line of 100 MB, is read in a few."""
+    """A log of 100 MB, or one line of 100 MB, is read with a few megabytes of memory."""
     part = FORMS[form](noise).encode() if noise == "permission denied" else BYTES[form].replace(b"\n", b" ")
     tracemalloc.start()
     found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), INDEX_NAME, form=form))
@@ -462,12 +462,12 @@ def test_memory_does_not_grow(form: str, noise: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_compressed_logs(form: str) -> None:
-    """What gzip compressed is read, also in several members."""
+    """A gzip file is read, also with several members."""
     assert read(gzip.compress(BYTES[form]) + gzip.compress(BYTES[form])) == read(BYTES[form] * 2)
 
 
 def test_a_compressed_log_that_is_cut_off() -> None:
-    """Of a compressed log that is cut off the beginning is read, and that it is cut off is told."""
+    """A truncated gzip file is read to its end, and reported as truncated."""
     whole = gzip.compress("".join(stderr(p=str(pid)) for pid in range(5000, 9000)).encode())
     *found, end = read(whole[: len(whole) // 2])
 
@@ -476,24 +476,24 @@ def test_a_compressed_log_that_is_cut_off() -> None:
 
 
 def test_a_compressed_log_that_is_damaged() -> None:
-    """Of a compressed log that is damaged no more is read than is whole, and that it is damaged is told."""
+    """A damaged gzip file is read up to the damage, and reported as damaged."""
     assert read(gzip.compress(BYTES["stderr"])[:20]) == [Damaged(UNREADABLE)]
 
 
 def test_progress_is_in_bytes_of_the_file(tmp_path: Path) -> None:
-    """Who listens is told of the bytes of the file, compressed as they are."""
-    file, told = tmp_path / "server.log.gz", list[int]()
+    """The progress counts bytes of the file, compressed or not."""
+    file, progress = tmp_path / "server.log.gz", list[int]()
     file.write_bytes(gzip.compress(BYTES["stderr"] * 1000))
-    with open_log(str(file), told.append) as log:
+    with open_log(str(file), progress.append) as log:
         assert len(list(entries(log, INDEX_NAME))) == 1000
 
-    assert (told[-1], log.done, log.name) == (file.stat().st_size, file.stat().st_size, "server.log.gz")
+    assert (progress[-1], log.done, log.name) == (file.stat().st_size, file.stat().st_size, "server.log.gz")
     assert total_size([str(file), str(file)]) == 2 * file.stat().st_size
     assert total_size([str(file), "-"]) is None
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file that cannot be read is told by its name."""
+    """The message on a file that cannot be read names the file."""
     with pytest.raises(Failed) as raised, open_log(str(tmp_path / "none.log"), print):
         pass
 
@@ -560,13 +560,13 @@ OTHER = {**EVENT, "event_message": "permission denied", "metadata": []}
     ids=["a list", "indented", "a result", "an indented result", "lines", "one, with a mark", "ClickHouse's"],
 )
 def test_exported_json(log: str) -> None:
-    """Events of Supabase's log explorer are read from lists, results and lines, of both of its engines."""
+    """Events of Supabase's log explorer are read from lists, results and lines, in both of its formats."""
     assert read(log) == [EXPORTED]
     assert read(log, chunk=5) == [EXPORTED]
 
 
 def table(*rows: dict[str, Any], quoting: int = csv.QUOTE_MINIMAL) -> str:
-    """CSV as Supabase's log explorer writes it: what is no text is JSON."""
+    """CSV as Supabase's log explorer writes it: values other than text are JSON."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=quoting)  # type: ignore[arg-type]  # an int will do
     writer.writerow(rows[0])
@@ -587,13 +587,13 @@ FLAT = {
 
 @pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
 def test_exported_csv(quoting: int) -> None:
-    """Events of Supabase's log explorer are read from CSV, whose cells may be records."""
+    """Events of Supabase's log explorer are read from CSV with records in its cells."""
     assert read(table(OTHER, EVENT, OTHER, quoting=quoting)) == [EXPORTED]
     assert read(table(OTHER, EVENT, OTHER, quoting=quoting), chunk=5) == [EXPORTED]
 
 
 def test_exported_csv_of_any_query() -> None:
-    """The columns of a query may have any name that ends with that of the field."""
+    """A column of a query may have any name that ends with the name of the field."""
     assert read(table(FLAT)) == [entry(time="2025-09-22T06:00:00.123000")]
 
 
@@ -604,15 +604,15 @@ def test_exported_csv_of_the_log_viewer() -> None:
     assert read(table(row)) == [entry(time="1758520800123000", state=None, role=None, process=None)]
 
 
-def test_exported_lines_as_they_were() -> None:
-    """Where the message is the whole line, as of a server of one's own, what stands before it is left out."""
+def test_exported_lines_with_their_prefix() -> None:
+    """If the message is the complete line, as a self-hosted server exports it, its prefix is removed."""
     row = {"timestamp": 1758520800123000, "event_message": f"{begun('%m [%p] ')}ERROR:  {MESSAGE}"}
 
     assert read(table(row)) == [Entry("1758520800123000", MESSAGE)]
 
 
-def test_json_that_carries_the_columns_of_csvlog() -> None:
-    """What CloudNativePG makes of csvlog is read, too."""
+def test_json_with_the_columns_of_csvlog() -> None:
+    """Entries in CloudNativePG's JSON form of csvlog are read."""
     record = {"log_time": TIME, "user_name": "authenticator", "process_id": "4101", "sql_state_code": "23505"}
     event = {"level": "info", "logger": "postgres", "record": record | {"message": MESSAGE, "detail": DETAIL}}
 
@@ -620,7 +620,7 @@ def test_json_that_carries_the_columns_of_csvlog() -> None:
 
 
 def test_an_export_without_the_message() -> None:
-    """Without the message nobody can say whose index it was: that is told."""
+    """Without the message the index is unknown: the export is reported as damaged."""
     without = {name: value for name, value in FLAT.items() if name != "event_message"} | {"sql_state_code": "23505"}
 
     assert read(table(without)) == [Damaged(NO_MESSAGE)]
@@ -630,7 +630,7 @@ def test_an_export_without_the_message() -> None:
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("damage", [30, 8], ids=["cut", "quote"])
 def test_damaged_json(indent: int | None, damage: int) -> None:
-    """An event that is damaged is told, and those around it are read."""
+    """A damaged event is reported, and those before and after it are read."""
     log = json.dumps([EVENT, {**EVENT, "id": "damaged"}, OTHER, EVENT], indent=indent)
     at = log.index("damaged")
 
@@ -638,14 +638,14 @@ def test_damaged_json(indent: int | None, damage: int) -> None:
 
 
 def test_json_that_is_cut_off() -> None:
-    """An event that is cut off is told."""
+    """An event that is cut off is reported."""
     log = json.dumps([EVENT, EVENT])
 
     assert read(log[:-200]) == [EXPORTED, Damaged(DAMAGED)]
 
 
 def test_a_damaged_row() -> None:
-    """A row of another length than the header is told, and those around it are read."""
+    """A row with another length than the header is reported, and those before and after it are read."""
     log = table(FLAT, FLAT, FLAT).splitlines(keepends=True)
     log[2] = log[2].partition(",")[2]
 
@@ -682,7 +682,7 @@ def test_a_damaged_row() -> None:
     ],
 )
 def test_times(text: str, zone: str | None, expected: str) -> None:
-    """Whatever the zone and the form, a time is told in UTC."""
+    """A time in any format and zone is converted to UTC."""
     assert parse_log_time(text, zone) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 
@@ -693,13 +693,13 @@ def test_times(text: str, zone: str | None, expected: str) -> None:
         *("2025-02-30 08:00:00 UTC", "0001-01-01 00:00:00 +02", "2025-01-22 08:00:00 CEST"),
     ],
 )
-def test_times_that_cannot_be_told(text: str) -> None:
-    """A zone that may be several, or is not used then, and what is no time, is not guessed at."""
+def test_times_that_cannot_be_read(text: str) -> None:
+    """An ambiguous zone, a zone that is not in use then, or a text that is not a time gives no time."""
     assert parse_log_time(text) is None
 
 
-def test_a_zone_that_is_not_known() -> None:
-    """A zone that is given must be one."""
+def test_an_unknown_zone() -> None:
+    """An unknown zone is an error."""
     with pytest.raises(UsageError) as raised:
         check_zone("Europe/Atlantis")
 
@@ -710,7 +710,7 @@ def test_a_zone_that_is_not_known() -> None:
     )
 
 
-# Anything
+# Random input
 
 
 MARKS = [
@@ -742,7 +742,7 @@ CHUNKS = st.sampled_from([1, 5, 100, 1 << 20])
     chunk=CHUNKS,
 )
 def test_garbage_between_entries(form: str, garbage: list[bytes], chunk: int) -> None:
-    """Whatever stands in lines between whole entries, each of those is read, and no other."""
+    """With any bytes in the lines between complete entries, exactly those entries are read."""
     log = b"".join(BYTES[form] + part.replace(INDEX_NAME.encode(), b"idx") + b"\n" for part in garbage)
     found = [each for each in read(log, form=form, chunk=chunk, after=2000) if isinstance(each, Entry)]
 
@@ -751,7 +751,7 @@ def test_garbage_between_entries(form: str, garbage: list[bytes], chunk: int) ->
 
 @given(form=st.sampled_from(sorted(FORMS)), data=st.data(), chunk=CHUNKS)
 def test_cut_anywhere(form: str, data: st.DataObject, chunk: int) -> None:
-    """Cut off at both ends, what is whole is read; beyond it at most one entry, and something told of each end."""
+    """If a log is cut at both ends, its complete entries are read, with at most one more entry and two reports."""
     log, number = BYTES[form] * 4, len(BYTES[form])
     begin, end = sorted(data.draw(st.tuples(*[st.integers(0, len(log))] * 2)))
     whole = max(0, end // number - -(-begin // number))
@@ -763,15 +763,15 @@ def test_cut_anywhere(form: str, data: st.DataObject, chunk: int) -> None:
 
 
 @given(form=st.sampled_from([*FORMS, "export", None]), parts=st.lists(GARBAGE, max_size=8), chunk=CHUNKS)
-def test_anything_can_be_read(form: str | None, parts: list[bytes], chunk: int) -> None:
-    """No bytes whatever end the reading."""
+def test_reading_never_fails(form: str | None, parts: list[bytes], chunk: int) -> None:
+    """Reading never fails, whatever the bytes."""
     for log in (b"".join(parts), gzip.compress(b"".join(parts))[:-9], b"\x1f\x8b" + b"".join(parts)):
         read(log, form=form, chunk=chunk, after=500)
 
 
 @given(form=st.sampled_from(sorted(FORMS)), data=st.data())
 def test_a_changed_byte(form: str, data: st.DataObject) -> None:
-    """A byte that changed in one entry does not change what is read of the others."""
+    """A changed byte in one entry does not change the other entries."""
     log = bytearray(BYTES[form] * 3)
     place = data.draw(st.integers(len(BYTES[form]), 2 * len(BYTES[form]) - 2))
     log[place] = data.draw(st.integers(0, 255))

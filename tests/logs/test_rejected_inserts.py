@@ -1,4 +1,4 @@
-"""Rejected inserts: those that clients of a real server counted, those of the demo, beside their threads."""
+"""Rejected inserts in the logs of real servers and of the demo, compared with the clients' counts and the threads."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ DETAIL = f"Key (root_prompt_row_id, owner_id)=({FAMILY.root}, {FAMILY.owner}) al
 
 
 class Attempt(NamedTuple):
-    """A rejection as the demo's clients counted it."""
+    """A rejected insert as the demo's clients recorded it."""
 
     at: datetime
     family: Family
 
 
 def counted() -> list[Attempt]:
-    """What the demo's clients counted."""
+    """The rejected inserts that the demo's clients recorded."""
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         return [
             Attempt(
@@ -75,20 +75,20 @@ def counted() -> list[Attempt]:
 
 
 def by_family(found: Rejections) -> dict[Family, int]:
-    """How many attempts each family made."""
+    """The number of rejected inserts of each family."""
     return {hit.family: hit.attempts for hit in found.tallies()}
 
 
 def pairs(found: Rejections) -> Counter[tuple[Family, datetime]]:
-    """The family and the time of each attempt."""
+    """The family and the time of each rejected insert."""
     return Counter((hit.family, at) for hit in found.tallies() for at in hit.times)
 
 
 # The demo
 
 
-def test_the_demo_is_what_its_clients_counted() -> None:
-    """Every rejection in the demo's log is read, of its family, at its time; and no other error of it."""
+def test_the_demos_rejected_inserts_equal_its_clients() -> None:
+    """Each rejected insert of the demo's clients is read from its log, with family and time, and no other."""
     found = read_rejections([str(LOG)])
 
     assert pairs(found) == Counter((attempt.family, attempt.at) for attempt in counted())
@@ -99,8 +99,8 @@ def test_the_demo_is_what_its_clients_counted() -> None:
     assert (found.bytes_read, found.files) == (LOG.stat().st_size, ["server.log"])
 
 
-def test_hits_begin_with_those_who_tried_most() -> None:
-    """Families are told in the order of their attempts, the times of each in their order."""
+def test_families_are_sorted_by_rejected_inserts() -> None:
+    """Families are sorted by their number of rejected inserts, the times of each by time."""
     hits = list(read_rejections([str(LOG)]).tallies())
 
     assert [hit.attempts for hit in hits] == sorted((hit.attempts for hit in hits), reverse=True)
@@ -111,7 +111,7 @@ def test_hits_begin_with_those_who_tried_most() -> None:
 
 
 def pieces(folder: Path, cuts: list[tuple[int, int]]) -> list[str]:
-    """Files with so many of the demo's entries each, from one number to another; each entry has three lines."""
+    """Files with this many of the demo's entries each, from one number to another; each entry has three lines."""
     lines = LOG.read_text("utf-8").splitlines(keepends=True)
     for number, (begin, end) in enumerate(cuts):
         (folder / f"server-{number}.log").write_text("".join(lines[3 * begin : 3 * end]), "utf-8")
@@ -129,7 +129,7 @@ def pieces(folder: Path, cuts: list[tuple[int, int]]) -> list[str]:
     ],
 )
 def test_rotated_and_overlapping_files(tmp_path: Path, cuts: list[tuple[int, int]]) -> None:
-    """An entry that several files have is counted once, whatever the order of the files."""
+    """An entry that is in several files is counted once, in any order of the files."""
     files = pieces(tmp_path, cuts)
     found = read_rejections(files)
 
@@ -138,7 +138,7 @@ def test_rotated_and_overlapping_files(tmp_path: Path, cuts: list[tuple[int, int
 
 
 def test_files_that_were_put_together(tmp_path: Path) -> None:
-    """One file that holds overlapping stretches of a log has each entry once."""
+    """In one file with overlapping parts of a log each entry is counted once."""
     (tmp_path / "all.log").write_bytes(
         b"".join(Path(name).read_bytes() for name in pieces(tmp_path, [(0, 900), (300, 1352)]))
     )
@@ -147,7 +147,7 @@ def test_files_that_were_put_together(tmp_path: Path) -> None:
 
 
 def test_a_compressed_copy_is_a_copy(tmp_path: Path) -> None:
-    """A file and its compressed copy hold the same entries."""
+    """A file and its compressed copy have the same entries."""
     (tmp_path / "server.log.gz").write_bytes(gzip.compress(LOG.read_bytes()))
     found = read_rejections([str(tmp_path / "server.log.gz"), str(LOG)])
 
@@ -156,13 +156,13 @@ def test_a_compressed_copy_is_a_copy(tmp_path: Path) -> None:
 
 
 def rejection(**values: object) -> Rejection:
-    """A rejection; as of one entry, unless told otherwise."""
-    told = {"time": TIME, "at": AT, "family": FAMILY, "kind": IndexKind.ORIGINAL, "purpose": None, "role": "app"}
-    return Rejection(**told | {"process": "1", "ours": False, "missing": ()} | values)  # type: ignore[arg-type]
+    """A rejection with default values."""
+    defaults = {"time": TIME, "at": AT, "family": FAMILY, "kind": IndexKind.ORIGINAL, "purpose": None, "role": "app"}
+    return Rejection(**defaults | {"process": "1", "ours": False, "missing": ()} | values)  # type: ignore[arg-type]
 
 
 def tallied(*files: list[Rejection]) -> Rejections:
-    """The tally of some files' rejections."""
+    """The tally of several files' rejections."""
     found = Rejections()
     for number, file in enumerate(files):
         found.begin(f"{number}.log")
@@ -172,38 +172,38 @@ def tallied(*files: list[Rejection]) -> Rejections:
 
 
 def test_twice_within_the_clocks_resolution() -> None:
-    """Two entries of one file that read the same are two attempts; in another file, they are the same two."""
+    """Two equal entries in one file are two rejected inserts; the same two in another file are duplicates."""
     file = [rejection(), rejection(), rejection(process="2")]
 
     assert tallied(file).failed_attempts == 3
     assert (tallied(file, file).failed_attempts, tallied(file, file).duplicates) == (3, 3)
 
 
-def test_without_a_time_nothing_tells_a_copy() -> None:
-    """Where no time is logged, every entry counts."""
+def test_entries_without_a_time_are_not_duplicates() -> None:
+    """Entries without a time are not recognized as duplicates."""
     file = [rejection(time="", at=None)] * 2
 
     assert tallied(file, file).failed_attempts == 4
 
 
-def test_an_ambiguous_zone_tells_a_copy() -> None:
-    """Where a time cannot be told, its text tells a copy."""
+def test_duplicates_with_an_ambiguous_zone() -> None:
+    """For a time with an ambiguous zone, duplicates are recognized by its text."""
     file = [rejection(time=f"2025-01-22 08:00:0{second} IST", at=None) for second in (1, 1, 2)]
 
     assert (tallied(file, file).failed_attempts, tallied(file, file).duplicates) == (3, 3)
 
 
-# What an entry says
+# The judgment of one entry
 
 
 def entry(**values: object) -> Entry:
-    """A rejection's entry."""
-    told = {"time": TIME, "message": MESSAGE, "state": "23505", "detail": DETAIL, "role": "app", "process": "1"}
-    return Entry(**told | values)  # type: ignore[arg-type]
+    """An entry of a rejected insert with default values."""
+    defaults = {"time": TIME, "message": MESSAGE, "state": "23505", "detail": DETAIL, "role": "app", "process": "1"}
+    return Entry(**defaults | values)  # type: ignore[arg-type]
 
 
 def test_a_rejection() -> None:
-    """Who, when, by which unique index: all from one entry."""
+    """An entry gives the family, the time and the unique index."""
     assert judge_entry(entry()) == rejection()
 
 
@@ -237,7 +237,7 @@ ROOT, OWNER = FAMILY
     ],
 )
 def test_a_key(key: str, family: Family, kind: IndexKind | None, purpose: str | None, words: str) -> None:
-    """A key of two columns or three, in any order, with NULL, quoted, in any language's sentence."""
+    """A key has two or three columns in any order, NULL or quotes, in a sentence of any language."""
     said = judge_entry(entry(detail=words.format(key)))
 
     assert said == rejection(family=family, kind=kind, purpose=purpose)
@@ -245,13 +245,13 @@ def test_a_key(key: str, family: Family, kind: IndexKind | None, purpose: str | 
 
 @pytest.mark.parametrize("name", [*INDEX_NAMES, f"{INDEX_NAME}_ccnew", f"{BUILD_NAME}_ccold1"])
 def test_names_of_the_index(name: str) -> None:
-    """The index, its build, the retired one, and REINDEX's copies of these are found by their names."""
+    """The index, its build, the retired one, and REINDEX's copies of these are recognized by name."""
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
 
 
 @pytest.mark.parametrize("name", [f"{INDEX_NAME}_2", f"my_{INDEX_NAME}", "q_threads_pkey"])
 def test_names_of_others(name: str) -> None:
-    """Another index's rejection is not the unique index's, even where its name begins as the unique index's."""
+    """Another index is ignored, even if its name begins with the unique index's name."""
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) is None
 
 
@@ -261,15 +261,15 @@ def test_names_of_others(name: str) -> None:
         {"state": "42P07", "message": f'relation "{INDEX_NAME}" already exists'},
         {"state": "P0001"},
         {"message": f'could not create unique index "{BUILD_NAME}"', "detail": "Key is duplicated."},
-        {"command": "CREATE INDEX"},  # a concurrent build speaks so of what its last scan finds
+        {"command": "CREATE INDEX"},  # a concurrent build reports so what its last scan finds
         {"command": "REINDEX"},
         {"state": None, "message": f"konnte Unique Index »{BUILD_NAME}« nicht erstellen"},
         {"state": None, "message": f'無法建立唯一索引 "{RETIRED_NAME}"'},
         {"command": f"/* x */ CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON q_threads (purpose)"},
     ],
 )
-def test_what_is_no_attempt(other: dict[str, str | None]) -> None:
-    """Another SQLSTATE, and a build that failed, in whatever language, is no attempt."""
+def test_entries_that_are_not_rejected_inserts(other: dict[str, str | None]) -> None:
+    """Another SQLSTATE, or a failed build in any language, is not a rejected insert."""
     assert judge_entry(entry(**other)) is None
 
 
@@ -283,7 +283,7 @@ def test_what_is_no_attempt(other: dict[str, str | None]) -> None:
     ],
 )
 def test_a_rejection_whose_family_is_not_known(lacking: dict[str, str | None], missing: tuple[str, ...]) -> None:
-    """An attempt whose family cannot be told is one all the same, and it is told why."""
+    """A rejected insert with an unknown family counts, with the reason."""
     said = judge_entry(entry(**lacking))
 
     assert isinstance(said, Rejection)
@@ -291,7 +291,7 @@ def test_a_rejection_whose_family_is_not_known(lacking: dict[str, str | None], m
 
 
 def test_a_rejection_whose_time_is_not_known() -> None:
-    """An attempt whose time cannot be told is one all the same; the server's zone tells it."""
+    """A rejected insert with an unknown time counts; a given zone makes the time known."""
     said = judge_entry(entry(time="2025-01-22 08:00:00 IST"))
     helped = judge_entry(entry(time="2025-01-22 08:00:00 IST"), "Asia/Kolkata")
 
@@ -299,13 +299,13 @@ def test_a_rejection_whose_time_is_not_known() -> None:
     assert helped == rejection(time="2025-01-22 08:00:00 IST", at=datetime(2025, 1, 22, 2, 30, tzinfo=UTC))
 
 
-def test_an_error_that_cannot_be_told() -> None:
-    """Without SQLSTATE and key, words that are not known may be a rejection's: it is told that they are there."""
+def test_an_entry_that_is_not_understood() -> None:
+    """An entry in an unknown language without SQLSTATE and key is reported as not understood."""
     assert judge_entry(entry(state=None, detail=None, message=f'jo: "{INDEX_NAME}"')) == NO_STATE
 
 
-def test_our_own_probe_is_nobodys_attempt() -> None:
-    """What our own sessions were refused is counted apart."""
+def test_our_own_inserts_are_counted_separately() -> None:
+    """Inserts of this project's own sessions are counted separately."""
     said = judge_entry(entry(application="incident_lib probe"))
 
     assert said == rejection(ours=True)
@@ -316,8 +316,8 @@ def test_our_own_probe_is_nobodys_attempt() -> None:
 # The tally
 
 
-def test_attempts_per_hour_and_day() -> None:
-    """Hours and days are those of UTC; an attempt whose time is not known is in none."""
+def test_rejected_inserts_per_hour_and_day() -> None:
+    """Hours and days are in UTC; a rejected insert of unknown time is in none of them."""
     times = [AT, AT + timedelta(minutes=59), AT + timedelta(hours=1), AT + timedelta(days=2)]
     found = tallied([*(rejection(at=at) for at in times), rejection(at=None)])
     midnight = AT.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -331,8 +331,8 @@ def test_attempts_per_hour_and_day() -> None:
     assert (found.failed_attempts, found.first, found.last) == (5, times[0], times[-1])
 
 
-def test_attempts_that_the_migration_ended() -> None:
-    """Attempts before and after the fix; what the fixed index rejects is what it is for."""
+def test_rejected_inserts_before_and_after_the_fix() -> None:
+    """Rejected inserts before and after the fix; those of the fixed index are not counted in either."""
     found = tallied(
         [rejection(at=AT + timedelta(hours=hour)) for hour in range(4)]
         + [rejection(at=AT + timedelta(hours=9), kind=IndexKind.FIXED, purpose="chat")]
@@ -344,8 +344,8 @@ def test_attempts_that_the_migration_ended() -> None:
     assert found.by_index == {"fixed": 1, "original": 4}
 
 
-def test_a_record_carries_no_id() -> None:
-    """What a run record carries is counts, times and names of files."""
+def test_a_record_has_no_id() -> None:
+    """A run record has counts, times and file names only."""
     found = msgspec.to_builtins(read_rejections([str(LOG)]).as_record())
     hours = found.pop("per_hour")
 
@@ -368,27 +368,27 @@ def test_a_record_carries_no_id() -> None:
     assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", json.dumps(hours)) is None
 
 
-def test_a_record_of_a_long_time_carries_days() -> None:
-    """Beyond a thousand hours with attempts a record carries days."""
-    told = tallied([rejection(at=AT + timedelta(hours=hour)) for hour in range(1001)]).as_record()
+def test_a_record_of_a_long_time_has_days() -> None:
+    """If more than a thousand hours have rejected inserts, a record has days."""
+    record = tallied([rejection(at=AT + timedelta(hours=hour)) for hour in range(1001)]).as_record()
 
-    assert (told.per, len(told.per_hour)) == ("day", 42)
-    assert sum(number for _, number in told.per_hour) == 1001
+    assert (record.per, len(record.per_hour)) == ("day", 42)
+    assert sum(number for _, number in record.per_hour) == 1001
 
 
 def test_an_empty_tally() -> None:
-    """Without an attempt there is no first and no last."""
+    """Without a rejected insert there is no first and no last one."""
     found = Rejections()
 
     assert (found.failed_attempts, found.families, found.owners, found.first, found.last) == (0, 0, 0, None, None)
     assert (found.per(3600), list(found.tallies()), found.by_index) == ([], [], {})
 
 
-# Beside the threads
+# Compared with the threads
 
 
 class Plain(NamedTuple):
-    """What a plain reading of the demo's files says of a family that tried."""
+    """The expected values of a family with rejected inserts."""
 
     threads: int
     blocked: bool
@@ -397,7 +397,7 @@ class Plain(NamedTuple):
 
 
 def plain() -> dict[Family, Plain]:
-    """What the demo's files say of each family that tried."""
+    """The expected values of each family with rejected inserts, from the demo's files."""
     attempts, threads = defaultdict(list), defaultdict(list)
     for attempt in counted():
         attempts[attempt.family].append(attempt.at)
@@ -406,19 +406,19 @@ def plain() -> dict[Family, Plain]:
             if row["root_prompt_row_id"] and row["owner_id"]:
                 threads[Family(UUID(row["root_prompt_row_id"]), UUID(row["owner_id"]))].append(row)
 
-    def told(family: Family) -> Plain:
+    def plain_of(family: Family) -> Plain:
         chats = (row for row in threads[family] if row["purpose"] == "chat" and row["created_at"])
         times = (datetime.fromisoformat(row["created_at"]) for row in chats)
         chat_at = min((at for at in times if at > min(attempts[family])), default=None)
-        stands = any(row["is_active"] == "t" and row["purpose"] != "chat" for row in threads[family])
+        blocked = any(row["is_active"] == "t" and row["purpose"] != "chat" for row in threads[family])
         tries = sum(at < chat_at for at in attempts[family]) if chat_at else None
-        return Plain(len(threads[family]), stands, chat_at, tries)
+        return Plain(len(threads[family]), blocked, chat_at, tries)
 
-    return {family: told(family) for family in attempts}
+    return {family: plain_of(family) for family in attempts}
 
 
-def test_families_beside_their_threads(incident: Environment) -> None:
-    """Of each family that tried: its threads, whether it is blocked now, when it got a chat, after how many tries."""
+def test_families_compared_with_their_threads(incident: Environment) -> None:
+    """Each family's threads, whether it is blocked now, its chat's time, and its rejected inserts before the chat."""
     with reading(incident) as connection:
         joined = join_threads(connection, read_rejections([str(LOG)]))
 
@@ -427,14 +427,14 @@ def test_families_beside_their_threads(incident: Environment) -> None:
     )
 
 
-def test_counts_beside_the_threads(incident: Environment) -> None:
-    """Who tried and is blocked, who is not, who is blocked and never tried, and who got a chat in the end."""
+def test_counts_compared_with_the_threads(incident: Environment) -> None:
+    """The families with rejected inserts by whether they are blocked and have a chat, and the blocked ones without."""
     with reading(incident) as connection:
-        told = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
     expected = plain().values()
     tries = Counter(each.tries for each in expected if each.tries is not None)
 
-    assert told == {
+    assert counts == {
         "blocked": 1088,
         "hit_and_blocked": sum(each.blocked for each in expected),
         "hit_not_blocked": sum(not each.blocked for each in expected),
@@ -447,8 +447,8 @@ def test_counts_beside_the_threads(incident: Environment) -> None:
     }
 
 
-def test_families_are_asked_about_in_batches(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many families are asked about at a time, the answers are theirs."""
+def test_families_are_queried_in_batches(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result does not depend on the batch size of the query."""
     found = read_rejections([str(LOG)])
     with reading(incident) as connection:
         at_once = join_threads(connection, found)
@@ -458,13 +458,13 @@ def test_families_are_asked_about_in_batches(incident: Environment, monkeypatch:
     assert (in_batches.families, in_batches.blocked) == (at_once.families, at_once.blocked)
 
 
-def test_under_the_fixed_index_nobody_is_blocked(incident: Environment) -> None:
-    """Once the fix is in, whoever tried is not blocked."""
+def test_under_the_fixed_index_no_family_is_blocked(incident: Environment) -> None:
+    """After the fix, no family with rejected inserts is blocked."""
     apply(incident, confirm="staging")
     with reading(incident) as connection:
-        told = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
 
-    assert (told["blocked"], told["hit_and_blocked"], told["hit_not_blocked"], told["blocked_never_hit"]) == (
+    assert (counts["blocked"], counts["hit_and_blocked"], counts["hit_not_blocked"], counts["blocked_never_hit"]) == (
         0,
         0,
         447,
@@ -472,8 +472,8 @@ def test_under_the_fixed_index_nobody_is_blocked(incident: Environment) -> None:
     )
 
 
-def test_beside_a_index_that_cannot_be_read(incident: Environment) -> None:
-    """Where a unique index cannot be read, nobody is said to be blocked or not."""
+def test_with_an_index_that_cannot_be_read(incident: Environment) -> None:
+    """If a unique index cannot be read, it is unknown which families are blocked."""
     with psycopg.connect(incident.address) as connection:
         connection.execute("CREATE UNIQUE INDEX odd ON public.q_threads (row_id, lower(provider)) WHERE is_active")
     with reading(incident) as connection:
@@ -484,18 +484,18 @@ def test_beside_a_index_that_cannot_be_read(incident: Environment) -> None:
 
 
 def test_families_of_another_database(environment: Environment) -> None:
-    """Families that have no thread in the table are told."""
+    """Families without a thread in the table are counted."""
     with reading(environment) as connection:
-        told = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
 
-    assert (told["without_threads"], told["without_a_chat"], told["tries"]) == (447, 447, [])
+    assert (counts["without_threads"], counts["without_a_chat"], counts["tries"]) == (447, 447, [])
 
 
 # The command
 
 
 def ran(*words: str, given: bytes | None = None) -> tuple[int, str, str]:
-    """Run `incident failures …`: its code, standard output, and standard error or the message."""
+    """Run `incident failures …`: its exit code, standard output, and standard error or the message."""
     done = CliRunner().invoke(cli, ["failures", *words], standalone_mode=False, input=given)
     if isinstance(done.exception, IncidentError):
         return done.exception.exit_code, done.stdout, str(done.exception)
@@ -508,12 +508,12 @@ SENTENCE = "1,340 rejected inserts by 447 families (200 users), from 2025-09-04 
 
 
 def lines(out: str) -> list[str]:
-    """The lines of a table, each with single spaces."""
+    """The lines of a table, with single spaces."""
     return [" ".join(line.split()) for line in out.splitlines() if line.strip()]
 
 
 def test_the_table() -> None:
-    """For people: the sum, days, the busiest hours; no id."""
+    """The table has the total, the days and the busiest hours, and no id."""
     code, out, err = ran(str(LOG))
 
     assert (code, err) == (0, "")
@@ -524,8 +524,8 @@ def test_the_table() -> None:
     assert re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", out) is None
 
 
-def test_the_table_beside_the_threads(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With an environment, what its threads say of those families."""
+def test_the_table_compared_with_the_threads(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With an environment, the table also has the comparison with the threads."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", incident.address)
     _, out, _ = ran(str(LOG), "--env", "staging")
 
@@ -540,8 +540,8 @@ def test_the_table_beside_the_threads(incident: Environment, monkeypatch: pytest
     ]
 
 
-def test_the_table_tells_what_was_not_understood(tmp_path: Path) -> None:
-    """What was not understood, or left out, is told with its number."""
+def test_the_table_counts_what_was_not_understood(tmp_path: Path) -> None:
+    """The table has the number of entries that were not understood or left out."""
     (tmp_path / "odd.log").write_text(f"(7) 23505 ERROR:  {MESSAGE}\n" * 2, "utf-8")
     _, out, _ = ran(str(LOG), str(LOG), str(tmp_path / "odd.log"))
 
@@ -552,15 +552,15 @@ def test_the_table_tells_what_was_not_understood(tmp_path: Path) -> None:
     ]
 
 
-def test_a_log_without_an_attempt(tmp_path: Path) -> None:
-    """Without an attempt, that is what is said."""
+def test_a_log_without_a_rejected_insert(tmp_path: Path) -> None:
+    """Without a rejected insert, the output says so."""
     (tmp_path / "empty.log").write_text("", "utf-8")
 
     assert ran(str(tmp_path / "empty.log")) == (0, "No rejected insert is in these logs.\n", "")
 
 
-def test_a_log_that_names_no_family(tmp_path: Path) -> None:
-    """Where no DETAIL was logged, it is said that the families are not told."""
+def test_a_log_without_families(tmp_path: Path) -> None:
+    """Without a DETAIL in the log, the families are unknown."""
     (tmp_path / "terse.log").write_text(f"2025-09-22 08:00:00.123 CEST [1] ERROR:  {MESSAGE}\n", "utf-8")
     _, out, _ = ran(str(tmp_path / "terse.log"))
 
@@ -569,23 +569,23 @@ def test_a_log_that_names_no_family(tmp_path: Path) -> None:
 
 
 def test_json() -> None:
-    """JSON has standard output for itself: the record's keys, roles, and a row for each family."""
+    """JSON is the only output on standard output: the record's keys, the roles, and a row for each family."""
     code, out, err = ran(str(LOG), "--format", "json")
-    told = json.loads(out)
+    data = json.loads(out)
 
     assert (code, err) == (0, f"{SENTENCE}\n")
-    assert next(iter(told)) == "failed_attempts"
+    assert next(iter(data)) == "failed_attempts"
     record = json.loads(to_json(read_rejections([str(LOG)]).as_record()))
     assert {key: value for key, value in record.items() if value is not None} == {
-        key: told[key] for key, value in record.items() if value is not None
+        key: data[key] for key, value in record.items() if value is not None
     }
-    assert (told["by_role"], told["by_purpose"], told["beside_the_threads"]) == ({"postgres": 1340}, {}, None)
-    assert Counter({row["root_prompt_row_id"]: 1 for row in told["attempts"]}).total() <= len(told["attempts"]) == 447
-    assert list(told["attempts"][0]) == ["root_prompt_row_id", "owner_id", "attempts", "first", "last"]
+    assert (data["by_role"], data["by_purpose"], data["beside_the_threads"]) == ({"postgres": 1340}, {}, None)
+    assert Counter({row["root_prompt_row_id"]: 1 for row in data["attempts"]}).total() <= len(data["attempts"]) == 447
+    assert list(data["attempts"][0]) == ["root_prompt_row_id", "owner_id", "attempts", "first", "last"]
 
 
-def test_csv_beside_the_threads(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CSV has a row for each family; with an environment, what its threads say, too."""
+def test_csv_compared_with_the_threads(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CSV has a row for each family; with an environment, also the comparison with its threads."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", incident.address)
     _, out, err = ran(str(LOG), "--env", "staging", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -597,12 +597,12 @@ def test_csv_beside_the_threads(incident: Environment, monkeypatch: pytest.Monke
         *("threads", "blocked", "chat_at", "tries"),
     ]
     assert {Family(UUID(r["root_prompt_row_id"]), UUID(r["owner_id"])): r["tries"] for r in rows} == {
-        family: "" if told.tries is None else str(told.tries) for family, told in plain().items()
+        family: "" if expected.tries is None else str(expected.tries) for family, expected in plain().items()
     }
 
 
-def test_csv_without_an_attempt(tmp_path: Path) -> None:
-    """CSV without a family has its header."""
+def test_csv_without_a_rejected_insert(tmp_path: Path) -> None:
+    """CSV without a family has its header only."""
     (tmp_path / "empty.log").write_text("", "utf-8")
 
     assert ran(str(tmp_path / "empty.log"), "--format", "csv")[1].split() == [
@@ -611,24 +611,24 @@ def test_csv_without_an_attempt(tmp_path: Path) -> None:
 
 
 def test_standard_input() -> None:
-    """`-` is standard input."""
+    """`-` reads standard input."""
     assert lines(ran("-", given=gzip.compress(LOG.read_bytes()))[1])[0] == SENTENCE
 
 
-def test_out_is_for_its_owner_alone(tmp_path: Path) -> None:
-    """With --out all goes to a file that only its owner may read, whatever was there before."""
+def test_the_file_of_out_is_private(tmp_path: Path) -> None:
+    """The file of --out is readable by its owner only, also if it replaces another file."""
     out = tmp_path / "failures.json"
     out.write_text("old", "utf-8")
-    code, told, err = ran(str(LOG), "--format", "json", "--out", str(out))
+    code, printed, err = ran(str(LOG), "--format", "json", "--out", str(out))
 
-    assert (code, told, err) == (0, "", f"{SENTENCE}\n")
+    assert (code, printed, err) == (0, "", f"{SENTENCE}\n")
     assert json.loads(out.read_text("utf-8"))["failed_attempts"] == 1340
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
-    """That the file cannot be written is told before the logs are read."""
+    """An output file that cannot be written is an error before the logs are read."""
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "failures.csv"
 
@@ -641,8 +641,8 @@ def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     )
 
 
-def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
-    """Where something fails, the file that was there stays, and nothing beside it."""
+def test_a_failure_does_not_change_the_old_file(tmp_path: Path) -> None:
+    """After a failure the previous file is unchanged, and no other file is left."""
     out = tmp_path / "failures.json"
     out.write_text("old", "utf-8")
 
@@ -651,22 +651,22 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_options_of_the_log(tmp_path: Path) -> None:
-    """Format, prefix and zone of the log may be given."""
+    """The format, the prefix and the zone of the log are options."""
     (tmp_path / "odd.log").write_text(f"<2025-01-22 08:00:00 IST|app> ERROR:  {MESSAGE}\n", "utf-8")
     words = ("--log-format", "stderr", "--log-line-prefix", "<%t|%u> ", "--time-zone", "Asia/Kolkata")
-    told = json.loads(ran(str(tmp_path / "odd.log"), *words, "--format", "json")[1])
+    data = json.loads(ran(str(tmp_path / "odd.log"), *words, "--format", "json")[1])
 
-    assert (told["first"], told["by_role"]) == ("2025-01-22T02:30:00Z", {"app": 1})
+    assert (data["first"], data["by_role"]) == ("2025-01-22T02:30:00Z", {"app": 1})
 
 
-def test_an_environment_that_is_not_known() -> None:
-    """An environment that is not known is told before the logs are read."""
+def test_an_unknown_environment() -> None:
+    """An unknown environment is an error before the logs are read."""
     with pytest.raises(UsageError, match=r"^The environment 'nowhere' is not known\."):
         cli.main(["failures", "-", "--env", "nowhere"], standalone_mode=False)
 
 
-def test_a_file_that_is_not_there() -> None:
-    """A file that is not there is bad usage."""
+def test_a_file_that_does_not_exist() -> None:
+    """A file that does not exist is bad usage."""
     done = CliRunner().invoke(cli, ["failures", "none.log"])
 
     assert (done.exit_code, done.stdout) == (2, "")
@@ -674,13 +674,13 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def test_it_can_be_interrupted() -> None:
-    """Ctrl-C ends it at once, with 130 and no traceback."""
+    """Ctrl-C ends the command with 130 and without a traceback."""
     command = [sys.executable, "-m", "incident_lib", "failures", "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
     ) as running:
         assert running.stdin
-        running.stdin.write(LOG.read_bytes()[:800_000])  # more than a pipe holds: it is reading by then
+        running.stdin.write(LOG.read_bytes()[:800_000])  # more than fits into a pipe: the command is reading by then
         running.stdin.flush()
         running.send_signal(signal.SIGINT)
         out, err = running.communicate()
@@ -703,29 +703,29 @@ def logged() -> Iterator[Logged]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def test_real_logs_are_what_clients_counted(logged: Logged, tmp_path: Path) -> None:
-    """In each format exactly the attempts are read that clients, side by side, were rejected; and nothing else."""
+def test_real_logs_have_the_clients_rejected_inserts(logged: Logged, tmp_path: Path) -> None:
+    """In each format exactly the inserts of concurrent clients that the server rejected are read."""
     began = datetime.now(UTC) - timedelta(milliseconds=1)
-    with logged.logging() as told:
+    with logged.logging() as logs:
         make_noise(logged)
-        try_chats(logged, told, blocked(logged, 12), times=5)
+        try_chats(logged, logs, blocked(logged, 12), times=5)
         make_noise(logged)
-    for name in told.write(tmp_path).values():
+    for name in logs.write(tmp_path).values():
         found = read_rejections([name])
-        assert by_family(found) == told.rejected
+        assert by_family(found) == logs.rejected
         assert (found.by_role, found.not_understood, found.duplicates) == ({"postgres": 240}, {}, 0)
         assert began <= min(each for hit in found.tallies() for each in hit.times)
         assert found.last <= datetime.now(UTC)
 
 
-def test_formats_of_one_server_hold_the_same(logged: Logged, tmp_path: Path) -> None:
-    """What a server logged in several formats at once is counted once."""
-    with logged.logging() as told:
-        try_chats(logged, told, blocked(logged, 4), times=25)
-    found = read_rejections(told.write(tmp_path).values())
+def test_several_formats_of_one_server_are_counted_once(logged: Logged, tmp_path: Path) -> None:
+    """Rejected inserts that a server logged in several formats at once are counted once."""
+    with logged.logging() as logs:
+        try_chats(logged, logs, blocked(logged, 4), times=25)
+    found = read_rejections(logs.write(tmp_path).values())
 
-    assert by_family(found) == told.rejected
-    assert found.duplicates == 2 * sum(told.rejected.values())
+    assert by_family(found) == logs.rejected
+    assert found.duplicates == 2 * sum(logs.rejected.values())
 
 
 @pytest.mark.parametrize(
@@ -748,31 +748,31 @@ def test_formats_of_one_server_hold_the_same(logged: Logged, tmp_path: Path) -> 
     ids=lambda each: " ".join(each.values()) if isinstance(each, dict) else "",
 )
 def test_real_prefixes(logged: Logged, tmp_path: Path, settings: dict[str, str], given: dict[str, str]) -> None:
-    """Whatever the prefix, the zone and the verbosity: each attempt is read, in its minute, in every format."""
+    """With any prefix, zone and verbosity each rejected insert is read from every format, with its time."""
     began = datetime.now(UTC) - timedelta(seconds=1)
-    with logged.logging(**settings) as told:
-        try_chats(logged, told, blocked(logged, 4), times=3)
-    read = {form: read_rejections([name], **given) for form, name in told.write(tmp_path).items()}
+    with logged.logging(**settings) as logs:
+        try_chats(logged, logs, blocked(logged, 4), times=3)
+    read = {form: read_rejections([name], **given) for form, name in logs.write(tmp_path).items()}
 
-    assert {form: by_family(found) for form, found in read.items()} == dict.fromkeys(FILES, told.rejected)
+    assert {form: by_family(found) for form, found in read.items()} == dict.fromkeys(FILES, logs.rejected)
     assert all(began <= found.first <= found.last <= datetime.now(UTC) for found in read.values())
     assert [found.not_understood for found in read.values()] == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] "])
 def test_without_a_detail(logged: Logged, tmp_path: Path, prefix: str) -> None:
-    """With log_error_verbosity = terse, stderr has no DETAIL: attempts count, their families are told as unknown."""
-    with logged.logging(log_line_prefix=prefix, log_error_verbosity="terse") as told:
-        try_chats(logged, told, blocked(logged, 4), times=3)
-    read = {form: read_rejections([name]) for form, name in told.write(tmp_path).items()}
+    """With log_error_verbosity = terse, stderr has no DETAIL: rejected inserts count, their families are unknown."""
+    with logged.logging(log_line_prefix=prefix, log_error_verbosity="terse") as logs:
+        try_chats(logged, logs, blocked(logged, 4), times=3)
+    read = {form: read_rejections([name]) for form, name in logs.write(tmp_path).items()}
 
     assert (read["stderr"].failed_attempts, read["stderr"].families) == (48, 0)
     assert read["stderr"].not_understood == {NO_DETAIL: 48}
-    assert by_family(read["csvlog"]) == by_family(read["jsonlog"]) == told.rejected
+    assert by_family(read["csvlog"]) == by_family(read["jsonlog"]) == logs.rejected
 
 
 def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
-    """Whom row level security applies to, PostgreSQL tells no key: it is in no format of the log."""
+    """For roles with row level security PostgreSQL logs no key, in any format."""
     blocked(logged, 1)
     with logged.connect() as connection:
         for statement in (
@@ -781,11 +781,11 @@ def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
             "CREATE POLICY all_of_them ON public.q_threads TO authenticated USING (true)",
         ):
             connection.execute(statement)
-    with logged.logging() as told, logged.connect(user="authenticated") as client:
+    with logged.logging() as logs, logged.connect(user="authenticated") as client:
         for _ in range(3):
             with pytest.raises(psycopg.errors.UniqueViolation):
                 insert_thread(client, NewThread(*families(1)[0], purpose="chat"))
-    for name in told.write(tmp_path).values():
+    for name in logs.write(tmp_path).values():
         found = read_rejections([name])
         assert (found.failed_attempts, found.by_role) == (3, {"authenticated": 3})
         assert found.not_understood == {NO_DETAIL: 3}
@@ -793,7 +793,7 @@ def test_under_row_level_security(logged: Logged, tmp_path: Path) -> None:
 
 @pytest.fixture
 def swapped(logged: Logged) -> Iterator[Logged]:
-    """The server, with the fixed index, until the test ends."""
+    """The server with the fixed index, for one test."""
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
     apply(environment, confirm="staging")
     yield logged
@@ -802,48 +802,48 @@ def swapped(logged: Logged) -> Iterator[Logged]:
     apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
 
 
-def test_the_fixed_index_tells_the_purpose(swapped: Logged, tmp_path: Path) -> None:
-    """The fixed index's key has the purpose, whatever it holds, and its rejections are told apart."""
+def test_the_fixed_indexs_key_has_the_purpose(swapped: Logged, tmp_path: Path) -> None:
+    """The purpose of a rejected insert is read from the fixed index's key, whatever text it is."""
     purposes = ("run", "chat", "", "a, b", "c) already (d)=(e", "line\nbreak", "\ttab", '"quoted"', "ünï")
     blocked(swapped, 1)
-    with swapped.logging() as told, swapped.connect() as client:
+    with swapped.logging() as logs, swapped.connect() as client:
         for purpose, _ in [(purpose, time) for purpose in purposes for time in range(3)]:
             try:
                 insert_thread(client, NewThread(*families(1)[0], purpose=purpose))
             except psycopg.errors.UniqueViolation:
-                told.rejected[families(1)[0]] += 1
-    for name in told.write(tmp_path).values():
+                logs.rejected[families(1)[0]] += 1
+    for name in logs.write(tmp_path).values():
         found = read_rejections([name])
-        assert by_family(found) == told.rejected
+        assert by_family(found) == logs.rejected
         assert found.by_index == {"fixed": 1 + 2 * len(purposes)}
         assert found.by_purpose == {purpose: 3 if purpose == "run" else 2 for purpose in purposes}
 
 
 def test_an_owner_that_is_null(logged: Logged, tmp_path: Path) -> None:
-    """A unique index that takes NULLs for equal rejects threads without an owner: the family has none."""
+    """A unique index with NULLS NOT DISTINCT rejects threads without an owner: the family has no owner."""
     key = "(root_prompt_row_id, owner_id) NULLS NOT DISTINCT WHERE is_active"
     ownerless = Family(families(1)[0].root, None)
     blocked(logged, 1)
     with logged.connect() as connection:
         connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} ON public.q_threads {key}")
         add(connection, *ownerless)
-    with logged.logging() as told, logged.connect() as client, pytest.raises(psycopg.errors.UniqueViolation):
+    with logged.logging() as logs, logged.connect() as client, pytest.raises(psycopg.errors.UniqueViolation):
         insert_thread(client, NewThread(*ownerless))
     with logged.connect() as connection:
         connection.execute(f"DROP INDEX public.{BUILD_NAME}")
 
-    read = [read_rejections([name]) for name in told.write(tmp_path).values()]
+    read = [read_rejections([name]) for name in logs.write(tmp_path).values()]
     assert [(by_family(found), found.owners) for found in read] == [({ownerless: 1}, 0)] * 3
 
 
 def test_our_own_probe(logged: Logged, tmp_path: Path) -> None:
-    """What a probe of ours was refused is no client's attempt, where the log tells who it was."""
+    """Rejected inserts of this project's own probe are counted separately if the log has the application's name."""
     family = blocked(logged, 1)[0]
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
     prefix = "%m [%p] %q[user=%u,db=%d,app=%a] "
-    with logged.logging(log_line_prefix=prefix) as told, connecting(environment, "probe") as connection:
+    with logged.logging(log_line_prefix=prefix) as logs, connecting(environment, "probe") as connection:
         probe_semantics(connection, [family])
-    read = [read_rejections([name], prefix=prefix) for name in told.write(tmp_path).values()]
+    read = [read_rejections([name], prefix=prefix) for name in logs.write(tmp_path).values()]
 
     assert [(found.failed_attempts, found.ours) for found in read] == [(0, 3)] * 3
 
@@ -853,7 +853,7 @@ LOCALES = {"de_DE": "FEHLER:  ", "fr_FR": "ERREUR:  ", "ja_JP": "詳細:  ", "ru
 
 @pytest.fixture(scope="module")
 def foreign() -> Iterator[Logged]:
-    """A real server that can log in other languages; skips where there is none."""
+    """A real server that can log in other languages; skips if its locales cannot be created."""
     if not shutil.which("localedef") or not Path("/usr/share/i18n/locales/de_DE").exists():
         pytest.skip("locales cannot be made here: no localedef, or no sources of locales")
     home = Path(tempfile.mkdtemp(prefix="incident-foreign-"))
@@ -873,18 +873,18 @@ def foreign() -> Iterator[Logged]:
 @pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] "])
 @pytest.mark.parametrize("verbosity", ["default", "terse", "verbose"])
 def test_real_languages(foreign: Logged, tmp_path: Path, locale: str, prefix: str, verbosity: str) -> None:
-    """A server that logs in another language is read as any: its failed builds, too, are no attempts."""
+    """The logs of a server in another language are read; its failed builds are not rejected inserts."""
     settings = {"log_line_prefix": prefix, "log_error_verbosity": verbosity, "lc_messages": f"{locale}.UTF-8"}
-    with foreign.logging(**settings) as told:
+    with foreign.logging(**settings) as logs:
         make_noise(foreign)
-        try_chats(foreign, told, blocked(foreign, 4), times=3)
+        try_chats(foreign, logs, blocked(foreign, 4), times=3)
         make_noise(foreign)
-    read = {form: read_rejections([name]) for form, name in told.write(tmp_path).items()}
+    read = {form: read_rejections([name]) for form, name in logs.write(tmp_path).items()}
 
-    assert LOCALES[locale].encode() in told.logs["stderr"] or verbosity == "terse"
+    assert LOCALES[locale].encode() in logs.logs["stderr"] or verbosity == "terse"
     assert [found.failed_attempts for found in read.values()] == [48, 48, 48]
-    assert by_family(read["csvlog"]) == by_family(read["jsonlog"]) == told.rejected
-    assert by_family(read["stderr"]) == ({} if verbosity == "terse" else told.rejected)
+    assert by_family(read["csvlog"]) == by_family(read["jsonlog"]) == logs.rejected
+    assert by_family(read["stderr"]) == ({} if verbosity == "terse" else logs.rejected)
 
 
 # The benchmark
@@ -892,12 +892,12 @@ def test_real_languages(foreign: Logged, tmp_path: Path, locale: str, prefix: st
 
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path: Path) -> None:
-    """The benchmark runs on a small log, and finds in it what was written."""
+    """The benchmark runs on a small log, and finds the number of entries that was written."""
     script = paths.ROOT / "benchmarks" / "logs.py"
     variables = os.environ | {"INCIDENT_BENCH_DIR": str(tmp_path)}
     command = [sys.executable, str(script), "--megabytes", "1", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True, env=variables)
-    told = (tmp_path / "logs.md").read_text("utf-8")
+    results = (tmp_path / "logs.md").read_text("utf-8")
 
-    assert re.search(r"- PASS: the same count as was written: \d\d", told)
-    assert "| ours, the whole command |" in told
+    assert re.search(r"- PASS: the same count as was written: \d\d", results)
+    assert "| ours, the whole command |" in results
