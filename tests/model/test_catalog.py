@@ -1,4 +1,4 @@
-"""What an index is by its definition and flags, and the state that the unique indexes are in together."""
+"""The kind of an index by its definition and flags, and the state of all unique indexes."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ DEAD = {"valid": False, "ready": False, "live": False}
 
 
 def index(columns, name=INDEX_NAME, **changed):
-    """An index of these key columns: unique, of the unique indexes' predicate and usable unless told otherwise."""
+    """An index of these key columns, by default unique, with the expected predicate, and usable."""
     usual = {"predicate": PREDICATE, "unique": True, "nulls_not_distinct": False, **USABLE}
     return UniqueIndex(name, f"the definition of {name}", tuple(columns), **(usual | changed))
 
@@ -46,12 +46,12 @@ def unreadable(name="uq_root", **changed):
 
 @pytest.mark.parametrize("predicate", [PREDICATE, "is_active = true AND root_prompt_row_id IS NOT NULL"])
 def test_usual_predicates(predicate):
-    """The predicate of the unique indexes, as PostgreSQL prints it and as this project writes it, is known."""
+    """The unique indexes' predicate is recognized as PostgreSQL prints it and as this project writes it."""
     assert original(predicate=predicate).kind is IndexKind.ORIGINAL
 
 
 def test_a_predicate_that_postgresql_evaluated():
-    """A predicate of which PostgreSQL found that it covers the active threads makes an index of ours."""
+    """Another predicate is recognized if PostgreSQL found that it covers exactly the active threads."""
     assert original(predicate="(NOT (is_active IS NOT TRUE))", covers_active=True).kind is IndexKind.ORIGINAL
 
 
@@ -81,7 +81,7 @@ def test_a_predicate_that_postgresql_evaluated():
     ],
 )
 def test_differences(changed, text):
-    """What tells an index from both known ones is said in words: key, predicate, NULLs, constraint, expression."""
+    """The text names each difference from both known indexes: key, predicate, NULLs, constraint, expression."""
     assert replace(original(), **changed).differences() == text
 
 
@@ -113,7 +113,7 @@ def test_differences_hold_no_ids():
     ],
 )
 def test_kind_by_columns(columns, expected):
-    """The kind of an index follows from its key columns, in any order."""
+    """The kind of an index depends on its key columns, in any order."""
     assert index(columns).kind is expected
 
 
@@ -126,24 +126,24 @@ def test_kind_by_columns(columns, expected):
         {"unique": False},
     ],
 )
-def test_original_key_otherwise_is_unreadable(changed):
-    """The original key under another predicate, treatment of NULLs or constraint is unreadable."""
+def test_original_key_with_another_definition_is_unreadable(changed):
+    """An index with the original key and another predicate, NULLS NOT DISTINCT or a constraint is unreadable."""
     assert original(**changed).kind is IndexKind.UNREADABLE
 
 
 @pytest.mark.parametrize("changed", [{"predicate": None}, {"nulls_not_distinct": True}])
-def test_fixed_key_otherwise_is_harmless(changed):
-    """The fixed key otherwise is no unique index of ours, and cannot make one purpose block another."""
+def test_fixed_key_with_another_definition_is_harmless(changed):
+    """An index with the fixed key and another definition is harmless: it cannot make one purpose block another."""
     assert fixed(**changed).kind is IndexKind.HARMLESS
 
 
 def test_exclusion_is_unreadable():
-    """An exclusion constraint is unreadable whatever its columns: its operators may compare anything."""
+    """An exclusion constraint is unreadable for any columns, since its operators may compare anything."""
     assert fixed(unique=False).kind is IndexKind.UNREADABLE
 
 
-def test_kind_is_not_by_name():
-    """An original index under the name of the build is an original index."""
+def test_kind_does_not_depend_on_the_name():
+    """An original index with the name of the build is an original index."""
     assert original(BUILD_NAME).kind is IndexKind.ORIGINAL
 
 
@@ -174,8 +174,8 @@ def test_usable(flags, expected):
         (DEAD, "invalid, not enforced, being dropped"),
     ],
 )
-def test_flags_in_words(flags, expected):
-    """Each combination of flags has its words."""
+def test_text_of_flags(flags, expected):
+    """Each combination of flags has a text."""
     assert original(**flags).flags() == expected
 
 
@@ -204,12 +204,12 @@ def test_flags_in_words(flags, expected):
     ],
 )
 def test_state(indexes, expected):
-    """The state of the unique indexes follows from definitions and flags."""
+    """The state depends on the definitions and flags of the unique indexes."""
     assert Catalog(tuple(indexes)).state is expected
 
 
-def test_every_state_is_reached():
-    """The examples of `test_state` reach each of the seven states."""
+def test_the_examples_have_every_state():
+    """The examples of `test_state` have each of the seven states."""
     (mark,) = test_state.pytestmark
     assert {state for _, state in mark.args[1]} == set(IndexState)
 
@@ -236,14 +236,14 @@ def test_blocks(indexes, expected):
     assert Catalog(tuple(indexes)).blocks is expected
 
 
-def test_family_indexes_are_without_the_harmless():
-    """The indexes that may block families are all indexes but the harmless ones."""
-    kept = (original(), fixed(BUILD_NAME), unreadable())
-    assert Catalog((*kept, index(["row_id"], "q_threads_pkey"))).family_indexes == kept
+def test_family_indexes_exclude_harmless_ones():
+    """The indexes that may block families are all except the harmless ones."""
+    expected_indexes = (original(), fixed(BUILD_NAME), unreadable())
+    assert Catalog((*expected_indexes, index(["row_id"], "q_threads_pkey"))).family_indexes == expected_indexes
 
 
 def test_indexes_table():
-    """The table has name, kind, key and flags of each unique index, and nothing of the harmless ones."""
+    """The table has name, kind, key and flags of each unique index, and no harmless index."""
     catalog = Catalog((original(**STILL_ENFORCING), unreadable(), index(["row_id"], "q_threads_pkey")))
     assert indexes_table(catalog).rows == (
         (INDEX_NAME, "original", "root_prompt_row_id, owner_id", "invalid, still enforced", True),

@@ -1,4 +1,4 @@
-"""Pseudonyms: the same id, the same key, the same name; and no raw id survives."""
+"""Pseudonyms: the same id and key give the same name, and no raw id is left in a text."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ things = st.recursive(
 
 
 def test_a_name_is_a_word_and_ten_digits() -> None:
-    """An id's name is the word for what it is, and ten digits."""
+    """The name of an id is a word for its kind and ten digits."""
     assert re.fullmatch(r"owner-[0-9a-f]{10}", str(NAMES.name("owner", ID)))
 
 
 def test_a_name_is_stable() -> None:
-    """The same key gives the same name, in another object too."""
+    """The same key gives the same name in another object."""
     assert NAMES.name("owner", ID) == Pseudonyms("a key").name("owner", ID)
 
 
@@ -61,73 +61,73 @@ def test_two_ids_have_two_names() -> None:
 
 @pytest.mark.parametrize("published", [PLAN_THREAD, PLAN_ROOT, PLAN_OWNER])
 def test_a_published_id_stays(published: UUID) -> None:
-    """The fix plan's own ids are published, and stay as they are."""
+    """The published ids of the fix plan are not replaced."""
     assert NAMES.name("thread", published) == str(published)
 
 
-def test_no_id_has_no_name() -> None:
-    """None stays None."""
+def test_none_has_no_name() -> None:
+    """The name of None is None."""
     assert NAMES.name("owner", None) is None
 
 
-def test_scrub_names_an_id_in_a_text() -> None:
-    """An id inside a text is replaced by its name, the text around it stays."""
+def test_scrub_replaces_an_id_in_a_text() -> None:
+    """An id in a text is replaced by its name; the rest of the text is unchanged."""
     assert NAMES.scrub(f"Key ({ID}) exists.") == f"Key ({NAMES.name('id', ID)}) exists."
 
 
-def test_scrub_names_an_id_in_upper_case() -> None:
-    """An id in capitals is the same id, and gets the same name."""
+def test_scrub_replaces_an_id_in_upper_case() -> None:
+    """An id in upper case has the same name as in lower case."""
     assert NAMES.scrub(str(ID).upper()) == NAMES.name("id", ID)
 
 
-def test_scrub_names_ids_in_nested_things() -> None:
-    """Ids are found in lists, tuples and dicts within each other."""
+def test_scrub_replaces_ids_in_nested_values() -> None:
+    """Ids in nested lists, tuples and dicts are replaced."""
     name = NAMES.name("id", ID)
 
     assert NAMES.scrub({"a": [str(ID), {"b": (f"x{ID}",)}]}) == {"a": [name, {"b": [f"x{name}"]}]}
 
 
-def test_scrub_names_ids_in_keys() -> None:
-    """An id that is a key of a dict is named, too."""
+def test_scrub_replaces_ids_in_keys() -> None:
+    """An id as a key of a dict is replaced."""
     assert NAMES.scrub({str(ID): 1}) == {NAMES.name("id", ID): 1}
 
 
-def test_scrub_leaves_what_holds_no_id() -> None:
-    """What is no text, and text without an id, stays as it is."""
+def test_scrub_does_not_change_values_without_an_id() -> None:
+    """Values other than texts, and texts without an id, are unchanged."""
     assert NAMES.scrub(["no id", 1, 2.5, None, True, {"a": "b"}]) == ["no id", 1, 2.5, None, True, {"a": "b"}]
 
 
-def test_scrub_leaves_published_ids() -> None:
-    """The published ids stay in a text."""
+def test_scrub_does_not_change_published_ids() -> None:
+    """Published ids in a text are not replaced."""
     assert NAMES.scrub(f"thread {PLAN_THREAD}") == f"thread {PLAN_THREAD}"
 
 
 @given(things)
 def test_no_raw_id_survives_scrub(thing: object) -> None:
-    """Whatever is scrubbed, no raw id but the published is left anywhere in it."""
+    """After scrubbing, any value has no raw id except published ones."""
     left = {UUID(found) for found in RAW.findall(repr(NAMES.scrub(thing)))}
 
     assert left <= PUBLISHED
 
 
 @given(things)
-def test_scrub_twice_is_scrub_once(thing: object) -> None:
-    """What was scrubbed is not changed by being scrubbed again."""
+def test_scrub_is_idempotent(thing: object) -> None:
+    """Scrubbing a second time changes nothing."""
     once = NAMES.scrub(thing)
 
     assert NAMES.scrub(once) == once
 
 
-def test_the_demos_key_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the demo, without a key of one's own, the committed key gives the names."""
+def test_the_demo_uses_the_committed_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the demo, without a key in the environment, the committed key is used."""
     monkeypatch.delenv(VARIABLE, raising=False)
     names = pseudonyms_for("demo")
 
     assert names.name("owner", ID) == Pseudonyms(DEMO_KEY).name("owner", ID)
 
 
-def test_a_key_of_ones_own_wins_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the demo, too, a key that is set is the one that is used."""
+def test_on_the_demo_a_key_in_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the demo, a key in the environment is used instead of the committed one."""
     monkeypatch.setenv(VARIABLE, "my key")
     names = pseudonyms_for("demo")
 
@@ -135,8 +135,8 @@ def test_a_key_of_ones_own_wins_on_the_demo(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("environment", ["staging", "prod"])
-def test_elsewhere_the_demos_key_is_never_used(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
-    """Elsewhere an unset key is a random one, never the one that everybody knows."""
+def test_other_environments_never_use_the_committed_key(monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
+    """In other environments the default key is random, never the committed one."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
     names = pseudonyms_for(environment)
@@ -144,8 +144,8 @@ def test_elsewhere_the_demos_key_is_never_used(monkeypatch: pytest.MonkeyPatch, 
     assert names.name("owner", ID) != Pseudonyms(DEMO_KEY).name("owner", ID)
 
 
-def test_a_random_key_holds_in_processes_that_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A random key is handed to the kernels of the run, so that its three notebooks use the same names."""
+def test_child_processes_have_the_same_random_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes have the same random key, so a run's three notebooks use the same names."""
     monkeypatch.setenv(VARIABLE, "to be restored")
     monkeypatch.delenv(VARIABLE)
     here = pseudonyms_for("staging").name("owner", ID)

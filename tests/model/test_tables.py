@@ -1,4 +1,4 @@
-"""Tables: cells as people read them, raw values for everything else."""
+"""Tables: formatted cells for people, raw values for everything else."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COUNTS = Counts(
     ],
 )
 def test_a_cell(column: Column, value: object, cell: str) -> None:
-    """A cell shows its value as people read it."""
+    """A cell is the formatted value."""
     assert column.format(value) == cell
 
 
@@ -50,12 +50,12 @@ def test_a_cell(column: Column, value: object, cell: str) -> None:
     ("column", "heading"), [(Column("blocked_for"), "blocked for"), (Column("sql", "SQL"), "SQL"), (Column("a"), "a")]
 )
 def test_a_heading(column: Column, heading: str) -> None:
-    """A heading is the title of a column, or its name with spaces."""
+    """The heading of a column is its title, or its name with spaces."""
     assert column.heading == heading
 
 
 def test_a_table_has_raw_values_and_cells() -> None:
-    """A table keeps raw values; its cells are the same values as people read them."""
+    """A table has raw values, and cells with the same values formatted."""
     table = make_table(["name", Column("n", dtype="Int64")], [["x", 1_000], ["y", None]])
 
     assert table.rows == (("x", 1_000), ("y", None))
@@ -65,7 +65,7 @@ def test_a_table_has_raw_values_and_cells() -> None:
 
 
 def test_the_counts_of_two_snapshots() -> None:
-    """Each count has a row with its meaning, and a column for each snapshot; an unknown count is None, never 0."""
+    """Each count has a row with its meaning, and a column for each snapshot; an unknown count is None, not 0."""
     table = counts_table(before=COUNTS, after=None)
 
     assert table.headings == ("count", "before", "after", "what it counts")
@@ -74,7 +74,7 @@ def test_the_counts_of_two_snapshots() -> None:
 
 
 def test_a_check_without_an_action() -> None:
-    """A check that asks for nothing shows a dash as its action."""
+    """The action of a check without one is a dash."""
     table = checks_table([Check("name", Status.PASS, "fine"), Check("other", Status.FAIL, "bad", "mend it")])
 
     assert table.cells == [("name", "pass", "fine", "–"), ("other", "fail", "bad", "mend it")]

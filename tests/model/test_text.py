@@ -1,4 +1,4 @@
-"""Sentences and formats that people read, for each case."""
+"""Sentences and formats, for each case."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ SAFE = {
 
 
 def of(chat: int | None) -> Counts:
-    """The counts of a snapshot in which so many families are blocked for chat."""
+    """The counts of a snapshot with this number of families blocked for chat."""
     return counts_of(chat, owners=None if chat is None else min(chat, 2))
 
 
@@ -74,13 +74,13 @@ def of(chat: int | None) -> Counts:
 @pytest.mark.parametrize("safe", SAFE)
 @pytest.mark.parametrize("state", FIX)
 def test_verdict(state: IndexState, safe: bool | None, chat: int | None) -> None:
-    """The verdict says how many are blocked, whether the fix has been applied or can be, and what is next."""
+    """The verdict has the number of blocked families, the state of the fix, and the next action."""
     assert verdict_line("prod", state, of(chat), safe=safe) == f"{BLOCKED[chat]} {FIX[state]} {SAFE[safe]}"
 
 
 @pytest.mark.parametrize("safe", SAFE)
-def test_verdict_of_the_fixed_index_has_nothing_to_apply(safe: bool | None) -> None:
-    """Once the fix has been applied, nothing is left to apply, whatever the preflight says."""
+def test_verdict_after_the_fix(safe: bool | None) -> None:
+    """After the fix, nothing is left to apply, whatever the preflight's findings are."""
     assert verdict_line("prod", IndexState.FIXED, of(0), safe=safe) == (
         "No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
         "Next: incident verify --env prod"
@@ -88,7 +88,7 @@ def test_verdict_of_the_fixed_index_has_nothing_to_apply(safe: bool | None) -> N
 
 
 def test_verdict_begins_with_hidden_rows() -> None:
-    """If row level security hides rows, the verdict says first that the counts may be too low."""
+    """If row level security hides rows, the verdict begins with the warning that counts may be too low."""
     plain = verdict_line("prod", IndexState.ORIGINAL, of(4), safe=True)
 
     assert verdict_line("prod", IndexState.ORIGINAL, of(4), safe=True, hides_rows=True) == (
@@ -102,7 +102,7 @@ def test_every_index_state_has_its_sentence() -> None:
 
 
 def test_blocked_separates_thousands() -> None:
-    """Large numbers are readable."""
+    """Large numbers have thousands separators."""
     many = msgspec.structs.replace(counts_of(1088, owners=1237), families=12570)
 
     assert blocked_sentence(many) == "1,088 of 12,570 families (1,237 users) cannot start a chat."
@@ -112,18 +112,18 @@ def test_blocked_separates_thousands() -> None:
     ("number", "text"), [(0, "0 users"), (1, "1 user"), (2, "2 users"), (1000, "1,000 users"), (21, "21 users")]
 )
 def test_plural(number: int, text: str) -> None:
-    """One thing has no s, all other numbers have."""
+    """The plural has an s for all numbers except one."""
     assert plural(number, "user") == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(None, "unknown"), (0, "0"), (1408, "1,408")])
 def test_format_count(number: int | None, text: str) -> None:
-    """A count that is not known is `unknown`, never 0."""
+    """An unknown count is `unknown`, not 0."""
     assert format_count(number) == text
 
 
 def test_counts_by_name_has_every_count() -> None:
-    """Each name that has a meaning has its number."""
+    """Each count with a meaning has a number."""
     assert counts_of(coexisting_families=7, residual_conflicts=8, unguarded_threads=9).by_name() == {
         "families": 5,
         "active_threads": 6,
@@ -138,7 +138,7 @@ def test_counts_by_name_has_every_count() -> None:
 
 
 def test_counts_by_name_of_an_unreadable_index_are_unknown() -> None:
-    """With an unreadable unique index, the counts of what is blocked are None, all others are numbers."""
+    """With an unreadable unique index, the counts of blocked families are None, all others are numbers."""
     found = counts_of(None, None, None).by_name()
 
     assert [name for name, number in found.items() if number is None] == [
@@ -150,7 +150,7 @@ def test_counts_by_name_of_an_unreadable_index_are_unknown() -> None:
 
 
 def test_counts_by_name_are_in_the_order_of_their_meanings() -> None:
-    """The counts by name come in the order of their meanings."""
+    """The counts by name have the order of their meanings."""
     assert list(counts_of().by_name()) == list(COUNT_MEANINGS)
 
 
@@ -171,7 +171,7 @@ ALWAYS_UNKNOWN = [
     ],
 )
 def test_unknowns(hides_rows: bool, since_known: bool, more: list[str]) -> None:
-    """What a snapshot does not show is said, a sentence each."""
+    """Each fact that a snapshot does not show has a sentence."""
     counts = counts_of(residual_conflicts=1, unguarded_threads=1159)
 
     assert list_unknowns("prod", counts, hides_rows=hides_rows, since_known=since_known) == [
@@ -182,7 +182,7 @@ def test_unknowns(hides_rows: bool, since_known: bool, more: list[str]) -> None:
 
 
 def test_unknowns_after_logs_were_read() -> None:
-    """Once logs were read, only rejected inserts outside them are unknown."""
+    """After logs were read, only rejected inserts outside these logs are unknown."""
     counts = counts_of(residual_conflicts=1, unguarded_threads=1159)
 
     assert list_unknowns("prod", counts, hides_rows=False, since_known=True, logs_read=True) == [
@@ -245,7 +245,7 @@ def test_unknowns_after_logs_were_read() -> None:
     ],
 )
 def test_a_session_is_described_without_its_query(row: dict[str, object], text: str) -> None:
-    """A session that others wait for is named by pid, application, state and age."""
+    """A blocking session is described by pid, application, state and age."""
     assert describe_session(row) == text
 
 
@@ -254,7 +254,7 @@ def test_a_session_is_described_without_its_query(row: dict[str, object], text: 
     [(0, "0 ms"), (0.0114, "11 ms"), (0.9994, "999 ms"), (0.9996, "1.0 s"), (1.54, "1.5 s"), (75.0, "75.0 s")],
 )
 def test_format_duration(seconds: float, text: str) -> None:
-    """A short time is given in milliseconds, from a second on in seconds."""
+    """A duration below a second is in milliseconds, a longer one in seconds."""
     assert format_duration(seconds) == text
 
 
@@ -263,13 +263,13 @@ def test_format_duration(seconds: float, text: str) -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (70_400, "70 kB"), (2_500_000, "2.5 MB"), (10**9, "1.0 GB")],
 )
 def test_format_bytes(number: int, text: str) -> None:
-    """A number of bytes is given in the unit that fits, with a decimal below ten."""
+    """A number of bytes is in a suitable unit, with a decimal below ten."""
     assert format_bytes(number) == text
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 families"), (1, "1 family"), (1088, "1,088 families")])
 def test_format_families(number: int, text: str) -> None:
-    """One family, several families."""
+    """The number of families is in the singular or the plural."""
     assert format_families(number) == text
 
 
@@ -277,24 +277,24 @@ def test_format_families(number: int, text: str) -> None:
     ("version", "text"), [(180004, "PostgreSQL 18.4"), (150012, "PostgreSQL 15.12"), (None, "unknown")]
 )
 def test_format_server(version: int | None, text: str) -> None:
-    """A server's version is given as PostgreSQL names it."""
+    """The version of a server is formatted like PostgreSQL's own."""
     assert format_server(version) == text
 
 
 def test_join_names() -> None:
-    """Of many names only the first are given, and how many more there are."""
+    """If there are many names, the first few are listed with the number of the others."""
     assert join_names(["a", "b"]) == "a, b"
     assert join_names(list("abcde"), most=2) == "a, b and 3 more"
 
 
 def test_shorten() -> None:
-    """A name is put on one line, and cut with an ellipsis where it is too long."""
+    """A name is put on one line, and truncated with an ellipsis if it is too long."""
     assert shorten("a\nb") == "a b"
     assert shorten("x" * 30) == "x" * 27 + "…"
 
 
 def test_sanitize() -> None:
-    """A text for a report has no raw id and no mark that changes its direction, and is cut if it is too long."""
+    """A text for a report has no raw id and no direction mark, and is truncated if it is too long."""
     text = "4d486cdb-1824-448c-acd2-c99b0c379a35 \u202e"
 
     assert sanitize({text: [text, 1]}) == {"(an id, hidden) \\u202e": ["(an id, hidden) \\u202e", 1]}
@@ -312,12 +312,12 @@ def test_sanitize() -> None:
     ],
 )
 def test_summarize_verdicts(verdicts: list[Verdict], text: str) -> None:
-    """The verdicts on the claims are counted in one sentence."""
+    """One sentence has the number of claims for each verdict."""
     assert summarize_verdicts(verdicts) == text
 
 
 def test_before_and_after() -> None:
-    """The sentence on both snapshots says how many were blocked, and how many are blocked now."""
+    """The sentence on two snapshots has the number of blocked families before and now."""
     assert before_and_after(of(4), of(0)) == (
         "4 of 5 families (2 users) could not start a chat. Blocked after the fix: none."
     )

@@ -22,13 +22,13 @@ AT = datetime(2025, 9, 22, 8, 0, 1, 250_999, tzinfo=timezone(timedelta(hours=2))
     ],
 )
 def test_a_time_is_parsed(text: str, at: datetime | None) -> None:
-    """A time in ISO 8601 is parsed, in UTC if it names no zone; an empty text is no time."""
+    """A time in ISO 8601 is parsed, in UTC if it has no zone; an empty text gives no time."""
     assert parse_timestamp(text) == at
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2025-13-01", "22.09.2025"])
-def test_what_is_no_time_is_a_message(text: str) -> None:
-    """A text that is not ISO 8601 is one message that repeats the text."""
+def test_a_text_that_is_not_a_time_is_an_error(text: str) -> None:
+    """A text that is not ISO 8601 is an error whose message has the text."""
     with pytest.raises(UsageError) as raised:
         parse_timestamp(text)
 
@@ -36,7 +36,7 @@ def test_what_is_no_time_is_a_message(text: str) -> None:
 
 
 def test_a_time_is_written_in_utc() -> None:
-    """Times are written in UTC: in files to the millisecond, for people to the second or the minute."""
+    """Times are formatted in UTC: in files to the millisecond, for people to the second or the minute."""
     assert to_iso(AT) == "2025-09-22T06:00:01.250Z"
     assert format_timestamp(AT) == "2025-09-22 06:00:01.250"
     assert format_timestamp(AT.replace(microsecond=999)) == "2025-09-22 06:00:01"
@@ -44,5 +44,5 @@ def test_a_time_is_written_in_utc() -> None:
 
 
 def test_now_is_utc_to_the_second() -> None:
-    """The time now is in UTC, and has no fraction of a second."""
+    """The current time is in UTC without a fraction of a second."""
     assert (utc_now().tzinfo, utc_now().microsecond) == (UTC, 0)
