@@ -1,1 +1,1 @@
-"""Tests of the room `notebook`."""
+"""Tests of `incident_lib.notebook`."""

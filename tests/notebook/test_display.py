@@ -1,4 +1,4 @@
-"""What a notebook shows of a report: every section, with the content of its other forms."""
+"""The report's sections in a notebook: all of them, with the content of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND = EXAMPLE["blocked_by"][0]
 
 @pytest.fixture
 def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a notebook is given to display."""
+    """The objects that a notebook displays."""
     import IPython.display
 
     shown: list[Any] = []
@@ -29,14 +29,14 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.parametrize("name", [section.name for section in read(paths.EXAMPLE_RUN).sections])
 def test_a_notebook_shows_every_section(displayed: list[Any], name: str) -> None:
-    """Each section can be shown in a notebook, of a run that succeeded."""
+    """Each section of a successful run can be displayed."""
     show_section(read(paths.EXAMPLE_RUN), name)
 
     assert displayed
 
 
-def test_a_notebook_shows_a_run_that_saw_nothing(displayed: list[Any], tmp_path: Path) -> None:
-    """Each section of a run that saw nothing can be shown in a notebook."""
+def test_a_notebook_shows_a_run_without_a_snapshot(displayed: list[Any], tmp_path: Path) -> None:
+    """Each section of a run without a snapshot can be displayed."""
     post = read(run_without_snapshot(tmp_path))
     for section in post.sections:
         show_section(post, section.name)
@@ -45,7 +45,7 @@ def test_a_notebook_shows_a_run_that_saw_nothing(displayed: list[Any], tmp_path:
 
 
 def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
-    """What a notebook shows has the cells of the page, in the same order."""
+    """The displayed sections have the cells of the page, in the same order."""
     post = read(paths.EXAMPLE_RUN)
     for section in post.sections:
         show_section(post, section.name)
@@ -54,8 +54,8 @@ def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
     assert Page(html).cells == page(paths.EXAMPLE_RUN).cells
 
 
-def test_a_notebook_obeys_no_text(displayed: list[Any], tmp_path: Path) -> None:
-    """Markup in a record makes no element of a notebook's tables, and in notes none of its texts."""
+def test_a_notebook_shows_markup_as_text(displayed: list[Any], tmp_path: Path) -> None:
+    """Markup in a record or in notes is shown as text and makes no element."""
     bad = "<img src=x onerror=alert(1)>"
     (tmp_path / "notes.md").write_text(f"## Summary\n\n{bad} ![x](http://e/x.png)\n", "utf-8")
     post = read(run_folder(tmp_path, {"unknown": [bad], "probes": [bad], "retries": bad}), notes=tmp_path / "notes.md")
@@ -70,14 +70,14 @@ def test_a_notebook_obeys_no_text(displayed: list[Any], tmp_path: Path) -> None:
 
 
 def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> None:
-    """What looks like an id in a record or in notes is hidden in a notebook, too; a published one is not."""
+    """Raw ids in a record or in notes are hidden; published ones are not."""
     raw = "5b0c1a52-7a0e-4dd9-8a11-3c6f1e0d9b77"
     (tmp_path / "notes.md").write_text(f"## Summary\n\n{raw} and {PLAN_OWNER}\n", "utf-8")
     folder = run_folder(tmp_path, {"environment": raw, "unknown": [raw], "blocked_by": [{**KIND, "provider": raw}]})
     post = read(folder, notes=tmp_path / "notes.md")
     for section in post.sections:
         show_section(post, section.name)
-    told = [str(it.alt if type(it).__name__ == "Image" else it.data) for it in displayed]
+    shown_texts = [str(it.alt if type(it).__name__ == "Image" else it.data) for it in displayed]
 
-    assert [text for text in told if raw in text] == []
-    assert any(str(PLAN_OWNER) in text for text in told)
+    assert [text for text in shown_texts if raw in text] == []
+    assert any(str(PLAN_OWNER) in text for text in shown_texts)

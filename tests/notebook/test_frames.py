@@ -1,4 +1,4 @@
-"""DataFrames at the edge: typed also when empty, and shown as people read them."""
+"""DataFrames of a notebook: with dtypes also if empty, and with formatted values."""
 
 from __future__ import annotations
 
@@ -139,13 +139,13 @@ EMPTY_AND_NOT = [
 
 @pytest.mark.parametrize(("empty", "filled", "expected"), EMPTY_AND_NOT)
 def test_an_empty_table_keeps_its_dtypes(empty: Table, filled: Table, expected: dict[str, str]) -> None:
-    """A table without a row has the columns and dtypes of its promise."""
+    """A table without a row has the documented columns and dtypes."""
     assert dtypes(frames.to_frame(empty)) == expected
 
 
 @pytest.mark.parametrize(("empty", "filled", "expected"), EMPTY_AND_NOT)
 def test_a_table_with_rows_has_the_same_dtypes(empty: Table, filled: Table, expected: dict[str, str]) -> None:
-    """A table with rows has the same columns and dtypes, NULLs among them or not."""
+    """A table with rows has the same columns and dtypes, with or without NULLs."""
     assert dtypes(frames.to_frame(filled)) == expected
 
 
@@ -155,7 +155,7 @@ def cells(table: Table) -> list[str]:
 
 
 def test_texts_are_aligned_to_the_left_and_numbers_to_the_right() -> None:
-    """Texts are aligned to the left, whole numbers and their heading to the right."""
+    """Texts are aligned left; whole numbers and their headings are aligned right."""
     styles = frames.styled(purposes_table(COUNTS)).to_html().partition("</style>")[0]
 
     assert re.findall(r"#T_table_1 +(\S+) \{\s*text-align: (\w+)", styles) == [
@@ -167,14 +167,14 @@ def test_texts_are_aligned_to_the_left_and_numbers_to_the_right() -> None:
 
 
 def test_the_rules_of_a_table_are_not_those_of_another() -> None:
-    """Two tables with different columns of numbers have different style sheets, though they are on one page."""
+    """Two tables on one page have separate style sheets."""
     texts = make_table(["step", "why"], [("build", "…")])
 
     assert "T_table_1 " not in frames.styled(texts).to_html()
 
 
 def test_shown_escapes_markup_in_values() -> None:
-    """Markup in a value is shown and not obeyed."""
+    """Markup in a value is shown as text."""
     html = frames.styled(make_table(["purpose"], [("<script>alert('&')</script>",)])).to_html()
 
     assert "<script" not in html
@@ -182,7 +182,7 @@ def test_shown_escapes_markup_in_values() -> None:
 
 
 def test_shown_escapes_markup_in_a_purpose() -> None:
-    """Markup in a purpose, whatever the column holds, is shown and not obeyed."""
+    """Markup in a purpose is shown as text, whatever the column's dtype."""
     assert cells(purposes_table(COUNTS)) == ["chat", "161", "<b>", "7"]
     assert "<b>" not in frames.styled(purposes_table(COUNTS)).to_html()
 
@@ -204,22 +204,22 @@ def test_shown_escapes_markup_in_a_purpose() -> None:
     ],
 )
 def test_how_a_value_is_shown(value: object, dtype: str, shown: str) -> None:
-    """Thousands are separated, flags are yes or no, and what is not known is unknown."""
+    """Thousands have separators, flags are yes or no, and missing values are unknown."""
     assert cells(make_table([Column("value", dtype=dtype)], [(value,)])) == [shown]
 
 
 def test_shown_has_no_row_numbers() -> None:
-    """A table that numbers its rows does not show the numbers."""
+    """The row numbers of a table are not shown."""
     assert len(cells(blocked_table([FAMILY], None))) == 7
 
 
 def test_shown_is_the_same_each_time() -> None:
-    """The same table is the same HTML."""
+    """The same table gives the same HTML."""
     assert frames.styled(purposes_table(COUNTS)).to_html() == frames.styled(purposes_table(COUNTS)).to_html()
 
 
 def test_counts_that_are_not_known_are_na() -> None:
-    """A count that is not known is <NA>, never 0."""
+    """An unknown count is <NA>, not 0."""
     table = frames.to_frame(counts_table(now=COUNTS)).set_index("count")["now"]
 
     assert table["blocked for run"] == 0
@@ -230,8 +230,8 @@ def test_counts_that_are_not_known_are_na() -> None:
     ]
 
 
-def test_blocked_names_ids() -> None:
-    """Under a key the ids of blocked families are pseudonyms."""
+def test_blocked_has_pseudonyms() -> None:
+    """With a key, the ids of blocked families are pseudonyms."""
     names = Pseudonyms("a key")
     (row,) = frames.to_frame(blocked_table([FAMILY], names)).to_dict("records")
 
@@ -243,21 +243,21 @@ def test_blocked_names_ids() -> None:
 
 
 def test_blocked_without_a_key_is_raw() -> None:
-    """Where redaction was turned off by hand the ids are raw."""
+    """Without redaction, the ids are raw."""
     (row,) = frames.to_frame(blocked_table([FAMILY], None)).to_dict("records")
 
     assert (row["root"], row["owner"], row["blocking_thread"]) == (str(ROOT), str(OWNER), str(THREAD))
 
 
 def test_a_blocking_thread_without_provider_or_age() -> None:
-    """A blocking thread without a provider shows none; one whose age is not known shows unknown."""
+    """A blocking thread without a provider shows none; one of unknown age shows unknown."""
     shown = cells(blocked_table([replace(FAMILY, since=None, blocking_provider=None)], None))
 
     assert (shown[3], shown[6]) == ("unknown", "none")
 
 
 def test_indexes_show_an_expression_in_a_key() -> None:
-    """A key column that is an expression is shown as one."""
+    """An expression in the key is shown."""
     odd = dataclasses.replace(ORIGINAL, columns=("root_prompt_row_id", None))
 
     assert list(frames.to_frame(indexes_table(Catalog((odd,))))["key"]) == ["root_prompt_row_id, (expression)"]

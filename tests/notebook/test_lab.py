@@ -1,4 +1,4 @@
-"""The notebooks in JupyterLab, in a real browser, as a person uses them."""
+"""The notebooks in JupyterLab in a real browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATIENCE = 60_000  # milliseconds
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab over a copy of the notebooks; its address."""
+    """The address of JupyterLab with a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     for notebook in paths.NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, folder)
@@ -68,7 +68,7 @@ def page(lab):
 
 
 def opened(page, lab, notebook):
-    """Open a notebook, wait for its kernel (what is run before is lost), and clear what is committed of its outputs."""
+    """Open a notebook, wait for its kernel (earlier input would be lost), and clear its committed outputs."""
     page.goto(f"{lab}/lab/tree/{notebook}.ipynb?reset")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=PATIENCE)
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=PATIENCE)
@@ -83,7 +83,7 @@ def chosen(page, menu, entry):
 
 
 def test_run_all_cells_shows_headline_and_chart(page, lab):
-    """All cells of 01 run: the headline appears, and a chart with its text in place of the picture."""
+    """After running all cells of 01, the headline and a chart with alternative text are shown."""
     opened(page, lab, "01_investigate")
     chosen(page, "Run", "Run All Cells")
     headline = page.locator(".jp-RenderedMarkdown strong", has_text="families (237 users) cannot start a chat")
@@ -94,7 +94,7 @@ def test_run_all_cells_shows_headline_and_chart(page, lab):
 
 
 def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, monkeypatch):
-    """With the environment changed in the first cell, and nothing else, 02 says that it is a dry run."""
+    """With only the environment changed in the first cell, 02 says that it is a dry run."""
     opened(page, lab, "02_migrate")
     service = Path(os.environ["INCIDENT_RUNS"]).parent / "pg_service.conf"
     database, host = re.search(r"/(test_\w+)\?host=(.+)", incident.address).groups()

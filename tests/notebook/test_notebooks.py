@@ -1,4 +1,4 @@
-"""The committed notebooks: their form, their outputs, and that they say nothing that must not be shared."""
+"""The committed notebooks: their structure, their outputs, and that they have no id or path."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def outputs(cells: Cells) -> Cells:
 
 
 def is_parameters(cell: Any) -> bool:
-    """Whether this is the cell that papermill's parameters come after."""
+    """Whether this is the cell tagged `parameters`."""
     return "parameters" in cell.metadata.get("tags", ())
 
 
@@ -56,8 +56,8 @@ def statements(cell: Any) -> list[ast.stmt]:
     return ast.parse(cell.source).body
 
 
-def test_it_is_there(cells: Cells) -> None:
-    """The notebook has cells of both kinds."""
+def test_it_has_code_and_markdown_cells(cells: Cells) -> None:
+    """The notebook has code cells and Markdown cells."""
     assert {cell.cell_type for cell in cells} == {"code", "markdown"}
 
 
@@ -68,7 +68,7 @@ def test_it_begins_with_its_title(cells: Cells) -> None:
 
 
 def test_it_ends_with_what_we_do_not_know(cells: Cells) -> None:
-    """The last section says what we do not know."""
+    """The last section has the heading "What we do not know"."""
     assert headings(cells)[-1] == "## What we do not know"
 
 
@@ -78,7 +78,7 @@ def test_parameters_come_first(cells: Cells) -> None:
 
 
 def test_parameters_are_plain_assignments(cells: Cells) -> None:
-    """Parameters are texts or flags, each assigned by itself, so that papermill can replace them."""
+    """Parameters are texts or flags, each with its own assignment, so that papermill can replace them."""
     kinds = [
         (type(statement), type(getattr(statement, "value", None)), type(getattr(statement.value, "value", None)))
         if isinstance(statement, ast.Assign)
@@ -90,20 +90,20 @@ def test_parameters_are_plain_assignments(cells: Cells) -> None:
 
 
 def test_each_parameter_is_explained(cells: Cells) -> None:
-    """Each parameter has a comment beside it."""
+    """Each parameter has a comment."""
     assert [line for line in code(cells)[0].source.splitlines() if "  # " not in line] == []
 
 
 def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
-    """The defaults look at the demo, confirm the demo alone, redact, and begin a run of their own."""
+    """By default a notebook reads and changes only the demo, redacts ids, and begins a new run."""
     defaults = {s.targets[0].id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
     allowed = {"environment": "demo", "confirm": "demo", "redact": True, "run": "", "purpose_since": "", "log": ""}
 
     assert {name: allowed[name] for name in defaults} == defaults
 
 
-def test_imports_stand_in_one_cell(cells: Cells) -> None:
-    """The second code cell imports, and no other does."""
+def test_imports_are_in_one_cell(cells: Cells) -> None:
+    """Only the second code cell has an import."""
     importing = [
         place
         for place, cell in enumerate(code(cells))
@@ -115,57 +115,57 @@ def test_imports_stand_in_one_cell(cells: Cells) -> None:
 
 
 def test_code_cells_are_short(cells: Cells) -> None:
-    """No code cell is longer than eight lines."""
+    """No code cell has more than eight lines."""
     assert [cell.source for cell in code(cells) if len(cell.source.splitlines()) > 8] == []
 
 
 FORBIDDEN = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.For | ast.While | ast.ListComp
 
 
-def test_code_cells_only_call(cells: Cells) -> None:
-    """No code cell defines a function or loops: that belongs in the library."""
+def test_code_cells_define_no_function_and_have_no_loop(cells: Cells) -> None:
+    """No code cell defines a function or has a loop."""
     nodes = [node for cell in code(cells) for node in ast.walk(ast.parse(cell.source))]
 
     assert [ast.unparse(node) for node in nodes if isinstance(node, FORBIDDEN)] == []
 
 
-def test_code_cells_hold_no_sql(cells: Cells) -> None:
-    """No code cell holds SQL."""
+def test_code_cells_have_no_sql(cells: Cells) -> None:
+    """No code cell has SQL."""
     keywords = r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WHERE|FROM \w+\.\w+)\b"
 
     assert [cell.source for cell in code(cells) if re.search(keywords, cell.source)] == []
 
 
 def test_code_cells_style_no_chart(cells: Cells) -> None:
-    """No code cell styles a chart or reaches for the libraries beneath."""
+    """No code cell styles a chart or uses matplotlib, pandas or a database driver."""
     styling = r"\b(plt|matplotlib|figsize|color|colour|set_\w+|rcParams|pandas|pd|psycopg|sqlalchemy)\b"
 
     assert [cell.source for cell in code(cells)[1:] if re.search(styling, cell.source)] == []
 
 
-def test_words_come_before_evidence(cells: Cells) -> None:
-    """Below the headline no more than three cells of evidence stand without a word between them."""
+def test_few_code_cells_follow_each_other(cells: Cells) -> None:
+    """After the headline, at most three code cells follow each other without text between them."""
     kinds = "".join(cell.cell_type[0] for cell in cells)
 
     assert kinds.startswith("mccc")
     assert re.findall(r"c{4,}", kinds[1:]) == []
 
 
-def test_every_heading_has_evidence(cells: Cells) -> None:
-    """Each section below the title is followed by a cell that shows something."""
+def test_every_section_has_an_output(cells: Cells) -> None:
+    """Each section is followed by a cell with an output."""
     shown = [bool(cell.cell_type == "code" and cell.outputs) for cell in cells]
     places = [place for place, cell in enumerate(cells) if cell.cell_type == "markdown" and "## " in cell.source]
 
     assert [cells[place].source for place in places if not any(shown[place + 1 : place + 3])] == []
 
 
-def test_it_is_committed_as_it_ran(cells: Cells) -> None:
-    """Every code cell was run once, from the first to the last."""
+def test_its_cells_were_run_in_order(cells: Cells) -> None:
+    """Each code cell was run once, in order."""
     assert [cell.execution_count for cell in code(cells)] == list(range(1, len(code(cells)) + 1))
 
 
 def test_it_is_committed_with_its_outputs(cells: Cells) -> None:
-    """Every cell that shows something is committed with what it showed."""
+    """Each cell that displays something is committed with its output."""
     showing = [
         cell
         for cell in code(cells)
@@ -181,8 +181,8 @@ def test_no_output_is_an_error(cells: Cells) -> None:
     assert [output for output in outputs(cells) if output.get("name") == "stderr"] == []
 
 
-def test_every_picture_has_a_text(cells: Cells) -> None:
-    """Each picture has a text in its place, with its numbers."""
+def test_every_picture_has_an_alternative_text(cells: Cells) -> None:
+    """Each picture has an alternative text with numbers."""
     pictures = [output for output in outputs(cells) if "image/png" in output.get("data", {})]
     texts = [output.metadata["image/png"]["alt"] for output in pictures]
 
@@ -191,7 +191,7 @@ def test_every_picture_has_a_text(cells: Cells) -> None:
 
 
 def test_every_picture_has_a_caption(cells: Cells) -> None:
-    """Each picture is followed by a caption that says how to read it."""
+    """Each picture is followed by a caption."""
     shown = outputs(cells)
     after = [shown[n + 1] for n, output in enumerate(shown) if "image/png" in output.get("data", {})]
 
@@ -199,21 +199,21 @@ def test_every_picture_has_a_caption(cells: Cells) -> None:
 
 
 def test_no_raw_id_is_committed(cells: Cells) -> None:
-    """No id but the published ones stands anywhere in the notebook."""
+    """The notebook has no id except the published ones."""
     assert {UUID(raw) for raw in RAW.findall(json.dumps(cells))} <= PUBLISHED
 
 
 def test_no_path_is_committed(cells: Cells) -> None:
-    """No path of the machine on which it ran stands in an output."""
+    """No output has a path of the machine that ran the notebook."""
     shown = [text for output in outputs(cells) for text in (output.get("text", ""), *output.get("data", {}).values())]
 
     assert [text for text in shown if re.search(r"/(home|root|tmp|work|Users|mnt)/", str(text))] == []
 
 
-def test_the_example_record_has_the_figures_of_the_notebook() -> None:
-    """The counts that are committed in the second notebook are those of the committed example run."""
+def test_the_example_record_has_the_numbers_of_the_notebook() -> None:
+    """The counts in the second notebook equal those of the committed example run."""
     counts = RunFolder(paths.EXAMPLE_RUN).read().counts
-    looks = [moment.by_name() for moment in (counts.before, counts.after) if moment]
+    snapshots = [moment.by_name() for moment in (counts.before, counts.after) if moment]
     (table,) = (
         output.data["text/html"]
         for cell in code(BOOKS["02_migrate"])
@@ -223,5 +223,5 @@ def test_the_example_record_has_the_figures_of_the_notebook() -> None:
     found = [unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", table)]
 
     assert [tuple(found[n : n + 3]) for n in range(0, len(found), 4)] == [
-        (word.replace("_", " "), *(f"{look[word]:,}" for look in looks)) for word in COUNT_MEANINGS
+        (word.replace("_", " "), *(f"{snapshot[word]:,}" for snapshot in snapshots)) for word in COUNT_MEANINGS
     ]

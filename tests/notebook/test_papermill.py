@@ -1,4 +1,4 @@
-"""The notebooks under papermill by itself, as schedulers run it: exit code, message, and a record all the same."""
+"""The notebooks under papermill alone, as a scheduler runs it: exit code, message and record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Ran:
-    """A run of papermill in a folder of its own."""
+    """A run of papermill in its own folder."""
 
     folder: Path
     code: int
@@ -41,11 +41,11 @@ class Ran:
 
     @property
     def contents(self) -> Any:
-        """The notebook that it wrote."""
+        """The notebook that papermill wrote."""
         return nbformat.read(self.folder / "out.ipynb", as_version=4)
 
     def outputs(self) -> list[str]:
-        """The texts of all outputs, errors included, one after the other."""
+        """The texts of all outputs, errors included, in order."""
         outputs = [output for cell in self.contents.cells for output in cell.get("outputs", ())]
         texts = [
             output.get("text") or "\n".join(output.get("traceback", ())) or output.get("data", {}).get("text/plain", "")
@@ -61,7 +61,7 @@ class Ran:
 
 
 def command(notebook: str, *words: str) -> list[str]:
-    """Papermill's own command line."""
+    """Papermill's command line."""
     return [sys.executable, "-m", "papermill", str(paths.NOTEBOOKS / f"{notebook}.ipynb"), "out.ipynb", *words]
 
 
@@ -71,7 +71,7 @@ def environ(folder: Path, address: str) -> dict[str, str]:
 
 
 def papermill(folder: Path, address: str, notebook: str, *words: str) -> Ran:
-    """Run a notebook as a scheduler does, from a folder that is not ours."""
+    """Run a notebook as a scheduler does, from a folder outside the project."""
     ran = subprocess.run(
         command(notebook, *words),
         capture_output=True,
@@ -86,7 +86,7 @@ def papermill(folder: Path, address: str, notebook: str, *words: str) -> Ran:
 
 @pytest.fixture(scope="module")
 def address(server: str) -> Iterator[str]:
-    """A copy of the demo's threads, for this module alone."""
+    """A copy of the demo's threads, for this module."""
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE incident_template").format(sql.Identifier(name)))
@@ -102,42 +102,42 @@ def dry(address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 @pytest.fixture(scope="module")
 def confirmed(dry: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The migration with `confirm`, on the database that the dry run had before."""
+    """The migration with `confirm`, on the database of the dry run."""
     words = ("-p", "environment", "staging", "-p", "confirm", "staging")
     return papermill(tmp_path_factory.mktemp("confirmed"), address, "02_migrate", *words)
 
 
-def test_a_dry_run_is_no_failure(dry: Ran) -> None:
-    """Without the environment's name as `confirm` papermill ends with 0."""
+def test_a_dry_run_exits_with_0(dry: Ran) -> None:
+    """Without `confirm`, papermill exits with 0."""
     assert dry.code == 0
 
 
 def test_the_first_output_says_dry_run(dry: Ran) -> None:
-    """The notebook's first output says that it is a dry run, and why."""
+    """The notebook's first output says that it is a dry run, and how to allow changes."""
     assert dry.outputs()[0].splitlines()[0] == (
         "DRY RUN: nothing will be changed in 'staging'. Set confirm to 'staging' to allow changes."
     )
 
 
 def test_the_record_says_dry_run(dry: Ran) -> None:
-    """The record says that it was a dry run, and holds no step."""
-    kept = dry.record("staging")
+    """The record has the status `dry-run` and no step."""
+    record = dry.record("staging")
 
-    assert (kept["status"], kept["steps"], kept["error"]) == ("dry-run", [], None)
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [("02_migrate", "done")]
+    assert (record["status"], record["steps"], record["error"]) == ("dry-run", [], None)
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [("02_migrate", "done")]
 
 
 def test_a_confirmed_migration_succeeds(confirmed: Ran) -> None:
-    """With `confirm`, from another folder, papermill ends with 0, and the record says `succeeded`."""
-    kept = confirmed.record("staging")
+    """With `confirm`, from another folder, papermill exits with 0, and the record has the status `succeeded`."""
+    record = confirmed.record("staging")
 
-    assert (confirmed.code, kept["status"], kept["error"]) == (0, "succeeded", None)
-    assert [(step["name"], step["outcome"]) for step in kept["steps"]] == [
+    assert (confirmed.code, record["status"], record["error"]) == (0, "succeeded", None)
+    assert [(step["name"], step["outcome"]) for step in record["steps"]] == [
         ("build", "done"),
         ("swap", "done"),
         ("drop", "done"),
     ]
-    assert [kept["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
+    assert [record["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
 
 
 def test_the_first_output_says_that_it_may_change(confirmed: Ran) -> None:
@@ -145,14 +145,14 @@ def test_the_first_output_says_that_it_may_change(confirmed: Ran) -> None:
     assert confirmed.outputs()[0].splitlines()[0] == "This notebook may change 'staging': confirm allows it."
 
 
-def test_the_folder_of_the_caller_holds_the_output_alone(confirmed: Ran) -> None:
-    """Papermill's notebook, and the runs where INCIDENT_RUNS says, are all that is written."""
+def test_the_folder_of_the_caller_has_only_the_output(confirmed: Ran) -> None:
+    """Papermill writes only its notebook, and the runs in the folder of INCIDENT_RUNS."""
     assert sorted(file.name for file in confirmed.folder.iterdir()) == ["out.ipynb", "runs"]
 
 
 @pytest.mark.parametrize("notebook", ["01_investigate", "03_postmortem"])
 def test_the_other_notebooks_run_alone(confirmed: Ran, address: str, notebook: str) -> None:
-    """The first and third notebook run by themselves, too, beside the run that was before."""
+    """The first and the third notebook also run alone, after an earlier run."""
     ran = papermill(confirmed.folder, address, notebook, "-p", "environment", "staging")
 
     assert (
@@ -221,13 +221,13 @@ UNNAMED = {"an odd name", "an environment that is a number"}
 
 @pytest.fixture(scope="module", params=WRONG)
 def wrong(request: pytest.FixtureRequest, address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Ran]:
-    """A run of papermill with a wrong parameter, and which."""
+    """A run of papermill with a wrong parameter, and the name of its case."""
     notebook, words, _ = WRONG[request.param]
     return request.param, papermill(tmp_path_factory.mktemp("wrong"), address, notebook, *words)
 
 
 def test_a_wrong_parameter_is_a_failure(wrong: tuple[str, Ran]) -> None:
-    """A wrong parameter ends papermill with another code than 0, and our message on standard error."""
+    """With a wrong parameter papermill fails, with the project's message on standard error."""
     what, ran = wrong
     said = re.sub(r"\x1b\[[0-9;]*m", "", ran.stderr)
 
@@ -236,7 +236,7 @@ def test_a_wrong_parameter_is_a_failure(wrong: tuple[str, Ran]) -> None:
 
 
 def test_a_wrong_parameter_stops_the_first_cell(wrong: tuple[str, Ran]) -> None:
-    """A wrong parameter stops the cell that begins, whose output is our message, and no cell behind it runs."""
+    """A wrong parameter stops the cell of `il.begin`, whose output is the message, and no later cell runs."""
     what, ran = wrong
     (error,) = [cell for cell in ran.contents.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
     behind = ran.contents.cells[ran.contents.cells.index(error) + 1 :]
@@ -247,25 +247,25 @@ def test_a_wrong_parameter_stops_the_first_cell(wrong: tuple[str, Ran]) -> None:
 
 
 def test_a_wrong_parameter_is_recorded(wrong: tuple[str, Ran]) -> None:
-    """A wrong parameter leaves a record that failed and says why, where the environment's name can name a folder."""
+    """A wrong parameter leaves a failed record with the message, if the environment's name can be a folder's name."""
     what, ran = wrong
     notebook, words, said = WRONG[what]
     if what in UNNAMED:
         assert not (ran.folder / "runs").exists()
         return
-    kept = ran.record(words[2])
+    record = ran.record(words[2])
     expected = re.fullmatch(r"(.*)\n  why:  (.*)\n  next: (.*)", said)
 
-    assert (kept["status"], kept["error"]) == (
+    assert (record["status"], record["error"]) == (
         "failed",
         dict(zip(("what", "why", "next"), expected.groups(), strict=True)),
     )
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(notebook, "failed")]
-    assert kept["finished_at"]
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [(notebook, "failed")]
+    assert record["finished_at"]
 
 
-def test_a_tuple_for_a_text(address: str, tmp_path: Path) -> None:
-    """Parameters of a file, a list say where a text is due, are refused like those of the command line."""
+def test_a_list_instead_of_a_text(address: str, tmp_path: Path) -> None:
+    """A parameter of a wrong type in a file is refused as on the command line."""
     (tmp_path / "parameters.yaml").write_text("environment: [staging, prod]\n")
     ran = papermill(tmp_path, address, "01_investigate", "-f", "parameters.yaml")
 
@@ -279,17 +279,17 @@ def test_a_tuple_for_a_text(address: str, tmp_path: Path) -> None:
 
 
 def test_an_unreachable_environment(tmp_path: Path) -> None:
-    """An environment that cannot be reached ends papermill with a failure, and its record with the message."""
+    """With an environment that cannot be reached papermill fails, and the record has the message."""
     ran = papermill(tmp_path, "postgresql://me@127.0.0.1:1/db", "01_investigate", "-p", "environment", "staging")
-    kept = ran.record("staging")
+    record = ran.record("staging")
 
     assert ran.code != 0
-    assert (kept["status"], kept["error"]["what"]) == ("failed", "The environment 'staging' cannot be reached.")
+    assert (record["status"], record["error"]["what"]) == ("failed", "The environment 'staging' cannot be reached.")
 
 
 @pytest.mark.parametrize("victim", ["kernel", "papermill"])
-def test_what_is_killed_shows_as_killed(tmp_path: Path, victim: str) -> None:
-    """Where kernel or papermill are killed the record never says that it succeeded: a minute later it is killed."""
+def test_a_killed_run_is_shown_as_killed(tmp_path: Path, victim: str) -> None:
+    """If the kernel or papermill is killed, the record's status is `killed` after a minute, never `succeeded`."""
     with tcp.silent() as port:
         address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
         with subprocess.Popen(
@@ -318,13 +318,13 @@ def test_what_is_killed_shows_as_killed(tmp_path: Path, victim: str) -> None:
 
 
 def noted(folder: Path) -> bool:
-    """Whether the only run there has begun a notebook."""
+    """Whether the only run in the folder has begun a notebook."""
     files = list((folder / "runs" / "staging").glob("*/record.json"))
     return bool(files and json.loads(files[0].read_text("utf-8"))["notebooks"])
 
 
 def test_sigterm(tmp_path: Path) -> None:
-    """Papermill that gets SIGTERM, as from a scheduler, leaves a record that does not say `succeeded`."""
+    """If papermill gets SIGTERM from a scheduler, the record's status is not `succeeded`."""
     with tcp.silent() as port:
         address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One snapshot: one transaction, each query once, and everything that is shown of it agrees."""
+"""One snapshot: one transaction that runs each query once, with consistent results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AT = datetime(2025, 9, 18, 14, 12, 33, tzinfo=UTC)
 
 @pytest.fixture
 def statements(server: str, incident: Environment, tmp_path: Path) -> list[str]:
-    """The statements that the server logged of one snapshot of the demo's threads, in order."""
+    """The statements that the server logged for one snapshot of the demo's threads, in order."""
     with psycopg.connect(server, autocommit=True) as admin:
         (logs,) = admin.execute("SELECT pg_current_logfile()").fetchone() or (None,)
         (data,) = admin.execute("SHOW data_directory").fetchone() or ("",)
@@ -58,7 +58,7 @@ def statements(server: str, incident: Environment, tmp_path: Path) -> list[str]:
 
 
 def test_each_query_runs_once(statements: list[str]) -> None:
-    """Each query of the snapshot reaches the server once."""
+    """Each query of the snapshot is executed once."""
     questions = Counter(found[1] for text in statements if (found := re.search(r"-- Question: ([^\n]+)", text)))
 
     assert len(questions) == 11
@@ -66,7 +66,7 @@ def test_each_query_runs_once(statements: list[str]) -> None:
 
 
 def test_it_is_one_transaction(statements: list[str]) -> None:
-    """All questions are between one BEGIN, of a REPEATABLE READ, READ ONLY transaction, and its end."""
+    """All queries are in one REPEATABLE READ, READ ONLY transaction."""
     begins = [place for place, text in enumerate(statements) if text.startswith("BEGIN") and "REPEATABLE READ" in text]
     places = [place for place, text in enumerate(statements) if "-- Question:" in text]
     ends = [place for place, text in enumerate(statements) if text.startswith("COMMIT")]
@@ -77,8 +77,8 @@ def test_it_is_one_transaction(statements: list[str]) -> None:
     assert max(places) < max(ends)
 
 
-def test_what_is_shown_agrees(incident: Environment, tmp_path: Path) -> None:
-    """Counts, the file of blocked families, what blocks them and what remains are those of the same rows."""
+def test_the_results_are_consistent(incident: Environment, tmp_path: Path) -> None:
+    """Counts, blocked families, blockers and provider conflicts are consistent."""
     found = take_snapshot(incident, purpose_since=AT, names=NAMES, blocked_file=tmp_path / "blocked.csv")
     lines = (tmp_path / "blocked.csv").read_text("utf-8").splitlines()
     blocked = found.counts.blocked
@@ -89,8 +89,8 @@ def test_what_is_shown_agrees(incident: Environment, tmp_path: Path) -> None:
     assert found.residual.unguarded_threads == found.counts.unguarded_threads
 
 
-def test_few_of_the_blocked_are_kept_in_memory(incident: Environment, tmp_path: Path) -> None:
-    """However many families are blocked, the snapshot keeps the first ones only; the file holds all."""
+def test_only_the_first_blocked_families_are_stored(incident: Environment, tmp_path: Path) -> None:
+    """A snapshot stores only the first blocked families; the file has all of them."""
     found = take_snapshot(incident, names=NAMES, blocked_file=tmp_path / "blocked.csv")
 
     assert len(found.blocked_head) == HEAD < (found.counts.blocked.chat or 0)
@@ -98,14 +98,14 @@ def test_few_of_the_blocked_are_kept_in_memory(incident: Environment, tmp_path: 
 
 
 def test_its_repr_is_short(incident: Environment) -> None:
-    """What a snapshot prints is one line."""
+    """The repr of a snapshot is one line."""
     text = repr(take_snapshot(incident, names=NAMES))
 
     assert text.count("\n") == 0
     assert len(text) < 300
 
 
-# The worked example
+# The example family
 
 
 def taken(environment: Environment, since: datetime | None = None) -> Snapshot:
@@ -113,23 +113,25 @@ def taken(environment: Environment, since: datetime | None = None) -> Snapshot:
     return take_snapshot(environment, purpose_since=since, names=NAMES)
 
 
-def test_the_plans_family_is_the_example_where_it_has_threads(incident: Environment) -> None:
-    """Where the fix plan's own family has a thread, it is the example."""
+def test_the_plans_family_is_the_example_if_it_has_threads(incident: Environment) -> None:
+    """The fix plan's own family is the example if it has a thread."""
     assert taken(incident).example_family == PLAN_FAMILY == Family(PLAN_ROOT, PLAN_OWNER)
 
 
-def test_the_plans_family_is_the_example_though_others_are_blocked_longer(
+def test_the_plans_family_is_the_example_even_if_others_are_blocked(
     environment: Environment, connection: psycopg.Connection
 ) -> None:
-    """The fix plan's family is the example also where its threads are not active, and others are blocked."""
+    """The fix plan's family is the example even if its threads are inactive and others are blocked."""
     add(connection, uuid4(), uuid4(), created_at=AT)
     add(connection, PLAN_ROOT, PLAN_OWNER, is_active=False)
 
     assert taken(environment).example_family == PLAN_FAMILY
 
 
-def test_elsewhere_the_example_is_blocked_longest(environment: Environment, connection: psycopg.Connection) -> None:
-    """Without the fix plan's family the example is the one that has been blocked for chat longest."""
+def test_without_the_plans_family_the_example_is_blocked_longest(
+    environment: Environment, connection: psycopg.Connection
+) -> None:
+    """Without the fix plan's family, the example is the family that has been blocked for chat longest."""
     blocked = Family(UUID(int=9), UUID(int=9))
     add(connection, UUID(int=1), UUID(int=1), purpose="chat", created_at=AT.replace(year=2020))
     add(connection, *blocked, created_at=AT)
@@ -139,10 +141,8 @@ def test_elsewhere_the_example_is_blocked_longest(environment: Environment, conn
     assert taken(environment, AT.replace(year=2018)).example_family == blocked
 
 
-def test_where_the_age_is_unknown_the_example_is_blocked(
-    environment: Environment, connection: psycopg.Connection
-) -> None:
-    """Where it is unknown when the purpose came, the example is a family that is blocked for chat all the same."""
+def test_without_purpose_since_the_example_is_blocked(environment: Environment, connection: psycopg.Connection) -> None:
+    """Without `purpose_since`, the example is a family that is blocked for chat."""
     add(connection, UUID(int=1), UUID(int=1), purpose="chat")
     add(connection, UUID(int=2), UUID(int=2))
 
@@ -150,18 +150,18 @@ def test_where_the_age_is_unknown_the_example_is_blocked(
 
 
 @pytest.mark.parametrize("purpose", ["chat", None])
-def test_where_no_family_is_blocked_for_chat(
+def test_the_example_without_a_family_blocked_for_chat(
     environment: Environment, connection: psycopg.Connection, purpose: str | None
 ) -> None:
-    """Where no family is blocked for chat the example has no thread, or is one that is blocked for run."""
+    """If no family is blocked for chat, the example is one blocked for run, or has no thread."""
     if purpose:
         add(connection, UUID(int=1), UUID(int=1), purpose=purpose)
 
     assert taken(environment).example_family == (Family(UUID(int=1), UUID(int=1)) if purpose else PLAN_FAMILY)
 
 
-def test_the_example_after_is_that_of_before(environment: Environment, connection: psycopg.Connection) -> None:
-    """A later snapshot shows the family of an earlier one, though others are blocked longer now."""
+def test_the_example_is_the_same_before_and_after(environment: Environment, connection: psycopg.Connection) -> None:
+    """A later snapshot has the family of an earlier one, even if another family is blocked longer now."""
     add(connection, UUID(int=2), UUID(int=2), created_at=AT)
     before = taken(environment, AT)
     add(connection, UUID(int=1), UUID(int=1), created_at=AT.replace(year=2020))
@@ -173,8 +173,8 @@ def test_the_example_after_is_that_of_before(environment: Environment, connectio
 # The record
 
 
-def test_a_record_names_the_family_by_pseudonyms(environment: Environment, connection: psycopg.Connection) -> None:
-    """What a record holds of the example has no id, but the same pseudonyms as elsewhere."""
+def test_a_record_has_pseudonyms_of_the_family(environment: Environment, connection: psycopg.Connection) -> None:
+    """A record of the example has pseudonyms instead of ids, the same as elsewhere."""
     root, owner = UUID(int=2**100 + 1), UUID(int=2**100 + 2)
     row = add(connection, root, owner, created_at=AT, provider="manus")
     fields = taken(environment).as_record("before", NAMES)
@@ -193,8 +193,8 @@ def test_a_record_names_the_family_by_pseudonyms(environment: Environment, conne
     assert not any(str(each) in str(msgspec.to_builtins(fields)) for each in (root, owner, row))
 
 
-def test_a_record_leaves_published_ids() -> None:
-    """The fix plan's own ids, which are published, stay as they are; what is unknown stays unknown."""
+def test_a_record_has_published_ids() -> None:
+    """The published ids of the fix plan are not replaced in a record, and unknown values stay unknown."""
     thread = Thread(
         row_id=PLAN_THREAD,
         created_at=None,
@@ -217,5 +217,5 @@ def test_a_record_leaves_published_ids() -> None:
 
 
 def test_the_plans_family_is_published() -> None:
-    """The family of the fix plan has ids that no pseudonym hides."""
+    """The ids of the fix plan's family are published, and no pseudonym replaces them."""
     assert {*PLAN_FAMILY} <= PUBLISHED
