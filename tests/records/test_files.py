@@ -1,4 +1,4 @@
-"""Records, claims and rehearsals as files: what is written is read back, and a wrong file is one message."""
+"""Files of records, claims and rehearsals: reading returns what was written, and a wrong file is an error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES: dict[type, tuple[str, Callable[[Path], Any]]] = {
     ClaimsReport: ("claims.json", read_claims),
     RehearsalReport: ("rehearsal.json", read_rehearsal),
 }
-# Any value of a type, and one example. JSON holds integers of up to 64 bits, and no NaN.
+# Any value of a type, and one example. JSON has integers of up to 64 bits, and no NaN.
 SCALARS: dict[type, tuple[st.SearchStrategy[Any], Any]] = {
     inspect.StrType: (st.text(max_size=20), "text"),
     inspect.IntType: (st.integers(-(2**63), 2**63 - 1), 1),
@@ -40,7 +40,7 @@ SCALARS: dict[type, tuple[st.SearchStrategy[Any], Any]] = {
 
 
 def values(of: inspect.Type) -> st.SearchStrategy[Any]:
-    """Any value of a type, as msgspec describes the type."""
+    """Any value of a type, from msgspec's description of the type."""
     match of:
         case inspect.StructType(cls=cls, fields=fields):
             found = st.builds(cls, **{field.name: values(field.type) for field in fields})
@@ -64,7 +64,7 @@ def values(of: inspect.Type) -> st.SearchStrategy[Any]:
 
 
 def example(of: inspect.Type) -> Any:
-    """One value of a type, as in JSON, that has each of its keys: nothing is null, no list is empty."""
+    """An example of a type, as in JSON, with each of its keys: nothing is null, no list is empty."""
     match of:
         case inspect.StructType(fields=fields):
             found: Any = {field.encode_name: example(field.type) for field in fields}
@@ -86,7 +86,7 @@ def example(of: inspect.Type) -> Any:
 
 
 def keys(of: inspect.Type, at: Keys = ()) -> Iterator[tuple[Keys, inspect.Field]]:
-    """Each key of a struct, and of the structs in it, by the path that leads to it in `example`."""
+    """Each key of a struct and of its nested structs, by its path in `example`."""
     match of:
         case inspect.StructType(fields=fields):
             for field in fields:
@@ -99,19 +99,19 @@ def keys(of: inspect.Type, at: Keys = ()) -> Iterator[tuple[Keys, inspect.Field]
 
 
 def container(whole: Any, path: Keys) -> Any:
-    """The object that holds the last key of a path."""
+    """The object with the last key of a path."""
     for key in path[:-1]:
         whole = whole[key]
     return whole
 
 
-def spelled(path: Keys) -> str:
-    """A path as messages write it: `steps[0].sql`."""
+def formatted_path(path: Keys) -> str:
+    """A path as messages have it: `steps[0].sql`."""
     return re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, path)))
 
 
 def message(read: Callable[[Path], Any], file: Path, contents: Any) -> str | None:
-    """The message for a file with these contents; None: it could be read."""
+    """The error message for a file with these contents; None if it can be read."""
     file.write_text(json.dumps(contents), "utf-8")
     try:
         read(file)
@@ -121,8 +121,10 @@ def message(read: Callable[[Path], Any], file: Path, contents: Any) -> str | Non
 
 
 @pytest.mark.parametrize("type_", FILES)
-def test_anything_is_read_back(type_: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any record, claims or rehearsal is read back from its file as it was written."""
+def test_any_value_is_equal_after_writing_and_reading(
+    type_: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any record, claims or rehearsal is equal after writing and reading it."""
     name, read = FILES[type_]
 
     @given(values(inspect.type_info(type_)))
@@ -135,13 +137,13 @@ def test_anything_is_read_back(type_: type, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("text", ["[ 1, 2 ]", "[\n 1,\n 2\n]", "[\u2028a, b]", "\\", '"', "\x00"])
-def test_texts_stay_as_they_are(text: str) -> None:
-    """A text that looks like JSON is not laid out like JSON."""
+def test_texts_are_not_reformatted(text: str) -> None:
+    """A text that looks like JSON is not reformatted."""
     assert json.loads(to_json({"text": text})) == {"text": text}
 
 
 def test_pairs_are_on_one_line() -> None:
-    """Pairs of values are on one line of a file, all other items on a line each."""
+    """A pair of values is on one line of a file; every other item is on its own line."""
     assert to_json({"points": [("2026-01-01", 1), (2, 3)], "a": [1, 2, 3]}) == (
         '{\n "points": [\n  ["2026-01-01", 1],\n  [2, 3]\n ],\n "a": [\n  1,\n  2,\n  3\n ]\n}\n'
     )
@@ -149,7 +151,7 @@ def test_pairs_are_on_one_line() -> None:
 
 @pytest.mark.parametrize("type_", FILES)
 def test_the_example_is_read(type_: type, tmp_path: Path) -> None:
-    """The example that the next tests damage is complete and correct."""
+    """The example that the next tests change is complete and correct."""
     name, read = FILES[type_]
 
     assert message(read, tmp_path / name, example(inspect.type_info(type_))) is None
@@ -157,7 +159,7 @@ def test_the_example_is_read(type_: type, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("type_", FILES)
 def test_a_missing_key_is_named(type_: type, tmp_path: Path) -> None:
-    """A file that lacks any one key that it must have is refused; the message names the file and the key."""
+    """A file without one of its required keys is refused; the message names the file and the key."""
     name, read = FILES[type_]
     required = [path for path, field in keys(inspect.type_info(type_)) if field.required]
     messages = {}
@@ -168,13 +170,15 @@ def test_a_missing_key_is_named(type_: type, tmp_path: Path) -> None:
 
     assert len(required) > 20
     assert {
-        path: text for path, text in messages.items() if text is None or name not in text or spelled(path) not in text
+        path: text
+        for path, text in messages.items()
+        if text is None or name not in text or formatted_path(path) not in text
     } == {}
 
 
 @pytest.mark.parametrize("type_", FILES)
 def test_a_value_of_a_wrong_type_is_named(type_: type, tmp_path: Path) -> None:
-    """A file with a value of a wrong type at any one key is refused; the message names the file and the key."""
+    """A file with a value of a wrong type is refused; the message names the file and the key."""
     name, read = FILES[type_]
     messages = {}
     for path, _ in keys(inspect.type_info(type_)):
@@ -185,14 +189,16 @@ def test_a_value_of_a_wrong_type_is_named(type_: type, tmp_path: Path) -> None:
     del messages["schema_version",]  # see `test_another_version_is_named`
 
     assert {
-        path: text for path, text in messages.items() if text is None or name not in text or spelled(path) not in text
+        path: text
+        for path, text in messages.items()
+        if text is None or name not in text or formatted_path(path) not in text
     } == {}
 
 
 @pytest.mark.parametrize("type_", FILES)
 @pytest.mark.parametrize("version", [1, 3, "2", None, []])
 def test_another_version_is_named(type_: type, version: object, tmp_path: Path) -> None:
-    """A file of another version is refused; the message names the file and the version that can be read."""
+    """A file of another schema version is refused; the message names the file and the expected version."""
     name, read = FILES[type_]
     found = message(read, tmp_path / name, {**example(inspect.type_info(type_)), "schema_version": version})
 
@@ -203,8 +209,8 @@ def test_another_version_is_named(type_: type, version: object, tmp_path: Path) 
 
 @pytest.mark.parametrize("type_", FILES)
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"schema_version": 2}', "\xff", "[" * 100_000, "NaN"])
-def test_what_is_no_record_is_one_message(type_: type, text: str, tmp_path: Path) -> None:
-    """A file that is no JSON object of its type is one message of three sentences that names the file."""
+def test_a_file_that_is_not_a_record_is_an_error(type_: type, text: str, tmp_path: Path) -> None:
+    """A file that is not a JSON object of its type is refused; the message has three parts and names the file."""
     name, read = FILES[type_]
     (tmp_path / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError) as raised:
@@ -216,8 +222,8 @@ def test_what_is_no_record_is_one_message(type_: type, text: str, tmp_path: Path
     assert raised.value.next
 
 
-def test_the_message_on_a_missing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The complete message on a record without a key."""
+def test_the_message_for_a_missing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The complete message for a record without one of its keys."""
     monkeypatch.chdir(tmp_path)
     damaged = example(inspect.type_info(RunRecord))
     del damaged["steps"][0]["sql"]
@@ -233,7 +239,7 @@ def test_the_message_on_a_missing_key(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_claims_are_written_and_read(tmp_path: Path) -> None:
-    """Claims are read back as they were written, and no other file is left."""
+    """Claims are equal after writing and reading them, and no other file is left."""
     claims = msgspec.convert(example(inspect.type_info(ClaimsReport)), ClaimsReport)
     write_claims(claims, tmp_path / "new" / "claims.json")
 
@@ -242,7 +248,7 @@ def test_claims_are_written_and_read(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_is_written_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rehearsal is written into the folder of its environment, and read back as it was written."""
+    """A rehearsal is written to the folder of its environment, and is equal after reading it."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     rehearsal = msgspec.convert(example(inspect.type_info(RehearsalReport)), RehearsalReport)
     file = write_rehearsal(rehearsal)
@@ -253,10 +259,10 @@ def test_a_rehearsal_is_written_beside_the_runs(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_committed_schemas_are_generated(name: str) -> None:
-    """The committed JSON Schemas are those of the types: `make schemas` would change nothing."""
+    """The committed JSON Schemas are those of the types: `make schemas` would change no file."""
     assert (FOLDER / f"{name}.schema.json").read_text("utf-8") == schema(name)
 
 
 def test_every_schema_is_of_a_type() -> None:
-    """No schema is committed that is not generated."""
+    """Each committed schema is generated from a type."""
     assert {file.name for file in FOLDER.iterdir()} == {f"{name}.schema.json" for name in SCHEMAS}

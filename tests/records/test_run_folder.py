@@ -1,4 +1,4 @@
-"""The folder of a run: its record is complete at all times, written by several processes, and says how a run ended."""
+"""The folder of a run: its record is always complete, several processes can write it, and it has the run's end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from incident_lib.records import RunFolder, all_runs, latest_runs, run_folder, s
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A process that appends so many numbered probes, with one update each.
+# A process that appends this many numbered probes, with one update each.
 WRITER = """
 import sys
 from pathlib import Path
@@ -51,7 +51,7 @@ AFTER = Indexes(state=IndexState.FIXED, definitions=[])
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of runs of this test alone."""
+    """A folder of runs of this test."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 
@@ -67,12 +67,12 @@ def _writer(run: RunFolder, name: str, many: int) -> subprocess.Popen[bytes]:
 
 
 def test_a_new_record_has_every_key(run: RunFolder) -> None:
-    """The file of a new record has every key of the schema, in its order."""
+    """The file of a new record has each key of the schema, in its order."""
     assert list(msgspec.json.decode(run.file.read_bytes())) == list(run.read().__struct_fields__)
 
 
 def test_a_new_record_has_no_results(run: RunFolder) -> None:
-    """A new record is running, says what began it, and has no result yet."""
+    """A new record has the status `running`, the command that began it, and no result."""
     record = run.read()
     results = {
         key: value
@@ -88,12 +88,12 @@ def test_a_new_record_has_no_results(run: RunFolder) -> None:
 
 
 def test_a_new_record_names_the_versions(run: RunFolder) -> None:
-    """A new record names the versions of Python and of the packages that its numbers depend on."""
+    """A new record has the versions of Python and of the packages that affect its numbers."""
     assert run.read().versions.keys() == {"python", *run_folder.PACKAGES}
 
 
 def test_times_are_utc(run: RunFolder) -> None:
-    """The times of a record are in UTC, to the second, and the file says so."""
+    """The times of a record are in UTC, to the second."""
     written = msgspec.json.decode(run.file.read_bytes())["started_at"]
 
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", written)
@@ -101,12 +101,12 @@ def test_times_are_utc(run: RunFolder) -> None:
 
 
 def test_a_run_has_a_folder_of_its_environment_and_its_time(run: RunFolder, runs: Path) -> None:
-    """A run's folder is <runs>/<environment>/<UTC time>."""
+    """The folder of a run is <runs>/<environment>/<UTC time>."""
     assert re.fullmatch(r"staging/\d{8}T\d{6}Z", str(run.folder.relative_to(runs)))
 
 
 def test_two_runs_in_one_second_get_two_folders(runs: Path) -> None:
-    """Runs that begin in the same second get a folder each, and the last of them is the latest run."""
+    """Runs that begin in the same second have different folders, and the last one is the latest run."""
     folders = [RunFolder.create("staging", started_by="a test").folder for _ in range(3)]
 
     assert len(set(folders)) == 3
@@ -114,19 +114,19 @@ def test_two_runs_in_one_second_get_two_folders(runs: Path) -> None:
 
 
 def test_latest_is_one_of_each_environment(runs: Path) -> None:
-    """Without a name, latest_runs finds the last run of each environment, in the order of their names."""
+    """Without a name, latest_runs finds the latest run of each environment, sorted by name."""
     of_prod, _, of_demo = (RunFolder.create(name, started_by="a test").folder for name in ("prod", "demo", "demo"))
 
     assert latest_runs() == [of_demo, of_prod]
 
 
-def test_latest_of_nothing_is_nothing(runs: Path) -> None:
+def test_latest_without_a_run(runs: Path) -> None:
     """Without a run, there is no latest run."""
     assert latest_runs() == []
 
 
-def test_unreadable_runs_are_no_runs(runs: Path) -> None:
-    """A folder that holds no record of this version is not among the runs; the others come latest first."""
+def test_unreadable_runs_are_not_listed(runs: Path) -> None:
+    """A folder without a record of this version is not listed; the others are sorted, latest first."""
     folders = [RunFolder.create("staging", started_by="a test").folder for _ in range(2)]
     (runs / "staging" / "99991231T000000Z").mkdir()
     (runs / "staging" / "99991231T000000Z" / "record.json").write_text('{"schema_version": 1}')
@@ -134,8 +134,8 @@ def test_unreadable_runs_are_no_runs(runs: Path) -> None:
     assert all_runs("staging") == folders[::-1]
 
 
-def test_a_reader_never_sees_half_a_record(run: RunFolder) -> None:
-    """A reader that polls while another process writes sees complete records only."""
+def test_a_reader_always_reads_a_complete_record(run: RunFolder) -> None:
+    """A process that reads a record while another one writes it reads complete records only."""
     writer = _writer(run, "a", 150)
     lengths = []
     while writer.poll() is None:
@@ -146,16 +146,16 @@ def test_a_reader_never_sees_half_a_record(run: RunFolder) -> None:
     assert len(set(lengths)) > 3
 
 
-def test_two_processes_lose_nothing(run: RunFolder) -> None:
-    """When two processes update one record at the same time, all updates of both are in it."""
+def test_two_processes_lose_no_update(run: RunFolder) -> None:
+    """If two processes update one record at the same time, it has all updates of both."""
     writers = [_writer(run, name, 60) for name in "ab"]
 
     assert [writer.wait(30) for writer in writers] == [0, 0]
     assert sorted(run.read().probes) == sorted(f"{name}{n}" for name in "ab" for n in range(60))
 
 
-def test_two_threads_lose_nothing(run: RunFolder) -> None:
-    """When two threads of a process, such as a run and its heartbeat, update one record, all updates are in it."""
+def test_two_threads_lose_no_update(run: RunFolder) -> None:
+    """If two threads, such as a run and its heartbeat, update one record, it has all updates."""
 
     def write(name: str) -> None:
         for n in range(200):
@@ -177,7 +177,7 @@ def test_an_update_leaves_no_other_file(run: RunFolder) -> None:
 
 
 def test_an_update_that_fails_changes_nothing(run: RunFolder) -> None:
-    """If a change raises, the record stays as it was and no temporary file is left."""
+    """If a change raises an error, the record is unchanged and no temporary file is left."""
     before = run.file.read_bytes()
     with pytest.raises(TypeError):
         run.set(verdict="fine", no_such_field=1)
@@ -188,14 +188,14 @@ def test_an_update_that_fails_changes_nothing(run: RunFolder) -> None:
 
 @pytest.fixture
 def old(run: RunFolder) -> datetime:
-    """The heartbeat of `run`, set to a time long ago."""
+    """A time long ago, set as the heartbeat of `run`."""
     at = datetime(2025, 1, 1, tzinfo=UTC)
     run.update(lambda record: msgspec.structs.replace(record, heartbeat_at=at), beats=False)
     return at
 
 
-def test_the_heartbeat_moves(run: RunFolder, old: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a run beats, its heartbeat moves without an update."""
+def test_the_heartbeat_is_updated(run: RunFolder, old: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat of a run is updated without other updates."""
     monkeypatch.setattr(run_folder, "HEARTBEAT_SECONDS", 0.02)
     with run.beating():
         deadline = time.monotonic() + 10
@@ -206,21 +206,21 @@ def test_the_heartbeat_moves(run: RunFolder, old: datetime, monkeypatch: pytest.
 
 
 def test_an_update_is_a_heartbeat(run: RunFolder, old: datetime) -> None:
-    """An update moves the heartbeat, too."""
+    """An update also updates the heartbeat."""
     run.set(verdict="fine")
 
     assert run.read().heartbeat_at > old
 
 
-def test_an_update_from_outside_is_no_heartbeat(run: RunFolder, old: datetime) -> None:
-    """An update by another than the run itself leaves the heartbeat as it was."""
+def test_an_update_by_another_process_is_no_heartbeat(run: RunFolder, old: datetime) -> None:
+    """An update by another process does not update the heartbeat."""
     run.set(verdict="fine", beats=False)
 
     assert run.read().heartbeat_at == old
 
 
 def test_the_heartbeat_stops_with_the_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a run has ended nothing writes its record any more."""
+    """After a run has ended, its heartbeat no longer writes the record."""
     monkeypatch.setattr(run_folder, "HEARTBEAT_SECONDS", 0.02)
     with run.beating():
         pass
@@ -232,8 +232,8 @@ def test_the_heartbeat_stops_with_the_run(run: RunFolder, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(0, "running"), (60, "running"), (61, "killed")])
-def test_a_silent_run_is_killed(run: RunFolder, seconds: int, status: str) -> None:
-    """A run with status `running` and without a heartbeat for more than a minute is shown as killed."""
+def test_a_run_without_a_heartbeat_is_shown_as_killed(run: RunFolder, seconds: int, status: str) -> None:
+    """A run with the status `running` and no heartbeat for more than a minute is shown as killed."""
     record = run.read()
 
     assert status_of(record, record.heartbeat_at + timedelta(seconds=seconds)) == status
@@ -241,14 +241,14 @@ def test_a_silent_run_is_killed(run: RunFolder, seconds: int, status: str) -> No
 
 @pytest.mark.parametrize("status", [status for status in RunStatus if status is not RunStatus.RUNNING])
 def test_a_run_that_ended_is_never_killed(run: RunFolder, status: RunStatus) -> None:
-    """A run that ended is shown with its own status, however long ago it ended."""
+    """A run that has ended is shown with its own status, however long ago it ended."""
     run.finish(status)
 
     assert status_of(run.read(), datetime(2099, 1, 1, tzinfo=UTC)) == status.value
 
 
-def test_set_merges_before_and_after(run: RunFolder) -> None:
-    """Setting the half `after` keeps the half `before` that the record has."""
+def test_set_keeps_before_and_sets_after(run: RunFolder) -> None:
+    """Setting `after` does not change the existing `before`."""
     run.set(indexes=BeforeAfter(before=BEFORE))
     run.set(indexes=BeforeAfter(after=AFTER))
 
@@ -256,22 +256,22 @@ def test_set_merges_before_and_after(run: RunFolder) -> None:
 
 
 def test_set_replaces_other_values(run: RunFolder) -> None:
-    """Any other value is replaced, also a list."""
+    """Any other value is replaced, including a list."""
     run.set(probes=["one", "two"], verdict="one")
     run.set(probes=["three"], verdict="two")
 
     assert (run.read().probes, run.read().verdict) == (["three"], "two")
 
 
-def test_text_is_kept_in_any_script(run: RunFolder) -> None:
-    """Text of any script, with quotes and line breaks, is read back as it was."""
+def test_text_in_any_script_is_unchanged(run: RunFolder) -> None:
+    """Text in any script, with quotes and line breaks, is equal after writing and reading it."""
     run.set(verdict='รายงาน "ประจำเดือน"\n\u202e\U0001f600')
 
     assert run.read().verdict == 'รายงาน "ประจำเดือน"\n\u202e\U0001f600'
 
 
-def test_a_notebook_is_noted_once(run: RunFolder) -> None:
-    """A notebook that is noted again replaces its own entry and leaves the others."""
+def test_a_notebook_has_one_entry(run: RunFolder) -> None:
+    """A second entry of a notebook replaces its first one, and no other entry."""
     run.note_notebook("01_investigate", "running")
     run.note_notebook("02_migrate", "running")
     run.note_notebook("01_investigate", "done", 1.23456)
@@ -282,7 +282,7 @@ def test_a_notebook_is_noted_once(run: RunFolder) -> None:
     ]
 
 
-def test_finish_says_how_and_when(run: RunFolder) -> None:
+def test_finish_sets_status_error_and_time(run: RunFolder) -> None:
     """Finishing sets the status, the error and the time."""
     run.finish(RunStatus.FAILED, Failed("It broke.", "It was old.", "Buy a new one."))
     record = run.read()
@@ -293,8 +293,8 @@ def test_finish_says_how_and_when(run: RunFolder) -> None:
     assert record.finished_at >= record.started_at
 
 
-def test_finish_keeps_an_earlier_error(run: RunFolder) -> None:
-    """The error that stopped a run stays, whatever follows from it."""
+def test_finish_does_not_replace_an_earlier_error(run: RunFolder) -> None:
+    """A later error does not replace the one that stopped a run."""
     cause = ErrorMessage(what="The cause.", why="So.", next="Go.")
     run.set(error=cause)
     run.finish(RunStatus.FAILED, Failed("A consequence.", "The cause.", "Look above."))
@@ -310,13 +310,13 @@ def test_finish_keeps_an_earlier_error(run: RunFolder) -> None:
         (ValueError(), RunStatus.FAILED),
     ],
 )
-def test_an_error_says_how_a_run_ended(error: Exception, status: RunStatus) -> None:
+def test_the_status_depends_on_the_error(error: Exception, status: RunStatus) -> None:
     """A refusal ends a run as refused, any other error as failed."""
     assert status_after(error) is status
 
 
-def test_an_unwritable_folder_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the folder of runs cannot be written, one message names it and what to do."""
+def test_an_unwritable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the folder of runs cannot be written, the error names it and the action."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "file" / "runs"))
     monkeypatch.chdir(tmp_path)
@@ -330,8 +330,8 @@ def test_an_unwritable_folder_is_one_message(tmp_path: Path, monkeypatch: pytest
     )
 
 
-def test_a_folder_without_a_record_is_one_message(tmp_path: Path) -> None:
-    """A folder without a record is named, with an example of a folder that has one."""
+def test_a_folder_without_a_record_is_an_error(tmp_path: Path) -> None:
+    """The error for a folder without a record names it, with an example of a folder that has one."""
     with pytest.raises(UsageError) as raised:
         RunFolder(tmp_path).read()
 
@@ -342,8 +342,8 @@ def test_a_folder_without_a_record_is_one_message(tmp_path: Path) -> None:
     )
 
 
-def test_updating_a_folder_without_a_record_is_a_message(tmp_path: Path) -> None:
-    """An update of a folder that holds no run gives a message, and creates nothing."""
+def test_updating_a_folder_without_a_record_is_an_error(tmp_path: Path) -> None:
+    """An update of a folder without a run is an error, and creates no file."""
     with pytest.raises(UsageError):
         RunFolder(tmp_path / "none").note_notebook("01_investigate", "running")
 
@@ -358,7 +358,7 @@ def _git(folder: Path, *words: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout with one commit, in place of the project's own."""
+    """A checkout with one commit that replaces the project's own."""
     (tmp_path / "file").write_text("one")
     _git(tmp_path, "init", "--quiet")
     _git(tmp_path, "add", "file")
@@ -368,12 +368,12 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_git_commit_is_the_checkouts(checkout: Path) -> None:
-    """A record names the commit of the checkout."""
+    """A record has the commit of the checkout."""
     assert run_folder.git_commit() == _git(checkout, "rev-parse", "HEAD")
 
 
 def test_git_commit_shows_changes(checkout: Path) -> None:
-    """If tracked files differ from the commit, a plus sign says so."""
+    """If tracked files differ from the commit, the commit ends with a plus sign."""
     (checkout / "file").write_text("two")
 
     assert run_folder.git_commit() == _git(checkout, "rev-parse", "HEAD") + "+"
@@ -387,7 +387,7 @@ def test_git_commit_outside_a_checkout_is_none(tmp_path: Path, monkeypatch: pyte
 
 
 def test_git_commit_without_git_is_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If git is not installed, a record can be created all the same."""
+    """Without git, a record can still be created."""
     monkeypatch.setenv("PATH", str(checkout))
 
     assert run_folder.git_commit() is None
