@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads nothing, executes no text, and can be read, tabbed through and printed."""
+"""The report in a real browser: no requests, no script; readable on all screens, with the keyboard and on paper."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no command `chromium`"),
 ]
 printed = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="Poppler is not installed: no `pdftotext`")
-# Texts of 10,000 characters in every field are a page that takes seconds to make and to lay out.
+# A page with 10,000 characters in every field takes seconds to render.
 ENDLESS = "endless"
 
 WIDE, NARROW = 1280, 360
@@ -47,14 +47,14 @@ INKS = {"light": (0x22, 0x22, 0x22), "dark": (0xE6, 0xED, 0xF3)}  # of the text 
 SHEET = 658, 986  # pixels of A4 between the page's margins
 MOST_BYTES = 5_000_000
 
-# What a hostile text would do, noted; and what the page's own policy had to forbid.
+# Records the effects of hostile text, and violations of the page's own policy.
 WATCHED = """
 window.noted = [];
 for (const name of ["alert", "confirm", "prompt", "open", "fetch"]) window[name] = () => window.noted.push(name);
 document.addEventListener("securitypolicyviolation", event => window.noted.push(event.violatedDirective));
 """
 UNFOLDED = "document.querySelectorAll('details').forEach(each => { each.open = true })"
-# What is asked of a page, once every disclosure is open; the page itself may run nothing.
+# Evaluated in a page with all disclosures open; the page itself has no script.
 ANSWERS = """() => {
   const all = found => [...document.querySelectorAll(found)]
   return {
@@ -69,7 +69,7 @@ ANSWERS = """() => {
         .filter(each => /^(on|style=)|^[^=]*=\\s*javascript:|^src=(?!data:image.svg.xml;base64,)/.test(each))),
   }
 }"""
-# Words of ours whose first letter is not to the left of their last.
+# Words of the report whose first letter is not to the left of their last one.
 TURNED = r"""() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = []
   const place = (node, at) => {
@@ -87,7 +87,7 @@ TURNED = r"""() => {
   }
   return found
 }"""
-# The texts of what is folded, cell by cell: on paper cells need not follow each other.
+# The texts of the disclosures, cell by cell: a PDF does not have to keep the order of the cells.
 FOLDED = """() => [...document.querySelectorAll('details')].flatMap(details => {
   const walker = document.createTreeWalker(details, NodeFilter.SHOW_TEXT), found = []
   while (walker.nextNode()) found.push(walker.currentNode.data)
@@ -99,7 +99,7 @@ TABLES = r"""() => [...document.querySelectorAll('table')].map(table =>
 
 @dataclass(frozen=True)
 class OpenedPage:
-    """A page that was opened and unfolded: the addresses that it requested, its log, and the result of `ANSWERS`."""
+    """An opened page with all disclosures open: its requests, its console output, and the result of `ANSWERS`."""
 
     asked: list[str]
     said: list[str]
@@ -108,7 +108,7 @@ class OpenedPage:
 
 @dataclass(frozen=True)
 class Walk:
-    """A page that was walked through by the keyboard, and the numbers of what was reached, in their order."""
+    """A page after a walk with the keyboard, and the numbers of the elements with focus, in order."""
 
     page: Page
     reached: list[str | None]
@@ -143,7 +143,7 @@ TEXTS = {"hostile": crafted.hostile_text(), "endless": crafted.hostile_text(10_0
 
 
 def _runs(name: str, folder: Path) -> list[Path]:
-    """The folders of the runs that a report is over."""
+    """The folders of the runs of a report."""
     if name in TEXTS:
         return crafted.hostile(folder, TEXTS[name])
     if name == "fleet":
@@ -157,7 +157,7 @@ def _runs(name: str, folder: Path) -> list[Path]:
 
 @contextmanager
 def opened(browser: Browser, file: Path, *, width: int = WIDE, scheme: str = "light", **options: Any) -> Iterator[Page]:
-    """A page of the browser's that shows a file, in a context of its own."""
+    """A page of the browser with a file, in its own context."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
     page = context.new_page()
     page.goto(file.as_uri())
@@ -185,7 +185,7 @@ def opened_page(browser: Browser, written: Callable[[str], Path]) -> Callable[..
 
 
 def _listened(page: Page) -> tuple[list[str], list[str]]:
-    """The addresses that a page requests from now on, without its own data, and the lines that it logs."""
+    """The page's requests from now on, without its own data, and its console output."""
     asked, said = list[str](), list[str]()
     page.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
     page.on("console", lambda message: said.append(message.text))
@@ -195,32 +195,32 @@ def _listened(page: Page) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_asks_for_nothing(opened_page, written, name, scheme):
-    """Nothing is asked for but the page itself."""
+def test_a_page_makes_no_requests(opened_page, written, name, scheme):
+    """A page requests no address except its own."""
     assert opened_page(name, scheme).asked == [written(name).as_uri()]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_complains_of_nothing(opened_page, name, scheme):
-    """Nothing is logged, and nothing on the page is against the page's own policy."""
+def test_a_page_has_no_console_output(opened_page, name, scheme):
+    """The console has no message, and the page violates no rule of its own policy."""
     assert opened_page(name, scheme).said == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_does_nothing(opened_page, name):
-    """A hostile text has no effect: no dialog, no script, no request."""
+def test_hostile_text_has_no_effect(opened_page, name):
+    """A hostile text opens no dialog, runs no script and makes no request."""
     assert opened_page(name).answers["noted"] == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_makes_no_element(opened_page, name):
-    """A hostile text brings no element or attribute that acts, and no link that runs anything."""
+def test_hostile_text_adds_no_active_element(opened_page, name):
+    """A hostile text adds no active element or attribute, and no link that runs a script."""
     assert opened_page(name).answers["acting"] == []
 
 
-def test_marks_of_direction_turn_nothing_of_ours(browser, written):
-    """After a text with right-to-left marks, the words of the report still run from left to right."""
+def test_direction_marks_do_not_change_other_text(browser, written):
+    """After a text with right-to-left marks, the words of the report are still left to right."""
     with opened(browser, written("turned")) as page:
         assert page.evaluate(TURNED) == []
 
@@ -232,7 +232,7 @@ def test_a_narrow_screen_is_not_scrolled_sideways(opened_page, name):
 
 
 def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
-    """On a screen of 360 pixels a chart is shown at two thirds of its size at least."""
+    """On a screen of 360 pixels a chart has at least two thirds of its size."""
     with opened(browser, written("demo"), width=NARROW) as page:
         shrunk = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
 
@@ -241,7 +241,7 @@ def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_chart_is_drawn_and_described(opened_page, name):
-    """Every picture has been drawn, and has a text in its place."""
+    """Each picture is rendered and has an alternative text."""
     pictures = opened_page(name).answers["pictures"]
 
     assert len(pictures) >= 4
@@ -249,8 +249,8 @@ def test_every_chart_is_drawn_and_described(opened_page, name):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_chart_is_in_the_ink_of_its_scheme(browser, written, scheme):
-    """The letters of every chart are light on dark paper and dark on light paper, none the other way round."""
+def test_a_chart_has_the_colours_of_its_scheme(browser, written, scheme):
+    """The text of each chart is light on a dark page, and dark on a light page."""
     other = next(each for each in SCHEMES if each != scheme)
     with opened(browser, written("demo"), scheme=scheme) as page:
         pictures = [_pixels(image.screenshot()) for image in page.locator("img").all()]
@@ -268,8 +268,8 @@ def _count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_anchor_leads_to_something(opened_page, name):
-    """Every link within the page leads to an element of the page."""
+def test_every_anchor_has_a_target(opened_page, name):
+    """Each link within the page has a target on the page."""
     answers = opened_page(name).answers
 
     assert [anchor for anchor in answers["anchors"] if anchor not in answers["ids"]] == []
@@ -277,15 +277,15 @@ def test_every_anchor_leads_to_something(opened_page, name):
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_ids_are_unique(opened_page, name):
-    """No two elements share an id."""
+    """Element ids are unique."""
     ids = opened_page(name).answers["ids"]
 
     assert sorted(ids) == sorted(set(ids))
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_no_level_of_headings_is_left_out(opened_page, name):
-    """One heading is the first, and none is more than one level below the one before it."""
+def test_no_heading_level_is_skipped(opened_page, name):
+    """There is one h1, it is the first heading, and no heading level is skipped."""
     levels = opened_page(name).answers["levels"]
 
     assert [levels[0], levels.count(1)] == [1, 1]
@@ -293,7 +293,7 @@ def test_no_level_of_headings_is_left_out(opened_page, name):
 
 
 def test_the_contents_name_each_section(browser, written):
-    """The contents are the headings of the sections, each with its address, in their order."""
+    """The table of contents has the heading and address of each section, in order."""
     with opened(browser, written("demo")) as page:
         contents = [(link.inner_text(), link.get_attribute("href")) for link in page.locator("nav a").all()]
         headings = [(each.inner_text(), f"#{each.get_attribute('id')}") for each in page.locator("h2").all()]
@@ -301,8 +301,8 @@ def test_the_contents_name_each_section(browser, written):
     assert contents == headings
 
 
-def test_the_contents_lead_to_a_section(browser, written):
-    """A click on a line of the contents brings its section's heading into view."""
+def test_the_contents_scroll_to_a_section(browser, written):
+    """A click on a line of the contents scrolls to the heading of its section."""
     with opened(browser, written("demo")) as page:
         heading = page.locator("h2", has_text="Action items")
         expect(heading).not_to_be_in_viewport()
@@ -311,15 +311,15 @@ def test_the_contents_lead_to_a_section(browser, written):
         expect(heading).to_be_in_viewport()
 
 
-def test_nothing_moves_for_those_who_want_no_motion(browser, written):
-    """Whoever asked for less motion gets to a section at once, not by a glide over all of the page."""
+def test_reduced_motion_disables_smooth_scrolling(browser, written):
+    """With reduced motion, a link to a section scrolls at once."""
     with opened(browser, written("demo"), reduced_motion="reduce") as page:
         assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
 @pytest.fixture(scope="module", params=["demo", "several"])
 def walk(request: pytest.FixtureRequest, browser: Browser, written: Callable[[str], Path]) -> Iterator[Walk]:
-    """A walk through a page by the keys Tab and Enter alone: what each Tab got to; and the page, as it is then."""
+    """A walk through a page with Tab and Enter: the elements that had focus, and the page afterwards."""
     with opened(browser, written(request.param)) as page:
         page.evaluate("document.querySelectorAll('a, summary, .wide').forEach((each, n) => { each.dataset.n = n })")
         here = "[document.activeElement.dataset.n, document.activeElement.matches('details:not([open]) > summary')]"
@@ -333,13 +333,13 @@ def walk(request: pytest.FixtureRequest, browser: Browser, written: Callable[[st
         yield Walk(page, reached)
 
 
-def test_the_keyboard_gets_everywhere(walk):
-    """Tab gets to every link, every disclosure and every table that may be scrolled, in their order."""
+def test_the_keyboard_reaches_every_element(walk):
+    """Tab moves the focus to each link, disclosure and scrollable table, in order."""
     assert walk.reached == [str(number) for number in range(len(walk.reached))]
 
 
-def test_the_keyboard_opens_everything(walk):
-    """Enter opens every disclosure, those within another too."""
+def test_the_keyboard_opens_every_disclosure(walk):
+    """Enter opens each disclosure, including nested ones."""
     assert walk.page.locator("details").count() > 5
     assert walk.page.locator("details:not([open]) > summary").all_inner_texts() == []
 
@@ -352,7 +352,7 @@ def test_the_keyboard_opens_everything(walk):
     ],
 )
 def test_axe_finds_nothing_serious(browser, written, name, scheme, width):
-    """No rule of axe-core that matters is broken; but for a page over many environments, with all disclosures open."""
+    """axe-core finds no serious violation, with all disclosures open except on the page of many environments."""
     with opened(browser, written(name), width=width, scheme=scheme, bypass_csp=True) as page:
         if name != "fleet":
             page.evaluate(UNFOLDED)
@@ -362,38 +362,38 @@ def test_axe_finds_nothing_serious(browser, written, name, scheme, width):
     assert [(rule["id"], node["target"], node["failureSummary"]) for rule in serious for node in rule["nodes"]] == []
 
 
-def test_without_scripts_a_page_says_the_same(browser, written):
-    """With JavaScript off every text of the page is seen that is seen with it."""
-    seen = []
+def test_without_scripts_a_page_has_the_same_text(browser, written):
+    """Without JavaScript a page shows the same text."""
+    texts = []
     for scripts in (True, False):
         with opened(browser, written("several"), java_script_enabled=scripts) as page:
-            seen.append(page.locator("body").inner_text())
+            texts.append(page.locator("body").inner_text())
 
-    assert seen[0] == seen[1]
-    assert "What is hidden or unknown" in seen[1]
+    assert texts[0] == texts[1]
+    assert "What is hidden or unknown" in texts[1]
 
 
-@pytest.mark.parametrize("way", ["a click", "the keyboard"])
-def test_without_scripts_a_disclosure_opens(browser, written, way):
-    """With JavaScript off a disclosure shows what is in it."""
+@pytest.mark.parametrize("by", ["a click", "the keyboard"])
+def test_without_scripts_a_disclosure_opens(browser, written, by):
+    """Without JavaScript a disclosure can be opened."""
     with opened(browser, written("demo"), java_script_enabled=False) as page:
-        told = page.get_by_text("no row is hidden from this role")
-        expect(told).to_be_hidden()
+        text = page.get_by_text("no row is hidden from this role")
+        expect(text).to_be_hidden()
         fold = page.locator("summary", has_text="Preflight")
-        fold.click() if way == "a click" else fold.press("Enter")
+        fold.click() if by == "a click" else fold.press("Enter")
 
-        expect(told).to_be_visible()
+        expect(text).to_be_visible()
 
 
 def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light") -> Path:
-    """A report printed from the browser."""
+    """A report printed by the browser."""
     with opened(browser, file, scheme=scheme) as page:
         page.pdf(path=out, format="A4")
     return out
 
 
 def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
-    """The PDF that is written of the same runs."""
+    """The PDF that the report command writes for the same runs."""
     try:
         return render.write_report(read_runs([paths.EXAMPLE_RUN]), out.with_suffix(".html"), pdf=True)[-1]
     except UsageError as error:
@@ -402,21 +402,21 @@ def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
 
 @printed
 @pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
-def test_what_is_folded_is_on_paper(browser, written, tmp_path, printer):
-    """Every word of every disclosure is in the PDF, although none was opened."""
+def test_disclosures_are_printed_open(browser, written, tmp_path, printer):
+    """Each word of each disclosure is in the PDF, although none was opened."""
     with opened(browser, written("demo")) as page:
         folded = " ".join(page.evaluate(FOLDED))
     file = printer(browser, written("demo"), tmp_path / "paper.pdf")
-    told = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True).stdout.decode()
-    paper = "".join(told.split())  # lines are broken elsewhere on paper, also within a word
+    text = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True).stdout.decode()
+    paper = "".join(text.split())  # on paper lines break at other places, also within a word
 
     assert "norowishiddenfromthisrole" in paper
     assert [word for word in folded.split() if word not in paper] == []
 
 
 @printed
-def test_dark_prints_as_light(browser, written, tmp_path):
-    """From a dark screen the same pages are printed as from a light one."""
+def test_the_dark_scheme_is_printed_like_the_light_one(browser, written, tmp_path):
+    """A page in the dark scheme is printed like one in the light scheme."""
     pages = []
     for scheme in SCHEMES:
         file = _by_browser(browser, written("demo"), tmp_path / f"{scheme}.pdf", scheme)
@@ -425,8 +425,8 @@ def test_dark_prints_as_light(browser, written, tmp_path):
     assert pages[0] == pages[1]
 
 
-def test_a_chart_is_whole_on_paper(browser, written):
-    """No chart of many environments is taller than a sheet, where it would be cut."""
+def test_a_chart_fits_on_a_printed_page(browser, written):
+    """No chart of many environments is taller than a printed page."""
     with opened(browser, written("fleet"), width=SHEET[0]) as page:
         page.emulate_media(media="print")
         heights = page.evaluate("[...document.images].map(image => image.clientHeight)")
@@ -435,13 +435,13 @@ def test_a_chart_is_whole_on_paper(browser, written):
 
 
 def test_fifty_environments_are_small(written):
-    """The page over fifty environments stays below five megabytes."""
+    """The page of fifty environments has less than five megabytes."""
     assert written("fleet").stat().st_size < MOST_BYTES
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The notebook of the postmortem, with its committed outputs, as nbconvert makes HTML of it."""
+    """The HTML that nbconvert makes from the postmortem notebook with its committed outputs."""
     from nbconvert import HTMLExporter
 
     made = tmp_path_factory.mktemp("notebook") / "03_postmortem.html"
@@ -451,7 +451,7 @@ def notebook(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
-    """The notebook's tables are those of the page over the same record, cell by cell."""
+    """The notebook's tables equal those of the page over the same record, cell by cell."""
     tables = []
     for file in (notebook, written("demo")):
         with opened(browser, file, offline=True) as page:
@@ -461,8 +461,8 @@ def test_the_notebook_has_the_tables_of_the_report(browser, written, notebook):
     assert tables[0] == tables[1]
 
 
-def test_the_notebook_complains_of_nothing(browser, notebook):
-    """The notebook's page requests only what nbconvert's own template requests, and logs nothing."""
+def test_the_notebook_has_no_console_output(browser, notebook):
+    """The notebook's page has no requests except those of nbconvert's template, and no console output."""
     context = browser.new_context()
     context.route(re.compile("^https?:"), lambda route: route.fulfill(body="", content_type="text/javascript"))
     page = context.new_page()

@@ -1,4 +1,4 @@
-"""Charts: a title that is the conclusion, a text in the picture's place, and the same bytes each time."""
+"""Charts: title, alternative text, caption, numbers, colours, layout, and identical bytes each time."""
 
 from __future__ import annotations
 
@@ -102,16 +102,18 @@ CASES = [
 
 
 @pytest.mark.parametrize(("before", "after", "title", "numbers"), CASES)
-def test_before_after_concludes_in_its_title(
+def test_the_title_of_before_after_is_its_finding(
     before: Counts | None, after: Counts | None, title: str, numbers: str
 ) -> None:
-    """The title of before and after is its conclusion."""
+    """The title of before and after is its finding."""
     assert charts.before_after(before, after).title == title
 
 
 @pytest.mark.parametrize(("before", "after", "title", "numbers"), CASES)
-def test_before_after_says_its_numbers(before: Counts | None, after: Counts | None, title: str, numbers: str) -> None:
-    """The text in place of before and after says its conclusion and all of its numbers."""
+def test_the_text_of_before_after_has_its_numbers(
+    before: Counts | None, after: Counts | None, title: str, numbers: str
+) -> None:
+    """The alternative text of before and after has the title and all numbers."""
     assert charts.before_after(before, after).alt == f"{charts.before_after(before, after).title}. {numbers}"
 
 
@@ -126,8 +128,8 @@ STOPPED = {
 
 
 @pytest.mark.parametrize("ended", STOPPED)
-def test_before_alone_concludes_how_the_run_ended(ended: str) -> None:
-    """Without an after the title says how the run ended; that nothing was applied, only where it is known."""
+def test_the_title_without_an_after_says_how_the_run_ended(ended: str) -> None:
+    """Without a snapshot after, the title says how the run ended; "nothing was applied" only if this is known."""
     some, none = (
         charts.before_after(before, None, ended).title for before in (snapshot_counts(1088), snapshot_counts(0, 0))
     )
@@ -145,14 +147,14 @@ LEFT = [
 
 
 @pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
-def test_what_remains_concludes_in_its_title(conflicts: int, ownerless: int, title: str) -> None:
-    """The title of what the fix leaves is its conclusion."""
+def test_the_title_of_what_remains_is_its_finding(conflicts: int, ownerless: int, title: str) -> None:
+    """The title of what the fix does not change is its finding."""
     assert charts.remaining_conflicts(snapshot_counts(0, 0, conflicts, ownerless)).title == title
 
 
 @pytest.mark.parametrize(("conflicts", "ownerless", "title"), LEFT)
-def test_what_remains_says_of_how_many(conflicts: int, ownerless: int, title: str) -> None:
-    """The text in place of what the fix leaves says its numbers and of how many."""
+def test_the_text_of_what_remains_has_its_numbers(conflicts: int, ownerless: int, title: str) -> None:
+    """The alternative text of what the fix does not change has its numbers and the total."""
     assert (
         charts.remaining_conflicts(snapshot_counts(0, 0, conflicts, ownerless)).alt
         == f"{title}. Of 1,408 active threads."
@@ -173,33 +175,33 @@ def test_what_remains_says_of_how_many(conflicts: int, ownerless: int, title: st
         ),
     ],
 )
-def test_a_caption_says_how_to_read_it(chart: charts.Chart, caption: str) -> None:
+def test_a_caption_says_what_is_counted(chart: charts.Chart, caption: str) -> None:
     """A caption says what is counted."""
     assert chart.caption == caption
 
 
 @pytest.mark.parametrize(("before", "after", "title", "numbers"), CASES)
 def test_the_same_chart_is_the_same_svg(before: Counts | None, after: Counts | None, title: str, numbers: str) -> None:
-    """A chart that is drawn twice is the same bytes."""
+    """Rendering a chart twice gives the same SVG."""
     assert charts.before_after(before, after).svg() == charts.before_after(before, after).svg()
 
 
 def test_the_same_chart_is_the_same_png() -> None:
-    """A picture that is drawn twice is the same bytes."""
+    """Rendering a chart twice gives the same PNG."""
     chart = charts.remaining_conflicts(snapshot_counts(0))
 
     assert chart.png() == chart.png()
 
 
 def test_an_svg_has_no_date() -> None:
-    """A chart does not say when it was drawn."""
+    """An SVG has no date."""
     svg = charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)).svg()
 
     assert re.findall(r"<dc:date>|\d{4}-\d\d-\d\d", svg) == []
 
 
-def test_an_svg_asks_nobody_for_anything() -> None:
-    """A chart loads nothing: every reference in it is to a part of itself."""
+def test_an_svg_has_no_external_reference() -> None:
+    """An SVG has no external reference."""
     svg = ET.fromstring(charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)).svg())
     attributes = [(name, value) for element in svg.iter() for name, value in element.attrib.items()]
 
@@ -207,8 +209,8 @@ def test_an_svg_asks_nobody_for_anything() -> None:
     assert [value for _, value in attributes if "url(" in value and "url(#" not in value] == []
 
 
-def test_what_the_fix_leaves_over_several_is_their_sum() -> None:
-    """Of several environments what is left is the sum, in title, text and picture."""
+def test_what_remains_over_several_is_their_sum() -> None:
+    """Over several environments, title, alternative text and picture have the sum."""
     chart = charts.remaining_conflicts(snapshot_counts(0, 0, 3, 40), snapshot_counts(0, 0, 500, 6000))
 
     assert chart.alt == (
@@ -222,25 +224,25 @@ def _texts(chart: charts.Chart) -> list[str]:
     return [text.get_text() for text in chart.figure().axes[0].texts]
 
 
-def test_a_bar_carries_its_number() -> None:
-    """Each bar has its number and its moment beside it."""
+def test_a_bar_has_its_number() -> None:
+    """The number and the snapshot are beside each bar."""
     drawn = _texts(charts.before_after(snapshot_counts(1088), snapshot_counts(0, 0)))
 
     assert drawn == ["1,088 before", "0 after", "168 before", "0 after"]
 
 
-def test_a_bar_that_is_not_known_says_so() -> None:
-    """A number that is not known is not drawn as if it were 0."""
+def test_an_unknown_number_has_no_bar() -> None:
+    """An unknown number is written as unknown, and has no bar."""
     assert _texts(charts.before_after(snapshot_counts(None, None), None)) == ["now: unknown", "now: unknown"]
 
 
-def test_an_axis_names_its_unit() -> None:
-    """The axis says what is counted."""
+def test_an_axis_has_its_unit() -> None:
+    """The axis has the unit of the numbers."""
     assert charts.before_after(snapshot_counts(1088), None).figure().axes[0].get_xlabel() == "families"
 
 
-def test_no_bar_is_negative_or_cut() -> None:
-    """The axis begins at 0 and holds the longest bar."""
+def test_the_axis_begins_at_0_and_includes_the_longest_bar() -> None:
+    """The axis begins at 0 and includes the longest bar."""
     axes = charts.before_after(snapshot_counts(1088), None).figure().axes[0]
 
     assert axes.get_xlim()[0] == 0
@@ -248,7 +250,7 @@ def test_no_bar_is_negative_or_cut() -> None:
 
 
 def test_draw_returns_its_axes() -> None:
-    """A chart draws on the axes that it is given, and returns them."""
+    """A chart is drawn on the given axes, and returns them."""
     from matplotlib.figure import Figure
 
     axes = Figure().add_subplot()
@@ -290,16 +292,16 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("row", "chat", "run"), ENDS)
-def test_an_environment_is_told_in_a_few_words(row: charts.Compared, chat: str, run: str) -> None:
-    """What was blocked and is, and how the run ended, stand in the text in place of the picture and in the picture."""
+def test_an_environment_has_a_short_text(row: charts.Compared, chat: str, run: str) -> None:
+    """Alternative text and picture have the blocked families before and after, and how the run ended."""
     chart = charts.compared([row], "A finding")
 
     assert chart.alt == f"A finding. demo: {chat}; {run}."
     assert _texts(chart) == [chat, run]
 
 
-def test_marks_are_full_before_and_open_after() -> None:
-    """Each environment has a full mark of before and an open one of after for each purpose, at their numbers."""
+def test_marks_are_filled_before_and_open_after() -> None:
+    """For each purpose an environment has a filled mark for before and an open one for after, at its number."""
     chart = charts.compared([charts.Compared("demo", "", snapshot_counts(1088), snapshot_counts(3, 2))], "A finding")
     marks = [line for line in chart.figure().axes[0].lines if line.get_marker() == "o"]
     found = {(line.get_xdata()[0], line.get_markerfacecolor() != "none") for line in marks}
@@ -307,8 +309,8 @@ def test_marks_are_full_before_and_open_after() -> None:
     assert found == {(1088, True), (168, True), (3, False), (2, False)}
 
 
-def test_what_was_not_seen_has_no_mark() -> None:
-    """An environment that nobody looked at has its name and no mark; one without an after has no open mark."""
+def test_an_environment_without_a_snapshot_has_no_mark() -> None:
+    """An environment without a snapshot has its name and no mark; one without a snapshot after has no open mark."""
     rows = [
         charts.Compared("away", "FAILED", None, None),
         charts.Compared("prod", "dry run", snapshot_counts(7, 5), None),
@@ -321,8 +323,8 @@ def test_what_was_not_seen_has_no_mark() -> None:
     assert [line for line in marks if line.get_markerfacecolor() == "none"] == []
 
 
-def test_each_environment_has_room() -> None:
-    """A chart is as high as the rows of its environments need."""
+def test_the_height_grows_with_the_environments() -> None:
+    """The height of a chart grows with the number of environments."""
     few, many = (
         [charts.Compared(f"env-{n}", "", snapshot_counts(n), snapshot_counts(0, 0)) for n in range(most)]
         for most in (2, 16)
@@ -334,7 +336,7 @@ def test_each_environment_has_room() -> None:
 
 
 def test_of_many_environments_those_without_an_after_are_drawn_first() -> None:
-    """Of many environments as many as fit on a sheet are drawn, those without an after first; all are told of."""
+    """Of many environments those that fit are drawn, first those without a snapshot after; the text has all."""
     settled = [charts.Compared(f"env-{n}", "", snapshot_counts(n), snapshot_counts(0, 0)) for n in range(20)]
     chart = charts.compared([*settled, charts.Compared("away", "FAILED", None, None)], "A finding")
     names = [label.get_text() for label in chart.figure().axes[0].get_yticklabels()]
@@ -344,7 +346,7 @@ def test_of_many_environments_those_without_an_after_are_drawn_first() -> None:
     assert [n for n in range(20) if f"env-{n}: chat {n} → 0" not in chart.alt] == []
 
 
-# What blocks
+# Blockers
 
 
 KINDS = [
@@ -355,8 +357,8 @@ KINDS = [
 ]
 
 
-def test_what_blocks_most_is_the_title() -> None:
-    """The title says what blocks most of those that are blocked for chat, and of how many."""
+def test_the_title_has_the_largest_blocker() -> None:
+    """The title has the largest kind of thread that blocks families for chat, and the total."""
     chart = charts.blockers(KINDS)
 
     assert chart.title == "1,057 of 1,065 families are blocked for chat by a run thread (openai)"
@@ -369,19 +371,19 @@ def test_what_blocks_most_is_the_title() -> None:
     assert [text.strip() for text in _texts(chart)] == ["1,057", "7", "1", "161"]
 
 
-def test_one_family_is_one_family() -> None:
-    """A kind that blocks a single family is told of in the singular."""
+def test_one_family_is_in_the_singular() -> None:
+    """The number of one family is in the singular."""
     assert "chat blocked by a thread without a purpose (manus): 1 family." in charts.blockers(KINDS).alt
 
 
 @pytest.mark.parametrize("kinds", [[], [blocker_count("run", 5, "chat")]])
-def test_where_nobody_is_kept_from_a_chat_the_title_says_so(kinds: list[BlockerCount]) -> None:
-    """Where only runs are blocked, or nothing, the title does not speak of chats that are."""
+def test_the_title_if_no_family_is_blocked_for_chat(kinds: list[BlockerCount]) -> None:
+    """If no family is blocked for chat, the title says so."""
     assert charts.blockers(kinds).title == "No family is blocked for chat"
 
 
 def test_of_many_kinds_the_largest_are_drawn() -> None:
-    """Of many kinds those that block most are drawn, for each purpose; the title counts all of them."""
+    """Of many kinds the largest are drawn for each purpose; the title counts all of them."""
     kinds = [blocker_count(purpose, n, f"p{n}") for purpose in ("chat", "run") for n in range(1, 11)]
     chart = charts.blockers(kinds)
 
@@ -389,14 +391,14 @@ def test_of_many_kinds_the_largest_are_drawn() -> None:
     assert chart.title.startswith("10 of 55 families")
 
 
-def test_a_picture_that_leaves_kinds_out_says_so() -> None:
-    """Where kinds are left out of the picture, its caption says that there are more."""
+def test_the_caption_says_if_kinds_are_not_drawn() -> None:
+    """If kinds are not drawn, the caption says so."""
     few, many = ([blocker_count("chat", n, f"p{n}") for n in range(1, most)] for most in (3, 11))
 
     assert charts.blockers(few).caption != charts.blockers(many).caption
 
 
-# What all charts share
+# All charts
 
 CLAIMS = read_claims(paths.EXAMPLE_RUN / "claims.json")
 RECOVERY = RunFolder(paths.EXAMPLE_RUN).read().recovery
@@ -421,8 +423,8 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_number_that_is_drawn_is_in_the_text(name: str) -> None:
-    """Each number beside a bar or a mark stands in the text in place of the picture, too."""
+def test_every_drawn_number_is_in_the_text(name: str) -> None:
+    """Each number beside a bar or a mark is also in the alternative text."""
     chart = ALL[name]
     texts = [text.get_text() for text in chart.figure().axes[0].texts]
     drawn = {number for text in texts if "left out" not in text for number in re.findall(r"\d[\d,]*", text)}
@@ -433,7 +435,7 @@ def test_every_number_that_is_drawn_is_in_the_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_title_begins_the_text(name: str) -> None:
-    """The text in place of a picture begins with its conclusion, which stands above the picture, too."""
+    """The alternative text begins with the title, and the picture has the same title."""
     chart = ALL[name]
 
     assert chart.alt.startswith(f"{chart.title}. ")
@@ -441,7 +443,7 @@ def test_a_title_begins_the_text(name: str) -> None:
 
 
 def _painted(svg: str) -> list[tuple[str, float, float]]:
-    """The areas of an SVG that are filled: their colour, and their width and height as shares of the picture's."""
+    """The filled areas of an SVG: colour, and width and height as shares of the picture."""
     root = ET.fromstring(svg)
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     found = []
@@ -455,8 +457,8 @@ def _painted(svg: str) -> list[tuple[str, float, float]]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_themed_picture_has_no_paper(name: str) -> None:
-    """A picture that follows its reader's scheme covers nothing behind it; one for a file of its own lies on white."""
+def test_a_themed_picture_has_a_transparent_background(name: str) -> None:
+    """A themed picture has a transparent background; one in its own file is on white."""
     papers = {themed: _papers(ALL[name].svg(themed=themed)) for themed in (True, False)}
 
     assert papers == {True: [], False: ["#ffffff"]}
@@ -467,8 +469,8 @@ def _papers(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_themed_picture_is_dark_where_its_reader_is(name: str) -> None:
-    """A themed picture has the dark scheme's ink for each of its texts and lines; another has no scheme."""
+def test_a_themed_picture_follows_the_colour_scheme(name: str) -> None:
+    """A themed picture has the dark scheme's colours for each text and line; another picture has no scheme."""
     svg = ALL[name].svg(themed=True)
     rules = re.findall(r'\[style\*="(fill|stroke): (#\w+)"\] \{ \1: (#\w+) !important \}', svg)
 
@@ -480,23 +482,23 @@ def test_a_themed_picture_is_dark_where_its_reader_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_text_is_black(name: str) -> None:
-    """Each text of a themed picture has an ink that the dark scheme knows; none would be lost on dark paper."""
+    """Each text of a themed picture has a colour that the dark scheme replaces."""
     texts = ET.fromstring(ALL[name].svg(themed=True)).iter("{http://www.w3.org/2000/svg}g")
     inks = {g.get("style", "") for g in texts if (g.get("id") or "").startswith("text_") for g in g if g.get("style")}
 
     assert inks <= {f"fill: {INK}", f"fill: {FAINT}"}
 
 
-def test_no_mark_is_painted_over_the_paper() -> None:
-    """An open mark is as the paper is: no white spot where its reader's scheme is dark."""
+def test_open_marks_are_not_white_in_the_dark_scheme() -> None:
+    """An open mark has no white fill in the dark scheme."""
     svg = ALL["compared"].svg(themed=True)
 
     assert 'style="fill: #ffffff' not in svg or '[style*="fill: #ffffff"]' in svg
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_nothing_is_lost_on_dark_paper(name: str) -> None:
-    """But for the inks that the dark scheme turns, nothing is as dark as dark paper, or light behind light letters."""
+def test_all_colours_are_visible_on_dark_pages(name: str) -> None:
+    """All colours except those that the dark scheme replaces are visible on dark and on light pages."""
     drawn = " ".join(re.findall(r'style="([^"]*)"', ALL[name].svg(themed=True)))
     colours = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", drawn)) - {INK, FAINT}
 
@@ -504,7 +506,7 @@ def test_nothing_is_lost_on_dark_paper(name: str) -> None:
 
 
 def lightness(colour: str) -> float:
-    """How light a colour is, from 0 to 100 (CIE L*): all that is left of it in grey."""
+    """The lightness of a colour, from 0 to 100 (CIE L*), which is its grey value."""
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     luminance = sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -512,13 +514,13 @@ def lightness(colour: str) -> float:
 
 
 def test_before_and_after_differ_in_grey() -> None:
-    """The bars of before and after differ by more than a tenth of all lightness, and both from the paper."""
+    """In grey, the bars of before and after differ by more than 10, and both differ from white."""
     assert abs(lightness(BEFORE) - lightness(AFTER)) > 10
     assert [colour for colour in (BEFORE, AFTER, FAINT, INK) if lightness(colour) > 90] == []
 
 
 def test_chat_and_run_differ_in_grey() -> None:
-    """The bars of chat and of run, where they stand in one picture, differ in grey, too."""
+    """In grey, the bars of chat and run differ by more than 10."""
     colours = {to_hex(bar.get_facecolor()) for bar in ALL["blockers"].figure().axes[0].patches}
     light, dark = sorted(map(lightness, colours))
 
@@ -526,8 +528,8 @@ def test_chat_and_run_differ_in_grey() -> None:
 
 
 @pytest.mark.parametrize("colour", [INK, FAINT])
-def test_text_can_be_read(colour: str) -> None:
-    """Each ink has the contrast to white paper that WCAG asks of small text: 4.5."""
+def test_text_has_enough_contrast(colour: str) -> None:
+    """Each text colour has a contrast of at least 4.5 to white, as WCAG requires for small text."""
     luminance = ((lightness(colour) + 16) / 116) ** 3
 
     assert 1.05 / (luminance + 0.05) >= 4.5
@@ -550,8 +552,8 @@ WIDE = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", WIDE)
-def test_everything_that_is_written_lies_within_the_picture(name: str) -> None:
-    """No title, name or number is cut by an edge of the picture."""
+def test_all_text_is_within_the_picture(name: str) -> None:
+    """No title, name or number is cut off at an edge of the picture."""
     figure = WIDE[name].figure()
     figure.draw_without_rendering()
     axes = figure.axes[0]
@@ -568,8 +570,8 @@ def test_everything_that_is_written_lies_within_the_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_no_number_lies_on_a_bar(name: str) -> None:
-    """What is written beside a bar or mark begins where it ends."""
+def test_no_number_overlaps_a_bar(name: str) -> None:
+    """A text beside a bar or a mark does not overlap it."""
     figure = WIDE[name].figure()
     figure.draw_without_rendering()
     axes = figure.axes[0]

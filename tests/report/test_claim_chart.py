@@ -1,4 +1,4 @@
-"""The chart of the tested claims: its numbers, its lines, and its text."""
+"""The chart of the tested claims: its numbers, lines and alternative text."""
 
 from datetime import UTC, datetime
 
@@ -50,8 +50,8 @@ def chart() -> Chart:
     )
 
 
-def test_the_chart_says_its_numbers(chart: Chart) -> None:
-    """The title is the conclusion, and the alternative text has it and every strategy's numbers."""
+def test_the_chart_has_its_numbers(chart: Chart) -> None:
+    """The title is the finding, and the alternative text has the title and each strategy's numbers."""
     assert (chart.title, chart.alt) == (ALT.partition(". ")[0], ALT)
 
 
@@ -65,7 +65,7 @@ def test_the_chart_draws_its_points(chart: Chart) -> None:
 
 
 def test_the_chart_can_be_read_in_grey(chart: Chart) -> None:
-    """No two lines have the same dashes, whatever their colours; each has its name beside it."""
+    """Lines differ in their dashes, not only in colour, and each has its name beside it."""
     axes = chart.figure().axes[0]
 
     assert len({str(line._unscaled_dash_pattern) for line in axes.lines}) == 3
@@ -78,5 +78,5 @@ def test_the_chart_can_be_read_in_grey(chart: Chart) -> None:
 
 
 def test_the_same_chart_is_the_same_svg(chart: Chart) -> None:
-    """A chart that is drawn twice is the same bytes."""
+    """Rendering a chart twice gives the same SVG."""
     assert chart.svg() == chart.svg()

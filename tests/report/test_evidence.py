@@ -1,4 +1,4 @@
-"""The parts of the report about rejected inserts, recovery, rehearsal, tested claims and provider conflicts."""
+"""The report on rejected inserts, recovery, rehearsal, tested claims and provider conflicts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ EVERY = (*FORMS, *MARKDOWN[1:])
 RESOLUTION, CLAIMS, LEFT = "Resolution and verification", "Claims of the fix plan, tested", "What remains"
 ALL_CLAIMS: Contents = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8"))
 
-# Each number is different, so that none can be mistaken for another.
+# Each number is different, so that a wrong one is found.
 FAILURES: Contents = {
     **EXAMPLE["rejected_inserts"],
     **{word: 3001 + 7 * place for place, word in enumerate(REJECTED_INSERT_MEANINGS)},
@@ -88,7 +88,7 @@ SAID_NO: Contents = {
 
 
 def recovery(blocked: int, points: list[tuple[float, int]], looked: float = 10**6) -> Contents:
-    """A recovery as a run record carries it: seconds after the fix, and how many had a chat by then."""
+    """A recovery in a run record: seconds after the fix, and the number of families with a chat by then."""
     over_time = [[to_iso(SINCE + timedelta(seconds=after)), count] for after, count in points]
     return {
         "blocked": blocked,
@@ -100,7 +100,7 @@ def recovery(blocked: int, points: list[tuple[float, int]], looked: float = 10**
 
 
 def run(folder: Path, environment: str = "demo", *, rehearsal: Contents | None = None, **changes: Any) -> Path:
-    """The folder of a run, its rehearsal beside it if there was one."""
+    """The folder of a run, with its rehearsal if there was one."""
     made = run_folder(folder, {"environment": environment, **changes}, f"{environment}/run")
     if rehearsal:
         (folder / environment / "rehearsal.json").write_text(json.dumps(rehearsal), "utf-8")
@@ -113,18 +113,18 @@ def text(made: Page, section: str) -> str:
 
 
 def tables(made: Page, section: str) -> list[list[list[str]]]:
-    """The tables of a section, each with its head."""
+    """The tables of a section, each with its heading row."""
     return [[[squeezed(cell) for cell in row] for row in rows] for rows in made.sections[section].tables]
 
 
 def table(made: Page, section: str, *begin: str) -> list[list[str]]:
-    """The rows of the one table of a section whose head begins so."""
+    """The rows of the only table of a section whose heading row begins like this."""
     (found,) = (rows for rows in tables(made, section) if rows[0][: len(begin)] == list(begin))
     return found[1:]
 
 
 def flat(blocks: tuple[Block, ...]) -> list[Block]:
-    """All blocks, also those of parts."""
+    """All blocks, including those within parts."""
     return [one for block in blocks for one in (block, *(flat(block.blocks) if isinstance(block, Part) else ()))]
 
 
@@ -133,7 +133,7 @@ def flat(blocks: tuple[Block, ...]) -> list[Block]:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_rejected_inserts_are_in_the_impact(tmp_path: Path, made: Any) -> None:
-    """The impact has each count of the logs and of the threads compared with them, with its meaning."""
+    """The impact has each count of the logs and of the comparison with the threads, with its meaning."""
     found = made(run(tmp_path, rejected_inserts=FAILURES))
 
     assert table(found, "Impact", "count", "demo") == [
@@ -149,7 +149,7 @@ def test_rejected_inserts_are_in_the_impact(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
-    """Where a unique index could not be read, how many of those that tried are blocked is unknown, and not 0."""
+    """If a unique index could not be read, the number of blocked families with rejected inserts is unknown, not 0."""
     unknown = dict.fromkeys(("hit_and_blocked", "hit_not_blocked", "blocked_never_hit"))
     found = dict(
         row[:2] for row in table(made(run(tmp_path, rejected_inserts=FAILURES | unknown)), "Impact", "count", "demo")
@@ -160,7 +160,7 @@ def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Several environments are columns of one table, and the sentence sums them up."""
+    """Several environments are columns of one table, and the sentence has their sum."""
     less = {**FAILURES, "failed_attempts": 10, "families": 2, "not_understood": {}}
     found = made(
         run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging", rejected_inserts=less), run(tmp_path, "none")
@@ -177,8 +177,8 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
 
 
 @pytest.mark.parametrize("name", ["a|b", "count", "what it counts"])
-def test_rejected_inserts_in_an_environment_with_an_odd_name(tmp_path: Path, name: str) -> None:
-    """Whatever an environment is called, it has one column, of numbers."""
+def test_rejected_inserts_in_an_environment_with_an_unusual_name(tmp_path: Path, name: str) -> None:
+    """An environment with an unusual name has one column of numbers."""
     folder = run_folder(tmp_path, {"environment": name})
     (found,) = (b for b in flat(read(folder).section("impact").blocks) if isinstance(b, Table) and len(b.rows) == 10)
 
@@ -186,8 +186,8 @@ def test_rejected_inserts_in_an_environment_with_an_odd_name(tmp_path: Path, nam
     assert [column.is_number for column in found.columns] == [False, True, False]
 
 
-def test_what_several_runs_of_an_environment_saw_is_counted_once(tmp_path: Path) -> None:
-    """Of several runs of one environment, which read the same logs, the latest counts."""
+def test_of_several_runs_of_an_environment_the_latest_counts(tmp_path: Path) -> None:
+    """If several runs of an environment read the same logs, only the latest run counts."""
     folders = [run(tmp_path / number) for number in "12"]
     post = read(*folders)
     said = [b.text for b in flat(post.section("impact").blocks) if isinstance(b, Paragraph)]
@@ -200,7 +200,7 @@ def test_what_several_runs_of_an_environment_saw_is_counted_once(tmp_path: Path)
 
 
 def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
-    """The attempts of all environments are summed up hour by hour."""
+    """The chart has the hourly sum over all environments."""
     hours = (
         [["2025-09-05T08:00:00.000Z", 3], ["2025-09-05T10:00:00.000Z", 1]],
         [["2025-09-05T08:00:00.000Z", 4], ["2025-09-05T09:00:00.000Z", 5]],
@@ -220,7 +220,7 @@ def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made: Any) -> None:
-    """The first and the last rejection are moments of the timeline, known by the log."""
+    """The first and the last rejected insert are in the timeline, with the log as their source."""
     rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC")
     of_logs = [row for row in rows if row[-1] == "server log"]
 
@@ -233,7 +233,7 @@ def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made
 
 @pytest.mark.parametrize("made", EVERY)
 def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any) -> None:
-    """The detection begins with the first rejected insert of each environment's log."""
+    """The detection begins with the first rejected insert of each environment."""
     found = made(run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging"))
 
     assert re.match(
@@ -244,8 +244,8 @@ def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any
 
 
 @pytest.mark.parametrize("rejected_inserts", [None, {**FAILURES, "first": None, "last": None, "failed_attempts": 0}])
-def test_logs_without_a_moment(tmp_path: Path, rejected_inserts: Contents | None) -> None:
-    """Where no log was read, or none has a rejection with its time, neither section has a row of it."""
+def test_logs_without_a_time(tmp_path: Path, rejected_inserts: Contents | None) -> None:
+    """Without a log, or without a rejected insert of known time, neither section has such a row."""
     found = page(run(tmp_path, rejected_inserts=rejected_inserts))
 
     assert "server log" not in [row[-1] for row in table(found, "Timeline", "UTC")]
@@ -257,7 +257,7 @@ def test_logs_without_a_moment(tmp_path: Path, rejected_inserts: Contents | None
 
 @pytest.mark.parametrize("made", EVERY)
 def test_recovery_is_in_the_resolution(tmp_path: Path, made: Any) -> None:
-    """The resolution has how many families were blocked, have a chat, and have none yet, and when they were counted."""
+    """The resolution has the number of blocked families, of those with and without a chat, and the time of counting."""
     found = made(run(tmp_path, recovery=recovery(4321, [(60, 1000), (600, 1234)], looked=3661.5)))
 
     assert table(found, RESOLUTION, "environment", "blocked before the fix") == [
@@ -271,7 +271,7 @@ def test_recovery_is_in_the_resolution(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_without_recovered_families_there_is_no_chart(tmp_path: Path, made: Any) -> None:
-    """Where no family has a chat yet there is a table without a chart."""
+    """If no family has a chat yet, there is a table without a chart."""
     found = made(run(tmp_path, recovery=recovery(4321, [])))
 
     assert table(found, RESOLUTION, "environment", "blocked before the fix")[0][1:4] == ["4,321", "0", "4,321"]
@@ -280,7 +280,7 @@ def test_without_recovered_families_there_is_no_chart(tmp_path: Path, made: Any)
 
 @pytest.mark.parametrize("made", FORMS)
 def test_recovery_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Each environment with a recovery count has a row; the chart sums them up."""
+    """Each environment with a recovery has a row; the chart has their sum."""
     found = made(
         run(tmp_path, "a", recovery=recovery(100, [(5, 40)])),
         run(tmp_path, "b", recovery=recovery(1000, [(9, 1), (70, 2)])),
@@ -295,8 +295,8 @@ def test_recovery_in_several_environments(tmp_path: Path, made: Any) -> None:
     assert said in [image["alt"] for image in found.of("img")]
 
 
-def test_an_environment_without_recovered_families_counts_too(tmp_path: Path) -> None:
-    """The chart's title counts all environments, also one in which no family has a chat yet."""
+def test_an_environment_without_recovered_families_is_included(tmp_path: Path) -> None:
+    """The chart's title includes environments in which no family has a chat yet."""
     folders = [
         run(tmp_path, "a", recovery=recovery(10, [(5, 10)])),
         run(tmp_path, "b", recovery=recovery(1000, [])),
@@ -310,12 +310,12 @@ def test_an_environment_without_recovered_families_counts_too(tmp_path: Path) ->
 
 
 def counted(blocked: int, points: list[tuple[float, int]]) -> RecoveryCount:
-    """A recovery as the chart takes it."""
+    """A recovery as the chart's input."""
     return msgspec.convert(recovery(blocked, points), RecoveryCount)
 
 
 def drawn(chart: Chart) -> Any:
-    """The axes on which a chart was drawn."""
+    """The axes of a chart."""
     axes = Canvas().add_subplot()
     chart.draw(axes)
     return axes
@@ -335,8 +335,8 @@ def drawn(chart: Chart) -> Any:
         (90 * 86400, "days", 86400),
     ],
 )
-def test_the_unit_of_counted(longest: float, unit: str, size: int) -> None:
-    """Time is in the largest unit of which there are at least two; the line begins at the fix with 0."""
+def test_the_unit_of_the_time_axis(longest: float, unit: str, size: int) -> None:
+    """The time axis has the largest unit with a value of at least two; the line begins with 0 at the fix."""
     axes = drawn(recovery_chart([("demo", counted(9, [(longest / 2, 3), (longest, 7)]))]))
     x, y = axes.lines[0].get_data()
 
@@ -345,22 +345,22 @@ def test_the_unit_of_counted(longest: float, unit: str, size: int) -> None:
     assert list(y) == [0, 3, 7]
 
 
-def test_the_unit_is_that_of_the_longest() -> None:
-    """Of several environments the one that took longest sets the unit."""
+def test_the_longest_time_determines_the_unit() -> None:
+    """The environment with the longest time determines the unit."""
     found = [("a", counted(9, [(3, 1)])), ("b", counted(8, [(3 * 86400, 2)]))]
 
     assert drawn(recovery_chart(found)).get_xlabel() == "days since the fix"
 
 
-def test_a_chat_by_a_clock_that_goes_before_is_at_the_fix() -> None:
-    """A moment that was cut off to before the fix is drawn at it, not before."""
+def test_a_time_before_the_fix_is_drawn_at_the_fix() -> None:
+    """A time before the fix, from another clock, is drawn at the fix."""
     axes = drawn(recovery_chart([("demo", counted(9, [(-0.0004, 1), (5, 2)]))]))
 
     assert list(axes.lines[0].get_xdata()) == [0, 0, 5]
 
 
-def test_what_the_picture_of_recovery_says() -> None:
-    """Title, alt text, and what is written beside the lines are the record's numbers."""
+def test_the_text_of_the_picture_of_recovery() -> None:
+    """Title, alternative text and labels have the record's numbers."""
     one = recovery_chart([("demo", counted(4321, [(60, 1234)]))])
     two = recovery_chart([("a", counted(100, [(60, 40)])), ("b", counted(1000, [(60, 2)]))])
 
@@ -373,16 +373,16 @@ def test_what_the_picture_of_recovery_says() -> None:
     }
 
 
-def test_of_many_environments_those_with_most_are_drawn() -> None:
-    """Of many environments those are drawn in which most were blocked; title and alt text are of all."""
+def test_of_many_environments_those_with_most_families_are_drawn() -> None:
+    """Of many environments those with most blocked families are drawn; title and alternative text include all."""
     found = [(f"env{number}", counted(100 + number, [(60, number)])) for number in range(1, 8)]
     chart = recovery_chart(found)
     written = {text.get_text() for text in drawn(chart).texts}
 
     assert written == {
-        told
+        label
         for number in range(8 - MOST_LINES, 8)
-        for told in (f"env{number}: {number} have a chat again", f"env{number}: {100 + number} were blocked")
+        for label in (f"env{number}: {number} have a chat again", f"env{number}: {100 + number} were blocked")
     }
     assert chart.title == "28 families of 728 that were blocked have a chat again"
     assert all(f"{name}: {r.recovered} of {r.blocked}." in chart.alt for name, r in found)
@@ -390,7 +390,7 @@ def test_of_many_environments_those_with_most_are_drawn() -> None:
 
 
 def test_the_picture_of_recovery_is_the_same_each_time() -> None:
-    """The same recovery is the same picture, to the byte."""
+    """Rendering the same recovery twice gives the same bytes."""
     found = [("demo", counted(9, [(1, 3), (2, 7)]))]
 
     assert recovery_chart(found).svg() == recovery_chart(copy.deepcopy(found)).svg()
@@ -400,7 +400,7 @@ def test_the_picture_of_recovery_is_the_same_each_time() -> None:
 
 
 def rehearsed_rows(made: Page) -> dict[str, list[str]]:
-    """The rows of the rehearsal's table, by what they are of; the first is the verdict's."""
+    """The rows of the rehearsal's table by their first cell; the first one has the verdict."""
     (rows,) = (rows for rows in tables(made, RESOLUTION) if rows[0][1:] == ["rehearsal", "run"])
     return {row[0]: row[1:] for row in rows[1:]}
 
@@ -436,7 +436,7 @@ def test_a_rehearsal_is_compared_with_the_run(tmp_path: Path, made: Any) -> None
     ids=["example", "failed", "refused"],
 )
 def test_a_rehearsal_that_failed_is_reported_as_failed(tmp_path: Path, made: Any, changes: Contents, then: str) -> None:
-    """A rehearsal that said no is shown as one, whatever then happened."""
+    """A rehearsal with the verdict "will not work" is shown as such, whatever the run's result is."""
     rows = rehearsed_rows(made(run(tmp_path, rehearsal=SAID_YES | SAID_NO, **changes)))
 
     assert rows["it will NOT work"] == ["duplicates: 5 keys. On the copy it failed, too.", then]
@@ -446,8 +446,8 @@ def test_a_rehearsal_that_failed_is_reported_as_failed(tmp_path: Path, made: Any
     assert (rows["build"][1] == "no such step") is ("steps" in changes)
 
 
-def test_a_rehearsal_of_a_run_that_left_the_index(tmp_path: Path) -> None:
-    """A run that did not end with the fixed index alone is not reported as "it worked"."""
+def test_a_rehearsal_of_a_run_without_the_fixed_index(tmp_path: Path) -> None:
+    """After a run that did not end with the fixed index alone, the rehearsal is not reported as correct."""
     index = {"indexes": {**EXAMPLE["indexes"], "after": {"state": "overlapping", "definitions": []}}}
     rows = rehearsed_rows(page(run(tmp_path, rehearsal=SAID_YES, **index)))
 
@@ -456,16 +456,16 @@ def test_a_rehearsal_of_a_run_that_left_the_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_the_results_of_the_clients_are_in_the_rehearsal(tmp_path: Path, made: Any) -> None:
-    """Rejections after the fix, and other errors, are among the results of the copy's clients."""
+    """The clients' rejected inserts after the fix, and other errors, are among the results of the rehearsal."""
     clients = {**SAID_YES["clients"], "rejected_after": {"run": 345}, "errors": {"57P01": 67}}
     record = SAID_YES | {"clients": clients}
-    told = rehearsed_rows(made(run(tmp_path, rehearsal=record)))["clients"][0]
+    clients = rehearsed_rows(made(run(tmp_path, rehearsal=record)))["clients"][0]
 
-    assert all(number in told for number in ("12", "345", "67", "57P01"))
+    assert all(number in clients for number in ("12", "345", "67", "57P01"))
 
 
 def test_a_rehearsal_after_the_run_is_left_out(tmp_path: Path) -> None:
-    """A rehearsal from after the run is not in the report."""
+    """A rehearsal that is later than the run is not in the report."""
     later = {"rehearsed_at": "2999-01-01T00:00:00Z"}
 
     assert "Rehearsed 2999" not in text(page(run(tmp_path, rehearsal=SAID_YES | later)), RESOLUTION)
@@ -473,7 +473,7 @@ def test_a_rehearsal_after_the_run_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_each_environment_has_its_own_rehearsal(tmp_path: Path, made: Any) -> None:
-    """Of several environments each has what was rehearsed of it, and one without a rehearsal has none."""
+    """Each of several environments has its own rehearsal, or none."""
     found = made(
         run(tmp_path, "a", rehearsal=SAID_YES),
         run(tmp_path, "b", rehearsal=SAID_YES | SAID_NO),
@@ -485,7 +485,7 @@ def test_each_environment_has_its_own_rehearsal(tmp_path: Path, made: Any) -> No
 
 
 def test_a_rehearsal_that_cannot_be_read(tmp_path: Path) -> None:
-    """A message names a file of evidence that is no JSON."""
+    """A file of evidence that is not JSON is an error that names the file."""
     folder = run(tmp_path)
     (folder / "rehearsal.json").write_text("{", "utf-8")
 
@@ -497,27 +497,27 @@ def test_a_rehearsal_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def with_claims(folder: Path, contents: Contents = ALL_CLAIMS, **changes: Any) -> Path:
-    """The folder of a run, with the claims that were tested beside it."""
+    """The folder of a run with a claims file."""
     made = run(folder, **changes)
     (made / "claims.json").write_text(json.dumps(contents), "utf-8")
     return made
 
 
 def crafted_claims() -> Contents:
-    """Claims with verdicts and numbers of their own."""
+    """Claims with changed verdicts and numbers."""
     made = copy.deepcopy(ALL_CLAIMS)
     made |= {"tested_at": "2026-02-03T04:05:06Z", "server_version": 170002}
     verdicts = ["holds", "does not hold", "holds only with this project's method", "holds"] * 2
     for place, (claim, verdict) in enumerate(zip(made["claims"], verdicts, strict=True)):
         claim |= {"verdict": verdict, "result": f"result {place}", "how": f"how {place}"}
-    for place, way in enumerate(made["latency"]["strategies"]):
-        way |= {"end": 1001.5 + place, "longest_ms": 2002.4 + 1000 * place, "duplicates": 3003 + place}
+    for place, strategy in enumerate(made["latency"]["strategies"]):
+        strategy |= {"end": 1001.5 + place, "longest_ms": 2002.4 + 1000 * place, "duplicates": 3003 + place}
     return made
 
 
 @pytest.mark.parametrize("made", EVERY)
-def test_claims_stand_in_their_section(tmp_path: Path, made: Any) -> None:
-    """Each claim has its verdict, result and test; each strategy its times; a sentence counts the verdicts."""
+def test_claims_are_in_their_section(tmp_path: Path, made: Any) -> None:
+    """Each claim has verdict, result and test; each strategy its times; a sentence has the number for each verdict."""
     claims = crafted_claims()
     found = made(with_claims(tmp_path, claims))
 
@@ -525,8 +525,8 @@ def test_claims_stand_in_their_section(tmp_path: Path, made: Any) -> None:
         [squeezed(c[key]) for key in ("claim", "verdict", "result", "how")] for c in claims["claims"]
     ]
     assert table(found, CLAIMS, "strategy") == [
-        [way["name"], f"1,00{1 + place}.50", f"{2 + place},002", f"3,00{3 + place}"]
-        for place, way in enumerate(claims["latency"]["strategies"])
+        [strategy["name"], f"1,00{1 + place}.50", f"{2 + place},002", f"3,00{3 + place}"]
+        for place, strategy in enumerate(claims["latency"]["strategies"])
     ]
     assert (
         "Tested 2026-02-03 04:05:06 UTC on PostgreSQL 17.2, on scratch databases with writing clients. "
@@ -536,15 +536,15 @@ def test_claims_stand_in_their_section(tmp_path: Path, made: Any) -> None:
     assert alt.startswith("A write took up to 3.0 s with the plan's SQL, up to 4.0 s with this project's method.")
 
 
-def test_the_claims_of_the_example_hold_as_they_were_tested() -> None:
-    """The committed report has the very verdicts of the committed claims."""
+def test_the_example_has_the_committed_verdicts() -> None:
+    """The committed report has the verdicts of the committed claims."""
     rows = table(rendered(paths.EXAMPLE_RUN), CLAIMS, "the plan's claim")
 
     assert [row[:2] for row in rows] == [[c["claim"], c["verdict"]] for c in ALL_CLAIMS["claims"]]
 
 
-def test_claims_of_all_environments_are_one(tmp_path: Path) -> None:
-    """The claims are in the report once, also where their file is above several runs."""
+def test_claims_are_in_the_report_once(tmp_path: Path) -> None:
+    """The claims are in the report once, also if their file belongs to several runs."""
     folders = [run(tmp_path, name) for name in ("a", "b")]
     (tmp_path / "claims.json").write_text(json.dumps(crafted_claims()), "utf-8")
 
@@ -556,7 +556,7 @@ def test_claims_of_all_environments_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", EVERY)
 def test_provider_conflicts_are_in_their_section(tmp_path: Path, made: Any) -> None:
-    """The section has the conflicts by provider, an example, the threads no lookup finds, and the proposed index."""
+    """The section has the conflicts by provider, an example, the threads without a provider, and the proposed index."""
     found = made(run(tmp_path, residual=REMAINS))
 
     assert table(found, LEFT, "provider conflicts of provider") == [
@@ -582,7 +582,7 @@ def test_provider_conflicts_are_in_their_section(tmp_path: Path, made: Any) -> N
 
 @pytest.mark.parametrize("made", FORMS)
 def test_without_provider_conflicts(tmp_path: Path, made: Any) -> None:
-    """Where no family uses several providers there is neither a table of them nor a worked family."""
+    """If no family uses several providers, there is neither a table of conflicts nor an example."""
     found = made(run(tmp_path, residual={**REMAINS, "by_provider": [], "example": None, "without_provider": 1}))
 
     assert [rows[0][0] for rows in tables(found, LEFT)] == ["environment"]
@@ -592,7 +592,7 @@ def test_without_provider_conflicts(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_provider_conflicts_in_several_environments(tmp_path: Path, made: Any) -> None:
-    """Each environment has its own provider conflicts; one whose conflicts were not read has none."""
+    """Each environment has its own provider conflicts; one without this data has none."""
     other = {**REMAINS, "by_provider": [{"provider": "manus", "active_threads": 7, "families": 6}]}
     found = made(
         run(tmp_path, "a", residual=REMAINS), run(tmp_path, "b", residual=other), run(tmp_path, "c", residual=None)
@@ -602,12 +602,12 @@ def test_provider_conflicts_in_several_environments(tmp_path: Path, made: Any) -
     assert of == [[["openai", "5,701", "5,603"], ["no provider", "42", "41"]], [["manus", "7", "6"]]]
 
 
-# Evidence that was not gathered
+# Missing evidence
 
 
 @pytest.mark.parametrize("made", EVERY)
 def test_missing_evidence_is_reported(tmp_path: Path, made: Any) -> None:
-    """Of each kind of evidence that is missing, the report says so and names the command that gathers it."""
+    """For each kind of missing evidence, the report names the command that collects it."""
     found = made(run_folder(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")))
 
     assert "Rejected inserts are unknown: no server log was read." in text(found, "Impact")
@@ -621,7 +621,7 @@ def test_missing_evidence_is_reported(tmp_path: Path, made: Any) -> None:
 
 
 def test_missing_evidence_is_a_note(tmp_path: Path) -> None:
-    """Evidence that was not gathered is a note, not a finding."""
+    """Missing evidence is a note, not a finding."""
     post = read(
         run_folder(tmp_path / "a" / "b", {}, without=("rejected_inserts", "recovery", "residual")), notes=UNWRITTEN
     )
@@ -635,7 +635,7 @@ def test_missing_evidence_is_a_note(tmp_path: Path) -> None:
 
 
 def test_no_bullet_is_empty(tmp_path: Path) -> None:
-    """A list of remarks is there only where there is one."""
+    """Lists of remarks have no empty item."""
     quiet = FAILURES | {"not_understood": {}, "last": None}
     rehearsal = SAID_YES | {"waits": [], "not_reproduced": []}
     post = read(run(tmp_path, rejected_inserts=quiet, rehearsal=rehearsal))

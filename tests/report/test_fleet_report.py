@@ -1,4 +1,4 @@
-"""A report over many environments, and over two runs of one: complete, readable, and of a size that can be sent."""
+"""A report over many environments, and over two runs of one environment: complete, readable, and small enough."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ NAMES = [f"env-{number:02d}" for number in range(50)]
 
 @pytest.fixture(scope="module")
 def fifty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Page, Postmortem]:
-    """The page, without its pictures, and the Markdown over fifty runs that ended in all ways, and their report."""
+    """The page without pictures, the Markdown and the report of fifty runs with all kinds of ends."""
     folder = tmp_path_factory.mktemp("fifty")
-    ways = [end("succeeded"), *({**end(how), **NO_AFTER} for how in STATUSES), {**end("failed"), **NOTHING_SEEN}]
-    folders = [run_folder(folder, {**ways[n % len(ways)], "environment": name}, name) for n, name in enumerate(NAMES)]
+    ends = [end("succeeded"), *({**end(how), **NO_AFTER} for how in STATUSES), {**end("failed"), **NOTHING_SEEN}]
+    folders = [run_folder(folder, {**ends[n % len(ends)], "environment": name}, name) for n, name in enumerate(NAMES)]
     post = read(*folders)
     return undrawn(post), wiki(render.render_markdown(post, "pictures")), post
 
 
 @pytest.mark.slow
-def test_a_report_over_fifty_can_be_sent(fifty: tuple[Page, Page, Postmortem]) -> None:
-    """The page over fifty environments, its pictures in it, is smaller than 5 MB."""
+def test_a_report_over_fifty_is_small_enough(fifty: tuple[Page, Page, Postmortem]) -> None:
+    """The page of fifty environments with its pictures has less than 5 MB."""
     assert len(render.render_html(fifty[2]).encode()) < 5_000_000
 
 
 @pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
 def test_every_environment_is_named(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
-    """Each of fifty environments has its row where they are compared, its part where it was resolved, and its end."""
+    """Each of fifty environments is in the comparison and in the resolution, with its outcome."""
     sections = fifty[form].sections  # type: ignore[union-attr]
     tables = {title: sections[title].tables[0] for title in ("Impact", "Environments compared")}
     runs, made = sections["Appendix: runs and queries"].tables
@@ -66,18 +66,18 @@ def test_every_environment_is_named(fifty: tuple[Page, Page, Postmortem], form: 
 
 @pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
 def test_runs_that_did_not_end_well_are_in_the_summary(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
-    """Of fifty environments the summary lists those whose run did not end well, one by one."""
+    """The summary of fifty environments lists each run that did not succeed."""
     sections = fifty[form].sections  # type: ignore[union-attr]
     outcomes = {row[0]: row[1] for row in sections["Environments compared"].tables[0][1:]}
-    told = set(re.findall(r"(env-\d\d): ", sections["Summary"].text))
+    named = set(re.findall(r"(env-\d\d): ", sections["Summary"].text))
 
     assert set(outcomes.values()) == {"succeeded", "dry run", "refused", "FAILED", "KILLED", "running"}
-    assert told == {name for name, outcome in outcomes.items() if outcome not in ("succeeded", "dry run")}
+    assert named == {name for name, outcome in outcomes.items() if outcome not in ("succeeded", "dry run")}
 
 
 @pytest.mark.parametrize("form", [0, 1], ids=["page", "rendered"])
-def test_a_report_over_fifty_is_whole(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
-    """Each element of the report over fifty environments is closed, and its disclosures are as many as it opens."""
+def test_a_report_over_fifty_is_well_formed(fifty: tuple[Page, Page, Postmortem], form: int) -> None:
+    """All elements of the report over fifty environments are closed, including disclosures."""
     found = fifty[form]
 
     assert found.open == []  # type: ignore[union-attr]
@@ -85,13 +85,13 @@ def test_a_report_over_fifty_is_whole(fifty: tuple[Page, Page, Postmortem], form
 
 
 def test_long_parts_of_a_report_over_fifty_are_folded(fifty: tuple[Page, Page, Postmortem]) -> None:
-    """Over fifty environments each one's counts and steps are behind a disclosure, so that the page can be read."""
+    """In a report over fifty environments the counts and steps of each one are in a disclosure."""
     page_, _, _ = fifty
 
     assert len(page_.of("details")) > 2 * len(NAMES)
 
 
-# The events that are marked
+# Marked events
 
 
 def _times(*folders: Path) -> list[str]:
@@ -100,8 +100,8 @@ def _times(*folders: Path) -> list[str]:
     return [text.get_text() for text in texts]
 
 
-def test_only_ends_of_lines_that_are_drawn_are_marked(tmp_path: Path) -> None:
-    """Where some environments are not drawn over time, no end of theirs is marked among the others' lines."""
+def test_only_ends_of_drawn_lines_are_marked(tmp_path: Path) -> None:
+    """The end of an environment that is not drawn over time is not marked."""
     small = [["2025-09-22T06:00:00Z", 3]]
     ended_, open_ = {"blocked_since": {"chat": small, "run": []}}, NO_AFTER
     folders = [run_folder(tmp_path, {"environment": "small", **ended_}, "small")]
@@ -117,14 +117,14 @@ def test_only_ends_of_lines_that_are_drawn_are_marked(tmp_path: Path) -> None:
 
 @pytest.fixture
 def twice(tmp_path: Path) -> list[Path]:
-    """A dry run of an environment, and then a run that applied the fix."""
+    """A dry run of an environment, then a run that applied the fix."""
     dry = ended_run(tmp_path / "dry", "dry-run", "prod", **NO_AFTER)
     return [dry, ended_run(tmp_path / "applied", "succeeded", "prod")]
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_two_runs_of_one_environment_are_both_shown(twice: list[Path], made: Any) -> None:
-    """Two runs of one environment have a row each, in their order, wherever runs are compared."""
+    """Two runs of one environment have a row each, in order, in every comparison of runs."""
     sections = made(*twice).sections
 
     assert [row[1] for row in sections["Environments compared"].tables[0][1:]] == ["dry run", "succeeded"]
@@ -142,7 +142,7 @@ def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path])
 
 @pytest.mark.parametrize("made", FORMS)
 def test_what_remains_is_counted_once(twice: list[Path], made: Any) -> None:
-    """What remains is counted once in chart and proposals; an applied fix is not proposed."""
+    """What remains is counted once in chart and proposals; a fix that was applied is not proposed."""
     found = made(*twice)
 
     assert f"{CONFLICTS} provider conflicts and {OWNERLESS} active threads without an owner" in str(
@@ -153,8 +153,8 @@ def test_what_remains_is_counted_once(twice: list[Path], made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_blocks_is_counted_once(twice: list[Path], made: Any) -> None:
-    """The families of an environment are counted once by what blocks them, as many as were blocked."""
+def test_blockers_are_counted_once(twice: list[Path], made: Any) -> None:
+    """The blockers of an environment are counted once; their sum is the number of blocked families."""
     blocked_by = made(*twice).sections["Impact"].tables[2]
     summed = sum(int(row[3].replace(",", "")) for row in blocked_by[1:] if row[0] == "chat")
 
@@ -171,7 +171,7 @@ def test_rejected_inserts_are_counted_once(twice: list[Path], made: Any) -> None
 
 
 def test_recovery_is_counted_once(tmp_path: Path) -> None:
-    """The families that have recovered in an environment are counted once, those of its latest run."""
+    """The recovered families of an environment are counted once, from its latest run."""
     runs = [
         ended_run(tmp_path / name, "succeeded", "prod", started_at=at)
         for name, at in (("late", "2027-01-01T00:00:00Z"), ("early", "2026-01-01T00:00:00Z"))
@@ -184,12 +184,12 @@ def test_recovery_is_counted_once(tmp_path: Path) -> None:
     )
 
 
-# A few
+# A few environments
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
-    """The report over several environments has a part of each, in their order, in summary and resolution."""
+    """The report over several environments has a part for each, in order, in summary and resolution."""
     names = ["prod", "eu_west_1", "staging"]
     sections = made(*(ended_run(tmp_path, "dry-run", name) for name in names)).sections
 
@@ -200,7 +200,7 @@ def test_each_environment_has_a_part(tmp_path: Path, made: Any) -> None:
 
 
 def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
-    """The summary lists each of a few environments; of many it has the sum, and those that did not end well."""
+    """The summary lists each of up to six environments; for more, the sum and the runs that did not succeed."""
     few = rendered(*(ended_run(tmp_path, "succeeded", f"few-{n}") for n in range(6)))
     many = rendered(*(ended_run(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
 
@@ -211,7 +211,7 @@ def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_the_timeline_of_many_has_no_steps(tmp_path: Path, made: Any) -> None:
-    """The timeline of up to three environments has every step; that of more what matters most, and says so."""
+    """The timeline of up to three environments has each step; of more, the most important events, and says so."""
     three, four = ([ended_run(tmp_path / str(most), "succeeded", f"env-{n}") for n in range(most)] for most in (3, 4))
 
     assert "Step build: done" in made(*three).sections["Timeline"].text
@@ -221,8 +221,8 @@ def test_the_timeline_of_many_has_no_steps(tmp_path: Path, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_one_family_is_worked_through(tmp_path: Path, made: Any) -> None:
-    """The example is that of the first environment that has one, and says whose it is."""
+def test_there_is_one_example_family(tmp_path: Path, made: Any) -> None:
+    """The example is from the first environment that has one, and the report names it."""
     none = ended_run(tmp_path, "succeeded", "none", example=None)
     text = squeezed(made(none, paths.EXAMPLE_RUN).sections["Root cause"].text)
 
@@ -230,18 +230,18 @@ def test_one_family_is_worked_through(tmp_path: Path, made: Any) -> None:
     assert "Root 0d69b830-8837-4281-8801-051c1a1ee4ee, user 1da78055-6734-4b6e-8a50-9833d644cfca." in text
 
 
-def test_what_is_unknown_of_all_is_said_once(tmp_path: Path) -> None:
-    """What is unknown of several environments alike is said once, with their names where it is not all of them."""
+def test_what_is_unknown_in_all_is_written_once(tmp_path: Path) -> None:
+    """A fact that is unknown in several environments is written once, with their names unless it is all of them."""
     said = {"one": ["All.", "Two.", "Of one."], "two": ["All.", "Two."], "three": ["All.", "Of three."]}
     folders = [ended_run(tmp_path, "succeeded", name, unknown=unknown) for name, unknown in said.items()]
-    (told,) = read(*folders).section("unknown").blocks
+    (bullets,) = read(*folders).section("unknown").blocks
 
-    assert told.items[1:] == ("All.", "one, two: Two.", "one: Of one.", "three: Of three.")  # type: ignore[union-attr]
+    assert bullets.items[1:] == ("All.", "one, two: Two.", "one: Of one.", "three: Of three.")  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_the_same_of_many_is_one_row(tmp_path: Path, made: Any) -> None:
-    """What the catalog held, or what happened at one moment, in several environments is one row that names them."""
+def test_equal_rows_of_many_are_one_row(tmp_path: Path, made: Any) -> None:
+    """Equal rows of several environments in the catalog or the timeline are one row that names them."""
     folders = [ended_run(tmp_path, "succeeded", name) for name in ("one", "two")]
     other = ended_run(tmp_path, "succeeded", "three", purpose_since="2025-09-23T06:00:00.000Z")
     sections = made(*folders, other).sections

@@ -1,4 +1,4 @@
-"""The Markdown over four runs that ended in four ways, word by word.
+"""The complete Markdown over four runs that ended differently.
 
 `python tests/report/test_golden.py` writes tests/report/golden/fleet.md again; its diff shows what a change does.
 """
@@ -16,18 +16,18 @@ ENVIRONMENTS = (
     "prod",
     "staging",
     "test",
-)  # succeeded, a dry run, failed before its first snapshot, killed midway
+)  # succeeded, dry run, failed before its first snapshot, killed
 QUERIES = "### The queries behind the figures"
 
 
 def made() -> str:
-    """The Markdown up to the queries, which are files of their own."""
+    """The Markdown up to the queries, which are separate files."""
     post = read_runs([GOLDEN / environment for environment in ENVIRONMENTS], GOLDEN / "notes.md")
     return render.render_markdown(post, "pictures").partition(QUERIES)[0]
 
 
-def test_a_report_over_four_ends_is_as_it_was() -> None:
-    """The Markdown over a successful run, a dry run, a failed run and a killed run is as committed."""
+def test_a_report_over_four_ends_equals_the_committed_one() -> None:
+    """The Markdown over a successful run, a dry run, a failed run and a killed run equals the committed file."""
     assert made().encode() == (GOLDEN / "fleet.md").read_bytes()
 
 

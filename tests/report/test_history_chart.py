@@ -1,4 +1,4 @@
-"""The chart of time: since when families were blocked, and its axis, which may leave a long gap out."""
+"""The chart of blocked families over time, and its axis, which may omit a long gap."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def line(
     total: int | None = None,
     environment: str = "demo",
 ) -> Line:
-    """A line by days since it began and families."""
+    """A line by days since its begin and number of families."""
     points = tuple((BEGUN + timedelta(days=day), count) for day, count in grown)
     return Line(environment, points, BEGUN + timedelta(days=until), after, total or points[-1][1])
 
@@ -78,31 +78,31 @@ CAPTION = (
 )
 
 
-@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
-def test_it_concludes_in_its_title(lines: list[Line], title: str, told: str, more: str) -> None:
-    """The title says how many were blocked when it began, or in the end; of several, of the one with most."""
+@pytest.mark.parametrize(("lines", "title", "text", "more"), SAID)
+def test_its_title_is_its_finding(lines: list[Line], title: str, text: str, more: str) -> None:
+    """The title has the number of blocked families at the begin or the end; of several, of the largest environment."""
     assert over_time(lines, []).title == title
 
 
-@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
-def test_it_says_its_numbers(lines: list[Line], title: str, told: str, more: str) -> None:
-    """The text in its place says each line's first and last number, when it ended, and what was after."""
-    assert over_time(lines, []).alt == f"{title}. {told}"
+@pytest.mark.parametrize(("lines", "title", "text", "more"), SAID)
+def test_its_text_has_its_numbers(lines: list[Line], title: str, text: str, more: str) -> None:
+    """The alternative text has each line's first and last number, its end, and the number after it."""
+    assert over_time(lines, []).alt == f"{title}. {text}"
 
 
-@pytest.mark.parametrize(("lines", "title", "told", "more"), SAID)
-def test_its_caption_says_what_is_not_in_it(lines: list[Line], title: str, told: str, more: str) -> None:
-    """The caption says how to read it, and of how many it is unknown since when."""
+@pytest.mark.parametrize(("lines", "title", "text", "more"), SAID)
+def test_its_caption_says_what_is_unknown(lines: list[Line], title: str, text: str, more: str) -> None:
+    """The caption says how to read the chart, and for how many families the begin is unknown."""
     assert over_time(lines, []).caption == CAPTION + more
 
 
 def many(number: int) -> list[Line]:
-    """Lines of several environments, the first with the fewest families."""
+    """Lines of several environments, sorted by number of families."""
     return [line((0, n), (5, 10 * n), until=20 + n, after=n - 1, environment=f"env-{n}") for n in range(1, number + 1)]
 
 
-def test_of_many_the_largest_are_drawn() -> None:
-    """Of many environments those with most families are drawn and told of; the caption says that there are more."""
+def test_of_many_environments_the_largest_are_drawn() -> None:
+    """Of many environments those with most families are drawn; the caption says so."""
     chart = over_time(many(6), [])
 
     assert [text.get_text() for text in drawn(many(6)).texts if text.get_text().startswith("env-")] == [
@@ -118,14 +118,14 @@ def drawn(lines: list[Line], events: list[tuple[datetime, str]] | None = None) -
 
 
 def test_the_line_rises_by_steps() -> None:
-    """The line begins at nothing, has each point of the record, and ends at what was after."""
+    """The line begins with 0, has each point of the record, and ends with the number after the fix."""
     (steps,) = (it for it in drawn([ENDED]).lines if it.get_drawstyle() == "steps-post")
 
     assert list(steps.get_ydata()) == [0, 1029, 1050, 1084, 1084, 0]
 
 
-def test_a_line_that_has_not_ended_does_not_fall() -> None:
-    """The line of what has not ended stays where it was, and has a full mark at its end."""
+def test_the_line_of_an_incident_that_goes_on_does_not_fall() -> None:
+    """The line of an incident that goes on stays at its last number, and has a filled mark at its end."""
     axes = drawn([GOES_ON])
     steps, mark = (next(it for it in axes.lines if found(it)) for found in (_is_steps, _is_mark))
 
@@ -142,14 +142,14 @@ def _is_mark(it: object) -> bool:
     return it.get_marker() == "o"  # type: ignore[attr-defined]
 
 
-def test_what_was_after_is_written_at_the_end() -> None:
-    """The number of what was after stands beside the end of the line, 0 too; none where there was no end."""
+def test_the_number_after_is_written_at_the_end() -> None:
+    """The number after the fix is written at the end of the line, also if it is 0; without an end there is none."""
     assert [text.get_text() for text in drawn([ENDED]).texts][:2] == ["1,084", "0"]
     assert [text.get_text() for text in drawn([GOES_ON]).texts][:1] == ["700"]
 
 
 def test_events_are_marked() -> None:
-    """Each event is a line over the whole height, with its word."""
+    """Each event is a vertical line with its name."""
     axes = drawn([ENDED], [(BEGUN, "purpose came"), (ENDED.until, "fixed")])
     upright = [it.get_xdata()[0] for it in axes.lines if list(it.get_ydata()) == [0, 1]]
 
@@ -159,26 +159,26 @@ def test_events_are_marked() -> None:
 
 
 def test_the_axis_begins_at_zero() -> None:
-    """The number of families is drawn from 0, and the highest line lies below the upper edge."""
+    """The number axis begins at 0, and the highest line is below its upper end."""
     lowest, highest = drawn([ENDED]).get_ylim()
 
     assert lowest == 0
     assert highest > 1084
 
 
-def test_lines_are_told_apart_without_colour() -> None:
-    """No two of the lines that are drawn together have the same dashes."""
+def test_lines_differ_without_colour() -> None:
+    """The dashes of lines in one chart are different."""
     assert len({dashes for _, dashes in history_chart.STYLES}) == len(history_chart.STYLES) == history_chart.MOST_LINES
 
 
 def test_the_same_chart_is_the_same_svg() -> None:
-    """The chart of time, drawn twice, is the same bytes."""
+    """Rendering the chart twice gives the same SVG."""
     made = [over_time([ENDED, GOES_ON], [(BEGUN, "purpose came")]).svg(themed=True) for _ in range(2)]
 
     assert made[0] == made[1]
 
 
-# A gap in time
+# A gap on the time axis
 
 MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30).map(
     lambda days: sorted(20_000 + day for day in days)
@@ -187,8 +187,8 @@ MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30
 
 @settings(max_examples=examples(300))
 @given(MOMENTS, st.lists(st.floats(0, 1), min_size=2, max_size=10))
-def test_what_is_later_lies_further_right(times: list[float], between: list[float]) -> None:
-    """Whatever is left out, no moment lies to the left of an earlier one."""
+def test_times_keep_their_order(times: list[float], between: list[float]) -> None:
+    """With a gap, times keep their order on the axis."""
     scale = TimeScale(tuple(times))
     whole = [times[0] + share * (times[-1] - times[0]) for share in between]
     places = [scale.place(time) for time in sorted([*times, *whole])]
@@ -198,8 +198,8 @@ def test_what_is_later_lies_further_right(times: list[float], between: list[floa
 
 @settings(max_examples=examples(300))
 @given(MOMENTS)
-def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> None:
-    """Only time in which nothing happened is left out, more than half of all; what lies beside it keeps its scale."""
+def test_only_a_gap_without_events_is_omitted(times: list[float]) -> None:
+    """Only a gap without events, longer than half of the axis, is omitted; the parts beside it keep their scale."""
     scale = TimeScale(tuple(times))
     place, cut = scale.place, scale.gap
     if cut is None:
@@ -215,13 +215,13 @@ def test_a_gap_is_left_out_only_where_nothing_happened(times: list[float]) -> No
 
 
 @pytest.mark.parametrize("times", [(1.0,), (1.0, 1.0), (1.0, 2.0), (1.0, 1.0, 2.0, 2.0), (1.0, 1.5, 2.0)])
-def test_no_gap_is_left_out_where_there_is_nothing_beside_it(times: tuple[float, ...]) -> None:
-    """Where all happened at once, at two moments, or evenly, no time is left out."""
+def test_without_a_long_gap_nothing_is_omitted(times: tuple[float, ...]) -> None:
+    """If all events are at one time, at two times, or evenly spaced, no gap is omitted."""
     assert TimeScale(times).gap is None
 
 
-def test_moments_lie_where_their_times_do() -> None:
-    """The axis is over moments in whatever order, and a moment lies where its time does."""
+def test_the_position_of_a_time_is_its_value() -> None:
+    """The axis is made from times in any order, and a time's position is its value."""
     moments = [BEGUN + timedelta(days=day) for day in (400, 0, 20)]
     scale = TimeScale.over(moments)
     first, second, third = (scale.at(at) for at in sorted(moments))
@@ -230,22 +230,22 @@ def test_moments_lie_where_their_times_do() -> None:
     assert (second - first, third - second) == (20, pytest.approx(KEPT * 20))
 
 
-def test_how_much_was_left_out_is_said() -> None:
-    """A gap that was left out is marked, with how long it is."""
+def test_the_length_of_a_gap_is_written() -> None:
+    """An omitted gap is marked with its length."""
     axes = drawn([line((0, 10), (20, 30), until=420, after=0)])
 
     assert "400 days left out" in [text.get_text() for text in axes.texts]
 
 
-def test_a_gap_of_hours_is_not_said_to_be_of_days() -> None:
-    """A gap that is shorter than a day is told in hours, never as 0 days."""
-    told = [text.get_text() for text in drawn([line((0, 10), (0.1, 30), until=0.9, after=0)]).texts]
+def test_a_short_gap_is_written_in_hours() -> None:
+    """A gap shorter than a day is written in hours, not as 0 days."""
+    texts = [text.get_text() for text in drawn([line((0, 10), (0.1, 30), until=0.9, after=0)]).texts]
 
-    assert "0 days left out" not in told
-    assert "19 hours left out" in told
+    assert "0 days left out" not in texts
+    assert "19 hours left out" in texts
 
 
-# What is drawn can be read
+# Layout
 
 SPANS = [
     pytest.param(line((0, 10), (0.0001, 20), until=0.0002, after=0), id="seconds"),
@@ -264,26 +264,26 @@ SPANS = [
 ]
 
 
-SPACE = 3  # pixels, of a hundred an inch
+SPACE = 3  # pixels, at a hundred per inch
 
 
 def dates(lines: list[Line]) -> list[tuple[str, str]]:
-    """The pairs of dates under the axis that lie on each other or touch."""
+    """The pairs of date labels that overlap or touch."""
     figure = over_time(lines, []).figure()
     figure.draw_without_rendering()
     return list(_touching(figure.axes[0].get_xticklabels()))
 
 
 def names(lines: list[Line], events: list[tuple[datetime, str]]) -> list[tuple[str, str]]:
-    """The pairs of names of events that lie on each other or touch."""
+    """The pairs of event names that overlap or touch."""
     figure = over_time(lines, events).figure()
     figure.draw_without_rendering()
-    told = {what for _, what in events}
-    return list(_touching([text for text in figure.axes[0].texts if text.get_text() in told]))
+    named = {what for _, what in events}
+    return list(_touching([text for text in figure.axes[0].texts if text.get_text() in named]))
 
 
 def _touching(texts: list[Text]) -> Iterator[tuple[str, str]]:
-    """The pairs of texts on one line between which there is no space."""
+    """The pairs of texts on one line without space between them."""
     boxes = sorted((it.get_window_extent().x0, it.get_window_extent().x1, it.get_text()) for it in texts)
     for (_, end, one), (begin, _, other) in itertools.pairwise(box for box in boxes if box[2]):
         if begin - end < SPACE:
@@ -292,8 +292,8 @@ def _touching(texts: list[Text]) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("span", SPANS)
-def test_dates_do_not_lie_on_each_other(span: Line) -> None:
-    """Over however long a time, no date under the axis touches the next."""
+def test_dates_do_not_overlap(span: Line) -> None:
+    """For any length of time, no date label touches the next one."""
     assert dates([span]) == []
 
 
@@ -301,29 +301,29 @@ def test_dates_do_not_lie_on_each_other(span: Line) -> None:
 @pytest.mark.filterwarnings("error")
 @settings(max_examples=examples(25))
 @given(st.lists(st.floats(0.01, 800), min_size=1, max_size=6), st.floats(0, 900), st.booleans())
-def test_no_dates_lie_on_each_other(days: list[float], rest: float, ended: bool) -> None:
-    """Whenever families came to be blocked, no date under the axis touches the next."""
+def test_dates_do_not_overlap_for_any_times(days: list[float], rest: float, ended: bool) -> None:
+    """For any times, no date label touches the next one."""
     grown = [(0.0, 5), *((day, 5 + place) for place, day in enumerate(sorted(days), start=1))]
 
     assert dates([line(*grown, until=max(days) + rest, after=0 if ended else None)]) == []
 
 
 @pytest.mark.parametrize("span", SPANS)
-def test_names_of_events_do_not_lie_on_each_other(span: Line) -> None:
-    """However soon the end came, the name of no event lies on that of another."""
+def test_names_of_events_do_not_overlap(span: Line) -> None:
+    """However close events are, their names do not overlap."""
     assert names([span], [(BEGUN, "purpose came"), (span.until, "fixed")]) == []
 
 
-def test_names_of_ends_at_one_time_do_not_lie_on_each_other() -> None:
-    """Environments that were fixed one after the other, minutes apart, are told apart or told once."""
+def test_names_of_simultaneous_ends_do_not_overlap() -> None:
+    """The ends of environments that were fixed minutes apart have separate names or one common name."""
     lines = [line((0, n), (20, n + 9), until=40 + n / 1000, after=0, environment=f"env-{n}") for n in range(100, 104)]
 
     assert names(lines, [(BEGUN, "purpose came"), *((it.until, "fixed") for it in lines)]) == []
 
 
 @pytest.mark.parametrize("lines", [*([span.values[0]] for span in SPANS), [ENDED, GOES_ON], many(4)])
-def test_everything_that_is_written_lies_within_the_picture(lines: list[Line]) -> None:
-    """No word, number or date is cut by an edge of the picture, and none lies on the axis's own."""
+def test_all_text_is_within_the_picture(lines: list[Line]) -> None:
+    """No text is cut off at an edge of the picture or overlaps the labels of the axis."""
     figure = over_time(lines, [(BEGUN, "purpose came"), (lines[0].until, "fixed")]).figure()
     figure.draw_without_rendering()
     axes = figure.axes[0]
@@ -337,8 +337,8 @@ SOON = line((0.1, 300), (1.2, 500), until=401, environment="staging")
 
 
 @pytest.mark.parametrize("lines", [[GOES_ON], [ENDED, GOES_ON], [ENDED, SOON], many(4)])
-def test_a_lines_name_does_not_lie_on_the_axis(lines: list[Line]) -> None:
-    """The name of a line stands within the axes, not on the numbers beside them."""
+def test_the_name_of_a_line_does_not_overlap_the_axis(lines: list[Line]) -> None:
+    """The name of a line is within the axes, and not on the numbers beside them."""
     figure = over_time(lines, []).figure()
     figure.draw_without_rendering()
     axes = figure.axes[0]

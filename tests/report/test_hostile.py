@@ -1,4 +1,4 @@
-"""Text that users, servers and colleagues wrote: shown as it is, in every field and in every form, and never obeyed."""
+"""Text of users, servers and colleagues in a report: shown unchanged in every field and form, never as markup."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-# Markup of HTML and of Markdown, a cell's end, a code span, an entity, and lines of their own.
+# Markup of HTML and of Markdown, the end of a cell, a code span, an entity, and line breaks.
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> | a`b` &lt;i&gt; **c** [d](http://e)\n\n# f\n- g"
 HARMLESS = "Nothing that is markup, and about as long as the other, so that its cells are as wide: yes; a b c d e f"
-# What a reader of the record takes for a moment, for a word of ours, or for the name of a package.
+# Values of a record that are times, constants, or names of packages.
 PLAIN = {"status", "blocked_for", "kind", "schema_version", "state", "per"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 
 
 def rewritten(thing: Any, text: str, key: str = "") -> Any:
-    """A record in which every free text is another."""
+    """A record with every free text replaced."""
     if isinstance(thing, dict):
         named = {text: 7} if key == "active_by_purpose" else thing
         return {k: rewritten(v, text, k) for k, v in named.items()}
@@ -56,15 +56,15 @@ ERROR = {"what": "?", "why": "?", "next": "?"}
 
 
 def everywhere(folder: Path, text: str, *names: str) -> list[Path]:
-    """The folders of runs whose every free text is the same, their environments' names too."""
+    """The folders of runs with every free text replaced, including the names of their environments."""
     changes = rewritten({**copy.deepcopy(EXAMPLE), "error": ERROR}, text)
     return [run_folder(folder, changes, name) for name in names or ("run",)]
 
 
 @pytest.mark.parametrize("made", [*FORMS, rendered_strictly])
 @pytest.mark.parametrize("names", [("run",), ("one", "two"), tuple("abcdefgh")], ids=len)
-def test_hostile_text_is_not_obeyed(tmp_path: Path, made: Any, names: tuple[str, ...]) -> None:
-    """Markup in a text makes no element, no heading, no row and no cell: the report has those of a harmless one."""
+def test_hostile_text_adds_no_structure(tmp_path: Path, made: Any, names: tuple[str, ...]) -> None:
+    """Markup in a text adds no element, heading, row or cell: the structure equals that of a harmless report."""
     (tmp_path / "harmless").mkdir()
     bad = made(*everywhere(tmp_path, HOSTILE, *names))
     good = made(*everywhere(tmp_path / "harmless", HARMLESS, *names))
@@ -75,24 +75,24 @@ def test_hostile_text_is_not_obeyed(tmp_path: Path, made: Any, names: tuple[str,
 
 
 @pytest.mark.parametrize("made", [*FORMS, rendered_strictly])
-def test_hostile_text_behind_an_address_is_not_obeyed(tmp_path: Path, made: Any) -> None:
-    """Markup that follows an address, of which a wiki makes a link, makes no element either."""
+def test_hostile_text_after_an_address_adds_no_element(tmp_path: Path, made: Any) -> None:
+    """Markup after an address, which a wiki changes into a link, adds no element."""
     found = made(*everywhere(tmp_path, "http://e<img src=x onerror=alert(2)>"))
 
     assert len(found.of("img")) == len(PICTURES)
 
 
 def test_hostile_text_is_shown_in_html(tmp_path: Path) -> None:
-    """In the page hostile text is seen as it was written."""
+    """The page shows hostile text unchanged."""
     assert page(*everywhere(tmp_path, HOSTILE)).text.count(HOSTILE) >= 60
 
 
 def test_hostile_text_is_shown_in_markdown(tmp_path: Path) -> None:
-    """In the rendered Markdown hostile text is seen as it was written, on one line."""
+    """The rendered Markdown shows hostile text unchanged, on one line."""
     assert rendered(*everywhere(tmp_path, HOSTILE)).text.count(squeezed(HOSTILE)) >= 60
 
 
-def test_hostile_text_ends_no_cell(tmp_path: Path) -> None:
+def test_hostile_text_adds_no_cell(tmp_path: Path) -> None:
     """A pipe in a text adds no cell to a Markdown table."""
     lines = render.render_markdown(read(*everywhere(tmp_path, HOSTILE)), "pictures").splitlines()
     tables = re.findall(r"(?:^\|.*\n)+", "\n".join(lines), re.MULTILINE)
@@ -121,8 +121,8 @@ LEADING = (
 
 
 @pytest.mark.parametrize("text", LEADING)
-def test_a_line_that_begins_like_a_block_is_none(tmp_path: Path, text: str) -> None:
-    """Text that begins like a list, a quote, a fence or a rule begins none in the Markdown, in whatever field."""
+def test_text_like_the_begin_of_a_block_begins_none(tmp_path: Path, text: str) -> None:
+    """Text like the begin of a list, a quote, a fence or a rule begins none in the Markdown, in any field."""
     (tmp_path / "harmless").mkdir()
     bad = rendered(*everywhere(tmp_path, text))
     good = rendered(*everywhere(tmp_path / "harmless", "an a"))
@@ -143,8 +143,8 @@ ODD = {
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD)
-def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> None:
-    """Text of other scripts, and of languages of machines, is shown whole, and breaks nothing."""
+def test_unusual_text_is_shown_unchanged(tmp_path: Path, made: Any, text: str) -> None:
+    """Text in other scripts, and of other formats, is shown completely and unchanged."""
     found = made(*everywhere(tmp_path, text))
 
     assert found.open == []
@@ -153,7 +153,7 @@ def test_odd_text_is_shown_as_it_is(tmp_path: Path, made: Any, text: str) -> Non
 
 @pytest.mark.parametrize("made", FORMS)
 def test_direction_marks_are_shown_as_codes(tmp_path: Path, made: Any) -> None:
-    """Marks that would turn what follows around are shown by their code, and are in no text as themselves."""
+    """Direction marks are shown as their code, and the text itself has none."""
     found = made(*everywhere(tmp_path, "\u202egnp.exe\u202c\u200f"))
 
     assert found.cells.count(r"\u202egnp.exe\u202c\u200f") > 20
@@ -162,8 +162,8 @@ def test_direction_marks_are_shown_as_codes(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("word", ["x", "word "], ids=["a word", "words"])
-def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> None:
-    """Of ten thousand characters two thousand are shown in each table, and how many more there are."""
+def test_long_text_is_cut(tmp_path: Path, made: Any, word: str) -> None:
+    """Of ten thousand characters each table shows two thousand, and the number of the others."""
     text = (word * 10_000)[:10_000]
     found = made(run_folder(tmp_path, rewritten(EXAMPLE, text)))
 
@@ -173,15 +173,15 @@ def test_long_text_is_cut_and_says_so(tmp_path: Path, made: Any, word: str) -> N
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("length", [1_999, 2_000])
-def test_text_that_is_not_too_long_is_whole(tmp_path: Path, made: Any, length: int) -> None:
-    """Up to two thousand characters are shown as they are."""
+def test_shorter_text_is_not_cut(tmp_path: Path, made: Any, length: int) -> None:
+    """Up to two thousand characters are shown."""
     assert made(run_folder(tmp_path, rewritten(EXAMPLE, "x" * length))).cells.count("x" * length) > 20
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("text", ["$\\nosuch{$", "$$", "a$b$c", "\x01\x0b \ufffe a--b-->\na\nb"], ids=ascii)
-def test_odd_text_is_drawn_as_it_is(tmp_path: Path, text: str) -> None:
-    """No text keeps a chart from being drawn, as a picture that can be read: none is a formula or an end of markup."""
+def test_unusual_text_is_drawn(tmp_path: Path, text: str) -> None:
+    """With any text a chart is rendered: the text is neither a formula nor the end of an element."""
     pictures = [
         base64.b64decode(str(image["src"]).partition(",")[2]).decode()
         for image in drawn(*everywhere(tmp_path, text, "one", "two")).of("img")
@@ -193,16 +193,16 @@ def test_odd_text_is_drawn_as_it_is(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_hostile_folder_is_not_obeyed(tmp_path: Path, made: Any) -> None:
-    """Markup in the name of a run's folder makes no element, and is shown."""
+def test_markup_in_a_folders_name_is_text(tmp_path: Path, made: Any) -> None:
+    """Markup in the name of a run's folder is shown as text."""
     found = made(run_folder(tmp_path, {}, "<script>alert(1)<b>|`c`"))
 
     assert [tag for tag, _ in found.elements] == [tag for tag, _ in made(run_folder(tmp_path, {}, "harmless")).elements]
     assert "<script>alert(1)<b>|`c`" in found.cells
 
 
-def test_a_hostile_name_of_the_file_is_not_obeyed(tmp_path: Path) -> None:
-    """Markup in the name of the report's own file ends no link to its pictures, and makes no element."""
+def test_markup_in_the_files_name_is_text(tmp_path: Path) -> None:
+    """Markup in the name of the report's file does not end the links to its pictures, and adds no element."""
     name = "a) <img src=x> ![b](c"
     with empty_pictures():
         render.write_report(read(run_folder(tmp_path, {})), tmp_path / f"{name}.html")
@@ -235,7 +235,7 @@ IDS = f"{RAW} {RAW.upper()} Key (owner_id)=({RAW}) exists."
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_raw_id_is_hidden_in_every_field(tmp_path: Path, field: str) -> None:
-    """A raw id that found its way into a record is in no byte of the page and of the Markdown."""
+    """A raw id in any field of a record is neither in the page nor in the Markdown."""
     post = read(run_folder(tmp_path, FIELDS[field](IDS)))
     with empty_pictures():
         places = {"html": render.render_html(post), "markdown": render.render_markdown(post, "p")}
@@ -244,7 +244,7 @@ def test_a_raw_id_is_hidden_in_every_field(tmp_path: Path, field: str) -> None:
 
 
 def test_a_raw_id_is_hidden_in_pictures(tmp_path: Path) -> None:
-    """A raw id in every field of a record is in no byte of a chart."""
+    """A raw id in any field of a record is in no chart."""
     changes = {key: value for made in FIELDS.values() for key, value in made(IDS).items()}
     pictures = [
         figure.chart for s in read(run_folder(tmp_path, changes)).sections for figure in render.figures(s.blocks)
@@ -255,12 +255,12 @@ def test_a_raw_id_is_hidden_in_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_published_id_stays(tmp_path: Path, made: Any) -> None:
-    """An id that the fix plan has published stays as it is."""
+def test_a_published_id_is_not_hidden(tmp_path: Path, made: Any) -> None:
+    """A published id of the fix plan is not hidden."""
     assert str(PLAN_OWNER) in made(run_folder(tmp_path, {"unknown": [str(PLAN_OWNER)]})).text
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_raw_id_names_no_folder(tmp_path: Path, made: Any) -> None:
-    """A run's folder that is named by an id is hidden, too."""
+def test_a_raw_id_as_a_folders_name_is_hidden(tmp_path: Path, made: Any) -> None:
+    """A raw id as the name of a run's folder is hidden."""
     assert RAW not in made(run_folder(tmp_path, NO_AFTER, RAW)).text

@@ -1,4 +1,4 @@
-"""People's words: kept as they are, found by their headings, and told of by line where they cannot be read."""
+"""Notes: read by their headings, never changed, and errors with the number of the line."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ HOW = "Write it like `- 2025-10-13 08:18 UTC: what (source)`."
 
 
 def file_of(folder: Path, text: str) -> Path:
-    """A file of notes."""
+    """A notes file with this text."""
     made = folder / "notes.md"
     made.write_bytes(text.encode())
     return made
 
 
 def read(folder: Path, text: str) -> Notes:
-    """What is read from notes."""
+    """The notes read from this text."""
     return notes.read_notes(file_of(folder, text))
 
 
 def refused(folder: Path, text: str) -> str:
-    """The message about notes that cannot be read."""
+    """The message for notes that cannot be read."""
     file = file_of(folder, text)
     with pytest.raises(UsageError) as raised:
         notes.read_notes(file)
@@ -50,16 +50,16 @@ def refused(folder: Path, text: str) -> str:
     return str(raised.value).replace(os.path.relpath(file), "notes.md")
 
 
-def message(line: int, why: str, cure: str) -> str:
-    """The message about one line."""
-    return f"notes.md cannot be read as notes.\n  why:  Line {line}: {why}.\n  next: {cure}"
+def message(line: int, why: str, action: str) -> str:
+    """The message for one line."""
+    return f"notes.md cannot be read as notes.\n  why:  Line {line}: {why}.\n  next: {action}"
 
 
 # The file
 
 
 def test_notes_are_made_from_the_template(tmp_path: Path) -> None:
-    """Where there are no notes they are made from the template, in which nothing is written yet."""
+    """If there are no notes, they are created from the template, without any text in them."""
     file = tmp_path / "new" / "notes.md"
 
     assert notes.read_notes(file) == notes.read_notes(UNWRITTEN)
@@ -68,15 +68,15 @@ def test_notes_are_made_from_the_template(tmp_path: Path) -> None:
 
 
 def test_the_template_has_every_section_that_is_wanted() -> None:
-    """The template has a heading of each section that only people can tell, and no heading that is unknown."""
+    """The template has a heading for each section that people write, and no unknown heading."""
     headings = re.findall(r"^## (.*)$", notes.template(), re.MULTILINE)
 
     assert set(WANTED) <= set(headings) <= set(SECTIONS)
     assert notes.template().startswith("# ")
 
 
-def test_the_lines_that_the_template_shows_can_be_read(tmp_path: Path) -> None:
-    """The rows that the template shows within its comments are read as they promise."""
+def test_the_templates_example_rows_can_be_read(tmp_path: Path) -> None:
+    """The example rows in the template's comments can be read."""
     shown = notes.template().replace("<!--", "").replace("-->", "")
     rows = re.findall(r"^- .*$", shown, re.MULTILINE)
     found = read(tmp_path, f"## Timeline\n{rows[0]}\n## Action items\n{rows[1]}\n")
@@ -89,7 +89,7 @@ def test_the_lines_that_the_template_shows_can_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "# INC-1\n", "## Summary\r\n\r\nIt was.  \r\n"], ids=ascii)
 def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
-    """Notes that are there stay byte by byte as they are, and keep their age, however often they are read."""
+    """Existing notes are never written: content and modification time do not change."""
     file = file_of(tmp_path, text)
     os.utime(file, (1, 1))
     run = run_without_snapshot(tmp_path)
@@ -100,16 +100,16 @@ def test_notes_are_never_overwritten(tmp_path: Path, text: str) -> None:
     assert file.stat().st_mtime == 1
 
 
-def test_notes_of_one_s_own_are_left_alone_by_reports_over_others(tmp_path: Path) -> None:
-    """A report with notes of its own neither reads nor makes the project's."""
+def test_a_report_with_its_own_notes_ignores_the_projects(tmp_path: Path) -> None:
+    """A report with its own notes neither reads nor creates the project's notes."""
     before = paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns
     rendered(run_folder(tmp_path, {}), notes=tmp_path / "own.md")
 
     assert (paths.NOTES.read_bytes(), paths.NOTES.stat().st_mtime_ns) == before
 
 
-def test_notes_that_cannot_be_made_are_a_message(tmp_path: Path) -> None:
-    """Where notes can neither be read nor made, a message says so, and names the option that helps."""
+def test_notes_that_cannot_be_created_are_an_error(tmp_path: Path) -> None:
+    """If notes can be neither read nor created, an error names the option that helps."""
     (tmp_path / "file").touch()
     with pytest.raises(Failed) as raised:
         notes.read_notes(tmp_path / "file" / "more" / "notes.md")
@@ -119,8 +119,8 @@ def test_notes_that_cannot_be_made_are_a_message(tmp_path: Path) -> None:
     assert "--out" not in raised.value.next
 
 
-def test_notes_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
-    """A folder in place of the notes is a message that does not say that anything was to be written."""
+def test_a_folder_instead_of_notes_is_an_error(tmp_path: Path) -> None:
+    """If the notes are a folder, an error says so, without counting missing parts."""
     with pytest.raises(Failed) as raised:
         notes.read_notes(tmp_path)
 
@@ -128,23 +128,23 @@ def test_notes_that_are_a_folder_are_a_message(tmp_path: Path) -> None:
     assert "written" not in raised.value.what
 
 
-def test_what_is_no_text_is_shown_as_such(tmp_path: Path) -> None:
-    """A byte that is no UTF-8 keeps nobody from the rest of the notes."""
+def test_bytes_that_are_not_utf_8_are_shown_as_such(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 are shown as such, and the rest of the notes is read."""
     (tmp_path / "notes.md").write_bytes(b"## Summary\n\nCaf\xe9.\n")
 
     assert notes.read_notes(tmp_path / "notes.md").text("Summary") == "Caf\ufffd."
 
 
-def test_notes_of_another_encoding_are_a_message(tmp_path: Path) -> None:
-    """Notes that are no UTF-8 at all are a message."""
+def test_notes_in_another_encoding_are_an_error(tmp_path: Path) -> None:
+    """Notes in another encoding are an error."""
     (tmp_path / "notes.md").write_bytes("## Summary\n".encode("utf-16"))
     with pytest.raises(UsageError):
         notes.read_notes(tmp_path / "notes.md")
 
 
 @pytest.mark.parametrize("made", ["\ufeff# INC-1\n\n## Summary\n\nIt was.\n", "\ufeff## Summary\n\nIt was.\n"])
-def test_a_mark_of_the_encoding_is_no_text(tmp_path: Path, made: str) -> None:
-    """The mark that some editors put before the first heading is no text of the notes."""
+def test_a_byte_order_mark_is_ignored(tmp_path: Path, made: str) -> None:
+    """A byte order mark before the first heading is ignored."""
     assert read(tmp_path, made).text("Summary") == "It was."
 
 
@@ -153,14 +153,14 @@ def test_a_mark_of_the_encoding_is_no_text(tmp_path: Path, made: str) -> None:
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_section_is_read(tmp_path: Path, title: str) -> None:
-    """What stands under a heading is that section's text."""
+    """The text below a heading is the text of this section."""
     assert read(tmp_path, f"## {title}\n\nIt was.\n\nSo.\n").text(title) == "It was.\n\nSo."
 
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_section_is_shown_in_its_place(tmp_path: Path, made: Any, title: str) -> None:
-    """What people wrote for a section stands in that section of the report."""
+    """The text of each section is shown in this section of the report."""
     found = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, f"## {title}\n\nAs people say.\n"))
     sections = [name for name, section in found.sections.items() if "As people say." in section.text]
 
@@ -169,12 +169,12 @@ def test_every_section_is_shown_in_its_place(tmp_path: Path, made: Any, title: s
 
 @pytest.mark.parametrize("heading", ["## summary", "##   SUMMARY  ", "## Summary ##", "##\tSummary #"])
 def test_headings_may_be_spelled_freely(tmp_path: Path, heading: str) -> None:
-    """Case, spaces and closing marks of a heading do not matter."""
+    """Case, spaces and closing marks of a heading are ignored."""
     assert read(tmp_path, f"{heading}\nIt was.\n").text("Summary") == "It was."
 
 
 def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
-    """Notes whose lines end in CR LF are read like others, and messages name the same line."""
+    """Notes with CR LF are read like others, with the same line numbers in errors."""
     text = "# INC-1\n\n<!-- one\ntwo -->\n## Summary\n\nIt was.\n\n## Nonsense\n"
 
     assert read(tmp_path, text.partition("## N")[0].replace("\n", "\r\n")) == read(tmp_path, text.partition("## N")[0])
@@ -183,12 +183,12 @@ def test_lines_may_end_as_on_windows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["# INC-1\n", "#   INC-1 <!-- the id -->\n", "# INC-1 #\n\n## Summary\n"])
 def test_the_title_is_the_incidents_id(tmp_path: Path, text: str) -> None:
-    """The heading of the first order is the incident's id."""
+    """The level-one heading is the incident's id."""
     assert read(tmp_path, text).incident == "INC-1"
 
 
 def test_headings_within_a_section_are_its_text(tmp_path: Path) -> None:
-    """Headings of a lower order belong to the section in which they stand."""
+    """Headings of lower levels belong to the text of their section."""
     assert read(tmp_path, "## Summary\n\n### First\n\nIt was.\n").text("Summary") == "### First\n\nIt was."
 
 
@@ -205,8 +205,8 @@ FENCED = [
 
 
 @pytest.mark.parametrize("body", FENCED)
-def test_code_is_left_alone(tmp_path: Path, body: str) -> None:
-    """Lines within code that look like headings or comments are neither, and sections go on behind it."""
+def test_headings_in_code_are_code(tmp_path: Path, body: str) -> None:
+    """Lines in code that look like headings or comments are code, and sections after it are read."""
     found = read(tmp_path, f"## Summary\n\n{body}\n\n## Detection\n\nBy luck.\n")
 
     assert (found.text("Summary"), found.text("Detection")) == (body.strip(), "By luck.")
@@ -214,35 +214,35 @@ def test_code_is_left_alone(tmp_path: Path, body: str) -> None:
 
 @pytest.mark.parametrize("body", ["```SELECT 1```", "Use ```` ``` ```` for it.", "``` `a` ```", "- ```a```"])
 def test_code_within_a_line_hides_no_section(tmp_path: Path, body: str) -> None:
-    """Code that opens and closes within its line does not swallow the sections behind it."""
+    """Inline code does not hide the sections after it."""
     assert read(tmp_path, f"## Summary\n\n{body}\n\n## Detection\n\nBy luck.\n").text("Detection") == "By luck."
 
 
 def test_comments_are_not_shown(tmp_path: Path) -> None:
-    """What stands in a comment is no text, over however many lines."""
+    """Comments are not shown, on any number of lines."""
     assert read(tmp_path, "## Summary\n<!-- a\n\n## b -->\nIt <!-- c -->was.\n").text("Summary") == "It was."
 
 
-# What cannot be read
+# Errors
 
 
-def test_an_unknown_heading_names_its_line(tmp_path: Path) -> None:
-    """A heading of no section is told with its line, and the headings that there are."""
+def test_an_unknown_heading_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """An unknown heading is an error with its line and the known headings."""
     assert refused(tmp_path, "# INC-1\n\n## Summary\n\nIt was.\n\n## Sumary\n") == message(
         7, "no section is named 'Sumary'", USE
     )
 
 
 @pytest.mark.parametrize("second", ["Summary", "SUMMARY"])
-def test_a_doubled_heading_names_its_line(tmp_path: Path, second: str) -> None:
-    """A section that is there twice is told with the line of the second, however it is spelled."""
+def test_a_second_heading_is_an_error_with_its_line(tmp_path: Path, second: str) -> None:
+    """A second heading of a section is an error with its line, whatever its spelling."""
     assert refused(tmp_path, f"## Summary\n\nIt was.\n\n## {second}\n\nIt is.\n") == message(
         5, "the section 'Summary' is there twice", "Merge the two."
     )
 
 
-def test_a_doubled_title_names_its_line(tmp_path: Path) -> None:
-    """A second heading of the first order is told with its line: the first would be lost."""
+def test_a_second_title_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """A second level-one heading is an error with its line."""
     assert "Line 5: " in refused(tmp_path, "# INC-1\n## Summary\n\nIt was.\n# INC-2\n")
 
 
@@ -256,8 +256,8 @@ def test_a_doubled_title_names_its_line(tmp_path: Path) -> None:
         ("##Summary\nIt was.\n", 1),
     ],
 )
-def test_loose_text_names_its_line(tmp_path: Path, text: str, line: int) -> None:
-    """Text outside of any section is told with its first line."""
+def test_text_outside_of_sections_is_an_error_with_its_line(tmp_path: Path, text: str, line: int) -> None:
+    """Text outside of all sections is an error with its first line."""
     assert refused(tmp_path, text) == message(
         line, "this text is in no section", "Put it under a heading like `## Summary`."
     )
@@ -274,16 +274,16 @@ def test_loose_text_names_its_line(tmp_path: Path, text: str, line: int) -> None
         "2025-10-13 08:18 UTC:",
     ],
 )
-def test_a_bad_moment_names_its_line(tmp_path: Path, moment: str) -> None:
-    """A row of the timeline whose moment cannot be read is told with its line, comments above it counted."""
+def test_a_bad_time_is_an_error_with_its_line(tmp_path: Path, moment: str) -> None:
+    """A timeline row whose time cannot be read is an error with its line."""
     text = f"# INC-1\n<!--\n-->\n## Timeline\n\n- 2025-10-13 08:17 UTC: all is well\n- {moment}\n"
 
     assert refused(tmp_path, text) == message(7, "the time cannot be read", HOW)
 
 
 @pytest.mark.parametrize("due", ["soon", "2026-02-30", "31.1.2026", "20260131", "2026-W05"])
-def test_a_bad_due_date_names_its_line(tmp_path: Path, due: str) -> None:
-    """An action item whose date cannot be read is told with its line."""
+def test_a_bad_due_date_is_an_error_with_its_line(tmp_path: Path, due: str) -> None:
+    """An action item whose date cannot be read is an error with its line."""
     text = f"## Action items\n\n- [ ] It (owner: Ada, due: 2026-01-31)\n- [ ] That (owner: Ada, due: {due})\n"
 
     assert refused(tmp_path, text) == message(4, f"{due!r} is no date", "Write it like `due: 2026-01-31`.")
@@ -292,8 +292,8 @@ def test_a_bad_due_date_names_its_line(tmp_path: Path, due: str) -> None:
 MALFORMED = "# INC-1\n\n## Sumary\n\nIt was.\n"
 
 
-def test_a_run_with_notes_that_cannot_be_read_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notes that cannot be read stop a run before anything of it is begun."""
+def test_a_run_with_bad_notes_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notes that cannot be read are an error before a run begins."""
     monkeypatch.setattr(paths, "NOTES", file_of(tmp_path, MALFORMED))
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
     with pytest.raises(UsageError) as raised:
@@ -304,9 +304,9 @@ def test_a_run_with_notes_that_cannot_be_read_is_not_begun(tmp_path: Path, monke
 
 
 def test_incident_run_exits_with_2_where_notes_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`incident run` ends as bad usage, by the line, and makes no folder of runs."""
+    """`incident run` is bad usage, names the line, and creates no folder of runs."""
     monkeypatch.setattr(paths, "NOTES", file_of(tmp_path, MALFORMED))
-    monkeypatch.setenv("INCIDENT_RUNS", "")  # what --out sets stays within this test
+    monkeypatch.setenv("INCIDENT_RUNS", "")  # the setting of --out ends with this test
     ended = CliRunner().invoke(cli.cli, ["run", "--out", str(tmp_path / "runs")])
 
     assert isinstance(ended.exception, UsageError)
@@ -315,14 +315,14 @@ def test_incident_run_exits_with_2_where_notes_cannot_be_read(tmp_path: Path, mo
 
 
 def test_incident_report_exits_with_2_where_notes_cannot_be_read(tmp_path: Path) -> None:
-    """`incident report` exits with 2 and the whole message, and writes nothing."""
+    """`incident report` exits with 2 and the complete message, and writes no file."""
     command = [sys.executable, "-m", "incident_lib", "report", str(paths.EXAMPLE_RUN)]
     options = ["--notes", "notes.md", "--out", str(tmp_path / "out" / "post.html")]
     file_of(tmp_path, MALFORMED)
     ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False, cwd=tmp_path)
-    told = message(3, "no section is named 'Sumary'", USE)
+    expected = message(3, "no section is named 'Sumary'", USE)
 
-    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", f"incident: {told}\n")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", f"incident: {expected}\n")
     assert not (tmp_path / "out").exists()
 
 
@@ -330,7 +330,7 @@ def test_incident_report_exits_with_2_where_notes_cannot_be_read(tmp_path: Path)
 
 
 def test_events_are_read(tmp_path: Path) -> None:
-    """Rows of the timeline that begin with a moment are events; what else stands there is text."""
+    """Timeline rows that begin with a time are events; the rest of the section is text."""
     found = read(
         tmp_path,
         "## Timeline\n\nFirst, calm.\n\n- 2025-10-13 08:18 UTC: support was told (inbox)\n"
@@ -345,8 +345,8 @@ def test_events_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_events_stand_among_those_of_the_runs(tmp_path: Path, made: Any) -> None:
-    """People's events are rows of the timeline, sorted among those of the runs, with their source."""
+def test_events_are_sorted_among_those_of_the_runs(tmp_path: Path, made: Any) -> None:
+    """Events of the notes are rows of the timeline, sorted among those of the runs, with their source."""
     text = (
         "## Timeline\n- 2999-01-01 00:00 UTC: it was over (a dream)\n- 2025-09-22 05:00:10 UTC: the deploy began\n"
         "- 2025-10-13 08:18 UTC: support was told (inbox)\n"
@@ -366,7 +366,7 @@ def test_events_stand_among_those_of_the_runs(tmp_path: Path, made: Any) -> None
 
 
 def test_action_items_are_read(tmp_path: Path) -> None:
-    """Tasks are action items with their owner, their date, and whether they are done."""
+    """Tasks are action items with owner, date, and whether they are done."""
     found = read(
         tmp_path,
         "## Action items\n- [ ] This (owner: Ada, due: 2026-01-31)\n- [x] That\n* [X] Those (due: 2026-02-01)\n"
@@ -384,8 +384,8 @@ def test_action_items_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
-    """Each action item is a row, with what it lacks, or that it is open or done; proposals are marked as such."""
+def test_missing_parts_of_an_action_item_are_shown(tmp_path: Path, made: Any) -> None:
+    """Each action item is a row with its missing parts or its state; proposals are marked as proposals."""
     text = (
         "## Action items\n- [ ] A (owner: Ada, due: 2026-01-31)\n- [ ] B (owner: Ada)\n- [ ] C (due: 2026-01-31)\n"
         "- [ ] D\n- [x] E\n"
@@ -416,7 +416,7 @@ def test_what_an_action_item_lacks_is_shown(tmp_path: Path, made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_text_beside_action_items_is_shown(tmp_path: Path, made: Any) -> None:
-    """What people wrote beside their action items is not lost: a sentence before them, or an item's second line."""
+    """Text beside action items is shown: as a sentence before them, or as an item's second line."""
     text = "## Action items\n\nReviewed each Monday.\n\n- [ ] Name the indexes of each table\n  that a column joins\n"
     found = squeezed(made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Action items"].text)
 
@@ -428,8 +428,8 @@ def test_text_beside_action_items_is_shown(tmp_path: Path, made: Any) -> None:
     ("item", "owner"),
     [("(owner: Ada (data), due: 2026-01-31)", "Ada (data)"), ("(Owner: Ada, Due: 2026-01-31)", "Ada")],
 )
-def test_an_owner_is_found_however_it_is_written(tmp_path: Path, item: str, owner: str) -> None:
-    """An owner with a bracket, or under a capital letter, is the owner that people named."""
+def test_an_owner_is_read_in_any_spelling(tmp_path: Path, item: str, owner: str) -> None:
+    """An owner with a bracket or an upper-case keyword is read."""
     (found,) = read(tmp_path, f"## Action items\n- [ ] It {item}\n").actions
 
     assert (found.what, found.owner, found.due) == ("It", owner, "2026-01-31")

@@ -1,4 +1,4 @@
-"""Every number in a report is the record's, and every number of the record that counts is in the report."""
+"""Every number in a report is from its records, and every number of the records is in the report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOMENTS = ("before", "after")
 
 
 def numbered(seed: int, environment: str = "demo") -> Contents:
-    """A record like the example in which no number occurs twice."""
+    """A record like the example in which every number is different."""
     numbers = iter(random.Random(seed).sample(range(20_001, 9_000_000, 2), 1_000))
     made = copy.deepcopy(EXAMPLE)
     for moment in MOMENTS:
@@ -63,19 +63,19 @@ def _numbered(thing: Any, numbers: Any) -> Any:
 
 
 def post(*records: Contents) -> Postmortem:
-    """The report over some records, without notes."""
+    """The report over these records, without notes."""
     return Postmortem(
         tuple(Chapter(record_of(record), f"run {place}") for place, record in enumerate(records)), Notes()
     )
 
 
 def page(*records: Contents) -> Page:
-    """The HTML report over some records; its pictures are empty."""
+    """The HTML report over these records, with empty pictures."""
     return undrawn(post(*records))
 
 
 def rendered(*records: Contents) -> Page:
-    """The Markdown report over some records, as a wiki renders it."""
+    """The rendered Markdown report over these records."""
     return wiki(render.render_markdown(post(*records), "pictures"))
 
 
@@ -96,18 +96,20 @@ def _minute(moment: str) -> str:
 
 
 def counts_of(record: Contents) -> list[list[str]]:
-    """The table of all counts, without what each means."""
-    looks = [record["counts"][moment] for moment in MOMENTS]
+    """The table of all counts, without their meanings."""
+    snapshots = [record["counts"][moment] for moment in MOMENTS]
     rows = [
         [word.replace("_", " "), *(f"{number:,}" for number in pair)]
-        for word, *pair in zip((*WORDS, *MORE_WORDS), *map(_counted, looks), strict=True)
+        for word, *pair in zip((*WORDS, *MORE_WORDS), *map(_counted, snapshots), strict=True)
     ]
-    purposes = sorted({purpose for look in looks for purpose in look["active_by_purpose"]})
-    return rows + [[f"active {p}", *(f"{look['active_by_purpose'][p]:,}" for look in looks)] for p in purposes]
+    purposes = sorted({purpose for snapshot in snapshots for purpose in snapshot["active_by_purpose"]})
+    return rows + [
+        [f"active {p}", *(f"{snapshot['active_by_purpose'][p]:,}" for snapshot in snapshots)] for p in purposes
+    ]
 
 
 def growth_of(*records: Contents) -> list[list[str]]:
-    """The table of families by when they had been blocked; most families first."""
+    """The table of blocked families over time, largest number first."""
     return [
         [record["environment"], _minute(at), f"{count:,}"]
         for record in sorted(records, key=lambda record: -record["blocked_since"]["chat"][-1][1])
@@ -116,7 +118,7 @@ def growth_of(*records: Contents) -> list[list[str]]:
 
 
 def blockers_of(*records: Contents) -> list[list[str]]:
-    """The table of families by what blocks them, summed up; for chat first, then most families."""
+    """The table of blockers with sums: chat first, then most families."""
     sums: dict[tuple[str, str, str], int] = {}
     for kind in (kind for record in records for kind in record["blocked_by"]):
         key = (kind["blocked_for"], kind["purpose"] or "no purpose", kind["provider"] or "no provider")
@@ -124,10 +126,10 @@ def blockers_of(*records: Contents) -> list[list[str]]:
     return [[*key, f"{number:,}"] for key, number in sorted(sums.items(), key=lambda item: (item[0][0], -item[1]))]
 
 
-def story_of(record: Contents) -> set[tuple[str, str]]:
-    """The rows of the timeline: when, and what."""
+def timeline_of(record: Contents) -> set[tuple[str, str]]:
+    """The rows of the timeline: time and event."""
     first = record["blocked_since"]["chat"][0]
-    looks = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
+    snapshots = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
     return {
         (in_words(record["purpose_since"]), "The column purpose was added; the threads that existed became runs."),
         *(
@@ -135,8 +137,8 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
             for which in ("first", "last")
         ),
         (in_words(first[0]), f"By now {first[1]:,} families of those that were later blocked for chat were blocked."),
-        (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {looks[0]}"),
-        (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {looks[1]}"),
+        (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {snapshots[0]}"),
+        (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {snapshots[1]}"),
         *(
             (in_words(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
             for s in record["steps"]
@@ -146,7 +148,7 @@ def story_of(record: Contents) -> set[tuple[str, str]]:
 
 
 def rejected_of(*records: Contents) -> list[list[str]]:
-    """The table of rejected inserts, without the meanings."""
+    """The table of rejected inserts, without their meanings."""
     return [
         [NAMES.get(word, word.replace("_", " ")), *(f"{record['rejected_inserts'][word]:,}" for record in records)]
         for word in REJECTED_INSERT_MEANINGS
@@ -154,7 +156,7 @@ def rejected_of(*records: Contents) -> list[list[str]]:
 
 
 def recovered_of(record: Contents) -> list[str]:
-    """An environment's row of who has recovered."""
+    """The row of an environment in the table of recovery."""
     blocked, back = (record["recovery"][key] for key in ("blocked", "recovered"))
     return [
         record["environment"],
@@ -172,15 +174,15 @@ def conflicts_of(record: Contents) -> list[list[str]]:
 
 
 def compared_of(record: Contents) -> list[str]:
-    """An environment's row among others."""
+    """The row of an environment in the comparison."""
     before, after = (record["counts"][moment] for moment in MOMENTS)
-    blocked = [f"{look['blocked']['chat']:,}" for look in (before, after)]
+    blocked = [f"{snapshot['blocked']['chat']:,}" for snapshot in (before, after)]
     size = [f"{after['families']:,}", f"{after['active_threads']:,}"]
     return [record["environment"], "succeeded", "original", "fixed", *blocked, *size]
 
 
 def remaining_of(record: Contents) -> list[str]:
-    """An environment's row of what remains."""
+    """The row of an environment in the table of what remains."""
     words = ("residual_conflicts", "unguarded_threads", "coexisting_families", "active_threads")
     return [record["environment"], *(f"{record['counts']['after'][word]:,}" for word in words)]
 
@@ -196,7 +198,7 @@ def check_one(found: Page, record: Contents) -> None:
     assert impact[1] == growth_of(record)
     assert impact[2] == blockers_of(record)
     assert [row[:2] for row in impact[3]] == rejected_of(record)
-    assert {(row[0], row[2]) for row in timeline} == story_of(record)
+    assert {(row[0], row[2]) for row in timeline} == timeline_of(record)
     assert [row[0] for row in timeline] == sorted(row[0] for row in timeline)
     assert [row[2] for row in steps[1:]] == [f"{step['seconds']:,.3f}" for step in record["steps"]]
     assert [row[2] for row in verification[1:]] == [check["finding"] for check in record["verification"]]
@@ -226,7 +228,7 @@ def test_every_number_in_html_is_the_records() -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_number_of_several_is_the_records(made: Any) -> None:
-    """Over several records each row has the numbers of its own, and each sum is theirs."""
+    """Over several records each row has its record's numbers, and each sum is correct."""
     records = [numbered(seed, name) for seed, name in ((1, "dev"), (2, "prod"), (3, "staging"))]
     found = made(*records)
     impact = [table[1:] for table in found.sections["Impact"].tables]
@@ -242,11 +244,13 @@ def test_every_number_of_several_is_the_records(made: Any) -> None:
     assert found.sections["Resolution and verification"].tables[-1][1:] == [recovered_of(record) for record in records]
     assert found.sections["Environments compared"].tables[0][1:] == [compared_of(record) for record in records]
     assert found.sections["What remains"].tables[0][1:] == [remaining_of(record) for record in records]
-    assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(*map(story_of, records))
+    assert {(row[0], row[2]) for row in found.sections["Timeline"].tables[0][1:]} == set.union(
+        *map(timeline_of, records)
+    )
 
 
 def _groups(text: str) -> set[str]:
-    """The numbers in a text: their digits, without what sets thousands apart."""
+    """The numbers in a text, without thousands separators."""
     return {number.replace(",", "") for number in re.findall(r"\d(?:,?\d)*", text)}
 
 
@@ -255,8 +259,8 @@ DATA = ("Impact", "Timeline", "Root cause", "Resolution and verification", "Envi
 
 @few
 @given(SEEDS, st.integers(1, 3))
-def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
-    """Each number in a table that is made from data is in a record, or a sum over records."""
+def test_every_number_is_in_a_record(seed: int, environments: int) -> None:
+    """Each number in a table of data is in a record, or is a sum over records."""
     records = [numbered(seed + place, f"env-{'abc'[place]}") for place in range(environments)]
     sums = _groups(" ".join(row[-1] for row in blockers_of(*records)))
     known = (
@@ -272,11 +276,11 @@ def test_no_number_comes_from_elsewhere(seed: int, environments: int) -> None:
     assert [(cell, _groups(cell) - known) for cell in cells if _groups(cell) - known] == []
 
 
-# Titles, pictures' texts, sentences
+# Titles, alternative texts, sentences
 
 
 def alt_texts_of(record: Contents) -> dict[str, str]:
-    """The text of each picture over one record."""
+    """The alternative text of each picture over one record."""
     after = record["counts"]["after"]
     return {
         "before-after": _alt_of_before_and_after(record),
@@ -292,8 +296,10 @@ def alt_texts_of(record: Contents) -> dict[str, str]:
 
 
 def _alt_of_before_and_after(record: Contents) -> str:
-    looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
-    (chat, chat_after), (run, run_after) = ([f"{look[purpose]:,}" for look in looks] for purpose in ("chat", "run"))
+    snapshots = [record["counts"][moment]["blocked"] for moment in MOMENTS]
+    (chat, chat_after), (run, run_after) = (
+        [f"{snapshot[purpose]:,}" for snapshot in snapshots] for purpose in ("chat", "run")
+    )
     return (
         f"{chat_after} families still cannot start a chat; {chat} could not before. "
         f"Families blocked for chat: {chat} before, {chat_after} after. "
@@ -329,7 +335,7 @@ def _alt_of_blockers(record: Contents) -> str:
 @few
 @given(SEEDS)
 def test_every_number_in_a_pictures_text_is_the_records(seed: int) -> None:
-    """The text in place of each picture has the record's numbers, and no other."""
+    """The alternative text of each picture has the record's numbers, and no other number."""
     record = numbered(seed)
     figures = {f.name: f for section in post(record).sections for f in render.figures(section.blocks)}
 
@@ -339,22 +345,22 @@ def test_every_number_in_a_pictures_text_is_the_records(seed: int) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_pictures_text_is_in_each_form(made: Any) -> None:
-    """Page and Markdown have the very texts of the charts."""
+    """Page and Markdown have the alternative texts of the charts."""
     assert [image["alt"] for image in made(numbered(5)).of("img")] == list(alt_texts_of(numbered(5)).values())
 
 
 @few
 @given(SEEDS)
 def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
-    """What is written into the charts are the record's numbers; a bar is as long as its number."""
+    """The labels of the charts are the record's numbers, and the length of a bar is its number."""
     record = numbered(seed)
     figures = {f.name: f.chart for section in post(record).sections for f in render.figures(section.blocks)}
     axes = {name: figures[name].figure().axes[0] for name in ("before-after", "remaining", "blockers")}
-    looks = [record["counts"][moment]["blocked"] for moment in MOMENTS]
+    snapshots = [record["counts"][moment]["blocked"] for moment in MOMENTS]
     after = record["counts"]["after"]
 
     assert [bar.get_width() for bar in axes["before-after"].patches] == [
-        look[p] for p in ("chat", "run") for look in looks
+        snapshot[p] for p in ("chat", "run") for snapshot in snapshots
     ]
     assert [bar.get_width() for bar in axes["remaining"].patches] == [
         after["residual_conflicts"],
@@ -373,7 +379,7 @@ def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
-    """The sentences of summary, verification, proposals and title have the record's numbers."""
+    """Summary, verification, proposals and title have the record's numbers."""
     record = numbered(11)
     before, after = (record["counts"][moment] for moment in MOMENTS)
     found = made(record).sections
@@ -392,8 +398,8 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
     )
     back, blocked = (f"{record['recovery'][key]:,}" for key in ("recovered", "blocked"))
     assert f"Recovery: {back} of {blocked} families had a chat by" in found["Resolution and verification"].text
-    nobody = f"{record['residual']['without_provider']:,} active threads without a provider."
-    assert f"No client's lookup finds the {nobody}" in found["What remains"].text
+    unowned = f"{record['residual']['without_provider']:,} active threads without a provider."
+    assert f"No client's lookup finds the {unowned}" in found["What remains"].text
     for said in (*record["probes"], record["retries"], record["integrity"], in_words(record["incident_ended_at"])):
         assert said in found["Resolution and verification"].text
     assert f"in the unique index: {after['residual_conflicts']:,} provider conflicts" in found["Action items"].text

@@ -1,4 +1,4 @@
-"""The postmortem from records alone: where they are, broken files, its head, and the committed example."""
+"""The postmortem: finding its records, files that cannot be read, its head, and the committed example."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.reports import (
 RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 
 
-# Where records lie
+# Finding records
 
 
 def _records(post: Postmortem) -> list[Contents]:
@@ -47,22 +47,22 @@ def _records(post: Postmortem) -> list[Contents]:
 
 
 def test_on_the_demo_it_is_the_committed_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the demo, without a run, the postmortem is that of the example run, whatever runs there are."""
+    """On the demo, without a run, the postmortem is that of the example run, even if there are other runs."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     RunFolder.create("demo", started_by="a test")
 
     assert _records(read_postmortem("demo")) == [contents_of(record_of(EXAMPLE))]
 
 
-def test_a_run_is_named_by_its_folder(tmp_path: Path) -> None:
-    """A run's folder names it, on the demo as well."""
+def test_a_run_is_selected_by_its_folder(tmp_path: Path) -> None:
+    """The folder of a run selects it, also on the demo."""
     folder = run_folder(tmp_path, {"verdict": "Mine."})
 
     assert [record["verdict"] for record in _records(read_postmortem("demo", str(folder)))] == ["Mine."]
 
 
 def test_an_environments_latest_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere the postmortem is that of the environment's latest run."""
+    """For other environments the postmortem is that of the latest run."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     _, last = (RunFolder.create("prod", started_by=who) for who in ("one", "two"))
     RunFolder.create("staging", started_by="three")
@@ -71,7 +71,7 @@ def test_an_environments_latest_run_is_found(tmp_path: Path, monkeypatch: pytest
 
 
 def test_no_name_means_each_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without an environment the postmortem has a chapter of each."""
+    """Without an environment the postmortem has a chapter for each."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     for name in ("staging", "prod"):
         RunFolder.create(name, started_by="a test")
@@ -79,22 +79,22 @@ def test_no_name_means_each_environment(tmp_path: Path, monkeypatch: pytest.Monk
     assert [chapter.environment for chapter in read_postmortem().chapters] == ["prod", "staging"]
 
 
-@pytest.mark.parametrize(("named", "told"), [("prod", "the environment 'prod'"), ("", "any environment")])
-def test_where_there_is_no_run_is_a_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, told: str
+@pytest.mark.parametrize(("named", "what"), [("prod", "the environment 'prod'"), ("", "any environment")])
+def test_without_a_run_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, what: str
 ) -> None:
-    """Without any run to report a message says how to begin one."""
+    """Without a run to report an error says how to start one."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     with pytest.raises(UsageError) as raised:
         read_postmortem(named)
 
     assert str(raised.value) == (
-        f"There is no run of {told} yet.\n  why:  {tmp_path} holds none.\n  next: Start one: incident run"
+        f"There is no run of {what} yet.\n  why:  {tmp_path} holds none.\n  next: Start one: incident run"
     )
 
 
-def test_what_is_no_run_is_a_message(tmp_path: Path) -> None:
-    """A folder that holds no run is named in a message."""
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
+    """A folder without a run is an error that names it."""
     with pytest.raises(UsageError) as raised:
         read_postmortem("prod", str(tmp_path))
 
@@ -127,8 +127,8 @@ def _message(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(("changes", "why"), BROKEN.values(), ids=BROKEN)
-def test_a_record_that_is_wrong_is_a_message(tmp_path: Path, changes: Contents, why: str) -> None:
-    """A record.json without a key, with a wrong type or of another version is a message with file and key."""
+def test_a_wrong_record_is_an_error(tmp_path: Path, changes: Contents, why: str) -> None:
+    """A record.json without a key, with a wrong type or of another version is an error with file and key."""
     folder = run_folder(tmp_path, {})
     _spoil(folder / "record.json", EXAMPLE, changes)
 
@@ -165,8 +165,8 @@ EVIDENCE = {
 
 
 @pytest.mark.parametrize(("name", "wrong"), [(name, wrong) for name in EVIDENCE for wrong in BROKEN])
-def test_evidence_that_is_wrong_is_a_message(tmp_path: Path, name: str, wrong: str) -> None:
-    """A claims.json or rehearsal.json without a key, with a wrong type or of another version is a message, too."""
+def test_wrong_evidence_is_an_error(tmp_path: Path, name: str, wrong: str) -> None:
+    """A claims.json or rehearsal.json without a key, with a wrong type or of another version is an error, too."""
     contents, action, changes = EVIDENCE[name]
     folder = run_folder(tmp_path, {})
     _spoil(folder / name, contents, changes[wrong][0])
@@ -186,8 +186,8 @@ def test_evidence_that_is_wrong_is_a_message(tmp_path: Path, name: str, wrong: s
     ],
     ids=["no JSON", "no object", "no text"],
 )
-def test_a_file_that_is_no_json_object_is_a_message(tmp_path: Path, name: str, text: bytes, why: str) -> None:
-    """A file that is no JSON object is a message that names it."""
+def test_a_file_that_is_not_a_json_object_is_an_error(tmp_path: Path, name: str, text: bytes, why: str) -> None:
+    """A file that is not a JSON object is an error that names it."""
     folder = run_folder(tmp_path, {})
     (folder / name).write_bytes(text)
 
@@ -195,16 +195,16 @@ def test_a_file_that_is_no_json_object_is_a_message(tmp_path: Path, name: str, t
 
 
 @pytest.mark.parametrize("name", EVIDENCE)
-def test_a_file_that_cannot_be_opened_is_a_message(tmp_path: Path, name: str) -> None:
-    """A file that the system does not let us read is a message with the system's reason."""
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path, name: str) -> None:
+    """A file without read permission is an error with the system's reason."""
     folder = run_folder(tmp_path, {})
     (folder / name).mkdir()
 
     assert f"{os.path.relpath(folder / name)} cannot be read.\n  why:  Is a directory.\n" in _message(folder)
 
 
-def test_a_record_that_cannot_be_opened_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record.json that the system does not let us read is a message with the system's reason."""
+def test_a_record_that_cannot_be_opened_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record.json without read permission is an error with the system's reason."""
     folder = run_folder(tmp_path, {})
 
     def forbid(_: Path) -> bytes:
@@ -219,27 +219,27 @@ def test_a_record_that_cannot_be_opened_is_a_message(tmp_path: Path, monkeypatch
 
 
 def written(folder: Path, text: str) -> Path:
-    """A file of notes."""
+    """A notes file with this text."""
     made = folder / "notes.md"
     made.write_text(text, "utf-8")
     return made
 
 
-def test_a_report_over_nothing_says_so() -> None:
+def test_a_report_without_runs_says_so() -> None:
     """Without a run the report says that there is none."""
     assert read().title == "No run has been recorded"
     assert "No run has been recorded" in render.render_markdown(read(), "pictures")
 
 
 def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
-    """The title over several environments is how many were blocked in all, and in how many the fix is in."""
+    """The title over several environments has the total of blocked families, and the number of fixed environments."""
     folders = [paths.EXAMPLE_RUN, ended_run(tmp_path, "dry-run", "prod", **NO_AFTER), run_without_snapshot(tmp_path)]
 
     assert read(*folders).title == ("2,176 families in 2 environments could not start a chat; fixed in 1 of 3")
 
 
-def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None:
-    """Where no run took a snapshot the title claims nothing."""
+def test_the_title_over_several_without_a_snapshot(tmp_path: Path) -> None:
+    """If no run took a snapshot, the title has no number."""
     assert (
         read(run_without_snapshot(tmp_path, "one"), run_without_snapshot(tmp_path, "two")).title
         == "No blocked families were counted in any environment"
@@ -247,13 +247,13 @@ def test_the_title_over_several_that_saw_nothing_says_so(tmp_path: Path) -> None
 
 
 def test_verdicts_name_environment_and_end(tmp_path: Path) -> None:
-    """The lines on the terminal are the environment's name, its verdict, and how its run ended."""
+    """The lines on the terminal have the environment's name, its verdict, and how its run ended."""
     folder = run_folder(tmp_path, {"environment": "prod", "verdict": "All is well.", "status": "dry-run"})
 
     assert read(folder).verdicts == ["prod: All is well. This was a dry run: it changed nothing."]
 
 
-def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
+def test_the_head_has_incident_status_and_versions(tmp_path: Path) -> None:
     """The head has incident, status, environments, time, and the versions that made the report."""
     dry = ended_run(tmp_path, "dry-run", "prod", **NO_AFTER, git_commit=None)
     notes = written(tmp_path, "# INC-1\n")
@@ -267,8 +267,8 @@ def test_the_head_says_what_it_is_about(tmp_path: Path) -> None:
     ]
 
 
-def test_the_head_says_when_it_ended() -> None:
-    """Where the fix is in everywhere the head says so, and from when to when it was."""
+def test_the_head_has_the_end_of_the_incident() -> None:
+    """If the fix has been applied everywhere, the head has the begin and the end of the incident."""
     ended_at = in_words(EXAMPLE["incident_ended_at"])
 
     assert read(paths.EXAMPLE_RUN).facts[1:4] == [
@@ -289,15 +289,15 @@ ENDS = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_the_head_says_how_a_run_ended_that_fixed_nothing(tmp_path: Path, how: str) -> None:
-    """Where the fix is not in the head says so, and how the run ended; nothing says when it was over."""
+def test_the_head_says_how_a_run_without_a_fix_ended(tmp_path: Path, how: str) -> None:
+    """If the fix has not been applied, the head says so and how the run ended, without an end of the incident."""
     facts = dict(read(ended_run(tmp_path, how, **NO_AFTER)).facts)
 
     assert facts["Status"] == f"not fixed: {ENDS[how]}"
     assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; not ended as of the latest snapshot"
 
 
-def test_the_head_over_what_saw_nothing_knows_no_time(tmp_path: Path) -> None:
+def test_the_head_without_a_snapshot_has_no_begin(tmp_path: Path) -> None:
     """After a run without a snapshot the begin of the incident is unknown."""
     facts = dict(read(run_without_snapshot(tmp_path)).facts)
 
@@ -320,7 +320,7 @@ FIXED_BEFORE = {
 
 @pytest.mark.parametrize("made", FORMS)
 def test_a_fix_before_the_run_ended_the_incident(tmp_path: Path, made: Any) -> None:
-    """An environment that was fixed before the run is not reported as if the incident went on."""
+    """An environment that was fixed before the run is not reported as an incident that goes on."""
     facts, text = dict(read(run_folder(tmp_path, FIXED_BEFORE)).facts), made(tmp_path / "run").text
 
     assert (facts["Status"], facts["When (UTC)"]) == ("fixed", "ended before the first snapshot")
@@ -328,13 +328,13 @@ def test_a_fix_before_the_run_ended_the_incident(tmp_path: Path, made: Any) -> N
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_without_blocked_families_their_begin_is_no_question(tmp_path: Path, made: Any) -> None:
-    """Where no family is blocked, the report does not call it unknown since when."""
+def test_without_blocked_families_their_begin_is_not_unknown(tmp_path: Path, made: Any) -> None:
+    """If no family is blocked, the report does not say that their begin is unknown."""
     assert "It is unknown since when families are blocked" not in made(run_folder(tmp_path, FIXED_BEFORE)).text
 
 
-def test_what_is_to_be_written_is_counted() -> None:
-    """What only people can tell, and have not yet, is named and counted at the top."""
+def test_missing_parts_are_counted() -> None:
+    """The missing parts that people must write are named and counted at the top."""
     assert read(paths.EXAMPLE_RUN).unfinished == [
         "8 parts to be written: Summary, Detection, Contributing factors, What went well, What went badly, "
         "Where we were lucky, Action items, the incident's id."
@@ -354,7 +354,7 @@ WHOLE = "# INC-1\n" + "".join(f"## {title}\n\nSaid.\n" for title in WANTED if ti
         ("None are needed.", []),
     ],
 )
-def test_what_lacks_an_owner_or_a_date_is_counted(tmp_path: Path, items: str, lines: list[str]) -> None:
+def test_action_items_without_owner_or_date_are_counted(tmp_path: Path, items: str, lines: list[str]) -> None:
     """Open action items without an owner or a date are counted at the top."""
     notes = written(tmp_path, f"{WHOLE}\n## Action items\n\n{items}\n")
 
@@ -362,8 +362,8 @@ def test_what_lacks_an_owner_or_a_date_is_counted(tmp_path: Path, items: str, li
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_what_is_to_be_written_stands_at_the_top(tmp_path: Path, made: Any) -> None:
-    """What people still have to write is above the first section."""
+def test_missing_parts_are_at_the_top(tmp_path: Path, made: Any) -> None:
+    """The missing parts are above the first section."""
     notes = written(tmp_path, "# INC-1\n\n## Action items\n\n- [ ] It\n")
     text = squeezed(made(paths.EXAMPLE_RUN, notes=notes).text.partition("1,088 of 1,257")[0])
 
@@ -372,15 +372,15 @@ def test_what_is_to_be_written_stands_at_the_top(tmp_path: Path, made: Any) -> N
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_part_that_is_to_be_written_says_so_in_its_place(made: Any) -> None:
-    """Each section that people have to write, and have not, says so."""
+def test_a_section_with_a_missing_part_says_so(made: Any) -> None:
+    """Each section with a missing part says so."""
     sections = made(paths.EXAMPLE_RUN).sections
 
     assert [title for title, section in sections.items() if "To be written." in section.text] == list(WANTED)
 
 
-def test_a_section_that_is_not_there_is_a_message() -> None:
-    """A message names an unknown section and the known ones."""
+def test_an_unknown_section_is_an_error() -> None:
+    """The error for an unknown section names it and the known ones."""
     with pytest.raises(UsageError) as raised:
         read(paths.EXAMPLE_RUN).section("impakt")
 
@@ -393,16 +393,16 @@ def test_a_section_that_is_not_there_is_a_message() -> None:
     )
 
 
-# The committed example: `make example` makes it again
+# The committed example; `make example` writes it again
 
 
 def _undrawn(html: str) -> str:
-    """A page without what its charts are drawn by, which fonts and versions of matplotlib change."""
+    """A page without the paths of its charts, which depend on fonts and on the version of matplotlib."""
     return re.sub(r'src="data:[^"]*"', 'src=""', html)
 
 
 def test_the_committed_page_is_that_of_the_committed_record() -> None:
-    """The example's page is what its record and the project's notes give now."""
+    """The example's page equals what its record and the project's notes give now."""
     committed = (paths.EXAMPLE_RUN / "postmortem.html").read_text("utf-8")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -413,14 +413,14 @@ def test_the_committed_page_is_that_of_the_committed_record() -> None:
 
 
 def test_the_committed_markdown_is_that_of_the_committed_record() -> None:
-    """The example's Markdown is what its record and the project's notes give now."""
+    """The example's Markdown equals what its record and the project's notes give now."""
     committed = (paths.EXAMPLE_RUN / "postmortem.md").read_text("utf-8")
 
     assert render.render_markdown(read_runs([paths.EXAMPLE_RUN], paths.NOTES), "postmortem") == committed
 
 
 def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:
-    """The files of the example's charts are those that its Markdown shows, no fewer and no more."""
+    """The files of the example's charts are exactly those that its Markdown shows."""
     markdown = (paths.EXAMPLE_RUN / "postmortem.md").read_text("utf-8")
     shown = re.findall(r"\]\(postmortem/([^)]*)\)", markdown)
 
@@ -428,7 +428,7 @@ def test_the_committed_pictures_are_those_of_the_committed_markdown() -> None:
 
 
 def test_no_raw_id_is_in_the_committed_example() -> None:
-    """No id but the published ones is in any byte of the example, the charts inside its page decoded."""
+    """No byte of the example has a raw id except published ones, including the charts in its page."""
     files = [file.read_bytes() for file in paths.EXAMPLE_RUN.rglob("*") if file.is_file()]
     inside = [base64.b64decode(data) for file in files for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", file)]
     found = {UUID(match[0].decode()) for text in (*files, *inside) for match in RAW.finditer(text)}

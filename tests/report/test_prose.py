@@ -1,4 +1,4 @@
-"""People's prose in a report: Markdown, and nothing else; no id in it is shared."""
+"""Notes in a report: rendered as Markdown only, and without raw ids."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PLACES = {
 
 
 def _forms(text: str) -> dict[str, str]:
-    """Each form of a report with notes, as it is written; the record in it is nearly empty."""
+    """Each form of a report with notes; its record is almost empty."""
     found = Postmortem((Chapter(record_of(NOTHING), "run"),), notes._Reader("notes.md", text).notes())
     with empty_pictures():
         html = render.render_html(found)
@@ -66,7 +66,7 @@ NOTHING: Contents = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_raw_ids_are_hidden(place: str) -> None:
-    """An id that people wrote, wherever in their notes, is hidden in each form; in capitals, too."""
+    """A raw id in notes is hidden in each form, wherever it is, also in upper case."""
     made = _forms(PLACES[place].format(RAW)) | {
         f"{form} in capitals": text for form, text in _forms(PLACES[place].format(RAW.upper())).items()
     }
@@ -76,21 +76,21 @@ def test_raw_ids_are_hidden(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_published_ids_stay(place: str) -> None:
-    """An id that the fix plan has published stays in each form, wherever people wrote it."""
+def test_published_ids_are_not_hidden(place: str) -> None:
+    """A published id of the fix plan is shown in each form."""
     made = _forms(PLACES[place].format(PLAN_OWNER))
 
     assert [form for form, text in made.items() if str(PLAN_OWNER) not in text] == []
 
 
 def test_raw_ids_are_hidden_without_their_dashes() -> None:
-    """An id that was written without its dashes is hidden, too."""
+    """A raw id without dashes is hidden."""
     bare = RAW.replace("-", "")
 
     assert [form for form, text in _forms(f"## Summary\n\nIt was {bare}.\n").items() if bare in text] == []
 
 
-# What is not obeyed
+# Markup that is not rendered
 
 
 ATTACKS = {
@@ -130,16 +130,16 @@ ATTACKS = {
 MARKDOWNS = {
     *("p", "a", "em", "strong", "code", "pre", "ul", "ol", "li", "blockquote", "del", "hr", "br"),
     *("h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "th", "td"),
-    "div",  # around a table, so that it scrolls by itself
+    "div",  # around a table, to make it scrollable
 }
 
 
-# The element around a table that people wrote, which makes it scrollable.
+# The element around a table in notes, which makes it scrollable.
 TABLES_FRAME = ("div", {"class": "wide", "tabindex": "0", "role": "region", "aria-label": "Table"})
 
 
 def _check_harmless(page: Page) -> None:
-    """Assert that there are elements of Markdown alone, nothing that loads, and no link that does more than lead."""
+    """Assert that there are only elements of Markdown, no external resources, and no active links."""
     elements = [element for element in page.elements if element != TABLES_FRAME]
     used = {tag for tag, _ in elements}
     attributes = {name for _, of_one in elements for name in of_one}
@@ -151,15 +151,15 @@ def _check_harmless(page: Page) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_prose_obeys_nothing_in_html(attack: str) -> None:
-    """Markup of HTML in people's prose makes no element of the page, and pictures are not loaded."""
+def test_html_in_notes_adds_no_element_to_the_page(attack: str) -> None:
+    """HTML in notes adds no element to the page, and pictures are not loaded."""
     _check_harmless(Page(render.render_prose(attack)))
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_prose_obeys_nothing_in_markdown(attack: str, shown: Callable[[str], Page]) -> None:
-    """Markup of HTML in people's prose makes no element of a wiki that lets HTML through; pictures are not loaded."""
+def test_html_in_notes_adds_no_element_to_a_wiki(attack: str, shown: Callable[[str], Page]) -> None:
+    """HTML in notes adds no element to a wiki that allows HTML, and pictures are not loaded."""
     _check_harmless(shown(render.safe_markdown(attack)))
 
 
@@ -171,21 +171,21 @@ MARKUP = st.lists(st.sampled_from(MARKS), max_size=24).map("".join)
 
 
 @given(MARKUP)
-def test_no_markup_is_obeyed_in_html(text: str) -> None:
-    """Whatever marks people put one after the other, prose makes elements of Markdown alone, all of them closed."""
+def test_any_marks_give_markdown_only_in_the_page(text: str) -> None:
+    """Any sequence of marks gives only elements of Markdown in the page, all of them closed."""
     _check_harmless(Page(render.render_prose(text)))
 
 
 @pytest.mark.parametrize("shown", [wiki, commonmark])
 @settings(max_examples=examples(200))
 @given(text=MARKUP)
-def test_no_markup_is_obeyed_in_markdown(text: str, shown: Callable[[str], Page]) -> None:
-    """Whatever marks people put one after the other, a wiki makes elements of Markdown alone of them."""
+def test_any_marks_give_markdown_only_in_a_wiki(text: str, shown: Callable[[str], Page]) -> None:
+    """Any sequence of marks gives only elements of Markdown in a wiki."""
     _check_harmless(shown(render.safe_markdown(text)))
 
 
 def _why_not(text: str) -> str | None:
-    """Why notes cannot be read; None where they can, and each form shows them."""
+    """The reason why notes cannot be read; None if they can, and each form shows them."""
     try:
         found = Postmortem((Chapter(record_of(EXAMPLE), "run"),), notes._Reader("notes.md", text).notes())
     except UsageError as error:
@@ -197,16 +197,16 @@ def _why_not(text: str) -> str | None:
 
 @settings(max_examples=12)  # each renders a report
 @given(st.sampled_from(SECTIONS), st.text() | MARKUP)
-def test_any_text_is_shown_or_a_message(title: str, text: str) -> None:
-    """Any text under a heading is shown in each form, or a message names its line."""
+def test_any_text_is_shown_or_an_error(title: str, text: str) -> None:
+    """Any text below a heading is shown in each form, or an error has its line."""
     why = _why_not(f"# INC-1\n\n## {title}\n{text}\n")
 
     assert why is None or re.fullmatch(r"Line \d+: .*\.", why, re.DOTALL)
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_code_is_shown_as_it_was_written(tmp_path: Path, made: Any) -> None:
-    """Code in people's prose is seen as they wrote it, with its angle brackets, in each form."""
+def test_code_is_shown_unchanged(tmp_path: Path, made: Any) -> None:
+    """Code in notes is shown unchanged in each form, including angle brackets."""
     code = ["List<String> x;", "<b>", "a < b", "![a](b)"]
     text = "## Summary\n\n" + "".join(f"`{line}` and\n\n```\n{line}\n```\n\n" for line in code)
     (tmp_path / "notes.md").write_text(text, "utf-8")

@@ -1,4 +1,4 @@
-"""The forms of a report: complete, self-contained, with the same content, and the same bytes each time."""
+"""The forms of a report: complete, self-contained, with the same content, and identical bytes each time."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ PICTURES = ("before-after", "over-time", "blockers", "recovered", "claims", "rem
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
-    """A folder into which the report over the example run was written, and what writing it returned."""
+    """A folder with the written report over the example run, and the return value of writing it."""
     folder = tmp_path_factory.mktemp("written")
     return folder, write_report(read(paths.EXAMPLE_RUN), folder / "my post.html")
 
 
 @pytest.fixture(scope="module")
 def example(written: tuple[Path, list[Path]]) -> Page:
-    """The page over the example run, its pictures drawn."""
+    """The page over the example run, with its pictures."""
     return Page((written[0] / "my post.html").read_text("utf-8"))
 
 
@@ -54,7 +54,7 @@ def example(written: tuple[Path, list[Path]]) -> Page:
 
 
 def test_a_page_loads_nothing(example: Page) -> None:
-    """Nothing in the page refers to anything outside of it, but to its own sections."""
+    """The page has no references except to its own sections."""
     names = ("src", "href", "srcset", "action", "data", "poster", "background", "ping", "formaction")
     references = [attributes[name] or "" for _, attributes in example.elements for name in names if name in attributes]
     anchors = {f"#{attributes['id']}" for _, attributes in example.elements if "id" in attributes}
@@ -67,14 +67,14 @@ def test_a_page_loads_nothing(example: Page) -> None:
 
 
 def test_a_page_forbids_loading_anything(example: Page) -> None:
-    """The page's own policy forbids browsers to load anything."""
+    """The page's policy forbids browsers to load anything."""
     (policy,) = (a["content"] for a in example.of("meta") if a.get("http-equiv") == "Content-Security-Policy")
 
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def test_the_pictures_in_a_page_load_nothing(example: Page) -> None:
-    """The charts inside the page refer to nothing outside of them, either."""
+    """The charts inside the page have no external reference."""
     pictures = [base64.b64decode(str(image["src"]).partition(",")[2]).decode() for image in example.of("img")]
 
     assert len(pictures) == len(PICTURES)
@@ -84,35 +84,35 @@ def test_the_pictures_in_a_page_load_nothing(example: Page) -> None:
 
 
 def test_a_page_is_well_formed(example: Page) -> None:
-    """Every element of the page is closed, in order."""
+    """Each element of the page is closed, in order."""
     assert example.open == []
 
 
 def test_a_page_says_its_language_and_title(example: Page) -> None:
-    """The page has a language, a title, and one heading of the first order, which is the finding."""
+    """The page has a language, a title, and one level-one heading with the finding."""
     assert example.of("html") == [{"lang": "en"}]
     assert example.headings.count("h1") == 1
     assert "Postmortem: 1,088 families could not start a chat; now none is blocked" in example.text
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_no_heading_is_left_out(made: Any) -> None:
-    """No heading is more than one order below the one before it."""
+def test_no_heading_level_is_skipped(made: Any) -> None:
+    """No heading level is skipped."""
     orders = [int(tag[1]) for tag in made(paths.EXAMPLE_RUN).headings]
 
     assert [pair for pair in itertools.pairwise(orders) if pair[1] > pair[0] + 1] == []
 
 
-def test_contents_lead_to_every_section(example: Page) -> None:
-    """The table of contents has a link to each section, in their order."""
+def test_contents_link_to_every_section(example: Page) -> None:
+    """The table of contents has a link to each section, in order."""
     linked = [link["href"] for link in example.of("a")]
 
     assert linked == [f"#{heading['id']}" for heading in example.of("h2")]
     assert linked == [f"#{section.name}" for section in read(paths.EXAMPLE_RUN).sections]
 
 
-def test_ids_are_apart(tmp_path: Path) -> None:
-    """No two elements of a page share an id, also where two runs are of one environment."""
+def test_ids_are_unique(tmp_path: Path) -> None:
+    """Element ids of a page are unique, also with two runs of one environment."""
     one, two = (run_folder(tmp_path, {}, name) for name in ("one", "two"))
     ids = [attributes["id"] for _, attributes in page(one, two).elements if "id" in attributes]
 
@@ -123,8 +123,8 @@ BACK = f"{EXAMPLE['recovery']['recovered']:,}"
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_every_picture_has_a_text(made: Any) -> None:
-    """Each chart has a text in its place, with its numbers."""
+def test_every_picture_has_an_alternative_text(made: Any) -> None:
+    """Each chart has an alternative text with its numbers."""
     texts = [image["alt"] for image in made(paths.EXAMPLE_RUN).of("img")]
 
     assert texts == [
@@ -139,15 +139,15 @@ def test_every_picture_has_a_text(made: Any) -> None:
         "(manus): 4 families. run blocked by a chat thread (openai): 161 families. run blocked by an eval thread "
         "(openai): 7 families.",
         f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
-        texts[4],  # of the claims, which has its own tests
+        texts[4],  # except the chart of the claims, which has its own tests
         f"The fix does not change {CONFLICTS} provider conflicts and {OWNERLESS} active threads without an owner. "
         f"Of {EXAMPLE['counts']['after']['active_threads']:,} active threads.",
     ]
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_table_stands_behind_each_picture(made: Any) -> None:
-    """Each chart is followed by the table that it was drawn from."""
+def test_each_picture_is_followed_by_its_table(made: Any) -> None:
+    """Each chart is followed by the table of its data."""
     found = made(paths.EXAMPLE_RUN)
     tags = [tag for tag, _ in found.elements if tag in ("img", "table", "h2")]
     followers = [tags[place + 1] for place, tag in enumerate(tags) if tag == "img"]
@@ -159,7 +159,7 @@ def test_the_table_stands_behind_each_picture(made: Any) -> None:
 
 
 def test_the_same_records_are_the_same_bytes(written: tuple[Path, list[Path]], tmp_path: Path) -> None:
-    """A report that is written twice is the same bytes, in each of its files."""
+    """Writing a report twice gives the same bytes in each of its files."""
     write_report(read(paths.EXAMPLE_RUN), tmp_path / "my post.html")
     first, second = (
         {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
@@ -185,7 +185,7 @@ print(render.render_html(report.read_runs([Path(sys.argv[1])], Path(sys.argv[2])
 
 @pytest.mark.slow
 def test_another_process_makes_the_same_bytes() -> None:
-    """The bytes depend on no process: not on how it hashes texts, nor on its language or time zone."""
+    """The bytes do not depend on the process's hash seed, language or time zone."""
     made = []
     for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
         environ = {"PYTHONHASHSEED": seed, "TZ": zone, "PYTHONPATH": str(paths.ROOT / "src"), "PATH": "/usr/bin:/bin"}
@@ -195,7 +195,7 @@ def test_another_process_makes_the_same_bytes() -> None:
     assert made[0] == made[1]
 
 
-def test_write_names_its_files(written: tuple[Path, list[Path]]) -> None:
+def test_write_returns_its_files(written: tuple[Path, list[Path]]) -> None:
     """Writing a report returns the page, the Markdown beside it, and the folder of its charts."""
     folder, names = written
 
@@ -204,7 +204,7 @@ def test_write_names_its_files(written: tuple[Path, list[Path]]) -> None:
 
 
 def test_markdown_shows_the_charts_beside_it(written: tuple[Path, list[Path]]) -> None:
-    """The Markdown's pictures are files of the folder beside it, each with its text."""
+    """The Markdown's pictures are files in the folder beside it, each with its alternative text."""
     folder, _ = written
     markdown = (folder / "my post.md").read_text("utf-8")
 
@@ -212,17 +212,17 @@ def test_markdown_shows_the_charts_beside_it(written: tuple[Path, list[Path]]) -
     assert all((folder / "my post" / f"{name}.svg").exists() for name in PICTURES)
 
 
-def test_write_where_nothing_can_be_written_is_a_message(tmp_path: Path) -> None:
-    """Where the report cannot be written, an error with a message says so."""
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """If the report cannot be written, an error says so."""
     (tmp_path / "file").touch()
     with pytest.raises(Failed):
         write_report(read(paths.EXAMPLE_RUN), tmp_path / "file" / "post.html")
 
 
 def test_an_error_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that cannot be made leaves the page that was there before as it was, and no half-written file."""
+    """If a report cannot be rendered, the existing page is unchanged, and no partial file is left."""
     (tmp_path / "post.html").write_text("before", "utf-8")
-    monkeypatch.setattr(render, "render_html", lambda *_, **__: "\ud800")  # cannot be encoded
+    monkeypatch.setattr(render, "render_html", lambda *_, **__: "\ud800")  # this text cannot be encoded
     with empty_pictures(), pytest.raises(UnicodeEncodeError):
         write_report(read(paths.EXAMPLE_RUN), tmp_path / "post.html")
 
@@ -230,8 +230,8 @@ def test_an_error_replaces_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.rglob("*.part")) == []
 
 
-def test_a_hostile_environment_leads_nowhere_else(tmp_path: Path) -> None:
-    """A record whose environment is a path, as no run makes it, writes nothing outside the report's own folder."""
+def test_a_path_as_an_environment_does_not_change_the_folder(tmp_path: Path) -> None:
+    """If a record's environment is a path, no file is written outside the report's own folder."""
     folder = run_folder(tmp_path, {"environment": "../../outside", **NOTHING_SEEN})
     out = tmp_path / "reports" / "postmortem.html"
     with empty_pictures():
@@ -241,13 +241,13 @@ def test_a_hostile_environment_leads_nowhere_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_report_over_nothing_draws_nothing() -> None:
-    """Without a run there is a page, and no chart that has nothing to show."""
+def test_a_report_without_runs_has_no_charts() -> None:
+    """Without a run there is a page without charts."""
     assert page().of("img") == []
 
 
 def test_every_form_has_the_same_words() -> None:
-    """Page and wiki show the same cells, in the same order; the page's head is no table."""
+    """Page and wiki show the same cells in the same order, except for the page's head."""
     in_page, in_wiki = (made(paths.EXAMPLE_RUN).cells for made in FORMS)
 
     assert in_page == in_wiki[2 + 2 * len(read(paths.EXAMPLE_RUN).facts) :]
@@ -257,7 +257,7 @@ def test_every_form_has_the_same_words() -> None:
 
 
 def test_a_block_is_the_html_of_the_page() -> None:
-    """A block that is rendered alone is the HTML that it is in the page."""
+    """A block that is rendered alone has the HTML that it has in the page."""
     post = read(paths.EXAMPLE_RUN)
     with empty_pictures():
         whole = render.render_html(post)
@@ -268,7 +268,7 @@ def test_a_block_is_the_html_of_the_page() -> None:
 
 
 def test_a_figure_alone_is_its_folded_table() -> None:
-    """Of a figure the folded table is rendered alone: a notebook shows the chart itself."""
+    """A figure that is rendered alone is its folded table: a notebook shows the chart itself."""
     figure = next(block for block in read(paths.EXAMPLE_RUN).section("impact").blocks if isinstance(block, Figure))
     found = Page(render_block(figure))
 
@@ -277,7 +277,7 @@ def test_a_figure_alone_is_its_folded_table() -> None:
     assert found.cells == [*figure.table.headings, *(squeezed(cell) for row in figure.table.cells for cell in row)]
 
 
-def test_a_figure_within_a_part_keeps_its_picture() -> None:
+def test_a_figure_within_a_part_has_its_picture() -> None:
     """A figure within a part is rendered with its picture, since a notebook shows only those of a section."""
     figure = next(block for block in read(paths.EXAMPLE_RUN).section("impact").blocks if isinstance(block, Figure))
     with empty_pictures():
@@ -296,7 +296,7 @@ def test_a_raw_id_in_a_block_is_hidden() -> None:
 
 @pytest.mark.slow
 def test_a_pdf_is_written(tmp_path: Path) -> None:
-    """If wanted, a PDF lies beside the page, with the finding as its title."""
+    """With pdf=True a PDF is written beside the page, with the finding as its title."""
     try:
         import weasyprint  # noqa: F401
     except (ImportError, OSError) as error:
@@ -308,10 +308,10 @@ def test_a_pdf_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raised", [ImportError, OSError])
-def test_a_pdf_without_its_package_is_a_message(
+def test_a_pdf_without_its_package_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
 ) -> None:
-    """Where WeasyPrint, or what it draws with, is missing, a message says what to install; nothing is written."""
+    """If WeasyPrint or one of its libraries is missing, an error says what to install, and no file is written."""
 
     class Missing:
         def find_spec(self, name: str, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""Where a run has no number its cell says how it ended; an unknown number is never 0, in any form."""
+"""The report on runs without numbers: a cell says how the run ended, and an unknown number is never 0."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ WORDS = {
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", STATUSES)
 def test_the_report_says_how_a_run_ended(tmp_path: Path, made: Any, how: str) -> None:
-    """The report has a sentence on how the run ended."""
+    """The report says how the run ended."""
     assert STATUSES[how] in squeezed(made(ended_run(tmp_path, how)).text)
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_what_did_not_end_well_is_marked(tmp_path: Path, how: str) -> None:
-    """A run whose numbers are not those of a finished run is marked, in the page and in the Markdown."""
+def test_a_run_that_did_not_finish_is_marked(tmp_path: Path, how: str) -> None:
+    """A run that did not finish is marked in the page and in the Markdown."""
     folder = ended_run(tmp_path, how)
     marked = [attributes for attributes in page(folder).of("p") if attributes.get("class") == "failed"]
     quoted = [line for line in render.render_markdown(read(folder), "p").splitlines() if line.startswith("> ")]
@@ -97,8 +97,8 @@ SETTLED = (
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_reported_as_over(tmp_path: Path, made: Any, how: str) -> None:
-    """Without a snapshot after, no sentence, title or alternative text claims that the incident is over."""
+def test_without_an_after_the_incident_is_not_reported_as_over(tmp_path: Path, made: Any, how: str) -> None:
+    """Without a snapshot after, no sentence, title or alternative text says that the incident has ended."""
     found = made(ended_run(tmp_path, how, **NO_AFTER, verdict=None))
     texts = [found.text, *(str(image["alt"]) for image in found.of("img"))]
 
@@ -106,7 +106,7 @@ def test_before_alone_is_not_reported_as_over(tmp_path: Path, made: Any, how: st
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_reported_as_over_among_others(tmp_path: Path, how: str) -> None:
+def test_without_an_after_an_environment_is_not_counted_as_fixed(tmp_path: Path, how: str) -> None:
     """Among fixed environments, one without a snapshot after does not count as fixed."""
     post = read(paths.EXAMPLE_RUN, ended_run(tmp_path, how, **NO_AFTER))
 
@@ -134,8 +134,8 @@ def _drawn(figure: Figure) -> Axes:
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_drawn_as_over(tmp_path: Path, how: str) -> None:
-    """Without a snapshot after, no bar, open mark or end of a line is drawn for it."""
+def test_without_an_after_no_end_is_drawn(tmp_path: Path, how: str) -> None:
+    """Without a snapshot after, its bars, open marks and ends of lines are not drawn."""
     alone = _figures(ended_run(tmp_path, how, **NO_AFTER))
     axes = _drawn(alone["before-after"])
 
@@ -146,8 +146,8 @@ def test_before_alone_is_not_drawn_as_over(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", STATUSES)
-def test_before_alone_is_not_drawn_as_over_among_others(tmp_path: Path, how: str) -> None:
-    """Among others, an environment without a snapshot after has no open mark, and no line between marks."""
+def test_without_an_after_no_end_is_drawn_among_others(tmp_path: Path, how: str) -> None:
+    """Among others, an environment without a snapshot after has no open mark and no connecting line."""
     two = _figures(paths.EXAMPLE_RUN, ended_run(tmp_path, how, **NO_AFTER))
     axes = _drawn(two["before-after"])
     marks = [line for line in axes.lines if line.get_marker() == "o"]
@@ -162,7 +162,7 @@ STEPPED: Contents = {**NO_AFTER, "steps": EXAMPLE["steps"][:2]}
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", ["failed", "killed", "running"])
-def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> None:
+def test_after_steps_no_text_says_that_nothing_was_applied(tmp_path: Path, made: Any, how: str) -> None:
     """After steps without a snapshot, no text says that nothing was applied."""
     one, two = ended_run(tmp_path, how, **STEPPED), paths.EXAMPLE_RUN
     texts = [
@@ -174,7 +174,7 @@ def test_what_was_applied_is_not_denied(tmp_path: Path, made: Any, how: str) -> 
     assert [said for text in texts for said in re.findall(r"nothing (?:has been )?applied", text, re.IGNORECASE)] == []
 
 
-def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
+def test_after_steps_no_chart_says_that_nothing_was_applied(tmp_path: Path) -> None:
     """After steps without a snapshot, no chart says that nothing was applied."""
     axes = _drawn(_figures(ended_run(tmp_path, "killed", **STEPPED), paths.EXAMPLE_RUN)["before-after"])
 
@@ -182,15 +182,15 @@ def test_what_was_applied_is_not_denied_in_a_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_that_goes_on_has_not_ended(tmp_path: Path, made: Any) -> None:
-    """The timeline of a run that has not ended has no end of it."""
+def test_a_running_run_has_no_end_in_the_timeline(tmp_path: Path, made: Any) -> None:
+    """The timeline of a run that has not ended has no end of the run."""
     assert "The run ended" not in made(ended_run(tmp_path, "running")).sections["Timeline"].text
 
 
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("how", ["refused", "failed", "killed"])
 def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str) -> None:
-    """A run that was refused, failed or was killed has its end, or its last sign of life, in the timeline."""
+    """A run that was refused, failed or was killed has its end, or its last heartbeat, in the timeline."""
     folder = ended_run(tmp_path, how)
     at = {"killed": "2025-01-01 00:00:00"}.get(how, in_words(EXAMPLE["finished_at"]))
     rows = made(folder).sections["Timeline"].tables[0]
@@ -200,18 +200,18 @@ def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str
 
 @pytest.mark.parametrize("made", FORMS)
 def test_probes_are_shown_without_a_verification(tmp_path: Path, made: Any) -> None:
-    """A probe before a failed step is in the report, also without a verification."""
+    """A probe before a failed step is in the report, even without a verification."""
     changes = {**STEPPED, "probes": ["chat: 0 of 5 admitted, 5 rejected"]}
 
     assert "chat: 0 of 5 admitted, 5 rejected" in made(ended_run(tmp_path, "failed", **changes)).text
 
 
-# Counts that are not known
+# Unknown counts
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None:
-    """A count that no snapshot has is unknown in the report, never 0."""
+def test_an_unknown_count_is_written_as_unknown(tmp_path: Path, made: Any) -> None:
+    """A count that no snapshot has is unknown in the report, not 0."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     counts = {"before": unread, "after": None}
     folder = run_folder(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
@@ -228,23 +228,23 @@ def test_a_count_that_is_not_known_is_unknown(tmp_path: Path, made: Any) -> None
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> None:
-    """An unknown count, before or after, is 0 in no chart and no title."""
+    """An unknown count, before or after, is not 0 in any chart or title."""
     unread = EXAMPLE["counts"][moment] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     changes = {"counts": {**EXAMPLE["counts"], moment: unread}, "blocked_by": None, "blocked_since": None}
     folder = run_folder(tmp_path, changes)
     found = made(folder)
-    told = {
+    expected = {
         "before": "Blocked for chat: unknown before, 0 after",
         "after": "Blocked for chat: 1,088 before, unknown after",
     }
 
-    assert str(found.of("img")[0]["alt"]).startswith(f"{told[moment]}. ")
+    assert str(found.of("img")[0]["alt"]).startswith(f"{expected[moment]}. ")
     assert "now none is blocked" not in found.text
     assert dict(read(folder).facts)["Status"].startswith("not fixed") == (moment == "after")
 
 
-def test_unknown_counts_among_others_are_no_summand(tmp_path: Path) -> None:
-    """The sum over environments is of those whose counts are known, and says how many those are."""
+def test_unknown_counts_are_not_summed(tmp_path: Path) -> None:
+    """The sum over environments has only those with known counts, and says how many they are."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}
     folder = ended_run(tmp_path, "dry-run", **NO_AFTER | {"counts": {"before": unread, "after": None}})
 
@@ -270,8 +270,8 @@ def test_a_run_without_a_snapshot_is_reported(tmp_path: Path, made: Any) -> None
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_without_a_snapshot_claims_nothing(tmp_path: Path, made: Any) -> None:
-    """A run without a snapshot has no number in the report, and no title that claims a finding."""
+def test_a_run_without_a_snapshot_has_no_numbers(tmp_path: Path, made: Any) -> None:
+    """A run without a snapshot has no number in the report, and no finding in a title."""
     found = made(run_without_snapshot(tmp_path)).sections
     counts = found["Impact"].tables[0]
 
@@ -292,8 +292,8 @@ def test_a_run_without_a_snapshot_has_no_line_over_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_a_run_without_a_snapshot_beside_one_that_did(tmp_path: Path, made: Any) -> None:
-    """Among others a run without a snapshot has a row without a number, and its error."""
+def test_a_run_without_a_snapshot_among_others(tmp_path: Path, made: Any) -> None:
+    """Among others, a run without a snapshot has a row without numbers, and its error."""
     found = made(paths.EXAMPLE_RUN, run_without_snapshot(tmp_path))
     impact, compared = found.sections["Impact"].tables[0], found.sections["Environments compared"].tables[0]
 

@@ -1,4 +1,4 @@
-"""The sections of a report: which there are, in which order, and what each says of a run."""
+"""The sections of a report: their names, their order, and their content for one run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def blocks(folder: Path, name: str) -> tuple[Block, ...]:
 
 
 def part(found: tuple[Block, ...], title: str) -> Part:
-    """The part of a title, at any depth."""
+    """The part with this title, at any depth."""
     parts = [block for block in found if isinstance(block, Part)]
     for block in parts:
         if block.title == title:
@@ -50,8 +50,8 @@ def part(found: tuple[Block, ...], title: str) -> Part:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_sections_stand_in_their_order(made: Any) -> None:
-    """Each form has every section, in the order in which it is read."""
+def test_the_sections_are_in_order(made: Any) -> None:
+    """Each form has every section, in its order."""
     assert [title for title in made(paths.EXAMPLE_RUN).sections if title] == TITLES
 
 
@@ -66,7 +66,7 @@ def test_a_section_is_found_by_its_name() -> None:
 
 
 def test_the_summary_has_before_and_after(tmp_path: Path) -> None:
-    """The summary says how many were blocked for chat, how many are, and how the run ended."""
+    """The summary has the families blocked for chat before and after, and how the run ended."""
     verdict, written = blocks(run_folder(tmp_path, {}), "summary")
 
     assert verdict == Paragraph(
@@ -77,7 +77,7 @@ def test_the_summary_has_before_and_after(tmp_path: Path) -> None:
 
 
 def test_the_impact_has_three_pictures() -> None:
-    """The impact is shown before and after, over time, and by what blocks; with the counts of the run behind it."""
+    """The impact has the charts before and after, over time, and blockers, and then the counts of the run."""
     found = blocks(paths.EXAMPLE_RUN, "impact")
 
     assert [block.name for block in found if isinstance(block, Figure)] == ["before-after", "over-time", "blockers"]
@@ -85,7 +85,7 @@ def test_the_impact_has_three_pictures() -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_purpose_is_in_the_impact(made: Any) -> None:
-    """Each value of the column purpose is counted by its own name."""
+    """Each value of the column purpose has its own count."""
     counts = made(paths.EXAMPLE_RUN).sections["Impact"].tables[0]
 
     active = [EXAMPLE["counts"][snapshot]["active_by_purpose"] for snapshot in ("before", "after")]
@@ -95,8 +95,8 @@ def test_every_purpose_is_in_the_impact(made: Any) -> None:
     ]
 
 
-def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
-    """A purpose that only one of the snapshots has is 0 in the other."""
+def test_a_purpose_of_one_snapshot_is_0_in_the_other(tmp_path: Path) -> None:
+    """A purpose that is only in one snapshot is 0 in the other."""
     counts = {
         "before": EXAMPLE["counts"]["before"] | {"active_by_purpose": {"run": 5}},
         "after": EXAMPLE["counts"]["after"] | {"active_by_purpose": {"chat": 3}},
@@ -110,23 +110,23 @@ def test_a_purpose_that_came_or_went_is_counted_as_0(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "found", [{"blocked_since": {"chat": [], "run": []}}, {"blocked_since": None}, {"snapshot_at": NEITHER}], ids=str
 )
-def test_where_it_is_unknown_since_when_it_says_so(tmp_path: Path, made: Any, found: Contents) -> None:
-    """Where it is unknown since when families are blocked, a sentence replaces the chart."""
+def test_an_unknown_begin_is_a_sentence(tmp_path: Path, made: Any, found: Contents) -> None:
+    """If it is unknown since when families are blocked, a sentence replaces the chart."""
     section = made(run_folder(tmp_path, found)).sections["Impact"]
 
     assert "It is unknown since when families are blocked: see What is hidden or unknown." in section.text
 
 
-def test_what_blocks_is_left_out_where_no_record_has_it(tmp_path: Path) -> None:
-    """Where it is not known what blocks, or nothing does, there is no picture of it."""
+def test_without_blockers_there_is_no_chart_of_them(tmp_path: Path) -> None:
+    """If blockers are unknown, or there are none, there is no chart of them."""
     for number, blocked_by in enumerate(([], None)):
         found = blocks(run_folder(tmp_path, {"blocked_by": blocked_by}, str(number)), "impact")
         assert "blockers" not in [block.name for block in found if isinstance(block, Figure)]
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_long_tables_behind_pictures_are_folded(tmp_path: Path, made: Any) -> None:
-    """A long table behind a chart is folded, a short one is open."""
+def test_long_tables_after_pictures_are_folded(tmp_path: Path, made: Any) -> None:
+    """A long table after a chart is folded, a short one is open."""
     short = {"blocked_since": {"chat": EXAMPLE["blocked_since"]["chat"][:3], "run": []}}
     folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, run_folder(tmp_path, short))]
 
@@ -138,7 +138,7 @@ def test_long_tables_behind_pictures_are_folded(tmp_path: Path, made: Any) -> No
 
 @pytest.mark.parametrize("made", FORMS)
 def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
-    """Each row of the timeline says when, where, what, and how it is known; by the server's clock or by another."""
+    """Each row of the timeline has time, environment, event and source, with the clock."""
     rows = made(paths.EXAMPLE_RUN).sections["Timeline"].tables[0]
 
     assert rows[0] == ["UTC", "environment", "what happened", "source"]
@@ -157,7 +157,7 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 
 
 def test_times_are_in_utc(tmp_path: Path) -> None:
-    """A time that a record has in another zone is shown in UTC."""
+    """A time in another zone is shown in UTC."""
     folder = run_folder(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
     rows = rendered(folder).sections["Timeline"].tables[0]
 
@@ -165,7 +165,7 @@ def test_times_are_in_utc(tmp_path: Path) -> None:
 
 
 def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
-    """Where no moment is known the timeline says that, instead of a table without rows."""
+    """If no time is known, the timeline has a sentence instead of a table."""
     unknown = ("purpose_since", "blocked_since", "incident_ended_at", "rejected_inserts")
 
     assert blocks(run_folder(tmp_path, {"steps": [], "snapshot_at": NEITHER}, without=unknown), "timeline") == (
@@ -173,7 +173,7 @@ def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path) -> None:
+def test_an_unknown_number_in_the_timeline_is_unknown(tmp_path: Path) -> None:
     """The timeline says that the number of blocked families is unknown."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}}
     rows = (
@@ -189,8 +189,8 @@ def test_an_unknown_number_in_the_timeline_is_said_to_be_unknown(tmp_path: Path)
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_index_is_that_of_the_catalog(made: Any) -> None:
-    """The unique index's state, definition and flags, before and after, are those of the catalog."""
+def test_the_index_equals_that_of_the_catalog(made: Any) -> None:
+    """The state, definition and flags of the unique index before and after equal those of the catalog."""
     rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
 
     assert rows[1:] == [
@@ -201,8 +201,8 @@ def test_the_index_is_that_of_the_catalog(made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_one_family_is_shown_thread_by_thread(tmp_path: Path, made: Any) -> None:
-    """Each thread of the example says what it blocked before and what it blocks after; unknown is unknown."""
+def test_each_thread_of_the_example_is_shown(tmp_path: Path, made: Any) -> None:
+    """Each thread of the example has what it blocked before and what it blocks after; unknown values are unknown."""
     row = {"created_at": None, "purpose": "run", "provider": None, "is_active": None, "would_block": []}
     one, two, new = ({**row, "thread": name} for name in ("one", "two", "new"))
     threads = {
@@ -218,7 +218,7 @@ def test_one_family_is_shown_thread_by_thread(tmp_path: Path, made: Any) -> None
     ]
 
 
-def test_the_example_of_a_run_without_an_after_does_not_say_that_threads_are_gone(tmp_path: Path) -> None:
+def test_without_an_after_no_thread_is_reported_as_gone(tmp_path: Path) -> None:
     """Without a snapshot after, no thread of the example is reported as gone."""
     rows = rendered(ended_run(tmp_path, "dry-run", **NO_AFTER)).sections["Root cause"].tables[1]
 
@@ -248,21 +248,21 @@ def test_every_check_is_shown(made: Any, key: str, place: int) -> None:
     assert rows[1:] == [[c["name"], c["status"], c["finding"], c["action"] or "–"] for c in EXAMPLE[key]]
 
 
-def test_where_no_step_was_taken_it_says_so(tmp_path: Path) -> None:
-    """A run that took no step says so in place of a table."""
+def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
+    """A run without steps has a sentence instead of a table."""
     found = part(blocks(ended_run(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
 
     assert Paragraph("No step was run.") in found.blocks
 
 
 def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
-    """Probes, retries, recovery and integrity are below the verification, a sentence each."""
+    """Probes, retries, recovery and integrity are below the verification, with a sentence each."""
     recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
     found = part(blocks(run_folder(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
-    verification, told = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
+    verification, bullets = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
 
     assert isinstance(verification, Part)
-    assert told == Bullets(
+    assert bullets == Bullets(
         (
             *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
             f"The demo's clients: {EXAMPLE['retries']}",
@@ -278,9 +278,9 @@ def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
 def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
     """What remains is that of the latest snapshot."""
     left = {"residual_conflicts": 3, "unguarded_threads": 5, "coexisting_families": 7, "active_threads": 11}
-    looks = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
+    snapshots = {"before": EXAMPLE["counts"]["before"] | left, "after": EXAMPLE["counts"]["after"]}
     both, alone = (
-        rendered(run_folder(tmp_path, {"counts": {**looks, **without}}, name)).sections["What remains"].tables[0][1]
+        rendered(run_folder(tmp_path, {"counts": {**snapshots, **without}}, name)).sections["What remains"].tables[0][1]
         for name, without in (("both", {}), ("alone", {"after": None}))
     )
 
@@ -289,13 +289,13 @@ def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
 
 
 def proposals(*folders: Path) -> list[str]:
-    """What the data proposes."""
+    """The proposals of the data."""
     rows = rendered(*folders).sections["Action items"].tables
     return [row[0] for row in (rows[0] if rows else []) if row[3] == "proposed from the data"]
 
 
-def test_what_the_data_proposes(tmp_path: Path) -> None:
-    """What remains is proposed as action items, and the fix where it has not been applied."""
+def test_the_proposals_of_the_data(tmp_path: Path) -> None:
+    """What remains is proposed as action items, and also the fix if it has not been applied."""
     dry = ended_run(tmp_path, "dry-run", **NO_AFTER)
     conflicts, ownerless = (
         sum(EXAMPLE["counts"][snapshot][key] for snapshot in ("before", "after"))
@@ -310,9 +310,9 @@ def test_what_the_data_proposes(tmp_path: Path) -> None:
 
 
 def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None:
-    """Where the fix is in and leaves nothing, the data proposes nothing."""
+    """If the fix has been applied and nothing remains, there are no proposals."""
     nothing = {"residual_conflicts": 0, "unguarded_threads": 0}
-    counts = {moment: look | nothing for moment, look in EXAMPLE["counts"].items()}
+    counts = {moment: counted | nothing for moment, counted in EXAMPLE["counts"].items()}
 
     assert proposals(run_folder(tmp_path, {"counts": counts})) == []
 
@@ -322,7 +322,7 @@ def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("made", FORMS)
 def test_what_is_unknown_is_shown(made: Any) -> None:
-    """What is hidden, and what the latest snapshot does not show, is a sentence each."""
+    """What is hidden, and what the latest snapshot does not show, has a sentence each."""
     text = made(paths.EXAMPLE_RUN).sections["What is hidden or unknown"].text
 
     assert "Pseudonyms replace the ids of threads, users and prompts." in text
@@ -331,7 +331,7 @@ def test_what_is_unknown_is_shown(made: Any) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_query_is_in_the_appendix(made: Any) -> None:
-    """Our own queries are shown whole, each behind a disclosure of its name."""
+    """The project's own queries are complete, each in a disclosure with its name."""
     text = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].text
 
     assert [name for name in QUERIES if f"{name}.sql" not in text] == []
@@ -339,7 +339,7 @@ def test_every_query_is_in_the_appendix(made: Any) -> None:
 
 
 def test_queries_of_others_are_not_in_the_appendix() -> None:
-    """The queries that ask about sessions of others, who are no part of the incident, are not shown."""
+    """Queries about sessions of others, which are not part of the incident, are not shown."""
     assert set(QUERIES) & {"activity", "waits", "session", "surroundings"} == set()
 
 
@@ -366,13 +366,13 @@ def test_the_appendix_says_what_the_report_was_made_from(made: Any) -> None:
 
 
 def test_no_section_is_empty(tmp_path: Path) -> None:
-    """Every section says something, of whatever run."""
+    """Each section has content, for any run."""
     for folder in (paths.EXAMPLE_RUN, ended_run(tmp_path, "killed", **NO_AFTER)):
         assert [section.name for section in read(folder).sections if not section.blocks] == []
 
 
 def test_every_kind_of_block_is_in_a_page() -> None:
-    """The prose that people wrote is an element of its own, and a table's numbers are marked as such."""
+    """Notes are an element of their own, and numbers in a table are marked as numbers."""
     found = page(paths.EXAMPLE_RUN, notes=paths.NOTES)
     sections = read(paths.EXAMPLE_RUN, notes=paths.NOTES).sections
 
