@@ -1,1 +1,1 @@
-"""Tests of the room `runs`."""
+"""Tests of `incident_lib.runs`."""

@@ -1,4 +1,4 @@
-"""Many environments side by side: what ends one of them, however it ends, is told truthfully and touches no other."""
+"""Runs over many environments in parallel: each end is reported correctly, and affects no other environment."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ HEARING = (
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of runs of this test alone."""
+    """The folder of runs of this test."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 
 
 @contextmanager
 def copies(server: str, *names: str) -> Iterator[dict[str, str]]:
-    """A copy of the demo's threads for each name: its address."""
+    """The address of a copy of the demo's threads, for each name."""
     with psycopg.connect(server, autocommit=True) as connection:
         databases = {name: f"test_{uuid4().hex[:12]}" for name in names}
         for database in databases.values():
@@ -64,7 +64,7 @@ def copies(server: str, *names: str) -> Iterator[dict[str, str]]:
 
 
 def variables(addresses: dict[str, str]) -> dict[str, str]:
-    """The variables by which these names resolve."""
+    """The variables with the addresses of these environments."""
     return {f"INCIDENT_{name.upper()}_URL": address for name, address in addresses.items()}
 
 
@@ -75,23 +75,23 @@ def records(runs: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(stdout: str) -> list[tuple[str, ...]]:
-    """The rows of the table at the end of a run: environment, before, after, outcome; the seconds are numbers."""
+    """The rows of the final table: environment, before, after, outcome; the seconds are checked to be numbers."""
     rows = re.split(r"─\s*\n", stdout)[-1].partition("Report: ")[0].splitlines()
     cells = [tuple(re.split(r"\s{2,}", row.strip())) for row in rows if row.strip()]
     assert [row for row in cells if not re.fullmatch(r"\d+\.\d", row[4])] == []
     return [row[:4] for row in cells]
 
 
-# A process for each call
+# One process for each call
 
 
 def test_it_is_an_executor() -> None:
-    """`LocalProcesses` is what `concurrent.futures` calls an executor."""
+    """`LocalProcesses` is an executor of `concurrent.futures`."""
     assert isinstance(LocalProcesses(1), Executor)
 
 
 def test_calls_run_in_other_processes() -> None:
-    """Calls that run side by side run in as many processes, none of which is ours."""
+    """Parallel calls run in one process each, and none in this process."""
     code = "import os, time; time.sleep(0.5) or os._exit(os.getpid() % 100 + 1)"
     with LocalProcesses(2) as workers:
         pids = {future.result() for future in [workers.submit(os.getpid) for _ in range(4)]}
@@ -101,8 +101,8 @@ def test_calls_run_in_other_processes() -> None:
     assert [type(future.exception()) for future in lost] == [BrokenExecutor] * 2
 
 
-def test_one_that_dies_takes_no_other_with_it() -> None:
-    """A call whose process dies is broken; the calls beside and behind it are not."""
+def test_a_dying_process_does_not_affect_other_calls() -> None:
+    """The future of a call whose process dies is broken; other calls, running or waiting, are not affected."""
     with LocalProcesses(2) as workers:
         dying, *others = [workers.submit(os._exit, 1), *(workers.submit(abs, -n) for n in range(3))]
 
@@ -111,7 +111,7 @@ def test_one_that_dies_takes_no_other_with_it() -> None:
 
 
 def test_what_a_call_raises_is_raised() -> None:
-    """What a call raises comes out of its future."""
+    """The error of a call is the exception of its future."""
     with LocalProcesses(1) as workers:
         future = workers.submit(int, "x")
 
@@ -119,13 +119,13 @@ def test_what_a_call_raises_is_raised() -> None:
 
 
 def test_results_come_in_order() -> None:
-    """`map`, which every executor has, gives the results in the order of the calls."""
+    """`map` returns the results in the order of the calls."""
     with LocalProcesses(2) as workers:
         assert list(workers.map(divmod, [7, 8, 9], [2, 3, 4])) == [(3, 1), (2, 2), (2, 1)]
 
 
-def test_options_are_handed_on() -> None:
-    """Keywords of a call reach it."""
+def test_keyword_arguments_are_passed() -> None:
+    """Keyword arguments are passed to a call."""
     with LocalProcesses(1) as workers:
         assert workers.submit(int, "ff", base=16).result() == 255
 
@@ -142,8 +142,8 @@ mine.unlink()
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_so_many_at_a_time_and_no_more(tmp_path: Path, jobs: int) -> None:
-    """No more calls run at a time than there is room for, and no fewer."""
+def test_the_number_of_parallel_calls_equals_the_limit(tmp_path: Path, jobs: int) -> None:
+    """The number of parallel calls equals the limit."""
     with LocalProcesses(jobs) as workers:
         for n in range(4):
             workers.submit(exec, MARK.format(folder=str(tmp_path), name=f"n{n}"))
@@ -151,7 +151,7 @@ def test_so_many_at_a_time_and_no_more(tmp_path: Path, jobs: int) -> None:
     assert max(map(int, (tmp_path / "most").read_text().split())) == jobs
 
 
-# Bad input
+# Bad usage
 
 
 @pytest.mark.parametrize(
@@ -188,8 +188,8 @@ def test_so_many_at_a_time_and_no_more(tmp_path: Path, jobs: int) -> None:
     ],
     ids=["twice", "confirm without env", "a pattern", "one is unknown"],
 )
-def test_bad_names_begin_nothing(runs: Path, words: list[str], said: str) -> None:
-    """What is wrong with one of the names is one message, and no run of any environment is begun."""
+def test_with_a_bad_name_no_run_begins(runs: Path, words: list[str], said: str) -> None:
+    """A wrong name is one error, and no run of any environment begins."""
     ran = shell("run", *words, INCIDENT_STAGING_URL=AWAY)
 
     assert streams(ran) == (2, "", said)
@@ -205,8 +205,8 @@ def test_bad_names_begin_nothing(runs: Path, words: list[str], said: str) -> Non
         (["--env"], "Error: Option '--env' requires an argument.\n"),
     ],
 )
-def test_bad_numbers_begin_nothing(runs: Path, words: list[str], said: str) -> None:
-    """A number that makes no sense is bad usage, and nothing is begun."""
+def test_with_a_bad_number_no_run_begins(runs: Path, words: list[str], said: str) -> None:
+    """A wrong number is bad usage, and no run begins."""
     ran = shell("run", *words)
 
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -214,8 +214,8 @@ def test_bad_numbers_begin_nothing(runs: Path, words: list[str], said: str) -> N
     assert not runs.exists()
 
 
-def test_a_name_is_confirmed_to_the_letter(runs: Path) -> None:
-    """A confirmation in other letters confirms nothing, although both names lead to one variable."""
+def test_a_confirmation_is_case_sensitive(runs: Path) -> None:
+    """A confirmation with other upper and lower case is refused, although both names have the same variable."""
     ran = shell("run", "--env", "staging", "--confirm", "STAGING", INCIDENT_STAGING_URL=AWAY)
 
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -223,8 +223,8 @@ def test_a_name_is_confirmed_to_the_letter(runs: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there(runs: Path) -> None:
-    """A cluster whose scheduler does not answer is one message: exit code 3; nothing is begun."""
+def test_a_cluster_that_does_not_answer(runs: Path) -> None:
+    """If the scheduler of a cluster does not answer, the command exits with 3 and one message, and no run begins."""
     address = f"tcp://127.0.0.1:{tcp.free_port()}"
 
     assert streams(shell("run", "--dask", address)) == (
@@ -235,26 +235,26 @@ def test_a_cluster_that_is_not_there(runs: Path) -> None:
     assert not runs.exists()
 
 
-# One environment that does not end well: its record says so
+# One environment that does not succeed
 
 
 @pytest.fixture
 def notebooks(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the notebooks that the runner takes for the project's."""
+    """A copy of the notebooks, which the runner uses instead of the project's."""
     shutil.copytree(paths.NOTEBOOKS, tmp_path / "notebooks")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     return tmp_path / "notebooks"
 
 
 def with_cell(notebooks: Path, source: str, name: str = "01_investigate", place: int = 4) -> None:
-    """Put a code cell into a notebook: behind `begin`, unless told otherwise."""
+    """Insert a code cell into a notebook, by default after the cell of `begin`."""
     contents = nbformat.read(notebooks / f"{name}.ipynb", as_version=4)
     contents.cells.insert(place if place >= 0 else len(contents.cells), nbformat.v4.new_code_cell(source))
     nbformat.write(contents, notebooks / f"{name}.ipynb")
 
 
 def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[RunResult, dict[str, Any]]:
-    """Run the notebooks on the demo in this process; how that ended, and the record."""
+    """Run the notebooks on the demo in this process; returns the result and the record."""
     run = RunFolder.create("demo", started_by="incident run")
     ended = run_environment(Job("demo", confirmed, "", run.folder, timeout))
     return ended, json.loads(run.file.read_text("utf-8"))
@@ -273,38 +273,38 @@ ENDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
-def test_no_early_end_is_a_success(notebooks: Path, end: str) -> None:
-    """However a cell ends its notebook early, run and record say `failed`, and the notebooks behind are not begun."""
+def test_a_cell_that_ends_early_is_a_failure(notebooks: Path, end: str) -> None:
+    """If a cell ends its notebook early, result and record are `failed`, and the next notebooks do not begin."""
     source, timeout = ENDS[end]
     with_cell(notebooks, source)
-    ended, kept = run_here(timeout)
+    ended, record = run_here(timeout)
 
-    assert (ended.status, kept["status"], ended.error.exit_code) == ("failed", "failed", 3)
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [("01_investigate", "failed")]
-    assert kept["error"] == structs.asdict(error_message(ended.error))
-    assert kept["finished_at"]
+    assert (ended.status, record["status"], ended.error.exit_code) == ("failed", "failed", 3)
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [("01_investigate", "failed")]
+    assert record["error"] == structs.asdict(error_message(ended.error))
+    assert record["finished_at"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["02_migrate", "03_postmortem"])
-def test_an_exit_at_the_very_end_is_no_success(notebooks: Path, name: str) -> None:
-    """A notebook that leaves before its last cell is not done, be its fix applied or not."""
+def test_an_exit_before_the_last_cell_is_a_failure(notebooks: Path, name: str) -> None:
+    """A notebook that exits before its last cell is not done, whether the fix was applied or not."""
     last = len(nbformat.read(notebooks / f"{name}.ipynb", as_version=4).cells) - 1
     with_cell(notebooks, "import sys\nsys.exit(0)", name, last)
-    ended, kept = run_here(confirmed=True)
+    ended, record = run_here(confirmed=True)
 
-    assert (ended.status, kept["status"]) == ("failed", "failed")
-    assert (kept["notebooks"][-1]["name"], kept["notebooks"][-1]["outcome"]) == (name, "failed")
+    assert (ended.status, record["status"]) == ("failed", "failed")
+    assert (record["notebooks"][-1]["name"], record["notebooks"][-1]["outcome"]) == (name, "failed")
 
 
 @pytest.mark.slow
 def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
-    """A notebook over its time says how long it was given, and how to give more."""
+    """The error of a notebook that exceeds its timeout has the timeout, and how to increase it."""
     with_cell(notebooks, "import time\ntime.sleep(60)")
-    ended, kept = run_here(4)
+    ended, record = run_here(4)
 
     assert ended.seconds < 20
-    assert kept["error"] == {
+    assert record["error"] == {
         "what": "01_investigate was stopped.",
         "why": "It took longer than the 4 s of --env-timeout.",
         "next": "Allow more with --env-timeout. "
@@ -313,19 +313,19 @@ def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_time_is_that_of_all_cells(notebooks: Path) -> None:
-    """The time that a run may take is for all of it: many cells, each within it, do not add up to more."""
+def test_the_timeout_is_the_total_of_all_cells(notebooks: Path) -> None:
+    """The timeout is the total of all cells, not of each cell."""
     for _ in range(4):
         with_cell(notebooks, "import time\ntime.sleep(4)")
-    ended, kept = run_here(7)
+    ended, record = run_here(7)
 
-    assert (ended.status, kept["status"]) == ("failed", "failed")
+    assert (ended.status, record["status"]) == ("failed", "failed")
     assert ended.seconds < 14
 
 
 @pytest.mark.slow
 def test_an_environment_that_hangs_is_stopped(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that hangs is stopped after its time, and leaves no process; the one beside it is not touched."""
+    """An environment that hangs is stopped at its timeout, without a process left; the parallel run is not affected."""
     with tcp.silent() as port:
         monkeypatch.setenv("INCIDENT_HANGS_URL", f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600")
         monkeypatch.setenv("INCIDENT_AWAY_URL", AWAY)
@@ -337,16 +337,16 @@ def test_an_environment_that_hangs_is_stopped(runs: Path, monkeypatch: pytest.Mo
         ("hangs", "failed", "01_investigate was stopped."),
         ("away", "failed", "The environment 'away' cannot be reached."),
     ]
-    assert {name: kept["status"] for name, kept in records(runs).items()} == {"hangs": "failed", "away": "failed"}
+    assert {name: record["status"] for name, record in records(runs).items()} == {"hangs": "failed", "away": "failed"}
     assert [process for process in left if "ipykernel_launcher" in process.cmdline()] == []
 
 
-# Interrupted
+# Interrupted runs
 
 
 @contextmanager
 def hanging(runs: Path) -> Iterator[tuple[subprocess.Popen[str], set[psutil.Process]]]:
-    """`incident run` over an environment that never answers, once its kernel is up, and all of its processes."""
+    """`incident run` over an environment that does not answer, after its kernel has started, and its processes."""
     with tcp.silent() as port:
         url = f"postgresql://me:s3cret@{tcp.HOST}:{port}/db?connect_timeout=600"
         with subprocess.Popen(
@@ -374,7 +374,7 @@ def hanging(runs: Path) -> Iterator[tuple[subprocess.Popen[str], set[psutil.Proc
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_run(runs: Path, how: str) -> None:
-    """Ctrl-C, which all its processes get, and SIGTERM, which one gets, end a run soon: 130, one message, no kernel."""
+    """Ctrl-C to all processes, or SIGTERM to one, ends a run soon, with 130, one message, and no kernel left."""
     with hanging(runs) as (process, family):
         assert [one for one in family if "ipykernel_launcher" in one.cmdline()]
         if how == "Ctrl-C":
@@ -384,9 +384,9 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
         stdout, stderr = process.communicate(timeout=40)
         _, alive = psutil.wait_procs(family, timeout=10)
 
-    kept = records(runs)["staging"]
+    record = records(runs)["staging"]
     assert (process.returncode, stdout, stderr.strip()) == (130, "", INTERRUPTED)
-    assert (kept["status"], kept["error"]) == (
+    assert (record["status"], record["error"]) == (
         "failed",
         {
             "what": "The run of 'staging' was interrupted.",
@@ -398,8 +398,8 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_was_killed_shows_as_killed(runs: Path) -> None:
-    """A run killed without a word leaves a record that shows as killed once a minute has passed, and no kernel."""
+def test_a_killed_run_is_shown_as_killed(runs: Path) -> None:
+    """The record of a run that was killed is shown as killed after a minute, and no kernel is left."""
     with hanging(runs) as (process, family):
         process.kill()
         for one in family:
@@ -415,18 +415,18 @@ def test_a_run_that_was_killed_shows_as_killed(runs: Path) -> None:
     assert alive == []
 
 
-# Side by side
+# Parallel runs
 
 
 @dataclass
 class Fleet:
-    """Runs of some environments: what the shell got, what the folder holds."""
+    """The runs of some environments: exit code, output and records."""
 
     runs: Path
     code: int = 0
     stdout: str = ""
     stderr: str = ""
-    kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
     again: Fleet | None = None
     orphans: list[psutil.Process] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
@@ -441,7 +441,7 @@ END $$
 
 @pytest.fixture(scope="module")
 def trio(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two environments side by side, confirmed: one is fine, one is refused; and again, with `--resume`."""
+    """Two parallel, confirmed environments: one succeeds, one is refused; then the same with `--resume`."""
     runs = tmp_path_factory.mktemp("trio")
     with copies(server, "fine", "refused") as addresses:
         with psycopg.connect(addresses["refused"], autocommit=True) as connection:
@@ -456,29 +456,32 @@ def trio(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flee
 
 
 @pytest.mark.slow
-def test_two_side_by_side(trio: Fleet) -> None:
-    """One is done and one is refused: each record says so, and the exit code is the refusal's."""
-    assert {name: kept["status"] for name, kept in trio.kept.items()} == {"fine": "succeeded", "refused": "refused"}
+def test_two_parallel_runs(trio: Fleet) -> None:
+    """One run succeeded and one was refused: the records say so, and the exit code is that of the refusal."""
+    assert {name: record["status"] for name, record in trio.records.items()} == {
+        "fine": "succeeded",
+        "refused": "refused",
+    }
     assert trio.code == 1
 
 
 @pytest.mark.slow
-def test_they_overlap(trio: Fleet) -> None:
-    """With two jobs, each begins before the other has ended."""
-    spans = [(kept["started_at"], kept["finished_at"]) for kept in trio.kept.values()]
+def test_parallel_runs_overlap(trio: Fleet) -> None:
+    """With two jobs, each run begins before the other one has ended."""
+    spans = [(record["started_at"], record["finished_at"]) for record in trio.records.values()]
 
     assert max(start for start, _ in spans) < min(end for _, end in spans)
 
 
 @pytest.mark.slow
-def test_the_table_tells_both(trio: Fleet) -> None:
-    """The table at the end has a line for each, in the order in which they were named."""
+def test_the_table_has_both(trio: Fleet) -> None:
+    """The final table has a row for each environment, in the order of --env."""
     assert table(trio.stdout) == [("refused", "1,088", "refused", "refused"), ("fine", "1,088", "0", "succeeded")]
 
 
 @pytest.mark.slow
-def test_the_refusal_is_told_once(trio: Fleet) -> None:
-    """Standard error has the one refusal, whole."""
+def test_the_refusal_is_printed_once(trio: Fleet) -> None:
+    """Standard error has exactly one message: the refusal."""
     assert trio.stderr == message(
         "Nothing was changed in 'refused'.",
         "ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().",
@@ -487,8 +490,8 @@ def test_the_refusal_is_told_once(trio: Fleet) -> None:
 
 
 @pytest.mark.slow
-def test_resume_leaves_what_is_done(trio: Fleet) -> None:
-    """With `--resume` the one that is done has no second run, and the one that was refused has."""
+def test_resume_does_not_repeat_a_successful_run(trio: Fleet) -> None:
+    """With `--resume` the successful environment has no second run, and the refused one has."""
     assert len(list((trio.runs / "fine").glob("*/record.json"))) == 1
     assert len(list((trio.runs / "refused").glob("*/record.json"))) == 2
     assert table(trio.again.stdout) == [
@@ -498,8 +501,8 @@ def test_resume_leaves_what_is_done(trio: Fleet) -> None:
     assert trio.again.code == 1
 
 
-def kept_before(name: str, status: str) -> Path:
-    """An earlier run of an environment that ended so; `killed` did not end."""
+def earlier_run(name: str, status: str) -> Path:
+    """An earlier run of an environment with this status; `killed` has no end."""
     run = RunFolder.create(name, started_by="incident run")
     if status == "killed":
         long_ago = datetime(2025, 1, 1, tzinfo=UTC)
@@ -521,11 +524,11 @@ BEFORE = {
 
 
 @pytest.mark.slow
-def test_what_resume_runs_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What succeeded, and a dry run that is none to be confirmed now, is left alone; all else runs again."""
+def test_the_runs_that_resume_repeats(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Successful runs, and dry runs without --confirm, are not repeated; all others run again."""
     names = {(status, confirm): f"{status}-{confirm}".replace("-", "_").lower() for status, confirm in BEFORE}
     for (status, _), name in names.items():
-        kept_before(name, status)
+        earlier_run(name, status)
         monkeypatch.setenv(f"INCIDENT_{name.upper()}_URL", AWAY)
     confirmed = [name for (_, confirm), name in names.items() if confirm]
     ended = run_fleet(list(names.values()), confirm=confirmed, resume=True, executor=LocalProcesses(2))
@@ -534,20 +537,20 @@ def test_what_resume_runs_again(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_resume_looks_at_the_latest_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment whose latest run failed runs again, whatever came before."""
+def test_resume_uses_the_latest_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment whose latest run failed runs again, whatever its earlier runs are."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
-    kept_before("staging", "succeeded")
-    kept_before("staging", "failed")
+    earlier_run("staging", "succeeded")
+    earlier_run("staging", "failed")
     (ended,) = run_fleet(["staging"], resume=True)
 
     assert ended.status == "failed"
 
 
-def test_nothing_left_to_resume(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all is done, `resume` begins nothing."""
+def test_resume_after_all_have_succeeded(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If all environments have succeeded, `resume` begins no run."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
-    folder = kept_before("staging", "succeeded")
+    folder = earlier_run("staging", "succeeded")
     (ended,) = run_fleet(["staging"], resume=True)
 
     assert (ended.status, ended.error, Path(ended.folder)) == ("succeeded before", None, folder.resolve())
@@ -555,20 +558,20 @@ def test_nothing_left_to_resume(runs: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.slow
-def test_progress_is_told(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listener is told of each environment, and at the end that it is at its end."""
+def test_progress_is_reported(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener gets the progress of each environment, up to 1."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
-    seen: list[FleetProgress] = []
-    run_fleet(["demo", "staging"], executor=LocalProcesses(2), listener=seen.append)
+    progress: list[FleetProgress] = []
+    run_fleet(["demo", "staging"], executor=LocalProcesses(2), listener=progress.append)
 
-    assert {one.environment for one in seen} == {"demo", "staging"}
-    assert [one.share for one in seen if one.environment == "demo"][-1] == 1.0
-    shares = [one.share for one in seen if one.environment == "demo"]
+    assert {one.environment for one in progress} == {"demo", "staging"}
+    assert [one.share for one in progress if one.environment == "demo"][-1] == 1.0
+    shares = [one.share for one in progress if one.environment == "demo"]
     assert shares == sorted(shares)
     assert len(set(shares)) > 5
 
 
-# Twelve
+# Twelve environments
 
 
 GOOD = tuple(f"ok{n}" for n in range(1, 10))
@@ -578,7 +581,7 @@ ALL = (*GOOD[:4], *BAD, *GOOD[4:])
 
 @contextmanager
 def twelve(server: str) -> Iterator[dict[str, str]]:
-    """Twelve copies, each with an address; that of `norights` is of a role without rights."""
+    """The addresses of twelve copies; `norights` has a role without privileges."""
     role = f"stranger_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection, copies(server, *ALL) as addresses:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
@@ -588,7 +591,7 @@ def twelve(server: str) -> Iterator[dict[str, str]]:
 
 
 def worker_of(port: int, process: int) -> tuple[psutil.Process, psutil.Process] | None:
-    """The kernel that has a connection to that port, and the process that runs its notebook."""
+    """The kernel with a connection to that port, and the process that runs its notebook."""
     for one in psutil.Process(process).children(recursive=True):
         with suppress(psutil.Error):
             if [c for c in one.net_connections("tcp") if c.raddr and c.raddr.port == port]:
@@ -598,7 +601,7 @@ def worker_of(port: int, process: int) -> tuple[psutil.Process, psutil.Process] 
 
 @pytest.fixture(scope="module")
 def dozen(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Nine that are fine, one unreachable, one without rights, one whose worker is killed; and then `--resume`."""
+    """Nine good environments, one unreachable, one without privileges, one whose worker is killed; then `--resume`."""
     runs = tmp_path_factory.mktemp("dozen")
     with twelve(server) as good, ExitStack() as stack:
         port = stack.enter_context(tcp.silent())
@@ -629,7 +632,7 @@ def dozen(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
 
 
 def state_of(address: str) -> str:
-    """Whether the table's unique index has the purpose in it."""
+    """Whether the table's unique index has the purpose in its key."""
     with psycopg.connect(address) as connection:
         rows = connection.execute(
             "SELECT indexdef ~ 'purpose' FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
@@ -639,7 +642,7 @@ def state_of(address: str) -> str:
 
 @pytest.mark.slow
 def test_the_dozen_in_a_table(dozen: Fleet) -> None:
-    """The table has all twelve, in the order in which they were named, each with its own end."""
+    """The table has all twelve environments in the order of --env, each with its own outcome."""
     ends = {
         **{name: (name, "1,088", "0", "succeeded") for name in GOOD},
         **{name: (name, "FAILED", "FAILED", "failed") for name in BAD},
@@ -651,7 +654,7 @@ def test_the_dozen_in_a_table(dozen: Fleet) -> None:
 
 @pytest.mark.slow
 def test_the_dozens_messages(dozen: Fleet) -> None:
-    """Standard error has a message for each of the three that failed, and nothing else."""
+    """Standard error has a message for each of the three that failed, and no other."""
     assert dozen.stderr == (
         message(
             "The environment 'away' cannot be reached.",
@@ -674,29 +677,29 @@ def test_the_dozens_messages(dozen: Fleet) -> None:
 
 @pytest.mark.slow
 def test_the_dozens_records(dozen: Fleet) -> None:
-    """Every record says how its run ended, that of the killed worker too."""
-    assert {name: kept["status"] for name, kept in dozen.kept.items()} == {
+    """Each record has the status of its run, including the killed worker's."""
+    assert {name: record["status"] for name, record in dozen.records.items()} == {
         **dict.fromkeys(GOOD, "succeeded"),
         **dict.fromkeys(BAD, "failed"),
     }
-    assert dozen.kept["killed"]["error"]["what"] == "The run of 'killed' was lost."
+    assert dozen.records["killed"]["error"]["what"] == "The run of 'killed' was lost."
 
 
 @pytest.mark.slow
-def test_the_dozen_do_not_touch_each_other(dozen: Fleet) -> None:
-    """The nine have the fixed index; the database of one that failed is as it was."""
+def test_the_dozen_do_not_affect_each_other(dozen: Fleet) -> None:
+    """The nine have the fixed index; the databases of failed ones are unchanged."""
     assert dozen.states == {**dict.fromkeys(GOOD, "fixed"), "away": "original", "killed": "original"}
 
 
 @pytest.mark.slow
 def test_a_killed_worker_leaves_no_kernel(dozen: Fleet) -> None:
-    """The kernel of a worker that was killed ends by itself."""
+    """The kernel of a killed worker ends by itself."""
     assert dozen.orphans == []
 
 
 @pytest.mark.slow
 def test_the_dozen_resumed(dozen: Fleet) -> None:
-    """`--resume` runs the three again and no other; what is still wrong is failed again."""
+    """`--resume` runs the three again and no other; the one without privileges fails again."""
     counts = {name: len(list((dozen.runs / name).glob("*/record.json"))) for name in ALL}
     outcomes = {row[0]: row[3] for row in table(dozen.again.stdout)}
 
@@ -712,7 +715,7 @@ def test_the_dozen_resumed(dozen: Fleet) -> None:
 
 @pytest.mark.slow
 def test_one_report_over_the_dozen(dozen: Fleet) -> None:
-    """One report compares all twelve, and has a part for what was done in each."""
+    """One report compares all twelve, and has a part for each in the resolution."""
     markdown = (dozen.runs / "postmortem.md").read_text("utf-8")
     compared = markdown.partition("\n## Environments compared\n")[2].partition("\n## ")[0]
     resolved = markdown.partition("\n## Resolution and verification\n")[2].partition("\n## ")[0]
@@ -721,12 +724,12 @@ def test_one_report_over_the_dozen(dozen: Fleet) -> None:
     assert [name for name in ALL if f"<summary>{name}</summary>" not in resolved] == []
 
 
-# On a cluster
+# A cluster
 
 
 @pytest.fixture(scope="module")
 def cluster(server: str) -> Iterator[tuple[Any, dict[str, str]]]:
-    """A cluster of one worker process that knows two environments by their variables, and their addresses."""
+    """A cluster of one worker process with the variables of two environments, and their addresses."""
     distributed = pytest.importorskip("distributed", reason="the extra `fleet` is not installed")
     with copies(server, "far", "further") as addresses, pytest.MonkeyPatch.context() as patch:
         for variable, address in variables(addresses).items():
@@ -739,7 +742,7 @@ def cluster(server: str) -> Iterator[tuple[Any, dict[str, str]]]:
 
 @pytest.mark.slow
 def test_a_fleet_on_a_cluster(cluster: tuple[Any, dict[str, str]], runs: Path, monkeypatch: Any) -> None:
-    """Through its own executor a distributed cluster runs environments; what is confirmed is changed."""
+    """A distributed cluster runs environments with its own executor, and changes confirmed ones."""
     from distributed import Client
 
     for variable, address in variables(cluster[1]).items():
@@ -755,8 +758,8 @@ def test_a_fleet_on_a_cluster(cluster: tuple[Any, dict[str, str]], runs: Path, m
 
 
 @pytest.mark.slow
-def test_a_worker_that_does_not_know_the_environment(cluster: tuple[Any, dict[str, str]], runs: Path) -> None:
-    """An environment that only this machine knows fails on the cluster, for no address travels: exit code 3."""
+def test_a_worker_without_the_environments_variable(cluster: tuple[Any, dict[str, str]], runs: Path) -> None:
+    """An environment that only this machine knows fails on the cluster with exit code 3: addresses are not sent."""
     ran = shell("run", "--env", "here", "--dask", cluster[0].scheduler_address, INCIDENT_HERE_URL=AWAY)
 
     assert table(ran.stdout) == [("here", "FAILED", "FAILED", "failed")]

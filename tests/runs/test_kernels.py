@@ -1,4 +1,4 @@
-"""Kernels that are begun ahead of their notebooks: what is in them, and that none is left."""
+"""Kernels that are started before their notebooks: their contents and their end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.slow
 
 
 def running() -> int:
-    """How many kernels this process has started that are still there."""
+    """The number of running kernels that this process has started."""
     children = psutil.Process().children()
     return sum("ipykernel_launcher" in child.cmdline() for child in children if child.status() != "zombie")
 
 
 def test_no_kernel_is_left() -> None:
-    """Kernels that were taken, and those that were begun for nobody, end with the block."""
+    """At the end of the block, all kernels end, used or not."""
     with Kernels(3) as kernels:
         kernels.take()
         kernels.take()
@@ -26,8 +26,8 @@ def test_no_kernel_is_left() -> None:
     assert running() == 0
 
 
-def test_a_kernel_has_no_names_of_ours() -> None:
-    """What was imported ahead is in no notebook's way: its names are not there."""
+def test_a_kernel_has_no_names_of_preloaded_modules() -> None:
+    """A kernel with preloaded modules has no names of them."""
     with Kernels(1) as kernels:
         manager = kernels.take()
         manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
@@ -37,8 +37,8 @@ def test_a_kernel_has_no_names_of_ours() -> None:
         asked = (
             "import sys; ('pandas' in sys.modules, [name for name in dir() if 'incident' in name or 'plot' in name])"
         )
-        told: list[str] = []
-        client.execute_interactive(asked, output_hook=lambda m: told.extend(m["content"].get("data", {}).values()))
+        results: list[str] = []
+        client.execute_interactive(asked, output_hook=lambda m: results.extend(m["content"].get("data", {}).values()))
         client.stop_channels()
 
-    assert told == ["(True, [])"]
+    assert results == ["(True, [])"]

@@ -1,4 +1,4 @@
-"""The recovery watched: the log that grows, the run that ended the incident, and `incident watch`."""
+"""Watching recovery: a growing log, the run that ended the incident, and `incident watch`."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ def list_blocked(environment: Environment, folder: Path) -> None:
 
 
 def chat(connection: psycopg.Connection, family: Family, at: datetime, **columns: object) -> None:
-    """A family's chat, created then."""
+    """Insert a chat of a family with this time."""
     add(connection, *family, purpose="chat", created_at=at, **columns)
 
 
 def not_yet(run: Path) -> str:
-    """The file of the families without a chat."""
+    """The contents of not_recovered.csv."""
     return (run / "not_recovered.csv").read_text("utf-8")
 
 
 def written(families: list[Family]) -> str:
-    """Such a file over these families."""
+    """The expected contents of not_recovered.csv for these families."""
     return HEADER + "".join(f"{family.root},{family.owner}\n" for family in families)
 
 
-# The log that is followed
+# A growing log
 
 
 def entry(number: int, *, fixed: bool = False, at: datetime | None = None) -> bytes:
-    """A rejection as PostgreSQL logs it: so many seconds after the fix, of a family of its own."""
+    """A rejected insert of one family in PostgreSQL's log, this many seconds after the fix."""
     family = FAMILIES[number % len(FAMILIES)]
     prefix = f"{at or SINCE + number * SECOND:%Y-%m-%d %H:%M:%S}.250 UTC [4101] 23505 postgres@postgres "
     purpose, value = (", purpose", ", chat") if fixed else ("", "")
@@ -83,44 +83,44 @@ NOISE = b"2025-10-13 12:00:00.000 UTC [4000] 00000 postgres@postgres LOG:  check
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A log in which nothing has been rejected yet."""
+    """A log without a rejected insert."""
     file = tmp_path / "server.log"
     file.write_bytes(NOISE)
     return file
 
 
 def grow(log: Path, more: bytes) -> None:
-    """Add to a log."""
+    """Append to a log."""
     with log.open("ab") as file:
         file.write(more)
 
 
 def after(tail: Tail) -> int:
-    """How many were rejected since the fix, at one more look."""
+    """Read the log again; returns the number of rejected inserts since the fix."""
     return tail.read().ended(SINCE).after
 
 
-def test_what_is_added_is_counted_once(log: Path) -> None:
-    """Each look counts what was added since the last, and nothing twice."""
-    tail, seen = Tail(log), []
+def test_appended_entries_are_counted_once(log: Path) -> None:
+    """Each reading counts what was appended since the last one, and each rejected insert once."""
+    tail, counts = Tail(log), []
     for more in (b"", entry(1), b"", NOISE, entry(2) + entry(3), b""):
         grow(log, more)
-        seen.append(after(tail))
+        counts.append(after(tail))
 
-    assert seen == [0, 1, 1, 1, 3, 3]
+    assert counts == [0, 1, 1, 1, 3, 3]
     assert (tail.found.failed_attempts, tail.found.duplicates, tail.found.families) == (3, 0, 3)
 
 
-def test_what_came_before_the_fix_is_not_counted(log: Path) -> None:
-    """A log has what was rejected before, too; and what the fixed index rejects is as it should be."""
+def test_entries_before_the_fix_are_not_counted(log: Path) -> None:
+    """Rejected inserts before the fix, and those of the fixed index, are not counted."""
     grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2, fixed=True))
 
     assert after(Tail(log)) == 1
 
 
 @pytest.mark.parametrize("cut", [1, 40, 90, 130])
-def test_a_line_that_is_not_whole_waits(log: Path, cut: int) -> None:
-    """The last line counts once it has its end."""
+def test_an_incomplete_line_is_counted_later(log: Path, cut: int) -> None:
+    """The last line is counted once it is complete."""
     tail, line = Tail(log), entry(1)
     assert line.index(b"\n") > cut
     grow(log, line[:cut])
@@ -131,8 +131,8 @@ def test_a_line_that_is_not_whole_waits(log: Path, cut: int) -> None:
 
 
 @given(st.lists(st.integers(1, 1500), max_size=8))
-def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, pieces: list[int]) -> None:
-    """Each rejection is counted once, in whatever pieces the log comes."""
+def test_entries_are_counted_once_in_any_parts(tmp_path_factory: pytest.TempPathFactory, pieces: list[int]) -> None:
+    """Each rejected insert is counted once, in whatever parts the log is written."""
     whole = NOISE + b"".join(map(entry, range(1, 5)))
     log = tmp_path_factory.mktemp("pieces") / "server.log"
     tail, written = Tail(log), 0
@@ -145,8 +145,8 @@ def test_in_whatever_pieces_it_comes(tmp_path_factory: pytest.TempPathFactory, p
 
 
 @pytest.mark.parametrize("lines", [1, 2])
-def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
-    """An entry that is read in two pieces still names its family and its unique index."""
+def test_an_incomplete_entry_is_counted_later(log: Path, lines: int) -> None:
+    """An entry that is read in two parts has its family and its unique index."""
     tail, parts = Tail(log), entry(1, fixed=True).splitlines(keepends=True)
     grow(log, b"".join(parts[:lines]))
     tail.read()
@@ -155,8 +155,8 @@ def test_an_entry_that_is_not_whole_waits(log: Path, lines: int) -> None:
     assert (after(tail), tail.found.by_index, dict(tail.found.not_understood)) == (0, {"fixed": 1}, {})
 
 
-def test_two_rejections_of_one_moment(log: Path) -> None:
-    """One client may be rejected twice within what the clock tells apart, also where a look falls between."""
+def test_two_equal_entries_are_two_rejected_inserts(log: Path) -> None:
+    """Two equal entries are two rejected inserts, even if they are read separately."""
     grow(log, entry(1) + entry(1))
     tail = Tail(log)
     together = after(tail)
@@ -167,8 +167,8 @@ def test_two_rejections_of_one_moment(log: Path) -> None:
     assert (together, after(tail)) == (2, 4)
 
 
-def test_looks_leave_nothing_behind(log: Path) -> None:
-    """However often one looks, a log is one file."""
+def test_a_log_is_one_file_after_several_readings(log: Path) -> None:
+    """After several readings a log is still one file."""
     tail = Tail(log)
     for number in range(1, 4):
         grow(log, entry(number))
@@ -177,8 +177,8 @@ def test_looks_leave_nothing_behind(log: Path) -> None:
     assert tail.found.files == ["server.log"]
 
 
-def test_a_log_that_was_emptied_is_begun_anew(log: Path) -> None:
-    """What a log held before it was emptied stays counted, what it holds since is added."""
+def test_a_truncated_log_is_read_from_its_beginning(log: Path) -> None:
+    """If a log is truncated, its earlier rejected inserts still count, and new ones are added."""
     tail = Tail(log)
     grow(log, entry(1) + entry(2))
     before = after(tail)
@@ -187,8 +187,8 @@ def test_a_log_that_was_emptied_is_begun_anew(log: Path) -> None:
     assert (before, after(tail), after(tail)) == (2, 3, 3)
 
 
-def test_a_longer_log_in_its_place_is_begun_anew(log: Path) -> None:
-    """A new file is read from its beginning, also where it is longer already than the old one was."""
+def test_a_new_longer_log_is_read_from_its_beginning(log: Path) -> None:
+    """A new file is read from its beginning, even if it is longer than the old one."""
     tail = Tail(log)
     grow(log, entry(1))
     tail.read()
@@ -198,8 +198,8 @@ def test_a_longer_log_in_its_place_is_begun_anew(log: Path) -> None:
     assert after(tail) == 5
 
 
-def test_a_log_that_went_away(log: Path) -> None:
-    """A log that is not there any more is told of."""
+def test_a_log_that_no_longer_exists(log: Path) -> None:
+    """A log that no longer exists is an error."""
     tail = Tail(log)
     tail.read()
     log.unlink()
@@ -219,14 +219,14 @@ def test_a_log_that_went_away(log: Path) -> None:
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of runs of this test alone."""
+    """A folder of runs of this test."""
     folder = tmp_path / "runs"
     monkeypatch.setenv("INCIDENT_RUNS", str(folder))
     return folder
 
 
 def begun(ended: datetime | None, *, how: RunStatus = RunStatus.SUCCEEDED) -> RunFolder:
-    """A run of staging that ended the incident then, or did not."""
+    """A run of staging that ended the incident at this time, or did not."""
     made = RunFolder.create("staging", "a test")
     if ended:
         made.set(incident_ended_at=ended)
@@ -235,7 +235,7 @@ def begun(ended: datetime | None, *, how: RunStatus = RunStatus.SUCCEEDED) -> Ru
 
 
 def test_the_latest_run_that_ended_the_incident(runs: Path) -> None:
-    """Of the runs of an environment it is the latest of those that ended the incident."""
+    """The latest of the runs of an environment that ended the incident is used."""
     begun(SINCE - timedelta(days=1))
     right = begun(SINCE)
     begun(None, how=RunStatus.DRY_RUN)
@@ -252,7 +252,7 @@ NO_RUN = (
 
 @pytest.mark.parametrize("runs_before", [0, 1])
 def test_no_run_ended_the_incident(runs: Path, runs_before: int) -> None:
-    """Where no run applied the fix, there is nothing to count from."""
+    """If no run applied the fix, there is no time from which to count: an error says so."""
     for _ in range(runs_before):
         begun(None, how=RunStatus.DRY_RUN)
 
@@ -267,7 +267,7 @@ def test_no_run_ended_the_incident(runs: Path, runs_before: int) -> None:
 
 @pytest.fixture
 def fixed(connection, staging, runs) -> RunFolder:
-    """A run of staging that saw all families blocked for chat, and ended the incident."""
+    """A run of staging with all families blocked for chat, which ended the incident."""
     for family in FAMILIES:
         add(connection, *family, created_at=SINCE - timedelta(days=1))
     record = begun(SINCE)
@@ -277,7 +277,7 @@ def fixed(connection, staging, runs) -> RunFolder:
 
 
 def watched(*words: str) -> tuple[int, str, str]:
-    """Run `incident watch …`: its code, standard output, and standard error or the message."""
+    """Run `incident watch …`: its exit code, standard output, and standard error or the message."""
     done = CliRunner().invoke(cli, ["watch", *words], standalone_mode=False)
     if isinstance(done.exception, IncidentError):
         return done.exception.exit_code, done.stdout, str(done.exception)
@@ -287,7 +287,7 @@ def watched(*words: str) -> tuple[int, str, str]:
 
 
 def recovered_in(run: RunFolder) -> int | None:
-    """How many families have recovered, by a run's record."""
+    """The number of recovered families in a run's record."""
     found = run.read().recovery
     return found and found.recovered
 
@@ -295,8 +295,8 @@ def recovered_in(run: RunFolder) -> int | None:
 TWO_OF_FIVE = "staging: 2 of 5 families that were blocked have a chat (40%); 3 not yet."
 
 
-def test_one_look(connection, fixed) -> None:
-    """With --once it looks once, says it in one line, and notes it in the record of that run and of no other."""
+def test_one_count(connection, fixed) -> None:
+    """With --once it counts once, prints one line, and writes the record of that run only."""
     other = begun(None, how=RunStatus.DRY_RUN)
     for number in (0, 1):
         chat(connection, FAMILIES[number], SINCE + number * SECOND)
@@ -310,8 +310,8 @@ def test_one_look(connection, fixed) -> None:
     assert not_yet(fixed.folder) == written(FAMILIES[2:])
 
 
-def test_one_look_at_a_log_too(connection, fixed, log) -> None:
-    """With a log it also says how many were rejected since."""
+def test_one_count_with_a_log(connection, fixed, log) -> None:
+    """With a log it also prints the number of rejected inserts since the fix."""
     for number in (0, 1):
         chat(connection, FAMILIES[number], SINCE)
     grow(log, entry(0, at=SINCE - timedelta(hours=1)) + entry(1) + entry(2))
@@ -323,27 +323,27 @@ def test_one_look_at_a_log_too(connection, fixed, log) -> None:
     )
 
 
-def test_watching_where_no_run_ended_the_incident(staging, runs) -> None:
-    """Without such a run it says what to do, as a wrong use."""
+def test_watching_without_a_run_that_ended_the_incident(staging, runs) -> None:
+    """Without such a run the command is bad usage, and its message has the next action."""
     assert watched("--env", "staging", "--once") == (2, "", NO_RUN)
 
 
-def test_a_second_look_sees_more(connection, fixed, log) -> None:
-    """Each look sees what came since the last, in the table and in the log; the record has the last."""
-    looks = watch_recovery("staging", 0, log)
-    first = next(looks)
+def test_later_counts_include_new_chats_and_rejected_inserts(connection, fixed, log) -> None:
+    """Each count includes new chats and new rejected inserts; the record has the latest count."""
+    watching = watch_recovery("staging", 0, log)
+    first = next(watching)
     chat(connection, FAMILIES[4], SINCE)
     grow(log, entry(1) + entry(2)[:50])
-    second = next(looks)
+    second = next(watching)
     grow(log, entry(2)[50:])
-    third = next(looks)
+    third = next(watching)
 
-    assert [(seen.recovery.recovered, seen.rejected) for seen in (first, second, third)] == [(0, 0), (1, 1), (1, 2)]
+    assert [(each.recovery.recovered, each.rejected) for each in (first, second, third)] == [(0, 0), (1, 1), (1, 2)]
     assert recovered_in(fixed) == 1
 
 
-def test_a_look_leaves_nothing_open(connection, fixed) -> None:
-    """Between two looks no session of ours is there: an open transaction would hold others up."""
+def test_no_session_is_left_between_counts(connection, fixed) -> None:
+    """Between two counts there is no session, and so no open transaction that could block others."""
     next(watch_recovery("staging", 0))
 
     found = connection.execute(
@@ -354,7 +354,7 @@ def test_a_look_leaves_nothing_open(connection, fixed) -> None:
 
 
 def test_a_killed_run_stays_killed(fixed) -> None:
-    """Whoever watches what a killed run has left does not bring it back to life."""
+    """Watching after a killed run does not change its status."""
     text = json.loads(fixed.file.read_text("utf-8"))
     dead = text | {"status": "running", "heartbeat_at": "2025-10-13T12:00:05Z"}
     fixed.file.write_text(json.dumps(dead), "utf-8")
@@ -364,7 +364,7 @@ def test_a_killed_run_stays_killed(fixed) -> None:
 
 
 def test_it_ends_by_ctrl_c(connection, fixed, log) -> None:
-    """Ctrl-C ends it with 0 and the last line on standard output; on no terminal, standard error has nothing."""
+    """Ctrl-C ends it with 0 and the last line on standard output; without a terminal standard error is empty."""
     words = ["watch", "--env", "staging", "--every", "0.1", "--log", str(log)]
     command = [sys.executable, "-m", "incident_lib", *words]
     grow(log, entry(1))

@@ -1,4 +1,4 @@
-"""The main job through real papermill, and what it leaves: for one environment, for two, and where something breaks."""
+"""`incident run` with papermill, and its files: for one environment, for several, and after failures."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ RAW = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 
 @dataclass
 class Ran:
-    """A run of two environments: what the shell got, what the folder holds."""
+    """A run of several environments: exit code, output and files."""
 
     code: int
     stdout: str
     stderr: str
     runs: Path
-    indexes: list[str]  # of `staging`, afterwards
+    indexes: list[str]  # of `staging`, after the run
 
     def folder(self, environment: str) -> Path:
-        """The folder of an environment's only run."""
+        """The folder of the only run of an environment."""
         (folder,) = (self.runs / environment).iterdir()
         return folder
 
     def record(self, environment: str) -> dict[str, Any]:
-        """The record of an environment's only run."""
+        """The record of the only run of an environment."""
         contents: dict[str, Any] = json.loads((self.folder(environment) / "record.json").read_text("utf-8"))
         return contents
 
 
 def shell(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a shell does, its two streams apart."""
+    """Run a command in a shell, with separate output streams."""
     command = [sys.executable, "-m", "incident_lib", *words]
     environ = {**os.environ, **variables}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=180, env=environ)
@@ -72,7 +72,7 @@ def shell(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def ran(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    """`incident run` over the demo, a copy of its threads that is not confirmed, and one that is not there."""
+    """`incident run` over the demo, an unconfirmed copy of its threads, and an unreachable environment."""
     name, runs = f"test_{uuid4().hex[:12]}", tmp_path_factory.mktemp("runs")
     address = clusters.at(server, name)
     with psycopg.connect(server, autocommit=True) as connection:
@@ -97,18 +97,18 @@ AWAY = {
 }
 
 
-def test_the_worst_end_is_the_exit_code(ran: Ran) -> None:
-    """A run of which one environment failed exits with that one's code."""
+def test_the_exit_code_is_that_of_the_failure(ran: Ran) -> None:
+    """The exit code of a run is that of its failed environment."""
     assert ran.code == 3
 
 
 def test_only_the_failure_goes_to_standard_error(ran: Ran) -> None:
-    """Standard error holds the one message, and no progress where it is no terminal."""
+    """Standard error has only the message, and no progress without a terminal."""
     assert ran.stderr == f"incident: {AWAY['what']}\n  why:  {AWAY['why']}\n  next: {AWAY['next']}\n"
 
 
-def test_each_environment_is_told(ran: Ran) -> None:
-    """Standard output tells how each environment ended, in the order in which they were named."""
+def test_each_environment_is_printed(ran: Ran) -> None:
+    """Standard output has the outcome of each environment, in the order of --env."""
     rows = re.findall(r"^ (demo|away|staging)  +(.+?)  +(.+?)  +([\w-]+) +\d+\.\d *$", ran.stdout, re.MULTILINE)
 
     assert rows == [
@@ -118,8 +118,8 @@ def test_each_environment_is_told(ran: Ran) -> None:
     ]
 
 
-def test_each_verdict_is_told(ran: Ran) -> None:
-    """Standard output tells the verdict of each environment."""
+def test_each_verdict_is_printed(ran: Ran) -> None:
+    """Standard output has the verdict of each environment."""
     assert (
         "demo: No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
         "Next: incident verify --env demo The run succeeded.\n"
@@ -132,22 +132,22 @@ def test_each_verdict_is_told(ran: Ran) -> None:
 
 
 @pytest.mark.parametrize(("environment", "lists"), [("demo", LISTS), ("staging", LISTS[:1])])
-def test_a_run_leaves_its_files(ran: Ran, environment: str, lists: tuple[str, ...]) -> None:
-    """A run's folder holds the three notebooks, the record, its lists, and nothing else."""
+def test_the_files_of_a_run(ran: Ran, environment: str, lists: tuple[str, ...]) -> None:
+    """The folder of a run has the three notebooks, the record and the lists only."""
     names = sorted(file.name for file in ran.folder(environment).iterdir() if file.name != ".lock")
 
     assert names == [*(f"{name}.ipynb" for name in NOTEBOOKS), *lists, "record.json"]
 
 
-def test_a_run_that_failed_leaves_its_files(ran: Ran) -> None:
-    """A run that failed leaves its record and the notebook in which it failed."""
+def test_the_files_of_a_failed_run(ran: Ran) -> None:
+    """A failed run has its record and the notebook that failed."""
     names = sorted(file.name for file in ran.folder("away").iterdir() if file.name != ".lock")
 
     assert names == ["01_investigate.ipynb", "record.json"]
 
 
-def test_the_report_lies_beside_the_runs(ran: Ran) -> None:
-    """The report over all environments lies in the folder of runs, and standard output ends with its name."""
+def test_the_report_is_in_the_folder_of_runs(ran: Ran) -> None:
+    """The report over all environments is in the folder of runs, and its name is at the end of standard output."""
     assert (ran.runs / "postmortem.html").read_text("utf-8").startswith("<!doctype html>")
     assert (ran.runs / "postmortem.md").read_text("utf-8").startswith("# ")
     assert sorted(file.stem for file in (ran.runs / "postmortem").iterdir()) == sorted(PICTURES)
@@ -155,7 +155,7 @@ def test_the_report_lies_beside_the_runs(ran: Ran) -> None:
 
 
 def test_the_report_names_what_failed(ran: Ran) -> None:
-    """The report names the environment that failed, and why, in its summary."""
+    """The summary of the report has the failed environment and the reason."""
     summary = (ran.runs / "postmortem.md").read_text("utf-8").partition("\n## Summary\n")[2].partition("\n## ")[0]
 
     assert (
@@ -166,7 +166,7 @@ def test_the_report_names_what_failed(ran: Ran) -> None:
 
 @pytest.mark.parametrize("environment", ["demo", "staging"])
 def test_lists_of_raw_ids_are_private(ran: Ran, environment: str) -> None:
-    """Only their owner may read the lists of raw ids."""
+    """The lists of raw ids are readable by their owner only."""
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in ran.folder(environment).glob("*.csv")}
 
     assert modes
@@ -175,7 +175,7 @@ def test_lists_of_raw_ids_are_private(ran: Ran, environment: str) -> None:
 
 @pytest.fixture(scope="module")
 def threads() -> list[dict[str, str]]:
-    """The active threads of the demo, as the committed file has them."""
+    """The active threads in the demo's committed file."""
     with (paths.DEMO_DATA / "threads.csv").open(newline="", encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["is_active"] == "t" and row["root_prompt_row_id"]]
 
@@ -184,8 +184,8 @@ def _family(row: dict[str, str]) -> tuple[str, str]:
     return row["root_prompt_row_id"], row["owner_id"]
 
 
-def test_blocked_csv_lists_whom_the_index_blocks(ran: Ran, threads: list[dict[str, str]]) -> None:
-    """The list holds, with raw ids, each family that an independent count finds, and the thread in its way."""
+def test_blocked_csv_lists_the_blocked_families(ran: Ran, threads: list[dict[str, str]]) -> None:
+    """The list has, with raw ids, each family that an independent count finds, and the thread that blocks it."""
     expected = {
         (*_family(row), wanted, row["row_id"])
         for row in threads
@@ -200,10 +200,8 @@ def test_blocked_csv_lists_whom_the_index_blocks(ran: Ran, threads: list[dict[st
 
 
 @pytest.mark.parametrize("environment", ["demo", "staging"])
-def test_counts_before_are_those_of_an_independent_count(
-    ran: Ran, threads: list[dict[str, str]], environment: str
-) -> None:
-    """The counts before are those that a count over the committed file gives."""
+def test_counts_before_equal_an_independent_count(ran: Ran, threads: list[dict[str, str]], environment: str) -> None:
+    """The counts before equal an independent count over the committed file."""
     owned = [row for row in threads if row["owner_id"]]
     blocked = {p: {_family(row) for row in owned if row["purpose"] != p} for p in ("chat", "run")}
     counts = ran.record(environment)["counts"]["before"]
@@ -221,8 +219,8 @@ def test_counts_before_are_those_of_an_independent_count(
     assert {key: counts[key] for key in expected} == expected
 
 
-def test_residual_conflicts_are_those_of_an_independent_count(ran: Ran, threads: list[dict[str, str]]) -> None:
-    """The provider conflicts are the active threads of families that have ever used another provider."""
+def test_provider_conflicts_equal_an_independent_count(ran: Ran, threads: list[dict[str, str]]) -> None:
+    """The provider conflicts equal the number of active threads whose family has another provider."""
     providers: dict[tuple[str, str], set[str]] = {}
     with (paths.DEMO_DATA / "threads.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -234,7 +232,7 @@ def test_residual_conflicts_are_those_of_an_independent_count(ran: Ran, threads:
 
 
 def test_after_the_fix_no_family_is_blocked(ran: Ran) -> None:
-    """After the fix no family is blocked; only the chats that were tried again have been added."""
+    """After the fix no family is blocked, and only the chats that were retried have been added."""
     before, after = (ran.record("demo")["counts"][moment] for moment in ("before", "after"))
     settled = {"blocked_families": 0, "blocked": {"chat": 0, "run": 0}, "affected_owners": 0}
 
@@ -247,38 +245,38 @@ def test_after_the_fix_no_family_is_blocked(ran: Ran) -> None:
 
 
 def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
-    """The record of a run that succeeded says so, with its unique indexes, steps and notebooks, and no error."""
-    kept = ran.record("demo")
+    """The record of a successful run has its status, unique indexes, steps and notebooks, and no error."""
+    record = ran.record("demo")
 
-    assert (kept["schema_version"], kept["environment"], kept["status"], kept["error"]) == (
+    assert (record["schema_version"], record["environment"], record["status"], record["error"]) == (
         2,
         "demo",
         "succeeded",
         None,
     )
-    assert [kept["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
-    assert [(step["name"], step["outcome"]) for step in kept["steps"]] == [
+    assert [record["indexes"][moment]["state"] for moment in ("before", "after")] == ["original", "fixed"]
+    assert [(step["name"], step["outcome"]) for step in record["steps"]] == [
         ("build", "done"),
         ("swap", "done"),
         ("drop", "done"),
     ]
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
-    assert kept["started_at"] <= kept["finished_at"]
-    assert kept["server_version"] >= 180000
-    assert {check["status"] for check in kept["preflight"]} <= {"pass", "info"}
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
+    assert record["started_at"] <= record["finished_at"]
+    assert record["server_version"] >= 180000
+    assert {check["status"] for check in record["preflight"]} <= {"pass", "info"}
 
 
 def test_the_record_of_a_dry_run(ran: Ran) -> None:
-    """The record of a dry run has the counts before, no step, and nothing after."""
-    kept = ran.record("staging")
+    """The record of a dry run has the counts before, no step, and no counts after."""
+    record = ran.record("staging")
 
-    assert (kept["status"], kept["steps"], kept["error"]) == ("dry-run", [], None)
-    assert (kept["indexes"]["after"], kept["counts"]["after"]) == (None, None)
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
+    assert (record["status"], record["steps"], record["error"]) == ("dry-run", [], None)
+    assert (record["indexes"]["after"], record["counts"]["after"]) == (None, None)
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [(n, "done") for n in NOTEBOOKS]
 
 
 def test_a_dry_run_changes_nothing(ran: Ran) -> None:
-    """What was not confirmed was not changed: the original index alone is there."""
+    """An unconfirmed environment is not changed: it has the original index only."""
     indexes = [definition for definition in ran.indexes if "CREATE UNIQUE" in definition and "pkey" not in definition]
 
     assert indexes == [
@@ -288,16 +286,16 @@ def test_a_dry_run_changes_nothing(ran: Ran) -> None:
 
 
 def test_the_record_of_a_run_that_failed(ran: Ran) -> None:
-    """The record of a run that failed carries the error, and the notebook in which it came."""
-    kept = ran.record("away")
+    """The record of a failed run has the error and the notebook that failed."""
+    record = ran.record("away")
 
-    assert (kept["status"], kept["error"]) == ("failed", AWAY)
-    assert [(entry["name"], entry["outcome"]) for entry in kept["notebooks"]] == [("01_investigate", "failed")]
-    assert kept["finished_at"]
+    assert (record["status"], record["error"]) == ("failed", AWAY)
+    assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [("01_investigate", "failed")]
+    assert record["finished_at"]
 
 
 def test_a_failed_notebook_shows_the_message(ran: Ran) -> None:
-    """The notebook that failed ends with the message, and no traceback."""
+    """The notebook that failed ends with the message, without a traceback."""
     contents = nbformat.read(ran.folder("away") / "01_investigate.ipynb", as_version=4)
     outputs = [output for cell in contents.cells for output in cell.get("outputs", ())]
     errors = ["\n".join(output.traceback) for output in outputs if output.output_type == "error"]
@@ -310,7 +308,7 @@ SHARED = ("*/*/record.json", "*/*/*.ipynb", "postmortem.html", "postmortem.md", 
 
 @pytest.fixture(scope="module")
 def ids(server: str) -> set[UUID]:
-    """Every id of a thread, a user or a prompt in the database, but the published."""
+    """All ids of threads, users and prompts in the database, except published ones."""
     columns = ("row_id", "assistant_row_id", "child_prompt_row_id", "root_prompt_row_id", "owner_id")
     with psycopg.connect(clusters.at(server, "incident_template")) as connection:
         rows = connection.execute(f"SELECT {', '.join(columns)} FROM public.q_threads").fetchall()
@@ -320,7 +318,7 @@ def ids(server: str) -> set[UUID]:
 
 
 def test_no_raw_id_is_shared(ran: Ran, ids: set[UUID]) -> None:
-    """No id of a thread, a user or a prompt but the published occurs in any byte of what is shared."""
+    """No byte of a shared file has an id of a thread, a user or a prompt, except published ones."""
     files = [file for pattern in SHARED for file in ran.runs.glob(pattern)]
     found = {file.name: {UUID(raw.decode()) for raw in RAW.findall(file.read_bytes())} & ids for file in files}
 
@@ -329,7 +327,7 @@ def test_no_raw_id_is_shared(ran: Ran, ids: set[UUID]) -> None:
 
 
 def test_no_raw_id_is_drawn(ran: Ran, ids: set[UUID]) -> None:
-    """No id but the published occurs in a picture inside the page, decoded."""
+    """No picture in the page has an id, except published ones."""
     html = (ran.runs / "postmortem.html").read_bytes()
     pictures = [base64.b64decode(data) for data in re.findall(rb"base64,([A-Za-z0-9+/=]+)", html)]
     found = {UUID(raw.decode()) for picture in pictures for raw in RAW.findall(picture)}
@@ -340,7 +338,7 @@ def test_no_raw_id_is_drawn(ran: Ran, ids: set[UUID]) -> None:
 
 @pytest.mark.slow
 def test_no_raw_id_is_printed(ran: Ran, ids: set[UUID]) -> None:
-    """No id but the published can be read in the PDF of the report; the published example can."""
+    """The text of the report's PDF has no id except published ones."""
     try:
         import weasyprint  # noqa: F401
     except (ImportError, OSError) as error:
@@ -358,15 +356,15 @@ def test_no_raw_id_is_printed(ran: Ran, ids: set[UUID]) -> None:
 
 
 def test_no_address_is_shared(ran: Ran) -> None:
-    """No address of a database and no password occurs in any byte that a run leaves or says."""
+    """No file and no output of a run has the address of a database or a password."""
     said = [ran.stdout.encode(), ran.stderr.encode()]
     left = [file.read_bytes() for file in ran.runs.rglob("*") if file.is_file()]
 
     assert [text for text in said + left if b"s3cret" in text or b"postgresql://" in text] == []
 
 
-def test_elsewhere_the_demos_key_names_nobody(ran: Ran) -> None:
-    """Elsewhere than on the demo nobody is named by the key that everybody knows: the same ids, other names."""
+def test_other_environments_do_not_use_the_demos_key(ran: Ran) -> None:
+    """In other environments than the demo the committed key is not used: the same ids have other pseudonyms."""
     of_demo, of_staging = (
         set(re.findall(r"owner-[0-9a-f]{10}", (ran.folder(name) / "01_investigate.ipynb").read_text("utf-8")))
         for name in ("demo", "staging")
@@ -377,12 +375,12 @@ def test_elsewhere_the_demos_key_names_nobody(ran: Ran) -> None:
     assert not of_demo & of_staging
 
 
-# Where something breaks
+# Failures
 
 
 @pytest.fixture
 def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the notebooks that the runner takes for the project's; runs go into a folder of the test."""
+    """A copy of the notebooks, which the runner uses instead of the project's, and a folder of runs of this test."""
     shutil.copytree(paths.NOTEBOOKS, tmp_path / "notebooks")
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
@@ -390,19 +388,19 @@ def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def change(notebook: Path, how: Callable[[list[Any]], None]) -> None:
-    """Change the cells of a notebook in place."""
+    """Change the cells of a notebook file."""
     contents = nbformat.read(notebook, as_version=4)
     how(contents.cells)
     nbformat.write(contents, notebook)
 
 
 def insert(notebook: Path, source: str, place: int = 3) -> None:
-    """Put a code cell into a notebook; behind the imports, unless told otherwise."""
+    """Insert a code cell into a notebook, by default after the imports."""
     change(notebook, lambda cells: cells.insert(place, nbformat.v4.new_code_cell(source)))
 
 
 def test_a_notebook_without_parameters(notebooks: Path) -> None:
-    """A notebook without its parameters cell is bad usage, and nothing is begun."""
+    """A notebook without a parameters cell is bad usage, and no run begins."""
     change(notebooks / "02_migrate.ipynb", lambda cells: [cell.metadata.pop("tags", None) for cell in cells])
     with pytest.raises(UsageError) as raised:
         run_fleet(["demo"], confirm=["demo"])
@@ -417,8 +415,8 @@ def test_a_notebook_without_parameters(notebooks: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("{", "NotJSONError"), (None, "FileNotFoundError")])
-def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -> None:
-    """A notebook that is not there, or is no notebook, is bad usage."""
+def test_a_file_that_is_not_a_notebook(notebooks: Path, text: str | None, kind: str) -> None:
+    """A missing or invalid notebook file is bad usage."""
     (notebooks / "01_investigate.ipynb").unlink()
     if text:
         (notebooks / "01_investigate.ipynb").write_text(text)
@@ -432,7 +430,7 @@ def test_a_notebook_that_is_none(notebooks: Path, text: str | None, kind: str) -
     )
 
 
-def test_a_name_that_is_confirmed_but_not_run() -> None:
+def test_confirming_an_environment_that_is_not_run() -> None:
     """A confirmation of an environment that is not run is bad usage."""
     with pytest.raises(UsageError) as raised:
         run_fleet(["demo"], confirm=["prod"])
@@ -444,8 +442,8 @@ def test_a_name_that_is_confirmed_but_not_run() -> None:
     )
 
 
-def test_a_name_that_is_named_twice() -> None:
-    """An environment that is named twice is bad usage."""
+def test_naming_an_environment_twice() -> None:
+    """Naming an environment twice is bad usage."""
     with pytest.raises(UsageError) as raised:
         run_fleet(["demo", "prod", "demo"])
 
@@ -455,19 +453,19 @@ def test_a_name_that_is_named_twice() -> None:
 
 
 def ended(notebook: str) -> tuple[RunResult, dict[str, Any]]:
-    """How the only run of the demo ended, and its record."""
-    (end,) = run_fleet(["demo"], executor=ThreadPoolExecutor(1))  # where the copied notebooks are known
+    """The result of the only run of the demo, and its record."""
+    (end,) = run_fleet(["demo"], executor=ThreadPoolExecutor(1))  # a thread has the path of the copied notebooks
     contents = json.loads(RunFolder(end.folder).file.read_text("utf-8"))
     assert [entry["name"] for entry in contents["notebooks"]] == [notebook]
     return end, contents
 
 
 def test_a_notebook_that_raises(notebooks: Path) -> None:
-    """A notebook that raises what is no message of ours ends the run as failed, and says where to look."""
+    """If a notebook raises another exception, the run fails, and its message says where the details are."""
     insert(notebooks / "01_investigate.ipynb", "1 / 0", place=4)
-    end, kept = ended("01_investigate")
+    end, record = ended("01_investigate")
 
-    assert (end.status, kept["status"]) == ("failed", "failed")
+    assert (end.status, record["status"]) == ("failed", "failed")
     assert str(end.error) == (
         "01_investigate failed.\n"
         "  why:  A cell raised ZeroDivisionError.\n"
@@ -476,27 +474,27 @@ def test_a_notebook_that_raises(notebooks: Path) -> None:
 
 
 def test_a_notebook_whose_kernel_is_killed(notebooks: Path) -> None:
-    """A notebook whose kernel is killed ends the run as failed, never as succeeded."""
+    """If the kernel of a notebook is killed, the run fails."""
     insert(notebooks / "01_investigate.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", place=4)
-    end, kept = ended("01_investigate")
+    end, record = ended("01_investigate")
 
-    assert (end.status, kept["status"], kept["notebooks"][0]["outcome"]) == ("failed", "failed", "failed")
+    assert (end.status, record["status"], record["notebooks"][0]["outcome"]) == ("failed", "failed", "failed")
     assert end.error is not None
     assert end.error.exit_code == 3
-    assert kept["error"] == structs.asdict(error_message(end.error))
+    assert record["error"] == structs.asdict(error_message(end.error))
 
 
 @pytest.mark.slow
-def test_a_notebook_that_leaves_early(notebooks: Path) -> None:
-    """A notebook that leaves its kernel early, with a code of 0, ends the run as failed."""
+def test_a_notebook_that_exits_early(notebooks: Path) -> None:
+    """If the kernel of a notebook exits early with code 0, the run fails."""
     insert(notebooks / "01_investigate.ipynb", "import os\nos._exit(0)", place=4)
-    end, kept = ended("01_investigate")
+    end, record = ended("01_investigate")
 
-    assert (end.status, kept["status"], kept["notebooks"][0]["outcome"]) == ("failed", "failed", "failed")
+    assert (end.status, record["status"], record["notebooks"][0]["outcome"]) == ("failed", "failed", "failed")
 
 
-def test_a_moment_that_is_none_is_bad_usage(notebooks: Path) -> None:
-    """A parameter that no notebook would take is refused before anything is begun."""
+def test_a_wrong_time_is_bad_usage(notebooks: Path) -> None:
+    """A wrong parameter is refused before any run begins."""
     with pytest.raises(UsageError) as refused:
         run_fleet(["demo"], purpose_since="last week")
 
@@ -509,15 +507,15 @@ def test_a_moment_that_is_none_is_bad_usage(notebooks: Path) -> None:
 
 
 def _papermill(notebook: Path, **parameters: Any) -> str:
-    """What a notebook says that papermill runs with these parameters, as far as it comes."""
-    execute, ran_into = papermill_of_runs()  # the very kernel options of a run
+    """The error message of a notebook that papermill runs with these parameters."""
+    execute, ran_into = papermill_of_runs()  # with the kernel options of a run
     with pytest.raises(ran_into) as raised:
         execute(notebook, notebook.with_name("out.ipynb"), parameters=parameters, progress_bar=False)
     return str(raised.value)
 
 
-def test_a_parameter_that_is_none_stops(notebooks: Path) -> None:
-    """A parameter that the notebook does not know stops it with a message, where papermill only warns."""
+def test_an_unknown_parameter_stops_the_notebook(notebooks: Path) -> None:
+    """An unknown parameter stops the notebook with a message, while papermill only warns."""
     assert (
         "The notebook has no parameter enviroment.\n"
         "  why:  Its parameters are confirm, environment, redact, run.\n"
@@ -525,7 +523,7 @@ def test_a_parameter_that_is_none_stops(notebooks: Path) -> None:
     ) in _papermill(notebooks / "02_migrate.ipynb", enviroment="staging")
 
 
-def test_a_parameter_of_a_wrong_type_stops(notebooks: Path) -> None:
+def test_a_parameter_of_a_wrong_type_stops_the_notebook(notebooks: Path) -> None:
     """A parameter of a wrong type stops the notebook with a message."""
     assert (
         "The parameter confirm must be a text.\n"
@@ -534,8 +532,8 @@ def test_a_parameter_of_a_wrong_type_stops(notebooks: Path) -> None:
     ) in _papermill(notebooks / "02_migrate.ipynb", confirm=True)
 
 
-def test_the_postmortem_of_a_run_that_failed_reads_to_its_end(ran: Ran, notebooks: Path) -> None:
-    """The third notebook, opened over a run that failed, shows it as failed and comes to its end."""
+def test_the_postmortem_of_a_failed_run_has_no_error(ran: Ran, notebooks: Path) -> None:
+    """The third notebook over a failed run shows the failure and has no error itself."""
     execute, _ = papermill_of_runs()
     out = notebooks / "out.ipynb"
     given = {"environment": "away", "run": str(ran.folder("away"))}
