@@ -1,4 +1,4 @@
-"""The benchmarks at small sizes: they run, and write their results. Nothing here tests speed."""
+"""The benchmarks with small sizes: they run and write their results. These tests do not test speed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def measure(name: str, out: Path, *words: str) -> str:
 
 
 def rows(text: str) -> list[str]:
-    """The rows of all tables, each with its verdict."""
+    """The rows of all tables with their verdicts."""
     return [line for line in text.splitlines() if re.search(r"\| (PASS|FALLS SHORT) \|$", line)]
 
 
@@ -48,7 +48,7 @@ def titles(out: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_benchmark_runs(tmp_path: Path, name: str) -> None:
-    """A benchmark succeeds, and each of its rows has a verdict, printed and in its section of results.md."""
+    """A benchmark succeeds, and each row has a verdict in the output and in its section of results.md."""
     printed = measure(name, tmp_path, *OPTIONS[name])
 
     assert titles(tmp_path) == [name]
@@ -69,7 +69,7 @@ def test_a_section_names_machine_and_versions(tmp_path: Path) -> None:
 
 
 def test_a_benchmark_replaces_only_its_own_section(tmp_path: Path) -> None:
-    """A benchmark replaces its section of results.md; the other sections stay, in their order."""
+    """A benchmark replaces only its own section of results.md, and the order of sections is unchanged."""
     (tmp_path / "results.md").write_text(
         "# Benchmarks\n\n## run\n\nkept\n\n## checksum\n\nold\n\n## counts\n\nkept too\n"
     )
@@ -91,7 +91,7 @@ def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, word
     assert re.search(r"^- (PASS|FALLS SHORT): ", (tmp_path / f"{name}.md").read_text("utf-8"), re.MULTILINE)
 
 
-def test_make_bench_measures_all() -> None:
+def test_make_bench_runs_every_benchmark() -> None:
     """`make bench` runs every benchmark."""
     makefile = (paths.ROOT / "Makefile").read_text("utf-8")
     helpers = {"harness", "data"}

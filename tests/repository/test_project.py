@@ -1,4 +1,4 @@
-"""The project as a whole: its exports, the imports between its rooms, and facts that are written in two places."""
+"""The project: its exports, imports between its rooms, and facts that are in two files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOURCE = Path(incident_lib.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 QUERIES = sorted(SOURCE.glob("*/sql/*.sql"))
 PAGES = [paths.ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((paths.ROOT / "docs").glob("*.md"))
-README = "\n\n".join(page.read_text("utf-8") for page in PAGES if page.exists())  # and the pages that it leads to
+README = "\n\n".join(page.read_text("utf-8") for page in PAGES if page.exists())  # and the pages that it links
 
 
 def names(files: Iterable[Path]) -> list[str]:
@@ -48,7 +48,7 @@ def test_exports_exist(name: str) -> None:
 
 
 def test_other_names_are_attribute_errors() -> None:
-    """A name that the package does not have is an AttributeError, as in any module."""
+    """A name that the package does not have is an AttributeError."""
     with pytest.raises(AttributeError, match=r"^module 'incident_lib' has no attribute 'nothing'$"):
         incident_lib.nothing  # noqa: B018 - that is the test
 
@@ -57,8 +57,8 @@ HEAVY = ("pandas", "sqlalchemy", "matplotlib", "psycopg", "papermill", "numpy", 
 
 
 @pytest.mark.parametrize("module", ["incident_lib", "incident_lib.cli"])
-def test_importing_is_cheap(module: str) -> None:
-    """Importing the package, or its command line, imports no slow library."""
+def test_importing_loads_no_slow_library(module: str) -> None:
+    """Importing the package or its command line imports no slow library."""
     asked = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 
@@ -74,7 +74,7 @@ def _room(module: str) -> str:
 
 
 def _imports(file: Path) -> Iterator[tuple[str, str]]:
-    """Each module of this project that a file imports from, and the name that it imports."""
+    """The modules of this project that a file imports from, with the imported names."""
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "incident_lib":
             yield from ((str(node.module), alias.name) for alias in node.names)
@@ -89,7 +89,7 @@ def _is_exported(module: str, name: str) -> bool:
 
 @pytest.mark.parametrize("file", [file for file in MODULES if file.parent != SOURCE], ids=lambda file: file.stem)
 def test_rooms_are_imported_by_their_packages(file: Path) -> None:
-    """A module of a room imports from other rooms only what their packages export."""
+    """A module of a room imports from other rooms only names that their packages export."""
     rooms = {folder.parent.name for folder in SOURCE.glob("*/__init__.py")} - {file.relative_to(SOURCE).parts[0]}
 
     assert [
@@ -101,12 +101,12 @@ def test_rooms_are_imported_by_their_packages(file: Path) -> None:
 
 @pytest.mark.parametrize("file", MODULES, ids=names(MODULES))
 def test_private_names_stay_in_their_module(file: Path) -> None:
-    """No module imports a private name of another one."""
+    """No module imports a private name of another module."""
     assert [f"from {module} import {name}" for module, name in _imports(file) if name.startswith("_")] == []
 
 
-def test_errors_import_nothing() -> None:
-    """The module of errors imports nothing."""
+def test_the_errors_module_has_no_imports() -> None:
+    """The module of errors has no imports."""
     tree = ast.parse((SOURCE / "model" / "errors.py").read_text("utf-8"))
 
     assert [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)] == []
@@ -114,7 +114,7 @@ def test_errors_import_nothing() -> None:
 
 @pytest.mark.slow
 def test_every_module_can_be_imported() -> None:
-    """Each module has a docstring and can be imported first, before any other."""
+    """Each module has a docstring, and can be imported before any other."""
     script = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -134,7 +134,7 @@ def test_every_module_can_be_imported() -> None:
 
 @pytest.mark.parametrize("file", QUERIES, ids=names(QUERIES))
 def test_queries_have_a_header(file: Path) -> None:
-    """A query has a header: its question, its parameters, its columns and its order."""
+    """A query has a header with its question, parameters, columns and order."""
     heads = re.findall(r"^-- (Question|Parameters|Columns|Order): ", file.read_text("utf-8"), re.MULTILINE)
 
     assert heads == ["Question", "Parameters", "Columns", "Order"]
@@ -142,7 +142,7 @@ def test_queries_have_a_header(file: Path) -> None:
 
 @pytest.mark.parametrize("file", QUERIES, ids=names(QUERIES))
 def test_the_header_names_the_parameters(file: Path) -> None:
-    """The parameters in the header of a query are those that it has."""
+    """The parameters in the header of a query equal those in its text."""
     text = file.read_text("utf-8")
     header = re.sub(r"\([^)]*\)", "", text.partition("Parameters: ")[2].partition("\n-- Columns:")[0])
     named = set(re.findall(r"\w+", re.split(r"[.;]", header)[0])) - {"none"}
@@ -170,7 +170,7 @@ def test_no_path_of_this_machine_is_tracked() -> None:
     assert ran.stdout == ""
 
 
-# Facts in two places
+# Facts that are in two files
 
 
 def _bounds(requirements: Iterable[str]) -> dict[str, str]:
@@ -179,7 +179,7 @@ def _bounds(requirements: Iterable[str]) -> dict[str, str]:
 
 
 def test_conda_has_the_bounds_of_the_project() -> None:
-    """environment.yml has the dependencies of pyproject.toml, with the same bounds."""
+    """environment.yml has the dependencies of pyproject.toml with the same bounds."""
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text("utf-8"))
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
     given = yaml.safe_load((paths.ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
@@ -208,12 +208,12 @@ def test_the_lock_has_hashes() -> None:
 
 
 def test_the_lock_names_no_index() -> None:
-    """The lock names no package index: pip's configuration does."""
+    """The lock has no package index: it is configured in pip."""
     assert re.findall(r"https?://|--(?:extra-)?index-url|--find-links|--trusted-host", LOCK) == []
 
 
 def test_the_lock_is_complete() -> None:
-    """Every dependency of the project, and of its development, is locked."""
+    """Each dependency of the project and of its development is locked."""
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text("utf-8"))
     wanted = _bounds([*project["project"]["dependencies"], *project["dependency-groups"]["dev"]])
     locked = {name.partition("[")[0] for name in _locked()}
@@ -222,7 +222,7 @@ def test_the_lock_is_complete() -> None:
 
 
 def _table(heading: str) -> list[list[str]]:
-    """The rows of the first table below a heading, on whatever page it is."""
+    """The rows of the first table below a heading, on any page."""
     found = re.search(rf"^#+ {heading}[^\n]*$(.*?)(?=^#|\Z)", README, re.MULTILINE | re.DOTALL)
     assert found, f"no page has the heading {heading}"
     rows = [line for line in found[1].splitlines() if line.startswith("|")]
@@ -230,7 +230,7 @@ def _table(heading: str) -> list[list[str]]:
 
 
 def test_readme_has_the_exit_codes() -> None:
-    """The README's exit codes are those of the errors, with the meanings that the command line's help gives."""
+    """The README's exit codes equal those of the errors, with the meanings of the command line's help."""
     listed = {int(code): meaning for code, meaning in _table("Exit codes")}
     kinds = {kind.exit_code for kind in (Refused, UsageError, Failed)}
 
@@ -239,7 +239,7 @@ def test_readme_has_the_exit_codes() -> None:
 
 
 def _defaults() -> dict[str, dict[str, str]]:
-    """The parameters of all notebooks, with the default in each notebook by its number."""
+    """The parameters of all notebooks, with the default in each notebook."""
     found: dict[str, dict[str, str]] = {}
     for name in NOTEBOOKS:
         cells = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
@@ -251,7 +251,7 @@ def _defaults() -> dict[str, dict[str, str]]:
 
 
 def test_readme_has_the_parameters() -> None:
-    """The README's parameters are those of the notebooks, with their defaults."""
+    """The README has the parameters of the notebooks with their defaults."""
     listed = {row[0].strip("`"): "" if row[1] == "empty" else row[1].strip("`") for row in _table("Parameters")}
     defaults = {name: {str(value) for value in found.values()} for name, found in _defaults().items()}
 
@@ -259,21 +259,21 @@ def test_readme_has_the_parameters() -> None:
 
 
 def test_readme_says_which_notebook_has_a_parameter() -> None:
-    """A parameter that the README gives to one notebook only is in that notebook only."""
+    """A parameter that the README assigns to one notebook is in that notebook only."""
     only = {row[0].strip("`"): found[1] for row in _table("Parameters") if (found := re.search(r"\(`(\d\d)`", row[2]))}
 
     assert only == {name: next(iter(found)) for name, found in _defaults().items() if len(found) == 1}
 
 
 def _readme_commands() -> list[list[str]]:
-    """Each `incident …` that the README names, as words."""
+    """Each `incident …` command in the README, as words."""
     quoted = re.findall(r"`(incident [^`]*)`", README)
     blocks = re.findall(r"^(incident [^#\n]*)", README, re.MULTILINE)
     return [text.split()[1:] for text in (*quoted, *blocks)]
 
 
 def test_readme_names_commands_that_exist() -> None:
-    """Each command and option that the README names exists."""
+    """Each command and option in the README exists."""
     wrong = []
     for words in _readme_commands():
         command: click.Command | None = cli
@@ -289,7 +289,7 @@ def test_readme_names_commands_that_exist() -> None:
 
 
 def test_readme_names_targets_that_exist() -> None:
-    """Every `make` target that the README names is in the Makefile."""
+    """Each `make` target in the README is in the Makefile."""
     makefile = (paths.ROOT / "Makefile").read_text("utf-8")
     listed = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
 
@@ -308,7 +308,7 @@ def test_pages_name_files_that_exist(page: Path) -> None:
 
 
 def test_make_help_lists_the_targets() -> None:
-    """`make help` lists each target of the Makefile, with what it does."""
+    """`make help` lists each target of the Makefile with its description."""
     makefile = (paths.ROOT / "Makefile").read_text("utf-8")
     targets = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
     ran = subprocess.run(["make", "-s", "-C", str(paths.ROOT), "help"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Texts that people read use the terms of PostgreSQL, one term for each thing."""
+"""Texts for people use the terms of PostgreSQL, and one term for each thing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGES = (
 
 
 def texts() -> Iterator[tuple[Path, str]]:
-    """Each page, cell and string that people may read, with its file."""
+    """Each page, cell and string for people, with its file."""
     for pattern in PAGES:
         for file in paths.ROOT.glob(pattern):
             yield file, file.read_text("utf-8")
@@ -49,7 +49,7 @@ def texts() -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize("suffix", [".md", ".ipynb", ".py", ".j2"])
 def test_no_replaced_word_is_left(suffix: str) -> None:
-    """No page, notebook, string of the source or template has a word that a term has replaced."""
+    """No page, notebook, string of the source or template has a replaced word."""
     found = [
         (file.name, match[0]) for file, text in texts() if file.suffix == suffix for match in REPLACED.finditer(text)
     ]
