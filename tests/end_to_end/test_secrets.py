@@ -27,7 +27,7 @@ SOURCES = ("variable", "service")
 FORMS = {
     "raw": tcp.PASSWORD.encode(),
     "escaped": quote(tcp.PASSWORD, safe="").encode(),
-    "in any way": tcp.NEEDLE.encode(),
+    "in any form": tcp.NEEDLE.encode(),
     "repr": b"Environment(name=",
 }
 FAILS_MIDWAY = """
@@ -212,7 +212,7 @@ def test_no_process_list_holds_the_password(everything: Everything) -> None:
     lines = everything.command_lines
 
     assert [line for line in lines if b"ipykernel_launcher" in line]
-    assert [line for line in lines if FORMS["in any way"] in line] == []
+    assert [line for line in lines if FORMS["in any form"] in line] == []
 
 
 def test_no_shared_file_holds_the_address(everything: Everything) -> None:

@@ -186,7 +186,7 @@ WRONG = {
         "  why:  It is 'maybe', of type str.\n"
         "  next: Correct it in the notebook's first cell, or with -p.",
     ),
-    "no moment": (
+    "not a time": (
         "01_investigate",
         ("-p", "environment", "staging", "-p", "purpose_since", "last week"),
         "purpose_since must be a time in ISO 8601.\n"
@@ -200,7 +200,7 @@ WRONG = {
         "  why:  The variable INCIDENT_NOWHERE_URL is not set, and no pg_service.conf has a service [nowhere].\n"
         "  next: Set INCIDENT_NOWHERE_URL=postgresql://… , or add [nowhere] to ~/.pg_service.conf, or use `demo`.",
     ),
-    "an odd name": (
+    "an invalid name": (
         "01_investigate",
         ("-p", "environment", "../x"),
         "'../x' cannot be the name of an environment.\n"
@@ -216,7 +216,7 @@ WRONG = {
         "  next: Correct it in the notebook's first cell, or with -p.",
     ),
 }
-UNNAMED = {"an odd name", "an environment that is a number"}
+UNNAMED = {"an invalid name", "an environment that is a number"}
 
 
 @pytest.fixture(scope="module", params=WRONG)

@@ -89,7 +89,7 @@ CASES = [
         None,
         "No snapshot was taken",
         "Families blocked for chat: unknown now. Families blocked for run: unknown now.",
-        id="nothing seen",
+        id="no snapshot",
     ),
     pytest.param(
         None,
@@ -258,7 +258,7 @@ def test_draw_returns_its_axes() -> None:
     assert charts.remaining_conflicts(snapshot_counts(0)).draw(axes) is axes
 
 
-# Environments beside each other
+# Comparison of environments
 
 ENDS = [
     pytest.param(
@@ -286,7 +286,7 @@ ENDS = [
         id="before unknown",
     ),
     pytest.param(
-        charts.Compared("demo", "KILLED", None, None), "chat: unknown; KILLED", "run: unknown; KILLED", id="not seen"
+        charts.Compared("demo", "KILLED", None, None), "chat: unknown; KILLED", "run: unknown; KILLED", id="no snapshot"
     ),
 ]
 

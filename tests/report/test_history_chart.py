@@ -259,8 +259,8 @@ SPANS = [
     pytest.param(line((0, 10), (350, 20), (360, 21), until=370, after=0), id="a gap, then weeks"),
     pytest.param(line((0, 10), (100, 20), (290, 30), until=500), id="months"),
     pytest.param(line((0, 10), (900, 20), (1700, 30), until=2500), id="years"),
-    pytest.param(line((0, 10), until=0, after=0), id="one moment"),
-    pytest.param(line((0, 10), until=390, after=0), id="two moments"),
+    pytest.param(line((0, 10), until=0, after=0), id="one time"),
+    pytest.param(line((0, 10), until=390, after=0), id="two times"),
 ]
 
 

@@ -119,7 +119,7 @@ ATTACKS = {
     "code after code": "`a`<img src=http://e/x.png>`b`",
     "a fence after a fence": "```\na\n```\n<img src=http://e/x.png>\n```\nb\n```",
     "fences of two kinds": "```\n~~~\n```\n<img src=http://e/x.png>\n",
-    "a fence that nobody ends": "```\na\n\n<img src=http://e/x.png>",
+    "an unclosed fence": "```\na\n\n<img src=http://e/x.png>",
     "a style": "<style>@import 'http://e'</style>",
     "a frame": "<iframe src=http://e>",
     "an end of ours": "</div></section></main><script>alert(1)</script>",
