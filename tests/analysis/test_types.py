@@ -1,4 +1,4 @@
-"""A purpose that is an enum, a domain, a varchar or a char is counted and compared like a text."""
+"""A purpose of type enum, domain, varchar or char is counted and compared like a text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fill(connection: psycopg.Connection[Any]) -> None:
 
 
 def retype(connection: psycopg.Connection[Any], new: str) -> None:
-    """Give the purpose, and the provider, another type."""
+    """Change the type of the columns purpose and provider."""
     connection.execute(
         "CREATE TYPE purpose_enum AS ENUM ('chat', 'run', 'eval', 'openai', 'manus'); CREATE DOMAIN label AS text;"
         "DROP INDEX public.idx_threads_family_purpose"
@@ -50,7 +50,7 @@ def retype(connection: psycopg.Connection[Any], new: str) -> None:
 
 
 def found(environment: Environment) -> list[Any]:
-    """Everything that is asked about purposes."""
+    """The results of all queries about purposes."""
     with reading(environment) as connection:
         catalog = read_catalog(connection)
         return [
@@ -65,10 +65,10 @@ def found(environment: Environment) -> list[Any]:
 
 
 @pytest.mark.parametrize("new", TYPES)
-def test_the_answers_are_those_of_a_text(
+def test_the_results_equal_those_of_a_text(
     environment: Environment, connection: psycopg.Connection[Any], new: str
 ) -> None:
-    """Counts, lists and explanations are the same whatever the type of purpose and provider is."""
+    """Counts, lists and explanations do not depend on the type of purpose and provider."""
     fill(connection)
     before = found(environment)
     retype(connection, new)
