@@ -368,10 +368,12 @@ def test_reading_rejects_writes(environment, statement):
     """PostgreSQL rejects a write during an investigation."""
     with pytest.raises(Failed) as error, reading(environment) as connection:
         connection.execute(statement)
+    command = statement.split()[: 2 if statement.startswith("DROP") else 1]
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 25006).\n"
-        "  why:  The server rejects writes here: it is read-only, or a standby.\n"
-        "  next: Use the primary's address."
+        f"  why:  PostgreSQL says: cannot execute {' '.join(command)} in a read-only transaction.\n"
+        "  next: Use the primary's address. Where default_transaction_read_only is on for the database or the role, "
+        "ask who set it."
     )
 
 
@@ -395,7 +397,7 @@ def test_statement_timeout(environment):
         connection.execute("SELECT pg_sleep(10)")
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 57014).\n"
-        "  why:  It took longer than the statement timeout, or another session cancelled it.\n"
+        "  why:  PostgreSQL says: canceling statement due to statement timeout.\n"
         "  next: Try again with a longer --timeout."
     )
 
@@ -416,7 +418,7 @@ def test_lock_timeout(environment, connection):
             reader.execute("SET LOCAL lock_timeout = '20ms'; SELECT count(*) FROM public.q_threads")
     assert str(error.value) == (
         "A query failed in the environment 'staging' (SQLSTATE 55P03).\n"
-        "  why:  A lock was not available in time.\n"
+        "  why:  PostgreSQL says: canceling statement due to lock timeout.\n"
         "  next: Try again; `incident plan` names the sessions that hold locks."
     )
 

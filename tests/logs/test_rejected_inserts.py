@@ -27,7 +27,7 @@ from click.testing import CliRunner
 
 from incident_lib import paths
 from incident_lib.cli import cli
-from incident_lib.database import Environment, NewThread, connecting, insert_thread, reading
+from incident_lib.database import Environment, NewThread, connecting, insert_thread, reading, sending
 from incident_lib.logs import threads
 from incident_lib.logs.entry import Entry
 from incident_lib.logs.reading import read_rejections
@@ -836,13 +836,27 @@ def test_an_owner_that_is_null(logged: Logged, tmp_path: Path) -> None:
     assert [(by_family(found), found.owners) for found in read] == [({ownerless: 1}, 0)] * 3
 
 
-def test_our_own_probe(logged: Logged, tmp_path: Path) -> None:
-    """Rejected inserts of this project's own probe are counted separately if the log has the application's name."""
+def test_a_probe_is_not_logged(logged: Logged, tmp_path: Path) -> None:
+    """What a probe of this project tries is no error in the server's log."""
+    family = blocked(logged, 1)[0]
+    environment = Environment("staging", "a test", str(logged.server.get_uri()))
+    with logged.logging() as logs, sending(environment, "probe") as connection:
+        answers = probe_semantics(connection, [family])
+    read = [read_rejections([name]) for name in logs.write(tmp_path).values()]
+
+    assert [answer.rejected for answer in answers] == [1, 1, 1]
+    assert [(found.failed_attempts, found.ours) for found in read] == [(0, 0)] * 3
+
+
+def test_our_own_sessions(logged: Logged, tmp_path: Path) -> None:
+    """Rejected inserts of this project's own sessions are counted separately if the log has the application's name."""
     family = blocked(logged, 1)[0]
     environment = Environment("staging", "a test", str(logged.server.get_uri()))
     prefix = "%m [%p] %q[user=%u,db=%d,app=%a] "
-    with logged.logging(log_line_prefix=prefix) as logs, connecting(environment, "probe") as connection:
-        probe_semantics(connection, [family])
+    with logged.logging(log_line_prefix=prefix) as logs, connecting(environment, "trial") as connection:
+        for _ in range(3):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                insert_thread(connection, NewThread(*family))
     read = [read_rejections([name], prefix=prefix) for name in logs.write(tmp_path).values()]
 
     assert [(found.failed_attempts, found.ours) for found in read] == [(0, 3)] * 3
