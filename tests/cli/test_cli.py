@@ -400,7 +400,7 @@ def test_apply_twice_is_apply_once(story: dict[str, Ran]) -> None:
     """The second time no step is taken, and nothing ends."""
     assert "done" not in story["apply again"].stdout
     assert "The incident ended" not in story["apply again"].stdout
-    assert story["apply again"].stdout.endswith("story: only the fixed index is enforced.\n")
+    assert story["apply again"].stdout.endswith("story: already applied: only the fixed index is enforced.\n")
 
 
 def test_plan_after_has_nothing_left(story: dict[str, Ran]) -> None:

@@ -166,7 +166,7 @@ def test_twice_does_nothing(fixed):
     again = rollback()
     assert (again.code, again.err, again.message) == (0, "", "")
     assert not re.search(r"^(build|swap|drop):", again.out, re.MULTILINE)
-    assert again.out.splitlines()[-1] == "staging: only the original index is enforced."
+    assert again.out.splitlines()[-1] == "staging: already rolled back: only the original index is enforced."
 
 
 def test_twice_leaves_the_same_index(fixed, connection):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import click
 
-from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, TIMEOUT
-from incident_lib.cli.preflight import preflight, print_duplicates, print_verification
+from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
+from incident_lib.cli.preflight import preflight, print_duplicates, print_nothing_to_do, print_verification
 from incident_lib.model import IndexKind
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
@@ -27,10 +28,11 @@ MAX_BLOCK = click.option(
 @NO_WAIT
 @BUDGET
 @MAX_BLOCK
+@PLAIN
 @TIMEOUT
-def apply(name: str, confirm: str, no_wait: bool, budget: float, max_block: float, timeout: float) -> int:
+def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> int:
     """Apply the fix, step by step, with progress. Needs the environment's name as --confirm."""
-    return _change(name, confirm, IndexKind.FIXED, timeout, wait=not no_wait, budget=budget, max_block=max_block)
+    return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, **options)
 
 
 @click.command()
@@ -39,14 +41,23 @@ def apply(name: str, confirm: str, no_wait: bool, budget: float, max_block: floa
 @NO_WAIT
 @BUDGET
 @MAX_BLOCK
+@PLAIN
 @TIMEOUT
-def rollback(name: str, confirm: str, no_wait: bool, budget: float, max_block: float, timeout: float) -> int:
+def rollback(name: str, confirm: str, no_wait: bool, **options: Any) -> int:
     """Restore the original index, where the data allows it. Needs the environment's name as --confirm."""
-    return _change(name, confirm, IndexKind.ORIGINAL, timeout, wait=not no_wait, budget=budget, max_block=max_block)
+    return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
 
 
 def _change(
-    name: str, confirm: str, target: IndexKind, timeout: float, *, wait: bool, budget: float, max_block: float
+    name: str,
+    confirm: str,
+    target: IndexKind,
+    *,
+    wait: bool,
+    budget: float,
+    max_block: float,
+    plain: bool,
+    timeout: float,
 ) -> int:
     from incident_lib import migration
     from incident_lib.database import bounded
@@ -54,12 +65,18 @@ def _change(
     from incident_lib.progress import bars
 
     migration.require_confirm(name, confirm)
-    with bounded(budget) as deadline, preflight(name, target, timeout) as (environment, connection, checks):
+    with (
+        bounded(budget) as deadline,
+        preflight(name, target, timeout, plain=plain) as (environment, connection, checks),
+    ):
         if checks.duplicates:
             print_duplicates(connection, name, target)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
         click.echo("Once the original index is built, run threads block new chats again.", err=True)
     checks.require(name)
+    if not checks.plan.steps:
+        print_nothing_to_do(name, target)
+        return 0
     with bars() as show:
         result = migration.apply(
             environment,
@@ -68,6 +85,7 @@ def _change(
             wait=wait,
             budget=deadline - time.monotonic(),
             max_block=max_block,
+            plain=plain,
             listener=lambda progress: show(progress.step, progress.share, progress.note),
         )
     for step in result.steps:

@@ -16,6 +16,12 @@ TIMEOUT = click.option(
     help="How long a read-only statement may take; 0: no limit.",
 )
 SINCE = click.option("--purpose-since", default="", metavar="TIME", help="When the column purpose came, ISO 8601.")
+PLAIN = click.option(
+    "--plain-index",
+    "plain",
+    is_flag=True,
+    help="Build the index without the tablespace, storage parameters and INCLUDE columns of the one that it replaces.",
+)
 BUDGET = click.option(
     "--budget",
     type=click.FloatRange(min=0.1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
+from incident_lib.cli.options import ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import preflight, print_duplicates
 from incident_lib.model import IndexKind, Refused
 
@@ -12,14 +12,15 @@ from incident_lib.model import IndexKind, Refused
 @click.command()
 @ENVIRONMENT
 @click.option("--rollback", is_flag=True, help="The plan back to the original index.")
+@PLAIN
 @TIMEOUT
-def plan(name: str, rollback: bool, timeout: float) -> int:
+def plan(name: str, rollback: bool, plain: bool, timeout: float) -> int:
     """The preflight, and every step with its SQL, its lock and the reason; changes nothing."""
     from incident_lib.cli import terminal
     from incident_lib.model import Table, checks_table, plan_table
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
-    with preflight(name, target, timeout) as (_, connection, checks):
+    with preflight(name, target, timeout, plain=plain) as (_, connection, checks):
         terminal.print_table(checks_table(checks.checks))
         if checks.plan.steps:
             steps = plan_table(checks.plan)

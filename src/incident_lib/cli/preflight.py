@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def preflight(name: str, target: IndexKind, seconds: float) -> Iterator[tuple[Environment, Connection, Preflight]]:
+def preflight(
+    name: str, target: IndexKind, seconds: float, *, plain: bool = False
+) -> Iterator[tuple[Environment, Connection, Preflight]]:
     """An environment, a connection in one snapshot of it, and the preflight of that snapshot."""
     from incident_lib.analysis import investigate
     from incident_lib.database import reading, resolve_environment
@@ -29,7 +31,7 @@ def preflight(name: str, target: IndexKind, seconds: float) -> Iterator[tuple[En
         with waiting(f"reading {name} …"):
             environment = resolve_environment(name)
             connection = snapshot.enter_context(reading(environment, seconds=seconds))
-            checks = run_preflight(connection, environment, investigate(connection), target)
+            checks = run_preflight(connection, environment, investigate(connection), target, plain=plain)
         yield environment, connection, checks
 
 

@@ -16,23 +16,34 @@ if TYPE_CHECKING:
     from incident_lib.model import Check
 
 
+PROBE_BUDGET = click.option(
+    "--budget",
+    type=click.FloatRange(min=0.1),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long all of it may take. It ends within five seconds more.",
+)
+
+
 @click.command()
 @ENVIRONMENT
 @click.option("--probe", "probed", is_flag=True, help="Also send what a client sends, rolled back. Needs --confirm.")
 @CONFIRM
+@PROBE_BUDGET
 @click.option("--allow-standby", is_flag=True, help="Verify a standby, too: it answers for the past.")
-def verify(name: str, probed: bool, confirm: str, allow_standby: bool) -> int:
+def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: bool) -> int:
     """Is only the fixed index enforced, by definition and flags? Exit code 0 only then."""
     from incident_lib.analysis import read_standby
     from incident_lib.cli import terminal
-    from incident_lib.database import read_access, read_catalog, reading, resolve_environment
+    from incident_lib.database import bounded, read_access, read_catalog, reading, resolve_environment
     from incident_lib.migration import require_confirm
     from incident_lib.progress import waiting
 
     if probed:
         require_confirm(name, confirm, "A probe writes, and")
-    with waiting(f"reading {name} …"):
-        environment = resolve_environment(name)
+    environment = resolve_environment(name)
+    with waiting(f"reading {name} …"), bounded(budget):
         with reading(environment) as connection:
             standby = read_standby(connection)
             read_access(connection)
@@ -65,10 +76,11 @@ def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) ->
 
 
 def _probe(environment: Environment) -> tuple[Check, ...]:
-    from incident_lib.database import connecting, fetch_all
+    from incident_lib.database import fetch_all, reading, sending
     from incident_lib.migration import FAMILIES, probe_semantics, verify_semantics
     from incident_lib.model import Family
 
-    with connecting(environment, "probe") as connection:
+    with reading(environment) as connection:
         rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})
+    with sending(environment, "probe") as connection:
         return verify_semantics(probe_semantics(connection, [Family(**row) for row in rows]))

@@ -36,6 +36,7 @@ from incident_lib.model import (
     IncidentError,
     IndexKind,
     Interrupted,
+    Plan,
     Refused,
     Step,
     StepResult,
@@ -98,6 +99,7 @@ def apply(
     target: IndexKind = IndexKind.FIXED,
     budget: float = BUDGET,
     max_block: float = MAX_BLOCK,
+    plain: bool = False,
     wait: bool = True,
     listener: Callable[[Progress], None] = lambda _: None,
     done: Callable[[MigrationResult], None] = lambda _: None,
@@ -111,6 +113,7 @@ def apply(
         budget: seconds for all of it, waiting for others included; it ends within five seconds more.
         max_block: how many seconds another session may wait for a step; the step is then cancelled, cleaned up and
             tried again after a pause.
+        plain: whether to build the index without the properties of the one that it replaces; see `plan_change`.
         wait: whether to wait for another migration that is running, or to refuse.
         listener: is called with the progress several times a second, from another thread.
         done: is called after each step.
@@ -138,7 +141,8 @@ def apply(
         ):
             catalog = read_catalog(connection)
             migration = MigrationResult(target, catalog, catalog)
-            Executor(environment, connection, migration, deadline, max_block, listener, done, wait=wait).run()
+            limits = deadline, max_block
+            Executor(environment, connection, migration, *limits, listener, done, plain=plain, wait=wait).run()
             return migration
 
 
@@ -157,6 +161,7 @@ class Executor:
     max_block: float
     listener: Callable[[Progress], None]
     done: Callable[[MigrationResult], None]
+    plain: bool
     wait: bool
 
     def run(self) -> None:
@@ -165,7 +170,7 @@ class Executor:
         self._gave_way_to: tuple[str, ...] = ()
         pauses = _pauses()
         for _ in range(MOST_STEPS):
-            plan = plan_change(self.migration.after, self.migration.target)
+            plan = self._plan(self.migration.after)
             if plan.refusal:
                 raise Refused(
                     "The catalog holds indexes that this project does not change.",
@@ -194,7 +199,7 @@ class Executor:
                 pause = next(pauses)
                 self.listener(Progress(step.name, f"another session waited for it: tried again in {pause:.0f} s"))
                 time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
-                plan = plan_change(self._read_catalog(), self.migration.target)
+                plan = self._plan(self._read_catalog())
                 if not plan.steps:
                     return
                 step = self._step = plan.steps[0]
@@ -369,6 +374,9 @@ class Executor:
                 f"`incident rollback --env {name} --confirm {name}` continues the rollback."
             )
         return f"`incident rollback --env {name} --confirm {name}` starts again."
+
+    def _plan(self, catalog: Catalog) -> Plan:
+        return plan_change(catalog, self.migration.target, plain=self.plain)
 
     def _plan_command(self) -> str:
         return plan_command(self.migration.target, self.environment.name)

@@ -26,7 +26,7 @@ from incident_lib.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it"
+ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it; it steps back for DDL"
 ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
 OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 
