@@ -1,0 +1,168 @@
+"""Sessions of other kinds that the migration meets: each is named as what it is, and none is harmed."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from incident_lib.analysis import investigate
+from incident_lib.database import Environment, read_catalog, reading
+from incident_lib.migration import run_preflight
+from incident_lib.migration.executor import apply
+from incident_lib.model import INDEX_NAME, Failed, IndexKind
+from tests.support import clusters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+# A vacuum that lasts, and that begins as soon as a table is old.
+SETTINGS = {
+    "wal_level": "logical",
+    "autovacuum_naptime": "1s",
+    "autovacuum_vacuum_cost_delay": "100ms",
+    "autovacuum_vacuum_cost_limit": "1",
+    "max_prepared_transactions": "2",
+}
+BURN = """
+DO $$ BEGIN FOR i IN 1..110000 LOOP
+  BEGIN PERFORM pg_current_xact_id(); EXCEPTION WHEN division_by_zero THEN NULL; END;
+END LOOP; END $$"""
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[str]:
+    """A server with settings of its own."""
+    server = clusters.start(Path(tempfile.mkdtemp(prefix="topologies-")) / "pg18", 18)
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+        for name, value in SETTINGS.items():
+            admin.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    server.stop()
+    server.ensure_postgres_running()
+    clusters.load_templates(str(server.get_uri()))
+    yield str(server.get_uri())
+    clusters.remove(server)
+
+
+@pytest.fixture
+def there(own_server: str) -> Iterator[Environment]:
+    """The incident on that server."""
+    with clusters.database(own_server, "incident_template") as address:
+        yield Environment("staging", "INCIDENT_STAGING_URL", address)
+
+
+def findings(environment: Environment) -> dict[str, str]:
+    """The preflight's findings, by the name of the check."""
+    with reading(environment) as connection:
+        checks = run_preflight(connection, environment, investigate(connection)).checks
+    return {check.name: f"{check.status}: {check.finding} {check.action}" for check in checks}
+
+
+def test_a_walsender_that_exports_a_snapshot_is_named(there: Environment) -> None:
+    """The initial copy of a subscription holds a snapshot: the build waits for it, and it is named as a walsender."""
+    with psycopg.connect(there.address, autocommit=True, replication="database") as walsender:
+        command = b"CREATE_REPLICATION_SLOT copy TEMPORARY LOGICAL test_decoding (SNAPSHOT 'export')"
+        assert walsender.pgconn.exec_(command).status == psycopg.pq.ExecStatus.TUPLES_OK
+        time.sleep(1.1)  # a snapshot of less than a second holds nothing up
+        assert "walsender" in findings(there)["blocks the build"]
+        with pytest.raises(Failed) as error:
+            apply(there, confirm="staging", budget=1.5)
+    assert f"pid {walsender.info.backend_pid} " in error.value.why
+    apply(there, confirm="staging")
+
+
+@contextmanager
+def wraparound(environment: Environment) -> Iterator[int]:
+    """An autovacuum against wraparound that runs on the table: its pid."""
+    with psycopg.connect(environment.address, autocommit=True) as admin:
+        admin.execute(
+            "INSERT INTO public.q_threads (purpose, name)"
+            " SELECT 'run', repeat('x', 2000) FROM generate_series(1, 20000)"
+        )
+        admin.execute("ALTER TABLE public.q_threads SET (autovacuum_freeze_max_age = 100000)")
+        admin.execute(BURN)
+        question = (
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query LIKE 'autovacuum: VACUUM public.q_threads (to prevent wraparound)'"
+        )
+        deadline = time.monotonic() + 60
+        while not (row := admin.execute(question).fetchone()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield row[0]
+        admin.execute("ALTER TABLE public.q_threads RESET (autovacuum_freeze_max_age)")
+
+
+def test_an_autovacuum_against_wraparound_is_named(there: Environment) -> None:
+    """It yields to no other session: the preflight names it, and a budget that ends while it runs names it, too."""
+    with wraparound(there) as pid:
+        assert f"pid {pid} (autovacuum to prevent wraparound" in findings(there)["blocks the build"]
+        with pytest.raises(Failed) as error:
+            apply(there, confirm="staging", budget=1.5)
+        assert f"pid {pid} (autovacuum to prevent wraparound" in error.value.why
+        with psycopg.connect(there.address, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET autovacuum = off")
+            admin.execute("SELECT pg_reload_conf(), pg_terminate_backend(%s)", [pid])
+
+
+def test_a_reindex_by_another_role_is_not_harmed(there: Environment) -> None:
+    """A role that cannot see what others do waits for a REINDEX CONCURRENTLY of another role; both finish."""
+    with psycopg.connect(there.address, autocommit=True) as admin:
+        admin.execute("DROP ROLE IF EXISTS plain_owner")
+        admin.execute("CREATE ROLE plain_owner LOGIN BYPASSRLS")
+        admin.execute("ALTER TABLE public.q_threads OWNER TO plain_owner")
+        admin.execute("GRANT CREATE, USAGE ON SCHEMA public TO plain_owner")
+    address = conninfo.make_conninfo(there.address, user="plain_owner")
+    errors: list[BaseException] = []
+
+    def run(action: object) -> threading.Thread:
+        def guarded() -> None:
+            try:
+                action()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the test shows it
+                errors.append(error)
+
+        thread = threading.Thread(target=guarded)
+        thread.start()
+        return thread
+
+    def reindex() -> None:
+        with psycopg.connect(there.address, autocommit=True) as other:
+            other.execute(f"REINDEX INDEX CONCURRENTLY public.{INDEX_NAME}")
+
+    with psycopg.connect(there.address) as snapshot, psycopg.connect(there.address, autocommit=True) as admin:
+        snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        snapshot.execute("SELECT 1")
+        first = run(reindex)
+        deadline = time.monotonic() + 10
+        while len(read_catalog(admin).of(IndexKind.ORIGINAL)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        second = run(lambda: apply(Environment("staging", "a role", address), confirm="staging", budget=60))
+        time.sleep(2)
+        snapshot.rollback()
+        first.join(60)
+        second.join(60)
+        assert errors == []
+        assert [(i.name, i.kind) for i in read_catalog(admin).family_indexes] == [(INDEX_NAME, IndexKind.FIXED)]
+
+
+def test_a_prepared_transaction_is_waited_for(there: Environment) -> None:
+    """A prepared transaction that wrote the table is named while the build waits for it."""
+    with psycopg.connect(there.address, autocommit=True) as other:
+        other.execute("BEGIN")
+        other.execute("INSERT INTO public.q_threads (purpose) VALUES ('run')")
+        other.execute("PREPARE TRANSACTION 'order of user 12345678'")
+        with pytest.raises(Failed) as error:
+            apply(there, confirm="staging", budget=1.5)
+        other.execute("ROLLBACK PREPARED 'order of user 12345678'")
+    assert "prepared transaction" in error.value.why
+    assert "12345678" not in str(error.value)
