@@ -16,6 +16,7 @@ import pytest
 from msgspec import structs
 from psycopg import sql
 
+from incident_lib.analysis import check_role, check_server
 from incident_lib.database import Environment, TableAccess, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
@@ -96,7 +97,7 @@ def named(name, found):
 
 def test_a_good_server():
     """A current primary with a not partitioned is fine in all three checks."""
-    assert tuple(checks.server(rights())) == (
+    assert tuple(check_server(rights())) == (
         Check("server version", Status.PASS, "PostgreSQL 18.4"),
         Check("primary", Status.PASS, "this server is the primary"),
         Check("not partitioned", Status.PASS, "the table has no partitions"),
@@ -140,19 +141,19 @@ def test_a_good_server():
 )
 def test_server_version(version, expected):
     """Versions out of support, and those whose concurrent builds corrupt, stop; all later ones are fine."""
-    assert named("server version", checks.server(rights(server_version=version))) == expected
+    assert named("server version", check_server(rights(server_version=version))) == expected
 
 
 def test_a_standby_stops():
     """A standby stops, and the cure is the primary."""
-    assert named("primary", checks.server(rights(standby=True))) == Check(
+    assert named("primary", check_server(rights(standby=True))) == Check(
         "primary", Status.FAIL, "this server is a standby", "Use the primary's address."
     )
 
 
 def test_a_partitioned_table_stops():
     """A partitioned table stops: no index is built CONCURRENTLY on it."""
-    assert named("not partitioned", checks.server(rights(partitioned=True))) == Check(
+    assert named("not partitioned", check_server(rights(partitioned=True))) == Check(
         "not partitioned",
         Status.FAIL,
         "the table is partitioned: no index can be built CONCURRENTLY on it",
@@ -165,7 +166,7 @@ def test_a_partitioned_table_stops():
 
 def test_the_owner_who_sees_all():
     """The table's owner, who may create in its schema and from whom no row is hidden, is fine in each check."""
-    assert tuple(checks.role(rights())) == (
+    assert tuple(check_role(rights())) == (
         Check("table owner", Status.PASS, "this role owns the table"),
         Check("schema", Status.PASS, "this role may create relations in it"),
         Check("row level security", Status.PASS, "no row is hidden from this role"),
@@ -174,7 +175,7 @@ def test_the_owner_who_sees_all():
 
 def test_an_owner_who_may_create_nothing_stops():
     """The table's owner who may create nothing in its schema could not build an index."""
-    (_, schema, _) = checks.role(rights(may_create=False))
+    (_, schema, _) = check_role(rights(may_create=False))
     assert schema == Check(
         "schema",
         Status.FAIL,
@@ -185,14 +186,14 @@ def test_an_owner_who_may_create_nothing_stops():
 
 def test_the_schema_of_a_stranger():
     """Of a role that is not the owner nothing is said that was not looked at: whether it may create in the schema."""
-    assert named("schema", checks.role(rights(owned=False, may_create=False))) == Check(
+    assert named("schema", check_role(rights(owned=False, may_create=False))) == Check(
         "schema", Status.INFO, "this role may not create relations in it"
     )
 
 
 def test_a_stranger_stops():
     """A role that does not own the table stops."""
-    assert named("table owner", checks.role(rights(owned=False))) == Check(
+    assert named("table owner", check_role(rights(owned=False))) == Check(
         "table owner",
         Status.FAIL,
         "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
@@ -202,7 +203,7 @@ def test_a_stranger_stops():
 
 def test_hidden_rows_stop():
     """A role that policies hide rows from stops."""
-    assert named("row level security", checks.role(rights(hides_rows=True))) == Check(
+    assert named("row level security", check_role(rights(hides_rows=True))) == Check(
         "row level security",
         Status.FAIL,
         "row level security hides rows from this role: every count may be too low",

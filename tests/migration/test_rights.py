@@ -72,6 +72,9 @@ def role(
     return Environment("staging", "INCIDENT_STAGING_URL", address)
 
 
+REFUSED = "would be refused: only the table's owner may build or drop its indexes (SQLSTATE 42501)"
+
+
 def of(*roles: str) -> pytest.MarkDecorator:
     """Run a test for each of these roles."""
     return pytest.mark.parametrize("role", roles, indirect=True)
@@ -181,6 +184,7 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
             "writer",
             {
                 "owner": "apply and rollback would be refused",
+                "apply, rollback": REFUSED,
                 "other sessions": PID_ALONE,
             },
         ),
@@ -188,6 +192,7 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
             "reader",
             {
                 "owner": "apply and rollback would be refused",
+                "apply, rollback": REFUSED,
                 "INSERT, UPDATE": "probes would be refused",
                 "other sessions": PID_ALONE,
             },
@@ -196,6 +201,7 @@ def test_an_investigation_under_row_level_security_says_so(role: Environment) ->
             "rls",
             {
                 "every row": "row level security hides rows: counts are too low",
+                "apply, rollback": f"would be refused: {RLS_STOP[0].partition(': ')[2]}",
                 "other sessions": PID_ALONE,
             },
         ),
@@ -208,6 +214,16 @@ def test_a_survey_names_what_is_missing(role: Environment, missing: dict[str, st
     found = check_access(role)
 
     assert {check.name: check.finding for check in found if check.status is not Status.PASS} == missing
+
+
+@of("owner")
+def test_a_survey_names_the_plan(role: Environment) -> None:
+    """Where server and role allow a change, `env check` does not say that it works: the plan has the other checks."""
+    found = {check.name: check.finding for check in check_access(role)}
+
+    assert found["apply, rollback"] == (
+        "server and role allow them; `incident plan --env staging` runs the other checks"
+    )
 
 
 @of("reader")

@@ -1,6 +1,6 @@
 """Read-only questions to one snapshot of an environment: what is blocked, by what, since when, and what remains."""
 
-from incident_lib.analysis.access import check_access
+from incident_lib.analysis.access import check_access, check_role, check_server
 from incident_lib.analysis.blockers import summarize_blockers
 from incident_lib.analysis.families import PLAN_FAMILY, explain_families, explain_family
 from incident_lib.analysis.integrity import checksum, compare_threads
@@ -24,6 +24,8 @@ __all__ = [
     "Recovery",
     "Standby",
     "check_access",
+    "check_role",
+    "check_server",
     "checksum",
     "compare_threads",
     "copy_blocked",

@@ -17,7 +17,6 @@ from incident_lib.model import (
     Status,
     describe_session,
     format_bytes,
-    format_server,
     plan_command,
     plural,
 )
@@ -25,7 +24,6 @@ from incident_lib.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.database import TableAccess
     from incident_lib.model import Catalog, Counts, UniqueIndex
 
 MOST_NAMED = 5
@@ -35,55 +33,6 @@ LONGEST_NAME = 63  # bytes: PostgreSQL cuts the rest off, with no more than a NO
 def _check(name: str, good: str, trouble: tuple[Status, str, str] | None) -> Check:
     """One check: its finding where it passes, else its trouble (status, finding, action)."""
     return Check(name, *trouble) if trouble else Check(name, Status.PASS, good)
-
-
-def server(access: TableAccess) -> Iterator[Check]:
-    """Is it a server on which an index can safely be built CONCURRENTLY?"""
-    version = access.server_version
-    server = format_server(version)
-    trouble = None
-    if version < 140000:
-        trouble = (
-            Status.FAIL,
-            f"{server} is out of support, and not tested with this project",
-            "Update PostgreSQL first.",
-        )
-    elif version < 140004:
-        corrupts = f"{server} can corrupt an index that is built CONCURRENTLY"
-        trouble = (Status.FAIL, corrupts, "Update it to 14.4 or later first.")
-    yield _check("server version", server, trouble)
-    standby = (Status.FAIL, "this server is a standby", "Use the primary's address.")
-    yield _check("primary", "this server is the primary", standby if access.standby else None)
-    partitioned = (
-        Status.FAIL,
-        "the table is partitioned: no index can be built CONCURRENTLY on it",
-        "Build one on each partition, then attach them.",
-    )
-    yield _check("not partitioned", "the table has no partitions", partitioned if access.partitioned else None)
-
-
-def role(access: TableAccess) -> Iterator[Check]:
-    """May this role do it, and does it see every row?"""
-    stranger = (
-        Status.FAIL,
-        "only the table's owner may build or drop its indexes (SQLSTATE 42501)",
-        "Use the owner's role for this environment.",
-    )
-    yield _check("table owner", "this role owns the table", None if access.owned else stranger)
-    powerless = (
-        Status.FAIL,
-        "this role may not create in the table's schema (SQLSTATE 42501)",
-        "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
-    )
-    if not access.owned and not access.may_create:
-        powerless = (Status.INFO, "this role may not create relations in it", "")
-    yield _check("schema", "this role may create relations in it", None if access.may_create else powerless)
-    hidden = (
-        Status.FAIL,
-        "row level security hides rows from this role: every count may be too low",
-        "Use a role with BYPASSRLS, or the owner where RLS is not forced.",
-    )
-    yield _check("row level security", "no row is hidden from this role", hidden if access.hides_rows else None)
 
 
 def pooler(*, transaction_pooled: bool) -> Check:

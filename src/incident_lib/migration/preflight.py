@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from incident_lib.analysis import check_role, check_server
 from incident_lib.database import fetch_all, fetch_one, is_transaction_pooled
 from incident_lib.migration import checks, server_checks
 from incident_lib.migration.plan import plan_change
@@ -149,8 +150,8 @@ def run_preflight(
     ]
     estimate = Estimate(found.counts.active_threads, facts["table_bytes"])
     made = (
-        *checks.server(found.access),
-        *checks.role(found.access),
+        *check_server(found.access),
+        *check_role(found.access),
         checks.pooler(transaction_pooled=is_transaction_pooled(environment)),
         *checks.indexes(plan),
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
