@@ -18,28 +18,30 @@ from incident_lib.database import Environment, read_catalog, reading
 from incident_lib.migration import run_preflight
 from incident_lib.migration.executor import apply
 from incident_lib.model import INDEX_NAME, Failed, IndexKind
-from tests.support import clusters
+from tests.support import clusters, standby
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
-# A vacuum that lasts, and that begins as soon as a table is old.
 SETTINGS = {
     "wal_level": "logical",
     "autovacuum_naptime": "1s",
-    "autovacuum_vacuum_cost_delay": "100ms",
-    "autovacuum_vacuum_cost_limit": "1",
     "max_prepared_transactions": "2",
 }
+# Only the vacuum that begins as soon as the table is old, and that lasts.
+SLOW = """
+ALTER TABLE public.q_threads SET (autovacuum_enabled = false, autovacuum_freeze_max_age = 100000,
+                                  autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"""
 BURN = """
+CREATE TEMP TABLE burnt (number int);
 DO $$ BEGIN FOR i IN 1..110000 LOOP
-  BEGIN PERFORM pg_current_xact_id(); EXCEPTION WHEN division_by_zero THEN NULL; END;
+  BEGIN INSERT INTO burnt VALUES (i); EXCEPTION WHEN division_by_zero THEN NULL; END;  -- a transaction id each
 END LOOP; END $$"""
 
 
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[str]:
+@contextmanager
+def a_server() -> Iterator[str]:
     """A server with settings of its own."""
     server = clusters.start(Path(tempfile.mkdtemp(prefix="topologies-")) / "pg18", 18)
     with psycopg.connect(server.get_uri(), autocommit=True) as admin:
@@ -52,11 +54,25 @@ def own_server() -> Iterator[str]:
     clusters.remove(server)
 
 
+@contextmanager
+def incident_on(server: str) -> Iterator[Environment]:
+    """The incident on a server."""
+    with clusters.database(server, "incident_template") as address:
+        yield Environment("staging", "INCIDENT_STAGING_URL", address)
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[str]:
+    """A server for the tests of this module."""
+    with a_server() as server:
+        yield server
+
+
 @pytest.fixture
 def there(own_server: str) -> Iterator[Environment]:
     """The incident on that server."""
-    with clusters.database(own_server, "incident_template") as address:
-        yield Environment("staging", "INCIDENT_STAGING_URL", address)
+    with incident_on(own_server) as environment:
+        yield environment
 
 
 def findings(environment: Environment) -> dict[str, str]:
@@ -69,13 +85,14 @@ def findings(environment: Environment) -> dict[str, str]:
 def test_a_walsender_that_exports_a_snapshot_is_named(there: Environment) -> None:
     """The initial copy of a subscription holds a snapshot: the build waits for it, and it is named as a walsender."""
     with psycopg.connect(there.address, autocommit=True, replication="database") as walsender:
-        command = b"CREATE_REPLICATION_SLOT copy TEMPORARY LOGICAL test_decoding (SNAPSHOT 'export')"
-        assert walsender.pgconn.exec_(command).status == psycopg.pq.ExecStatus.TUPLES_OK
+        command = b"CREATE_REPLICATION_SLOT copy TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')"
+        result, pid = walsender.pgconn.exec_(command), walsender.info.backend_pid
+        assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message
         time.sleep(1.1)  # a snapshot of less than a second holds nothing up
         assert "walsender" in findings(there)["blocks the build"]
         with pytest.raises(Failed) as error:
             apply(there, confirm="staging", budget=1.5)
-    assert f"pid {walsender.info.backend_pid} " in error.value.why
+    assert f"walsender, pid {pid} (" in error.value.why
     apply(there, confirm="staging")
 
 
@@ -83,34 +100,30 @@ def test_a_walsender_that_exports_a_snapshot_is_named(there: Environment) -> Non
 def wraparound(environment: Environment) -> Iterator[int]:
     """An autovacuum against wraparound that runs on the table: its pid."""
     with psycopg.connect(environment.address, autocommit=True) as admin:
+        admin.execute(SLOW)
         admin.execute(
             "INSERT INTO public.q_threads (purpose, name)"
             " SELECT 'run', repeat('x', 2000) FROM generate_series(1, 20000)"
         )
-        admin.execute("ALTER TABLE public.q_threads SET (autovacuum_freeze_max_age = 100000)")
         admin.execute(BURN)
         question = (
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query LIKE 'autovacuum: VACUUM public.q_threads (to prevent wraparound)'"
+            " AND query LIKE 'autovacuum: VACUUM%q_threads (to prevent wraparound)'"
         )
         deadline = time.monotonic() + 60
         while not (row := admin.execute(question).fetchone()):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         yield row[0]
-        admin.execute("ALTER TABLE public.q_threads RESET (autovacuum_freeze_max_age)")
 
 
-def test_an_autovacuum_against_wraparound_is_named(there: Environment) -> None:
+def test_an_autovacuum_against_wraparound_is_named() -> None:
     """It yields to no other session: the preflight names it, and a budget that ends while it runs names it, too."""
-    with wraparound(there) as pid:
-        assert f"pid {pid} (autovacuum to prevent wraparound" in findings(there)["blocks the build"]
+    with a_server() as server, incident_on(server) as there, wraparound(there) as pid:
+        assert f"autovacuum to prevent wraparound, pid {pid} (" in findings(there)["blocks the build"]
         with pytest.raises(Failed) as error:
             apply(there, confirm="staging", budget=1.5)
-        assert f"pid {pid} (autovacuum to prevent wraparound" in error.value.why
-        with psycopg.connect(there.address, autocommit=True) as admin:
-            admin.execute("ALTER SYSTEM SET autovacuum = off")
-            admin.execute("SELECT pg_reload_conf(), pg_terminate_backend(%s)", [pid])
+        assert f"autovacuum to prevent wraparound, pid {pid} (" in error.value.why
 
 
 def test_a_reindex_by_another_role_is_not_harmed(there: Environment) -> None:
@@ -166,3 +179,15 @@ def test_a_prepared_transaction_is_waited_for(there: Environment) -> None:
         other.execute("ROLLBACK PREPARED 'order of user 12345678'")
     assert "prepared transaction" in error.value.why
     assert "12345678" not in str(error.value)
+
+
+def test_a_missing_synchronous_standby_stops(there: Environment) -> None:
+    """Where commits wait for a standby that is stopped, the preflight fails; apply would hang."""
+    with standby.streaming() as servers:
+        servers.synchronize(standby.NAME)
+        address = clusters.at(servers.primary, "incident_template")
+        environment = Environment("staging", "a primary", address)
+        assert findings(environment)["synchronous standbys"].startswith("pass: ")
+        servers.control("-m", "immediate", "stop")
+        assert findings(environment)["synchronous standbys"].startswith("fail: ")
+        servers.synchronize("")

@@ -52,8 +52,8 @@ class Monitor:
         max_block: how many seconds another session may wait for the backend.
         xids: the backend's transactions.
         released_at: when the index `retiring` was first not enforced any more, by the server's clock.
-        blockers: the sessions that it waited for, in words.
-        waiters: the sessions that waited for it, in words.
+        blockers: the sessions that it waited for last, in words.
+        waiters: the sessions that waited for it last, in words.
         must_stop: another session has waited for longer than `max_block`, or this has seen nothing for as long.
     """
 
@@ -108,14 +108,15 @@ class Monitor:
     def _note(self, row: dict[str, Any]) -> None:
         if row["xid"]:
             self.xids.add(row["xid"])
-        self.blockers = tuple(map(describe_session, row["blockers"]))
+        blockers = tuple(map(describe_session, row["blockers"]))
+        self.blockers = blockers or self.blockers
         waiters = tuple(map(describe_session, row["waiters"]))
         self.waiters = waiters or self.waiters
         if any((waiter["waits"] or 0) > self.max_block for waiter in row["waiters"]):
             self.must_stop = True
         share = row["done"] / row["total"] if row["total"] else None
-        phase = row["phase"] or ("waiting" if self.blockers else "working")
-        self.listener(Progress(self.step, phase, share, self.blockers, waiters))
+        phase = row["phase"] or ("waiting" if blockers else "working")
+        self.listener(Progress(self.step, phase, share, blockers, waiters))
 
 
 def released_at(connection: Connection, name: str) -> datetime | None:
