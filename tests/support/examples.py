@@ -1,10 +1,16 @@
-"""How many examples of a property hypothesis tries: all of them in `make test-all`, a fifth in `make test`."""
+"""How many examples a test tries: most in `make soak`, all in `make test-all`, fewer in `make test`."""
 
 import os
 
-ALL = os.environ.get("INCIDENT_TEST_EXAMPLES") == "all"
+SOAK = os.environ.get("INCIDENT_TEST_EXAMPLES") == "soak"
+ALL = SOAK or os.environ.get("INCIDENT_TEST_EXAMPLES") == "all"
 
 
 def examples(number: int) -> int:
-    """So many examples, or a fifth of them."""
+    """So many examples of a property for hypothesis, or a fifth of them in `make test`."""
     return number if ALL else max(number // 5, min(number, 10))
+
+
+def rounds(number: int, soak: int) -> int:
+    """So many rounds of a slow test, or as many as `soak` says in `make soak`."""
+    return soak if SOAK else number

@@ -1,4 +1,4 @@
-"""A migration in a process of its own, to be killed: `python migrator.py ADDRESS TARGET [BUDGET]`.
+"""A migration in a process of its own, to be killed: `python migrator.py ADDRESS TARGET BUDGET MAX_BLOCK`.
 
 It prints a line when a step begins (`begin build`) and when it has ended (`end build done`).
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 import psycopg
 
 from incident_lib.database import Environment
-from incident_lib.migration.executor import MigrationResult, apply
-from incident_lib.migration.monitor import Progress
+from incident_lib.migration.executor import STEPPED_BACK, MigrationResult, apply
+from incident_lib.migration.monitor import MAX_BLOCK, Progress
 from incident_lib.model.catalog import IndexKind
 from incident_lib.model.errors import IncidentError
 
@@ -24,8 +24,10 @@ from incident_lib.model.errors import IncidentError
 class Migrator:
     """The parent's side: start, follow, kill."""
 
-    def __init__(self, address: str, target: IndexKind = IndexKind.FIXED, budget: float = 60) -> None:
-        command = [sys.executable, str(Path(__file__)), address, target.value, str(budget)]
+    def __init__(
+        self, address: str, target: IndexKind = IndexKind.FIXED, budget: float = 60, max_block: float = MAX_BLOCK
+    ) -> None:
+        command = [sys.executable, str(Path(__file__)), address, target.value, str(budget), str(max_block)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
 
@@ -54,6 +56,10 @@ class Migrator:
         self.lines += out.split("\n")
         return self.process.returncode, err
 
+    def steps_back(self) -> bool:
+        """Whether the child cancelled a step, because another session waited for it."""
+        return any(line.endswith(STEPPED_BACK) for line in self.lines)
+
     def inside(self, step: str) -> bool:
         """Whether the child was inside a step when it ended: it had begun, and not come to its end."""
         return f"begin {step}" in self.lines and not any(line.startswith(f"end {step} done") for line in self.lines)
@@ -64,7 +70,7 @@ def pause(rng: random.Random, most: float) -> None:
     time.sleep(rng.uniform(0, most))
 
 
-def main(address: str, target: str, budget: str) -> int:
+def main(address: str, target: str, budget: str, max_block: str) -> int:
     """The child's side."""
 
     def began(progress: Progress) -> None:
@@ -77,7 +83,15 @@ def main(address: str, target: str, budget: str) -> int:
 
     environment = Environment("chaos", "a test", address)
     try:
-        apply(environment, confirm="chaos", target=IndexKind(target), budget=float(budget), listener=began, done=ended)
+        apply(
+            environment,
+            confirm="chaos",
+            target=IndexKind(target),
+            budget=float(budget),
+            max_block=float(max_block),
+            listener=began,
+            done=ended,
+        )
     except IncidentError as error:
         print(error, file=sys.stderr)
         return error.exit_code
