@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 QUICK := -n 3 --dist loadfile -m "not slow"  # more workers than cores: tests often wait for a server
 
-.PHONY: help run test coverage test-slow test-all lint lab setup lock schemas notebooks example clean bench
+.PHONY: help run test coverage test-slow test-all soak lint lab setup lock schemas notebooks example clean bench
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -33,6 +33,11 @@ test-slow: setup  ## the slow tests only
 	$(BIN)/pytest -n 2 --dist loadfile -m slow tests
 
 test-all: coverage test-slow  ## all tests
+
+# One test after the other: they measure how long clients wait, and print figures.
+soak: export INCIDENT_TEST_EXAMPLES = soak
+soak: setup  ## an hour or so: hundreds of kills in migrations, and thousands of their steps in any order; not in CI
+	$(BIN)/pytest -v tests/migration/test_chaos.py tests/migration/test_state_machine.py
 
 lint: setup  ## style, types, and which rooms import which
 	$(BIN)/ruff check

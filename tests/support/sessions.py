@@ -9,6 +9,11 @@ import psycopg
 
 from incident_lib.model.catalog import INDEX_NAME
 
+# Deploys that queue behind a step. Reads and writes queue behind the first one, too; beside a reader that holds a drop
+# up it would wait for the reader.
+ALTER = "ALTER TABLE public.q_threads ALTER COLUMN name SET STATISTICS 50"
+DEPLOYS = {"build": f"{ALTER}, ADD COLUMN IF NOT EXISTS added int", "swap": ALTER, "drop": ALTER}
+
 
 @contextmanager
 def holding_up(environment, step):
@@ -31,7 +36,7 @@ def old_snapshot(environment):
     with psycopg.connect(environment.address, application_name="old snapshot") as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SELECT 1")
-        yield
+        yield connection
         connection.rollback()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import sql
 
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
@@ -14,6 +15,7 @@ from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, USUAL_PREDIC
 if TYPE_CHECKING:
     from incident_lib.database.connections import Connection
 
+MOST_READS = 5
 _PARAMETERS = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
 _FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name != "covers_active")
 _LISTS = ("columns", "include", "storage", "special")
@@ -47,11 +49,11 @@ def read_catalog(connection: Connection) -> Catalog:
     Returns:
         Every unique or exclusion index of q_threads, and our names where something else has them.
     """
-    found, holders = fetch_all(connection, "database/indexes", _PARAMETERS), set[int]()
+    found, holders = _index_rows(connection), set[int]()
     if any(row["on_table"] and not (row["valid"] and row["ready"] and row["live"]) for row in found):
         # A build may begin or end in between: whoever holds the lock before or after the indexes are read is counted.
         holders = _lock_holders(connection)
-        found = fetch_all(connection, "database/indexes", _PARAMETERS)
+        found = _index_rows(connection)
         holders |= _lock_holders(connection)
     indexes = [
         row | {name: tuple(row[name]) for name in _LISTS} | {"unique": row["unique"] and not row["exclusion"]}
@@ -68,6 +70,19 @@ def read_catalog(connection: Connection) -> Catalog:
         for row in indexes
     )
     return Catalog(made, taken, tuple(sorted(holders)))
+
+
+def _index_rows(connection: Connection) -> list[dict[str, Any]]:
+    """The indexes' rows; read again where another session drops one of them meanwhile (XX000: cache lookup failed)."""
+    reads = 0
+    while True:
+        reads += 1
+        try:
+            return fetch_all(connection, "database/indexes", _PARAMETERS)
+        except psycopg.errors.InternalError_:
+            # A transaction that has failed cannot read again.
+            if reads == MOST_READS or connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+                raise
 
 
 def is_decidable(predicate: str) -> bool:
