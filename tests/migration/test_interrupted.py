@@ -79,19 +79,34 @@ def test_one_more_run_finishes_a_migration_whose_connection_was_cut(incident, st
     assert plan_change(catalog_of(incident)).steps == ()
 
 
-def test_a_client_that_was_killed_leaves_a_server_that_goes_on(incident):
-    """While the server still builds for a dead client, `wait=False` refuses, and names who holds the lock."""
+def test_a_second_run_may_refuse(incident):
+    """While another migration is running, `wait=False` refuses, and names who holds the lock."""
     with holding_up(incident, "build"):
         child = Migrator(incident.address)
         assert child.until("begin build")
         wait_until_waiting(incident)
-        child.kill("SIGKILL", incident.address)
-        child.finish()
-        assert held_locks(incident) == 1
         with pytest.raises(Refused) as refused:
             apply(incident, confirm="staging", wait=False)
+    assert child.finish()[0] == 0
     assert refused.value.what == "Another migration is running."
     assert "(incident_lib migrate, active, open " in refused.value.why
+
+
+@pytest.mark.parametrize("step", ["build", "drop"])
+def test_the_locks_of_a_client_that_was_killed_are_released(incident, step):
+    """While a step is held up, the server notices that its client is gone: nobody waits for what nobody watches."""
+    with holding_up(incident, step):
+        child = Migrator(incident.address)
+        assert child.until(f"begin {step}")
+        wait_until_waiting(incident)
+        child.kill("SIGKILL", incident.address)
+        child.finish()
+        deadline = time.monotonic() + 2
+        while held_locks(incident):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    apply(incident, confirm="staging")
+    assert plan_change(catalog_of(incident)).steps == ()
 
 
 def test_a_second_run_watches_the_first_and_then_goes_on(incident):

@@ -62,6 +62,8 @@ PINNED = {
 }
 _SESSION = {
     **PINNED,
+    # A statement of a client that was killed ends: nobody would see who waits for it.
+    "client_connection_check_interval": "500ms",
     **_SERVER_KEEPALIVE,
     "default_transaction_read_only": "off",
     "default_transaction_isolation": "read committed",
@@ -360,10 +362,13 @@ def _pins(settings: dict[str, str], *, local: bool) -> sql.Composed:
     return sql.SQL("; ").join(made)
 
 
-_NOT_EVERYWHERE = {"transaction_timeout"}  # PostgreSQL 17 brought it
+# PostgreSQL 17 brought transaction_timeout; a server on Windows cannot check whether its client is still connected.
+_NOT_EVERYWHERE = {"client_connection_check_interval", "transaction_timeout"}
 _WHERE_KNOWN = """
 SELECT pg_catalog.set_config(name, {value}, {local}) FROM pg_catalog.pg_settings
-WHERE name OPERATOR(pg_catalog.=) {name}"""
+WHERE name OPERATOR(pg_catalog.=) {name}
+  AND (name OPERATOR(pg_catalog.=) 'transaction_timeout'
+       OR pg_catalog.version() OPERATOR(pg_catalog.!~*) 'windows|visual c|mingw')"""
 
 
 def set_local(connection: Connection, setting: str, value: str) -> None:
