@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib.database import fetch_all, read_access, read_catalog
+from incident_lib.database import fetch_all, introspection, read_access, read_catalog
 from incident_lib.database.introspection import is_decidable
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed
@@ -54,6 +54,33 @@ def acting_as(connection, role):
 def test_original(connection):
     """The incident's unique index is read as the original index."""
     assert read(connection, INDEX_NAME).kind is IndexKind.ORIGINAL
+
+
+def gone(times):
+    """Reads of which the first ones meet an index that another session drops."""
+    errors = [psycopg.errors.InternalError_("cache lookup failed for attribute 1 of relation 1")] * times
+    answers = iter(errors)
+
+    def fetch(*question):
+        if error := next(answers, None):
+            raise error
+        return fetch_all(*question)
+
+    return patch.object(introspection, "fetch_all", fetch)
+
+
+def test_an_index_that_is_dropped_meanwhile_is_read_again(connection):
+    """Where another session drops an index while it is read, the catalog is read again, a few times."""
+    with gone(introspection.MOST_READS - 1):
+        assert read(connection, INDEX_NAME).kind is IndexKind.ORIGINAL
+    with gone(introspection.MOST_READS), pytest.raises(psycopg.errors.InternalError_):
+        read_catalog(connection)
+
+
+def test_a_failed_transaction_is_not_read_again(connection):
+    """In a transaction the error is raised: the transaction has failed."""
+    with gone(1), pytest.raises(psycopg.errors.InternalError_), connection.transaction():
+        read_catalog(connection)
 
 
 def test_comment(connection):
