@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,18 +57,18 @@ class Clients:
         self.longest = {"read": 0.0, "write": 0.0}
         self._done = threading.Event()
         self._measuring = threading.Lock()
-        works = (self._write, self._probe, self._read, self._find, self._look)
-        self._threads = [threading.Thread(target=work) for work in works]
+        self._works = (self._write, self._probe, self._read, self._find, self._look)
 
     def __enter__(self) -> Clients:
-        for thread in self._threads:
-            thread.start()
+        self._pool = ThreadPoolExecutor(len(self._works))
+        self._running = [self._pool.submit(work) for work in self._works]
         return self
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
+        for work in self._running:
+            work.result()
 
     @contextmanager
     def _measured(self, what: str) -> Iterator[None]:
