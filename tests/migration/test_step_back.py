@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from incident_lib.database import read_catalog
+from incident_lib.database import connections, read_catalog
 from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
@@ -116,6 +116,15 @@ def test_a_step_that_steps_back_leaves_no_index_behind(incident, deploy):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert [index.name for index in read_catalog(deploy).family_indexes] == [INDEX_NAME]
+
+
+def test_the_cleanup_of_a_step_that_steps_back_may_take_time(incident, deploy, monkeypatch):
+    """Over a slow line the cleanup is not cancelled together with the step."""
+    monkeypatch.setattr(connections, "TICK", 0.0005)  # any statement takes longer
+    with Migration(incident, max_block=MAX_BLOCK) as migration, old_snapshot(incident):
+        alter(incident, deploy)
+    assert migration.error is None
+    assert plan_change(read_catalog(deploy)).steps == ()
 
 
 def test_a_drop_steps_back_too(incident, deploy):

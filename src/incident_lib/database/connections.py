@@ -62,7 +62,7 @@ PINNED = {
 }
 _SESSION = {
     **PINNED,
-    # A statement of a client that was killed ends: nobody would see who waits for it.
+    # A statement of a client that was killed ends: no session of ours would see who waits for it.
     "client_connection_check_interval": "500ms",
     **_SERVER_KEEPALIVE,
     "default_transaction_read_only": "off",

@@ -234,7 +234,10 @@ class Executor:
         try:
             with monitor:
                 self.connection.stop = lambda: monitor.must_stop
-                yield monitor
+                try:
+                    yield monitor
+                finally:
+                    self.connection.stop = None  # what cleans up after the step is not stopped, too
         except OutOfTime as error:
             raise self._budget_ended(step, monitor, answered=error.answered) from None
         except psycopg.Error as error:
@@ -242,7 +245,6 @@ class Executor:
                 self._step_back(step, monitor)
             raise self._failure(step, error) from None
         finally:
-            self.connection.stop = None
             self.migration.xids |= monitor.xids
         if retiring:
             self.migration.ended_at = monitor.released_at or released_at(self.connection, retiring)
