@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
 
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
-from incident_lib.model import COLUMNS, INDEX_NAMES, SCHEMA, TABLE, USUAL_PREDICATES, Catalog, Failed, UniqueIndex
+from incident_lib.model import (
+    COLUMNS,
+    INDEX_NAMES,
+    SCHEMA,
+    TABLE,
+    USUAL_PREDICATES,
+    Catalog,
+    Failed,
+    IndexKind,
+    Partition,
+    UniqueIndex,
+    sort_indexes,
+)
 
 if TYPE_CHECKING:
     from incident_lib.database.connections import Connection
@@ -47,10 +59,11 @@ def read_catalog(connection: Connection) -> Catalog:
     """Read the unique indexes from the catalog.
 
     Returns:
-        Every unique or exclusion index of q_threads, and our names where something else has them.
+        Every unique or exclusion index of q_threads, and our names where something else has them; where q_threads is
+        partitioned, also its partitions and their indexes.
     """
     found, holders = _index_rows(connection), set[int]()
-    if any(row["on_table"] and not (row["valid"] and row["ready"] and row["live"]) for row in found):
+    if any(_is_ours(row) and not (row["valid"] and row["ready"] and row["live"]) for row in found):
         # A build may begin or end in between: whoever holds the lock before or after the indexes are read is counted.
         holders = _lock_holders(connection)
         found = _index_rows(connection)
@@ -58,18 +71,36 @@ def read_catalog(connection: Connection) -> Catalog:
     indexes = [
         row | {name: tuple(row[name]) for name in _LISTS} | {"unique": row["unique"] and not row["exclusion"]}
         for row in found
-        if row["on_table"] and (row["unique"] or row["exclusion"])
+        if _is_ours(row) and (row["unique"] or row["exclusion"])
     ]
     taken = {
         row["name"]: row["definition"] or f"a relation of kind {row['relkind']}"
         for row in found
         if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
     }
+    covers = {text: _covers_active(connection, text) for text in {row["predicate"] for row in indexes}}
     made = tuple(
-        UniqueIndex(**{name: row[name] for name in _FIELDS}, covers_active=_covers_active(connection, row["predicate"]))
-        for row in indexes
+        UniqueIndex(**{name: row[name] for name in _FIELDS}, covers_active=covers[row["predicate"]]) for row in indexes
     )
-    return Catalog(made, taken, tuple(sorted(holders)))
+    if any(row["on_table"] and row["relkind"] == "i" for row in found):  # a partitioned table has no such index
+        return Catalog(made, taken, tuple(sorted(holders)))
+    return _with_partitions(connection, Catalog(made, taken, tuple(sorted(holders))))
+
+
+def _is_ours(row: dict[str, Any]) -> bool:
+    """Whether it is an index of the table or of a partition of it."""
+    return bool(row["on_table"] or row["partition"])
+
+
+def _with_partitions(connection: Connection, catalog: Catalog) -> Catalog:
+    """The catalog with the partitions of the table, where it has any; their harmless indexes are left out."""
+    rows = fetch_all(connection, "database/partitions", {"schema": SCHEMA, "table": TABLE})
+    if not rows:
+        return catalog
+    tables = tuple(Partition(**row) for row in rows if row["parent"])
+    kept = (index for index in catalog.indexes if not (index.partition and index.kind is IndexKind.HARMLESS))
+    own, partitions = sort_indexes(kept, tables)
+    return replace(catalog, indexes=own, partitions=partitions)
 
 
 def _index_rows(connection: Connection) -> list[dict[str, Any]]:

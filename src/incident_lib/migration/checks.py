@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.migration.plan import kept_columns, replaced_index
+from incident_lib.migration.plan import replaced_index
 from incident_lib.migration.server_checks import GRANT
+from incident_lib.migration.steps import kept_columns
 from incident_lib.model import (
     INDEX_NAMES,
     KEYS,

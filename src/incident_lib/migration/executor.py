@@ -30,7 +30,6 @@ from incident_lib.migration.monitor import MAX_BLOCK, Monitor, Progress, release
 from incident_lib.migration.plan import has_to_wait, plan_change
 from incident_lib.model import (
     KEYS,
-    SCHEMA,
     Catalog,
     Failed,
     IncidentError,
@@ -50,12 +49,19 @@ if TYPE_CHECKING:
     from incident_lib.database import Connection, Environment
 
 BUDGET = 3600.0  # seconds that a whole migration may take, waiting included
-MOST_STEPS = 20
+MOST_STEPS = 20  # and for each partition of a partitioned table MOST_STEPS_EACH more
+MOST_STEPS_EACH = 6
 RENAME_LIMITS = {  # of the transaction that renames
     "lock_timeout": "200ms",
     "statement_timeout": "2s",
     "idle_in_transaction_session_timeout": "2s",
     "transaction_timeout": "5s",
+}
+SHORT_TRIES = {  # the same, of a transaction for whose locks reads or writes wait
+    "lock_timeout": "200ms",
+    "statement_timeout": "500ms",
+    "idle_in_transaction_session_timeout": "500ms",
+    "transaction_timeout": "2s",
 }
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a step is tried again that held others up
 CLEAN_SECONDS = 3.0  # the sessions that blocked a build may block its cleanup, too
@@ -169,7 +175,9 @@ class Executor:
         self._step: Step | None = None
         self._gave_way_to: tuple[str, ...] = ()
         pauses = _pauses()
-        for _ in range(MOST_STEPS):
+        partitions = self.migration.after.partitions
+        most = MOST_STEPS + MOST_STEPS_EACH * (len(partitions.tables) if partitions else 0)
+        for _ in range(most):
             plan = self._plan(self.migration.after)
             if plan.refusal:
                 raise Refused(
@@ -186,7 +194,7 @@ class Executor:
                 raise self._interrupted() from None
         raise Failed(
             "The migration does not come to an end.",
-            f"After {MOST_STEPS} steps the catalog still changes.",
+            f"After {most} steps the catalog still changes.",
             "Is another session changing these indexes? Read `incident plan`.",
         )
 
@@ -261,7 +269,7 @@ class Executor:
             if step.waits_for:
                 self._wait_for(step)
             elif step.transaction:
-                self._rename(step, monitor)
+                self._send_with_retries(step, monitor)
             else:
                 for statement in step.sql:
                     self.connection.execute(statement.encode())
@@ -269,19 +277,25 @@ class Executor:
             return "done by another session"
         return "done"
 
-    def _rename(self, step: Step, monitor: Monitor) -> None:
-        """Send all statements in one transaction with a short lock timeout; retry after a random pause."""
-        renames = [sql.SQL(statement) for statement in step.sql]
+    def _send_with_retries(self, step: Step, monitor: Monitor) -> None:
+        """Send all statements in one transaction with a short lock timeout; retry after a random pause.
+
+        Where reads or writes wait for its locks, each try is shorter, and the pauses grow.
+        """
+        statements = [sql.SQL(statement) for statement in step.sql]
+        limits = SHORT_TRIES if step.blocks_clients else RENAME_LIMITS
+        pauses = _pauses() if step.blocks_clients else iter(lambda: random.uniform(0.1, 1.0), None)  # noqa: S311
         while True:
             try:
                 xid = send_transaction(
-                    self.connection, RENAME_LIMITS, *renames, answer="pg_catalog.pg_current_xact_id()::xid"
+                    self.connection, limits, *statements, answer="pg_catalog.pg_current_xact_id()::xid"
                 )
                 monitor.xids.add(xid)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-                if time.monotonic() > self.deadline:
+                if time.monotonic() > self.deadline or (step.blocks_clients and monitor.must_stop):
                     raise
-                time.sleep(random.uniform(0.1, 1.0))  # noqa: S311 - jitter, no secret
+                pause = next(pauses)
+                time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
             else:
                 return
 
@@ -416,7 +430,7 @@ class Executor:
 
     def _drop(self, index: UniqueIndex) -> Catalog:
         """Try to drop a leftover within a few seconds; what the catalog holds then."""
-        statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(SCHEMA, index.name))
+        statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.schema, index.name))
         pid = self.connection.info.backend_pid
         monitor = Monitor(self.environment, pid, "clean up", self.listener, max_block=self.max_block)
         with suppress(psycopg.Error, IncidentError), monitor:

@@ -7,6 +7,19 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from incident_lib.migration import partitions
+from incident_lib.migration.steps import (
+    NAME_NEEDED,
+    OTHER_KIND,
+    RETIRE,
+    create_index,
+    kept_columns,
+    may_be_building,
+    preference,
+    qualified,
+    swap,
+    wait,
+)
 from incident_lib.model import (
     BUILD_NAME,
     INDEX_NAME,
@@ -24,11 +37,9 @@ from incident_lib.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it; it steps back for DDL"
-ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
-OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 
 
 def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain: bool = False) -> Plan:
@@ -52,13 +63,8 @@ def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain:
 
 def replaced_index(catalog: Catalog, target: IndexKind) -> UniqueIndex | None:
     """The index of the other kind whose properties a build of the target's index takes over."""
-    others = catalog.of(OTHER_KIND[target])
-    return min(others, key=lambda index: (not index.usable, _preference(index)), default=None)
-
-
-def kept_columns(replaced: UniqueIndex, target: IndexKind) -> tuple[str, ...]:
-    """The INCLUDE columns that the target's index takes over: those that are not in its key."""
-    return tuple(column for column in replaced.include if column not in KEYS[target])
+    others = (index for index in catalog.of(OTHER_KIND[target]) if index.partition is None)
+    return min(others, key=lambda index: (not index.usable, preference(index)), default=None)
 
 
 def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step]:
@@ -69,6 +75,8 @@ def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step
 
 def catalog_after(step: Step, catalog: Catalog) -> Catalog:
     """What the catalog holds once a step has succeeded."""
+    if catalog.partitions is not None:
+        return partitions.catalog_after(step, catalog, catalog.partitions)
     indexes = [index for index in catalog.indexes if index.name != step.drops]
     if step.builds:
         indexes.append(step.builds)
@@ -84,7 +92,7 @@ def catalog_after(step: Step, catalog: Catalog) -> Catalog:
 def has_to_wait(step: Step, catalog: Catalog) -> bool:
     """Whether a wait step still has to wait: its index is being built, or may be; `catalog` was read just now."""
     left = [index for index in catalog.indexes if index.name == step.waits_for]
-    return any(index.builder or (catalog.lock_holders and not index.usable) for index in left)
+    return any(index.builder or (catalog.lock_holders and not index.complete) for index in left)
 
 
 def _refusal(catalog: Catalog) -> str | None:
@@ -119,18 +127,13 @@ def _unreadable(catalog: Catalog) -> str:
 
 def _next(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
     """The first step; a wait in place of a drop of an incomplete index that another session may be building."""
+    if catalog.partitions is not None:
+        return partitions.first_step(catalog, catalog.partitions, target, plain=plain)
     step = _first(catalog, target, plain=plain)
     dropped = [index for index in catalog.indexes if step and index.name == step.drops]
     if dropped and catalog.lock_holders and not dropped[0].usable:
-        return _wait(dropped[0], _may_be_building(catalog.lock_holders))
+        return wait(dropped[0], may_be_building(catalog.lock_holders))
     return step
-
-
-def _may_be_building(pids: tuple[int, ...]) -> str:
-    if len(pids) == 1:
-        return f"pid {pids[0]} holds SHARE UPDATE EXCLUSIVE on the table: it may be building this index"
-    named = ", ".join(map(str, pids))
-    return f"the sessions with pid {named} hold SHARE UPDATE EXCLUSIVE on the table: one may be building this index"
 
 
 def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
@@ -138,8 +141,8 @@ def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
     wanted, others = catalog.of(target), catalog.of(OTHER_KIND[target])
     held = {index.name: index for index in wanted + others}
     if builds := [index for index in held.values() if index.builder]:
-        return _wait(builds[0], f"another session is still building {builds[0].name}")
-    keep = min((index for index in wanted if index.usable), key=_preference, default=None)
+        return wait(builds[0], f"another session is still building {builds[0].name}")
+    keep = min((index for index in wanted if index.usable), key=preference, default=None)
     if keep is None:
         if leftovers := [index for index in held.values() if _is_leftover(index, held)]:
             return _drop(leftovers[0], "a build or a drop that did not finish left it")
@@ -148,7 +151,7 @@ def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
         return _drop(extra[0], "another index of the same kind is complete")
     if keep.name != INDEX_NAME:
         return _rename(keep, held, replaced_index(catalog, target))
-    return _drop(others[0], _RETIRE[target]) if others else None
+    return _drop(others[0], RETIRE[target]) if others else None
 
 
 def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
@@ -157,16 +160,9 @@ def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueInd
     if spare or INDEX_NAME not in held:
         current = held.get(INDEX_NAME)
         named = current or (replaced if not keep.comment else None)
-        return _swap(keep, current, spare, named.comment if named else None)
+        return swap(keep, current, spare, named.comment if named else None)
     rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
-    return _drop(rival, _NAME_NEEDED)
-
-
-_NAME_NEEDED = "its name is needed, and other complete unique indexes are there"
-_RETIRE = {
-    IndexKind.FIXED: "it blocks chats by runs; once its first wait is over it rejects no insert: the incident ends",
-    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
-}
+    return _drop(rival, NAME_NEEDED)
 
 
 def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
@@ -177,38 +173,14 @@ def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
 def _make(target: IndexKind, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
     """Build the target's index under a free name; where complete indexes have all three names, drop one first."""
     free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
-    return _build(target, free[0], replaced) if free else _drop(held[RETIRED_NAME], _NAME_NEEDED)
-
-
-def _preference(index: UniqueIndex) -> tuple[int, str]:
-    order = (INDEX_NAME, BUILD_NAME, RETIRED_NAME)
-    return (order.index(index.name) if index.name in order else len(order), index.name)
-
-
-def _wait(index: UniqueIndex, why: str) -> Step:
-    return Step("wait", (), "none", transaction=False, waits_for=index.name, why=why)
+    return _build(target, free[0], replaced) if free else _drop(held[RETIRED_NAME], NAME_NEEDED)
 
 
 def _build(target: IndexKind, name: str, replaced: UniqueIndex | None) -> Step:
     """Build the target's index; it takes over the properties of the index that it replaces, if one is given."""
-    include = kept_columns(replaced, target) if replaced else ()
-    storage = replaced.storage if replaced else ()
-    tablespace = replaced.tablespace if replaced else None
-    parts = [
-        sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({})").format(
-            sql.Identifier(name), sql.Identifier(SCHEMA, TABLE), _identifiers(KEYS[target])
-        )
-    ]
-    if include:
-        parts.append(sql.SQL("INCLUDE ({})").format(_identifiers(include)))
-    if storage:
-        parts.append(sql.SQL("WITH ({})").format(sql.SQL(", ").join(map(_parameter, storage))))
-    if tablespace:
-        parts.append(sql.SQL("TABLESPACE {}").format(sql.Identifier(tablespace)))
-    statement = sql.SQL(" ").join([*parts, sql.SQL("WHERE " + PREDICATE)]).as_string()
     built = UniqueIndex(
         name,
-        statement,
+        "",
         KEYS[target],
         PREDICATE,
         unique=True,
@@ -216,53 +188,22 @@ def _build(target: IndexKind, name: str, replaced: UniqueIndex | None) -> Step:
         valid=True,
         ready=True,
         live=True,
-        include=include,
-        storage=storage,
-        tablespace=tablespace,
+        include=kept_columns(replaced, target) if replaced else (),
+        storage=replaced.storage if replaced else (),
+        tablespace=replaced.tablespace if replaced else None,
     )
+    how = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
+    statement = create_index(name, qualified(TABLE), how, built)
     return Step(
         "build",
         (statement,),
         ON_TABLE,
         transaction=False,
-        builds=built,
+        builds=replace(built, definition=statement),
         why=f"the {target} index is built beside the others, while clients go on writing",
     )
 
 
-def _identifiers(names: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, names))
-
-
-def _parameter(option: str) -> sql.Composed:
-    """A storage parameter, which the catalog holds as `name=value`."""
-    name, _, value = option.partition("=")
-    return sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
-
-
-def _swap(keep: UniqueIndex, current: UniqueIndex | None, spare: list[str], comment: str | None) -> Step:
-    renames = [(current.name, spare[0])] if current else []
-    renames.append((keep.name, INDEX_NAME))
-    statements = [
-        sql.SQL("ALTER INDEX {} RENAME TO {}").format(_qualified(old), sql.Identifier(new)) for old, new in renames
-    ]
-    if comment:
-        statement = sql.SQL("COMMENT ON INDEX {} IS {}")
-        statements.append(statement.format(_qualified(INDEX_NAME), sql.Literal(comment)))
-    return Step(
-        "swap",
-        tuple(s.as_string() for s in statements),
-        ON_INDEX,
-        transaction=True,
-        renames=tuple(renames),
-        why="both indexes are renamed in one transaction, so that a unique index is enforced at all times",
-    )
-
-
 def _drop(index: UniqueIndex, why: str) -> Step:
-    statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(_qualified(index.name)).as_string()
+    statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(qualified(index.name)).as_string()
     return Step("drop", (statement,), ON_TABLE, transaction=False, drops=index.name, why=why)
-
-
-def _qualified(name: str) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, name)

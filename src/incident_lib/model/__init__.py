@@ -12,7 +12,10 @@ from incident_lib.model.catalog import (
     Catalog,
     IndexKind,
     IndexState,
+    Partition,
+    Partitions,
     UniqueIndex,
+    sort_indexes,
 )
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
@@ -148,6 +151,8 @@ __all__ = [
     "Latency",
     "NotebookProgress",
     "NotebookResult",
+    "Partition",
+    "Partitions",
     "PerPurpose",
     "Plan",
     "ProposedIndex",
@@ -203,6 +208,7 @@ __all__ = [
     "rejected_inserts_table",
     "sanitize",
     "shorten",
+    "sort_indexes",
     "steps_table",
     "summarize_verdicts",
     "threads_table",

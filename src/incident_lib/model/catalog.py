@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from incident_lib.model.pseudonyms import hide_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 INDEX_NAME = "idx_q_threads_family_unique"
 BUILD_NAME = f"{INDEX_NAME}_build"
@@ -57,6 +61,14 @@ class UniqueIndex:
     tablespace: str | None = None  # None: the database's own
     special: tuple[str, ...] = ()  # its key columns with DESC, NULLS FIRST, an operator class or a collation
     covers_active: bool = False  # PostgreSQL evaluated the predicate: it covers the active threads with a whole key
+    schema: str = "public"
+    partition: str | None = None  # path of the partition that it is on; None: it is on q_threads itself
+    parent: str | None = None  # path of the index that it is attached to
+
+    @property
+    def path(self) -> str:
+        """Its schema and name."""
+        return f"{self.schema}.{self.name}"
 
     @property
     def enforced(self) -> bool:
@@ -64,9 +76,14 @@ class UniqueIndex:
         return self.ready
 
     @property
-    def usable(self) -> bool:
-        """Whether it is enforced and complete: it also covers the rows that were there before it."""
+    def complete(self) -> bool:
+        """Whether it is enforced, and also covers the rows that were there before it."""
         return self.valid and self.ready and self.live
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is complete, and of the whole table: an index of a partition alone is not."""
+        return self.complete and self.partition is None
 
     @property
     def kind(self) -> IndexKind:
@@ -111,6 +128,7 @@ class UniqueIndex:
         return ", ".join(
             word
             for on, word in (
+                (self.partition is not None, f"on the partition {self.partition} alone"),
                 (not self.valid, "invalid"),
                 (self.ready, "still enforced"),
                 (not self.ready, "not enforced"),
@@ -133,6 +151,34 @@ class IndexState(StrEnum):
 
 
 @dataclass(frozen=True)
+class Partition:
+    """A partition of q_threads, or a partition of one."""
+
+    schema: str
+    name: str
+    parent: str  # path of the table that it is a partition of
+    leaf: bool  # it holds threads, and has no partitions itself
+
+    @property
+    def path(self) -> str:
+        """Its schema and name."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Partitions:
+    """The partitions of a partitioned q_threads.
+
+    Attributes:
+        tables: each after the table that it is a partition of.
+        attached: the partitions' indexes that belong to a unique index of q_threads itself.
+    """
+
+    tables: tuple[Partition, ...]
+    attached: tuple[UniqueIndex, ...] = ()
+
+
+@dataclass(frozen=True)
 class Catalog:
     """All that PostgreSQL's catalog says about the unique indexes: the state machine's state."""
 
@@ -141,6 +187,8 @@ class Catalog:
     # Other sessions' pids that hold a lock on the table under which an index may be being built or dropped. They are
     # read only where an index is not complete: elsewhere nothing could be taken for a leftover.
     lock_holders: tuple[int, ...] = ()
+    # Of a partitioned table: `indexes` then also has the partitions' indexes that are not attached.
+    partitions: Partitions | None = None
 
     def of(self, kind: IndexKind) -> tuple[UniqueIndex, ...]:
         """The indexes of one kind, enforced or not."""
@@ -179,3 +227,38 @@ class Catalog:
     def blocks(self) -> bool | None:
         """Whether one purpose blocks another: an original index is enforced. None: an index cannot be read."""
         return None if self.unreadable else self.enforces(IndexKind.ORIGINAL)
+
+
+def sort_indexes(
+    indexes: Iterable[UniqueIndex], tables: tuple[Partition, ...]
+) -> tuple[tuple[UniqueIndex, ...], Partitions]:
+    """Sort the indexes of a partitioned table and of its partitions.
+
+    PostgreSQL flags every index of a partitioned table as ready. Here it is ready, that is enforced, if it is valid or
+    an index of a partition that is attached to it is enforced.
+
+    Returns:
+        The indexes of q_threads itself and those of partitions that are attached to none of them; then the others.
+    """
+    paths = {index.path: index for index in indexes}
+    leaves = {table.path for table in tables if table.leaf}
+    enforced = {
+        above.path
+        for index in paths.values()
+        if index.partition in leaves and index.ready
+        for above in _above(index, paths)
+    }
+    own: list[UniqueIndex] = []
+    attached: list[UniqueIndex] = []
+    for index in paths.values():
+        made = index if index.partition in leaves else replace(index, ready=index.valid or index.path in enforced)
+        top = [index, *_above(index, paths)][-1]
+        (attached if index.parent and top.partition is None else own).append(made)
+    return tuple(own), Partitions(tables, tuple(attached))
+
+
+def _above(index: UniqueIndex, paths: dict[str, UniqueIndex]) -> Iterator[UniqueIndex]:
+    """The indexes that it is attached to, directly and indirectly."""
+    while index.parent in paths:
+        index = paths[index.parent]
+        yield index

@@ -21,6 +21,8 @@ class Step:
         drops: the name of the index that is gone then.
         renames: old and new names.
         waits_for: the index that another session is building.
+        attaches: the path of a partition's index, and of the index that it is attached to.
+        blocks_clients: reads or writes wait while it waits for its lock: each try is short, and pauses are long.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Step:
     drops: str | None = None
     renames: tuple[tuple[str, str], ...] = ()
     waits_for: str | None = None
+    attaches: tuple[str, str] | None = None
+    blocks_clients: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,18 @@
--- Question: which indexes can enforce something on q_threads, or hold one of our names?
+-- Question: which indexes can enforce something on q_threads or a partition of it, or hold one of our names?
 -- Parameters: schema, table, names (text[]).
--- Columns: on_table, those of model.Index. A key column that is an expression is NULL.
+-- Columns: on_table, those of model.UniqueIndex. A key column that is an expression is NULL.
 -- Order: by name.
+WITH RECURSIVE tree (oid) AS ( -- q_threads and its partitions, without a lock on them
+    SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))::oid
+    UNION ALL SELECT h.inhrelid FROM pg_inherits h JOIN tree ON tree.oid = h.inhparent
+              JOIN pg_class p ON p.oid = h.inhrelid AND p.relispartition
+)
 SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.relkind::text AS relkind,
+       n.nspname AS schema,
+       (SELECT concat(pn.nspname, '.', p.relname) FROM tree JOIN pg_class p ON p.oid = tree.oid
+        JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE p.oid = i.indrelid AND p.oid <> t.oid) AS partition,
+       (SELECT concat(pn.nspname, '.', p.relname) FROM pg_inherits h JOIN pg_class p ON p.oid = h.inhparent
+        JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE h.inhrelid = c.oid) AS parent,
        pg_get_indexdef(i.indexrelid) AS definition,
        ARRAY(SELECT a.attname::text
              FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
@@ -33,7 +43,10 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
        -- PostgreSQL 15 brought NULLS NOT DISTINCT; before, the column is not there.
        coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_not_distinct,
        i.indisvalid AS valid, i.indisready AS ready, i.indislive AS live,
-       obj_description(c.oid, 'pg_class') AS comment, pg_relation_size(c.oid) AS size,
+       obj_description(c.oid, 'pg_class') AS comment,
+       CASE c.relkind WHEN 'I' THEN (SELECT coalesce(sum(pg_relation_size(relid)), 0)::bigint
+                                     FROM pg_partition_tree(c.oid))
+                      ELSE pg_relation_size(c.oid) END AS size,
        (SELECT p.pid FROM pg_stat_progress_create_index p
         WHERE p.index_relid = c.oid AND p.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
         LIMIT 1) AS builder
@@ -41,6 +54,6 @@ FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index i ON i.indexrelid = c.oid
 LEFT JOIN LATERAL (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t ON true
-WHERE (i.indrelid = t.oid AND (i.indisunique OR i.indisexclusion))
+WHERE (i.indrelid IN (SELECT oid FROM tree) AND (i.indisunique OR i.indisexclusion))
    OR (n.nspname = %(schema)s AND c.relname = ANY (%(names)s))
 ORDER BY c.relname;

@@ -17,5 +17,7 @@ SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
        ARRAY(SELECT DISTINCT s.spcname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
              JOIN pg_tablespace s ON s.oid = c.reltablespace
              WHERE i.indrelid = t.oid AND NOT has_tablespace_privilege(s.oid, 'CREATE') ORDER BY 1) AS closed_tablespaces,
-       pg_relation_size(t.oid) AS table_bytes
+       -- A partitioned table has nothing itself; no other table has a tree.
+       pg_relation_size(t.oid) + coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree(t.oid)
+                                           WHERE relid <> t.oid), 0)::bigint AS table_bytes
 FROM (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t;

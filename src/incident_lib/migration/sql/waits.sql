@@ -1,11 +1,14 @@
--- Question: which open transactions would make the build or the drop wait?
+-- Question: which open transactions would make the build or the drop wait? Those of partitions count, too.
 -- Parameters: schema, table.
 -- Columns: pid, kind (what the session is; NULL: this role may not see it), application_name, state, seconds (age of
 --          the transaction), prepared, gid and transaction (of a prepared one), mode (of the strongest lock on the
 --          table, held or asked for), writes (it may write the table), touches (it read or wrote it), snapshot (it
 --          holds one that a build waits for). NULL: this role may not see it; pids, locks and snapshots all roles see.
 -- Order: the oldest first. No query text is returned.
-WITH held AS (
+WITH tree AS (
+    SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))::oid AS oid
+    UNION SELECT relid FROM pg_partition_tree(to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))
+), held AS (
     SELECT l.pid, bool_or(l.mode IN ('RowExclusiveLock', 'ShareUpdateExclusiveLock', 'ShareLock',
                'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')) AS writes,
            (array_agg(s.mode ORDER BY s.place DESC))[1] AS mode
@@ -15,7 +18,7 @@ WITH held AS (
                  ('ShareLock', 5, 'SHARE'), ('ShareRowExclusiveLock', 6, 'SHARE ROW EXCLUSIVE'),
                  ('ExclusiveLock', 7, 'EXCLUSIVE'), ('AccessExclusiveLock', 8, 'ACCESS EXCLUSIVE'))
          AS s (name, place, mode) ON s.name = l.mode
-    WHERE l.locktype = 'relation' AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))
+    WHERE l.locktype = 'relation' AND l.relation IN (SELECT oid FROM tree)
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     GROUP BY l.pid
 )
@@ -46,5 +49,5 @@ FROM pg_prepared_xacts p WHERE p.database = current_database()
   -- Its locks have no pid; those of one transaction share what the lock on its own id shows.
   AND EXISTS (SELECT FROM pg_locks own JOIN pg_locks l USING (virtualtransaction)
               WHERE own.transactionid = p.transaction AND own.pid IS NULL AND l.pid IS NULL
-                AND l.relation = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)))
+                AND l.relation IN (SELECT oid FROM tree))
 ORDER BY seconds DESC NULLS LAST;
