@@ -245,6 +245,7 @@ class _Planner:
             schema=part.schema,
             partition=part.path,
             parent=None,
+            predicate=PREDICATE if root.predicate in USUAL_PREDICATES else root.predicate,
             valid=True,
             ready=True,
             comment=None,
