@@ -307,7 +307,7 @@ class Executor:
             if time.monotonic() > self.deadline:
                 raise Failed(
                     "The budget ended while waiting for another session.",
-                    f"{step.why[0].upper()}{step.why[1:]}.",
+                    f"{step.why[0].upper()}{step.why[1:]}.{self._gave_way()}",
                     "Try again later.",
                 )
             time.sleep(0.2)
@@ -323,10 +323,9 @@ class Executor:
     def _budget_ended(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
         """The message of a step that took too long, once what it left is cleaned up or named."""
         pid = self.connection.info.backend_pid if answered else monitor.pid
-        blockers, waiters = "; ".join(monitor.blockers), "; ".join(self._gave_way_to)
+        blockers = "; ".join(monitor.blockers)
         why = f"It waited for {blockers}." if blockers else "What it waited for is not known."
-        if waiters:
-            why += f" It stepped back for sessions that waited for it over {self.max_block:g} s, last for {waiters}."
+        why += self._gave_way()
         if not answered:
             return Failed(
                 f"The step `{step.name}` took longer than the budget, and the server did not confirm its cancellation.",
@@ -341,6 +340,13 @@ class Executor:
             "Ask them to end their transactions, or allow more with --budget. "
             f"Run the same command again: it continues from the catalog.{left}",
         )
+
+    def _gave_way(self) -> str:
+        """For which sessions it stepped back, in a sentence, if it did."""
+        if not self._gave_way_to:
+            return ""
+        waiters = "; ".join(self._gave_way_to)
+        return f" It stepped back for sessions that waited for it over {self.max_block:g} s, last for {waiters}."
 
     def _failure(self, step: Step, error: psycopg.Error) -> Failed:
         """The message of a failed step, once what it left is cleaned up or named."""
