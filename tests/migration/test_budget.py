@@ -12,13 +12,16 @@ from psycopg import conninfo
 
 from incident_lib.database import Environment, bounded, connecting, fetch_all, read_catalog, reading, sending
 from incident_lib.database.connections import KEEPALIVE, OutOfTime
+from incident_lib.experiments import rehearse
 from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.probe import probe_families
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import Family
 from tests.conftest import add
+from tests.support.command import shell
 from tests.support.proxy import Proxy
+from tests.support.scratch import scratch_databases
 from tests.support.sessions import holding_up, wait_until_waiting
 
 EVERY_VERSION = True
@@ -154,3 +157,27 @@ def test_no_lock_stays_after_a_budget(incident):
         ours = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE application_name ~ '^incident'"
         assert connection.execute(ours).fetchone() == (0,)
         assert fetch_all(connection, "migration/waits", {"schema": "public", "table": "q_threads"}) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["apply", "rollback", "verify --probe"])
+def test_a_command_ends_in_time(incident, command):
+    """A command whose line swallows everything from the start ends in time, with a message and exit code 3."""
+    with Proxy(incident.address) as proxy:
+        proxy.frozen = True
+        words = [*command.split(), "--env", "staging", "--confirm", "staging", "--budget", str(BUDGET)]
+        began = time.monotonic()
+        ran = shell(*words, INCIDENT_STAGING_URL=proxy.address)
+        assert time.monotonic() - began < BUDGET + OVER
+    assert (ran.returncode, "incident: The environment 'staging' cannot be reached." in ran.stderr) == (3, True)
+
+
+@pytest.mark.slow
+def test_a_rehearsal_ends_in_time(incident):
+    """A rehearsal whose source does not answer any more ends in time, and leaves no scratch database."""
+    before = scratch_databases()
+    with Proxy(incident.address, delay=0.4) as proxy:
+        threading.Timer(1, setattr, [proxy, "frozen", True]).start()
+        with ends_in_time(), pytest.raises(Failed):
+            rehearse(through(incident, proxy), budget=BUDGET)
+    assert scratch_databases() == before

@@ -29,7 +29,9 @@ from tests.support import clusters
 
 WHICH = {"schema": SCHEMA, "table": TABLE}
 NO_STEPS = Plan(IndexKind.FIXED, ())
-CURE_OF_WAITING = "Ask them to end their transactions, or let it wait: no read or write waits for it."
+CURE_OF_WAITING = (
+    "Ask them to end their transactions, or let it wait: no read or write waits for it, and it steps back for DDL."
+)
 
 
 def rights(**seen):

@@ -117,7 +117,9 @@ def data(counts: Counts, plan: Plan) -> Iterator[Check]:
 
 
 _WAIT_ACTIONS = {
-    "client backend": "Ask them to end their transactions, or let it wait: no read or write waits for it.",
+    "client backend": (
+        "Ask them to end their transactions, or let it wait: no read or write waits for it, and it steps back for DDL."
+    ),
     "walsender": "A backup or a subscription that copies a table reads here: wait until it has finished.",
     "autovacuum worker": "Autovacuum ends itself when another session asks for its lock: nothing to do.",
     "autovacuum to prevent wraparound": (
