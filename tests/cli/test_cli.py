@@ -118,7 +118,7 @@ def test_without_a_command_the_help_is_shown() -> None:
         (["investigate"], "Error: Missing option '--env'.\n"),
         (["investigate", "--env", "demo", "--limit", "-1"], "Error: Invalid value for '--limit': -1 is not in the"),
         (["nope"], "Error: No such command 'nope'.\n"),
-        (["report"], "Error: Missing argument 'RUN…'.\n"),
+        (["report"], "incident: It is not said what the report is about.\n"),
     ],
 )
 def test_bad_usage_is_said(words: list[str], said: str) -> None:

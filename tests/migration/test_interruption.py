@@ -28,7 +28,10 @@ def running(environment, command):
     words = [sys.executable, "-c", HEARING, command, "--env", "staging", "--confirm", "staging"]
     variables = {**os.environ, "INCIDENT_STAGING_URL": environment.address}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
-        yield process
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def end(process):

@@ -27,7 +27,15 @@ from incident_lib.model import (
     RunStatus,
     UsageError,
 )
-from incident_lib.records import RunFolder, all_runs, latest_runs, run_folder, status_after, status_of
+from incident_lib.records import (
+    RunFolder,
+    all_runs,
+    recorded_environments,
+    run_folder,
+    runs_beside,
+    status_after,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,19 +118,28 @@ def test_two_runs_in_one_second_get_two_folders(runs: Path) -> None:
     folders = [RunFolder.create("staging", started_by="a test").folder for _ in range(3)]
 
     assert len(set(folders)) == 3
-    assert latest_runs("staging") == [folders[-1]]
+    assert all_runs("staging") == folders[::-1]
 
 
-def test_latest_is_one_of_each_environment(runs: Path) -> None:
-    """Without a name, latest_runs finds the latest run of each environment, sorted by name."""
-    of_prod, _, of_demo = (RunFolder.create(name, started_by="a test").folder for name in ("prod", "demo", "demo"))
+def test_the_environments_that_have_runs(runs: Path) -> None:
+    """The environments that have runs are listed by name, without the demo."""
+    for name in ("prod", "demo", "demo", "abroad"):
+        RunFolder.create(name, started_by="a test")
 
-    assert latest_runs() == [of_demo, of_prod]
+    assert recorded_environments() == ["abroad", "prod"]
 
 
-def test_latest_without_a_run(runs: Path) -> None:
-    """Without a run, there is no latest run."""
-    assert latest_runs() == []
+def test_without_a_run_there_is_no_environment(runs: Path) -> None:
+    """Without a run, there is no environment that has one."""
+    assert recorded_environments() == []
+
+
+def test_the_runs_beside_one(runs: Path, tmp_path: Path) -> None:
+    """The runs beside a run are those of its environment, itself included; a run elsewhere is alone."""
+    first, second = (RunFolder.create("prod", started_by="a test").folder for _ in range(2))
+
+    assert runs_beside(first) == [second, first]
+    assert runs_beside(tmp_path) == [tmp_path]
 
 
 def test_unreadable_runs_are_not_listed(runs: Path) -> None:

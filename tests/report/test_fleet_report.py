@@ -123,12 +123,13 @@ def twice(tmp_path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_two_runs_of_one_environment_are_both_shown(twice: list[Path], made: Any) -> None:
-    """Two runs of one environment have a row each, in order, in every comparison of runs."""
+def test_two_runs_of_one_environment_are_one_incident(twice: list[Path], made: Any) -> None:
+    """A dry run and the run that applied the fix are one row of the comparison, and two of the list of runs."""
     sections = made(*twice).sections
 
-    assert [row[1] for row in sections["Environments compared"].tables[0][1:]] == ["dry run", "succeeded"]
-    assert [row[1:3] for row in sections["Impact"].tables[0][1:]] == [["1,088", "dry run"], ["1,088", "0"]]
+    assert [row[1] for row in sections["Environments compared"].tables[0][1:]] == ["succeeded"]
+    assert [row[4] for row in sections["Appendix: runs and queries"].tables[0][1:]] == ["dry run", "succeeded"]
+    assert "Looked: 1,088 families blocked for chat." in sections["Timeline"].text
 
 
 def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path]) -> None:

@@ -19,7 +19,7 @@ from incident_lib.records import RunFolder, to_json
 from incident_lib.report import render
 from incident_lib.report.chart import Chart
 from incident_lib.report.notes import WANTED
-from incident_lib.report.postmortem import Postmortem, read_postmortem, read_runs
+from incident_lib.report.postmortem import Postmortem, choose_runs, read_postmortem, read_runs
 from tests.support.reports import (
     EXAMPLE,
     FORMS,
@@ -435,3 +435,63 @@ def test_no_raw_id_is_in_the_committed_example() -> None:
 
     assert len(inside) >= 4
     assert found <= PUBLISHED
+
+
+# Which runs a report is about
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of runs: two of prod, one of staging, one of the demo."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    for name in ("prod", "prod", "staging", "demo"):
+        RunFolder.create(name, started_by="a test")
+    return tmp_path
+
+
+def test_the_environments_that_are_named(recorded: Path) -> None:
+    """A report over named environments is made of all their runs."""
+    found = choose_runs([], ["staging", "prod"])
+
+    assert [folder.parent.name for folder in found] == ["staging", "prod", "prod"]
+
+
+def test_all_environments_without_the_demo(recorded: Path) -> None:
+    """A report over all environments leaves the demo out."""
+    found = choose_runs([], [], everything=True)
+
+    assert [folder.parent.name for folder in found] == ["prod", "prod", "staging"]
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        ([], "It is not said what the report is about."),
+        (["nowhere"], "There is no run of the environment 'nowhere'."),
+        (["demo", "prod"], "The demo is in no report with other environments."),
+    ],
+)
+def test_a_report_over_nothing_or_over_the_demo_and_others(recorded: Path, names: list[str], what: str) -> None:
+    """No environment, one without runs, or the demo beside others: an error says what to name."""
+    with pytest.raises(UsageError) as raised:
+        choose_runs([], names)
+
+    assert raised.value.what == what
+
+
+def test_the_demo_alone(recorded: Path) -> None:
+    """The demo's own runs make a report of their own."""
+    assert [folder.parent.name for folder in choose_runs([], ["demo"])] == ["demo"]
+
+
+def test_a_later_look_does_not_undo_the_fix(tmp_path: Path) -> None:
+    """A dry run after the fix is a row of the timeline; the title and the steps stay those of the fix."""
+    fixed = run_folder(tmp_path, {"environment": "prod"}, "fixed")
+    before = {**EXAMPLE["counts"]["after"]}
+    later = {"environment": "prod", "status": "dry-run", "started_at": "2999-01-01T00:00:00Z", **NO_AFTER}
+    look = run_folder(tmp_path, later | {"counts": {"before": before, "after": None}}, "look")
+    post = read_runs([look, fixed])
+
+    assert post.title == "1,088 families could not start a chat; now none is blocked"
+    assert post.chapters[0].record.incident_ended_at is not None
+    assert "Looked again: no family is blocked for chat." in render.render_markdown(post, "postmortem")

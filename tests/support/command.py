@@ -10,9 +10,10 @@ INTERRUPTED = (
     "incident: interrupted. Run the same command again: a migration continues from the catalog, every other command "
     "starts again."
 )
-# A test run that was started in the background ignores Ctrl-C, and so would its children.
+# A test run that was started in the background ignores Ctrl-C, one under nohup SIGHUP, and so would their children.
 HEARING = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);from incident_lib.cli import main; main()"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);from incident_lib.cli import main; main()"
 )
 
 Ran = subprocess.CompletedProcess[str]

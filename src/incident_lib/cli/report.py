@@ -6,7 +6,9 @@ import click
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path())
+@click.argument("runs", nargs=-1, metavar="[RUN…]", type=click.Path())
+@click.option("--env", "names", multiple=True, metavar="NAME", help="The incident of an environment; may be repeated.")
+@click.option("--all", "everything", is_flag=True, help="The incident of all environments that have runs.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -22,15 +24,22 @@ import click
     help="What people wrote; made from a template where it is missing, never changed. [default: data/postmortem.md]",
 )
 @click.option("--pdf", is_flag=True, help="Also as PDF (needs the extra `pdf`).")
-def report(runs: tuple[str, ...], out: str, notes: str | None, pdf: bool) -> int:
-    """Write the postmortem from the folders of runs alone; no database is needed."""
+def report(
+    runs: tuple[str, ...], names: tuple[str, ...], everything: bool, out: str, notes: str | None, pdf: bool
+) -> int:
+    """Write the postmortem of one incident from its runs alone; no database is needed.
+
+    It is over the runs, or over the environments, that are named. INCIDENT_RUNS is the folder of all runs. The demo's
+    invented families are in no report with those of others.
+    """
     from pathlib import Path
 
     from incident_lib.progress import waiting
-    from incident_lib.report import read_runs, write_report
+    from incident_lib.report import choose_runs, read_runs, write_report
 
     with waiting("writing the report …"):
-        post = read_runs([Path(folder) for folder in runs], Path(notes) if notes else None)
+        chosen = choose_runs([Path(folder) for folder in runs], names, everything=everything)
+        post = read_runs(chosen, Path(notes) if notes else None)
         files = write_report(post, Path(out), pdf=pdf)
     for file in files:
         click.echo(file)

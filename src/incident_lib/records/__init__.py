@@ -12,11 +12,14 @@ from incident_lib.records.evidence import (
     write_rehearsal,
 )
 from incident_lib.records.files import to_json
+from incident_lib.records.history import History, Run, make_history, read_histories
 from incident_lib.records.run_folder import (
     RunFolder,
     all_runs,
     error_message,
-    latest_runs,
+    incident_runs,
+    recorded_environments,
+    runs_beside,
     status_after,
     status_of,
 )
@@ -24,15 +27,21 @@ from incident_lib.records.run_folder import (
 __all__ = [
     "CLAIMS",
     "REHEARSAL",
+    "History",
+    "Run",
     "RunFolder",
     "all_runs",
     "claims_file",
     "error_message",
     "evidence_beside",
+    "incident_runs",
     "latest_rehearsal",
-    "latest_runs",
+    "make_history",
     "read_claims",
+    "read_histories",
     "read_rehearsal",
+    "recorded_environments",
+    "runs_beside",
     "status_after",
     "status_of",
     "to_json",

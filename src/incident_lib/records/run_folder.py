@@ -211,10 +211,21 @@ def status_after(error: BaseException) -> RunStatus:
     return RunStatus.REFUSED if isinstance(error, Refused) else RunStatus.FAILED
 
 
-def latest_runs(environment: str | None = None) -> list[Path]:
-    """The folder of the latest run of an environment, or of each environment."""
-    names = [environment] if environment else sorted(folder.name for folder in paths.runs().glob("*"))
-    return [folder for name in names for folder in all_runs(name)[:1]]
+def recorded_environments() -> list[str]:
+    """The environments that have runs, sorted; not the demo, whose families are invented."""
+    return [folder.name for folder in sorted(paths.runs().glob("*")) if folder.name != "demo" and all_runs(folder.name)]
+
+
+def incident_runs(environment: str) -> list[Path]:
+    """The folders of an environment's runs, the latest first; of the demo, which each run resets, the latest alone."""
+    found = all_runs(environment)
+    return found[:1] if environment == "demo" else found
+
+
+def runs_beside(folder: Path) -> list[Path]:
+    """A run's folder, and those of its incident's runs beside it; of a run that lies elsewhere its own alone."""
+    beside = incident_runs(folder.absolute().parent.name)
+    return beside if folder.resolve() in (each.resolve() for each in beside) else [folder]
 
 
 def all_runs(environment: str) -> list[Path]:

@@ -47,11 +47,26 @@ EXAMPLE = (
 
 @dataclass(frozen=True)
 class Chapter:
-    """One environment's part of the postmortem: one run of it, and the rehearsal before that."""
+    """One environment's part of the postmortem: its incident as its runs recorded it.
+
+    Attributes:
+        record: of the run that applied the fix, with the last snapshot before it and the latest since.
+        folder: the name of that run's folder.
+        rehearsal: of the environment.
+        earlier, later: the other runs, the earliest first: the names of their folders, and their records.
+    """
 
     record: RunRecord
     folder: str
     rehearsal: RehearsalReport | None = None
+    earlier: tuple[tuple[str, RunRecord], ...] = ()
+    later: tuple[tuple[str, RunRecord], ...] = ()
+
+    @property
+    def runs(self) -> list[tuple[str, RunRecord, str]]:
+        """The runs that this is made of: the folder's name, the record, the outcome in a word."""
+        found = [*self.earlier, (self.folder, self.record), *self.later]
+        return [(folder, record, _ENDED.get(status_of(record), "succeeded")) for folder, record in found]
 
     @property
     def environment(self) -> str:

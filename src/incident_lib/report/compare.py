@@ -29,19 +29,8 @@ def number(name: str) -> Column:
     return Column(name, name, "Int64")
 
 
-def latest_chapters(chapters: tuple[Chapter, ...]) -> tuple[Chapter, ...]:
-    """The latest run of each environment, in the order of the environments' first runs."""
-    found: dict[str, Chapter] = {}
-    for chapter in chapters:
-        known = found.get(chapter.environment)
-        if known is None or chapter.record.started_at >= known.record.started_at:
-            found[chapter.environment] = chapter
-    return tuple(found.values())
-
-
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
-    chapters = latest_chapters(chapters)
     if len(chapters) == 1 and chapters[0].before:
         return charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
     counted = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
@@ -101,13 +90,14 @@ def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
     ran = (
         (
             c.environment,
-            c.folder,
-            format_timestamp(c.record.started_at),
-            format_timestamp(c.record.finished_at) if c.record.finished_at else "–",
-            c.ended or "succeeded",
-            format_server(c.record.server_version),
+            folder,
+            format_timestamp(record.started_at),
+            format_timestamp(record.finished_at) if record.finished_at else "–",
+            outcome,
+            format_server(record.server_version),
         )
         for c in chapters
+        for folder, record, outcome in c.runs
     )
     made = (
         (

@@ -16,20 +16,25 @@ from incident_lib.records import (
     REHEARSAL,
     RunFolder,
     evidence_beside,
-    latest_runs,
+    incident_runs,
     read_claims,
+    read_histories,
     read_rehearsal,
+    recorded_environments,
+    runs_beside,
 )
 from incident_lib.report.chapter import Chapter
-from incident_lib.report.compare import headline, latest_chapters
+from incident_lib.report.compare import headline
 from incident_lib.report.notes import Notes, read_notes
 from incident_lib.report.sections import Sections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from incident_lib.records import History
     from incident_lib.report.document import Section
 
+DEMO = "demo"  # its invented families are never in a report with those of others
 T = TypeVar("T", bound=msgspec.Struct)
 
 
@@ -54,7 +59,7 @@ class Postmortem:
     @property
     def facts(self) -> list[tuple[str, str]]:
         """The head of the report: incident, status, environments, time, and the versions that made it."""
-        found = latest_chapters(self.chapters)
+        found = self.chapters
         commits = sorted({str(chapter.record.git_commit or "unknown")[:12] for chapter in self.chapters})
         versions = sorted({chapter.record.versions.get("incident-lib", "unknown") for chapter in self.chapters})
         made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
@@ -112,29 +117,68 @@ def _when(chapters: tuple[Chapter, ...]) -> str:
     return f"{first} to {format_timestamp(max(ended))}" if ended else "ended before the first snapshot"
 
 
+def choose_runs(folders: Sequence[Path], environments: Sequence[str], *, everything: bool = False) -> list[Path]:
+    """The folders of the runs that a report is about.
+
+    Args:
+        folders: runs that are named themselves.
+        environments: whose runs count, all of them.
+        everything: whether all environments count that have runs; never the demo.
+
+    Raises:
+        UsageError: none is named, a named environment has no run, or the demo is named beside others.
+    """
+    names = [*environments, *(recorded_environments() if everything else ())]
+    if missing := [name for name in names if not incident_runs(name)]:
+        raise UsageError(
+            f"There is no run of the environment {missing[0]!r}.",
+            f"{paths.runs()} holds none.",
+            f"Start one: incident run --env {missing[0]}",
+        )
+    found = [*folders, *(folder for name in dict.fromkeys(names) for folder in incident_runs(name))]
+    if not found:
+        raise UsageError(
+            "It is not said what the report is about.",
+            "No run and no environment is named.",
+            "Add --env NAME, --all, or the folders of runs.",
+        )
+    if len({RunFolder(folder).read().environment == DEMO for folder in found}) > 1:
+        raise UsageError(
+            "The demo is in no report with other environments.",
+            "Its families are invented: sums over both would be wrong.",
+            "Name the runs of the demo alone, or leave them out.",
+        )
+    return found
+
+
 def read_postmortem(environment: str = "", run: str = "") -> Postmortem:
-    """The postmortem of one run, or of the latest run of an environment, or of all environments' latest runs.
+    """The postmortem of an environment's incident, or of that of all environments but the demo.
 
     On the demo, without a run, it is that of the committed example run: the same numbers for everybody.
+
+    Args:
+        environment: its name; empty for all.
+        run: the folder of a run: the incident as it was known to it and to the environment's runs beside it.
 
     Raises:
         UsageError: the folder holds no run record, there is no run, or a file cannot be read.
     """
     if run:
-        return read_runs([Path(run)])
-    if environment == "demo":
+        return read_runs(runs_beside(Path(run)))
+    if environment == DEMO:
         return read_runs([paths.EXAMPLE_RUN])
-    if not (found := latest_runs(environment or None)):
+    names = [environment] if environment else recorded_environments()
+    if not (found := [folder for name in names for folder in incident_runs(name)]):
         where = f"the environment {environment!r}" if environment else "any environment"
         raise UsageError(f"There is no run of {where} yet.", f"{paths.runs()} holds none.", "Start one: incident run")
     return read_runs(found)
 
 
 def read_runs(folders: Sequence[Path], notes_file: Path | None = None) -> Postmortem:
-    """The postmortem over these run folders, in their order, with the evidence that lies beside them.
+    """The postmortem over these runs, with the evidence that lies beside them; each environment is one incident.
 
     Args:
-        folders: of runs.
+        folders: of runs, of one environment or of many.
         notes_file: what people wrote; see `notes.read_notes`.
 
     Raises:
@@ -142,18 +186,22 @@ def read_runs(folders: Sequence[Path], notes_file: Path | None = None) -> Postmo
     """
     claims = next(filter(None, (evidence_beside(folder, CLAIMS, above=2) for folder in folders)), None)
     return Postmortem(
-        tuple(_chapter(folder) for folder in folders),
+        tuple(_chapter(history) for history in read_histories(folders)),
         read_notes(notes_file),
         _sanitized(read_claims(claims)) if claims else None,
     )
 
 
-def _chapter(folder: Path) -> Chapter:
-    rehearsal = evidence_beside(folder, REHEARSAL, above=1)
+def _chapter(history: History) -> Chapter:
+    rehearsal = evidence_beside(history.run.folder, REHEARSAL, above=1)
     return Chapter(
-        _sanitized(RunFolder(folder).read()),
-        sanitize(folder.name),
+        _sanitized(history.run.record),
+        sanitize(history.run.folder.name),
         _sanitized(read_rehearsal(rehearsal)) if rehearsal else None,
+        *(
+            tuple((sanitize(run.folder.name), _sanitized(run.record)) for run in runs)
+            for runs in (history.earlier, history.later)
+        ),
     )
 
 

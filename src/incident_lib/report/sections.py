@@ -15,7 +15,6 @@ from incident_lib.report.compare import (
     comparison_table,
     group_rows,
     headline,
-    latest_chapters,
     number,
     runs_tables,
 )
@@ -60,11 +59,6 @@ class Sections:
     chapters: tuple[Chapter, ...]
     notes: Notes
     claims: ClaimsReport | None
-
-    @property
-    def latest(self) -> tuple[Chapter, ...]:
-        """The latest run of each environment, so that sums over environments count each of them once."""
-        return latest_chapters(self.chapters)
 
     def all(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
@@ -112,7 +106,7 @@ class Sections:
         return (
             *(figure for figure in figures if figure),
             *every,
-            Part("Rejected inserts", tuple(evidence.rejected_inserts(self.latest))),
+            Part("Rejected inserts", tuple(evidence.rejected_inserts(self.chapters))),
             *self._added("Impact"),
         )
 
@@ -126,7 +120,7 @@ class Sections:
         return Figure("before-after", chart, blocked_by_environment(self.chapters))
 
     def _over_time(self) -> Block | None:
-        lines = sorted((c.line for c in self.latest if c.line), key=lambda line: -line.most)
+        lines = sorted((c.line for c in self.chapters if c.line), key=lambda line: -line.most)
         if not lines and not any(c.before and c.before.blocked.chat for c in self.chapters):
             return None
         if not lines:
@@ -140,12 +134,12 @@ class Sections:
             for at, count in (line.points if place < history_chart.MOST_LINES else line.points[-1:])
         )
         behind = make_table(("environment", "by (UTC)", number("families blocked for chat")), rows)
-        rejected = evidence.rejected_by_hour(self.latest)
+        rejected = evidence.rejected_by_hour(self.chapters)
         return Figure("over-time", history_chart.over_time(lines, events, rejected), behind)
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, str | None, str | None]] = Counter()
-        for chapter in self.latest:
+        for chapter in self.chapters:
             for kind in chapter.record.blocked_by or []:
                 families[kind.blocked_for, kind.purpose, kind.provider] += kind.families
         if not families:
@@ -191,10 +185,10 @@ class Sections:
         parts = (
             Part(chapter.environment, tuple(resolution_blocks(chapter)), folded=several) for chapter in self.chapters
         )
-        return (*parts, *evidence.recovered(self.latest), *self._added("Resolution"))
+        return (*parts, *evidence.recovered(self.chapters), *self._added("Resolution"))
 
     def _remaining(self) -> tuple[Block, ...]:
-        found = {chapter.environment: chapter.latest for chapter in self.latest if chapter.latest}
+        found = {chapter.environment: chapter.latest for chapter in self.chapters if chapter.latest}
         added = self._added("What remains")
         if not found:
             return (Paragraph("What remains is unknown: no snapshot was taken.", "note"), *added)
@@ -211,7 +205,7 @@ class Sections:
         )
         figure = Figure("remaining", charts.remaining_conflicts(*found.values()), behind)
         several = len(self.chapters) > 1
-        conflicts = ((chapter.environment, tuple(evidence.provider_conflicts(chapter))) for chapter in self.latest)
+        conflicts = ((chapter.environment, tuple(evidence.provider_conflicts(chapter))) for chapter in self.chapters)
         parts = [Part(name, blocks, folded=several) for name, blocks in conflicts if blocks]
         return (Paragraph(_PROVIDERS), figure, *parts, Paragraph(_ROLLBACK), *added)
 
@@ -228,10 +222,10 @@ class Sections:
 
     def _proposals(self) -> list[str]:
         """Action items that the data proposes."""
-        latest = [chapter.latest for chapter in self.latest if chapter.latest]
+        latest = [chapter.latest for chapter in self.chapters if chapter.latest]
         conflicts = sum(counts.residual_conflicts for counts in latest)
         ownerless = sum(counts.unguarded_threads for counts in latest)
-        waiting = [chapter.environment for chapter in self.latest if not chapter.is_fixed]
+        waiting = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
         proposed = [
             (waiting, f"Apply the fix where it has not been applied: {', '.join(waiting)}"),
             (

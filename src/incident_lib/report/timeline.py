@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_families, format_timestamp, make_table
+from incident_lib.model import IndexState, format_families, format_timestamp, make_table
 from incident_lib.records import status_of
 from incident_lib.report.compare import group_rows
 from incident_lib.report.document import Bullets, Paragraph
@@ -13,6 +13,7 @@ from incident_lib.report.notes import Event
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from incident_lib.model import RunRecord
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
     from incident_lib.report.notes import Notes
@@ -39,6 +40,8 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
 def _events(chapter: Chapter, *, in_full: bool) -> Iterator[Event]:
     """The events of one environment; those of the run itself only if wanted."""
     yield from _story(chapter)
+    yield from (_other(record, "Looked") for _, record in chapter.earlier)
+    yield from (_other(record, "Looked again") for _, record in chapter.later)
     if in_full:
         yield from _work(chapter)
 
@@ -62,6 +65,30 @@ def _story(chapter: Chapter) -> Iterator[Event]:
     status = status_of(record)
     if chapter.failed and status != "running":
         yield Event(record.finished_at or record.heartbeat_at, f"The run ended: {status}.", f"run record, {HERE}")
+
+
+def _other(record: RunRecord, looked: str) -> Event:
+    """What another run than the one that is shown found or did."""
+    counts, indexes = record.counts.after or record.counts.before, record.indexes.after or record.indexes.before
+    at = record.snapshot_at.after or record.snapshot_at.before
+    status = status_of(record)
+    if not counts or not at:
+        why = f" {record.error.what}" if record.error else ""
+        return Event(record.finished_at or record.heartbeat_at, f"A run ended: {status}.{why}", f"run record, {HERE}")
+    blocked = counts.blocked.chat
+    if blocked is None:
+        found = "it is not known how many families are blocked for chat"
+    else:
+        found = f"{format_families(blocked)} blocked for chat" if blocked else "no family is blocked for chat"
+    if record.incident_ended_at:
+        what = f"The fix was applied again: {found}."
+    elif looked == "Looked again" and indexes and indexes.state is IndexState.ORIGINAL:
+        what = f"The original index is enforced: {found}."
+    else:
+        what = f"{looked}: {found}."
+    if status not in {"succeeded", "dry-run"}:
+        what += f" This run ended: {status}."
+    return Event(at, what, f"q_threads, {SERVER}")
 
 
 def _work(chapter: Chapter) -> Iterator[Event]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incident_lib import paths
-from incident_lib.database import resolve_environment, variable_of
+from incident_lib.database import DEMO, resolve_environment, variable_of
 from incident_lib.logs import log_files
 from incident_lib.model import Failed, IncidentError, RunStatus, UsageError, parse_timestamp
-from incident_lib.records import RunFolder, latest_runs
+from incident_lib.records import RunFolder, all_runs, incident_runs
 from incident_lib.report import read_notes, read_runs, write_report
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
@@ -82,7 +82,7 @@ def run_fleet(
             workers.shutdown(wait=False, cancel_futures=True)
             raise
     results = {job.environment: _result(future, job) for future, job in futures.items()}
-    write_postmortem()
+    write_postmortem(names)
     return [results.get(name) or done[name] for name in names]  # type: ignore[misc]
 
 
@@ -134,7 +134,7 @@ def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: st
 
 def _done_before(name: str, confirmed: bool) -> RunResult | None:
     """The latest run of an environment, if it did what is wanted now."""
-    for folder in latest_runs(name):
+    for folder in all_runs(name)[:1]:
         status = RunFolder(folder).read().status
         if status is RunStatus.SUCCEEDED or (status is RunStatus.DRY_RUN and not confirmed):
             return RunResult(name, folder.resolve(), f"{status} before", 0.0)
@@ -179,8 +179,12 @@ def _lost(job: Job, why: str) -> Failed:
     return Failed(f"The run of {job.environment!r} was lost.", why, f"Run it again: --resume --env {job.environment}")
 
 
-def write_postmortem() -> Path:
-    """Write the postmortem over the latest run of each environment; returns the HTML file."""
+def write_postmortem(names: Sequence[str]) -> Path:
+    """Write the postmortem over the incident of these environments; returns the HTML file.
+
+    The demo's families are invented: it is in the report only where it is the only one.
+    """
     out = paths.runs() / "postmortem.html"
-    write_report(read_runs(latest_runs()), out)
+    real = [name for name in names if name != DEMO] or names
+    write_report(read_runs([folder for name in real for folder in incident_runs(name)]), out)
     return out
