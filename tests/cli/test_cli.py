@@ -29,7 +29,7 @@ from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.report.notes import WANTED
 from tests.conftest import add
 from tests.support import clusters
-from tests.support.command import HEARING, INTERRUPTED, Ran, message, shell, streams
+from tests.support.command import HEARING, INTERRUPTED, Ran, message, shell, streams, unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -471,7 +471,9 @@ def interrupted(busy: int, named: Environment) -> Ran:
     command = [sys.executable, "-c", HEARING, "apply", "--env", "staging", "--confirm", "staging"]
     with (
         psycopg.connect(named.address, autocommit=True) as connection,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=unmeasured(os.environ)
+        ) as process,
     ):
         # Between two tries for the lock: a signal within a statement is another test's.
         polling = (

@@ -22,7 +22,7 @@ from psycopg import conninfo, sql
 from incident_lib.database import Environment, reading
 from incident_lib.model.errors import UsageError
 from tests.conftest import add
-from tests.support.command import INTERRUPTED
+from tests.support.command import INTERRUPTED, unmeasured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +84,9 @@ def test_an_interrupt_ends_the_statement_at_the_server(environment: Environment,
     command = [sys.executable, *words, "--env", "staging", "--timeout", "0"]
     with (
         slow(environment, 60) as variables,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=unmeasured(variables)
+        ) as process,
     ):
         assert seen(environment, ["PgSleep"], patience=30)
         process.send_signal(how)
@@ -99,7 +101,7 @@ def test_an_interrupt_ends_a_copy_at_the_server(environment: Environment, tmp_pa
     command = [sys.executable, "-c", WRITING, str(tmp_path / "blocked.csv")]
     with (
         slow(environment, 50) as variables,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=variables) as process,
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=unmeasured(variables)) as process,
     ):
         assert seen(environment, ["PgSleep"], patience=30)
         process.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ import pytest
 from incident_lib.database import read_catalog
 from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import BUILD_NAME
-from tests.support.command import HEARING
+from tests.support.command import HEARING, unmeasured
 from tests.support.sessions import holding_up, wait_until_waiting
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -26,7 +26,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 def running(environment, command):
     """`incident apply` or `incident rollback` in a process of its own."""
     words = [sys.executable, "-c", HEARING, command, "--env", "staging", "--confirm", "staging"]
-    variables = {**os.environ, "INCIDENT_STAGING_URL": environment.address}
+    variables = unmeasured({**os.environ, "INCIDENT_STAGING_URL": environment.address})
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
         try:
             yield process

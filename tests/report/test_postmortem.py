@@ -487,9 +487,9 @@ def test_the_demo_alone(recorded: Path) -> None:
 def test_a_later_look_does_not_undo_the_fix(tmp_path: Path) -> None:
     """A dry run after the fix is a row of the timeline; the title and the steps stay those of the fix."""
     fixed = run_folder(tmp_path, {"environment": "prod"}, "fixed")
-    before = {**EXAMPLE["counts"]["after"]}
-    later = {"environment": "prod", "status": "dry-run", "started_at": "2999-01-01T00:00:00Z", **NO_AFTER}
-    look = run_folder(tmp_path, later | {"counts": {"before": before, "after": None}}, "look")
+    seen = {key: {"before": EXAMPLE[key]["after"], "after": None} for key in ("counts", "indexes", "snapshot_at")}
+    later = {"environment": "prod", "status": "dry-run", "started_at": "2999-01-01T00:00:00Z", **NO_AFTER, **seen}
+    look = run_folder(tmp_path, later, "look")
     post = read_runs([look, fixed])
 
     assert post.title == "1,088 families could not start a chat; now none is blocked"

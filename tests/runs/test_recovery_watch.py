@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from incident_lib.model.threads import Family
 from incident_lib.records import RunFolder, status_of
 from incident_lib.runs.recovery_watch import Tail, run_that_fixed, watch_recovery
 from tests.conftest import add
+from tests.support.command import unmeasured
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -368,7 +370,8 @@ def test_it_ends_by_ctrl_c(connection, fixed, log) -> None:
     words = ["watch", "--env", "staging", "--every", "0.1", "--log", str(log)]
     command = [sys.executable, "-m", "incident_lib", *words]
     grow(log, entry(1))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": unmeasured(os.environ)}
+    with subprocess.Popen(command, **piped) as running:
         for number in (0, 1):
             chat(connection, FAMILIES[number], SINCE)
         while recovered_in(fixed) != 2 and running.poll() is None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 INTERRUPTED = (
     "incident: interrupted. Run the same command again: a migration continues from the catalog, every other command "
@@ -15,6 +19,12 @@ HEARING = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
     "signal.signal(signal.SIGHUP, signal.SIG_DFL);from incident_lib.cli import main; main()"
 )
+
+
+def unmeasured(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process that gets a signal: coverage has a lock that a signal may leave locked for ever."""
+    return {name: value for name, value in variables.items() if not name.startswith("COVERAGE_PROCESS")}
+
 
 Ran = subprocess.CompletedProcess[str]
 
