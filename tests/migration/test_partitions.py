@@ -16,6 +16,7 @@ from incident_lib.migration.preflight import run_preflight
 from incident_lib.migration.verify import holds, verify_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
 from incident_lib.model.checks import Status
+from incident_lib.model.errors import Failed
 from tests.support.command import shell
 from tests.support.sessions import old_snapshot, wait_until_waiting
 
@@ -422,4 +423,56 @@ def test_threads_without_an_owner(parted, session):
         [uuid4()],
     )
     apply(parted, confirm="staging")
+    assert is_complete(session, "fixed")
+
+
+def test_a_rollback_that_fails_says_what_it_leaves(parted, session):
+    """The data of the last partition does not allow the original index: what the others have is named."""
+    apply(parted, confirm="staging")
+    session.execute("UPDATE public.q_threads SET is_active = false")
+    owner = session.execute("SELECT owner_id FROM public.q_threads_3_1 WHERE owner_id IS NOT NULL LIMIT 1").fetchone()[
+        0
+    ]
+    roots = (uuid4() for _ in itertools.count())
+    while not session.execute("SELECT 1 FROM public.q_threads_3_1 WHERE is_active").fetchone():
+        session.execute(
+            "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, purpose, is_active)"
+            " VALUES (%(root)s, %(owner)s, 'run', true), (%(root)s, %(owner)s, 'chat', true)",
+            {"root": next(roots), "owner": owner},
+        )
+        session.execute("UPDATE public.q_threads_3_0 SET is_active = false")
+    with pytest.raises(Failed) as failed:
+        apply(parted, confirm="staging", target=IndexKind.ORIGINAL)
+    assert "(SQLSTATE 23505)" in failed.value.why
+    assert (
+        f"Enforced now: {INDEX_NAME} (fixed, valid), original indexes of 4 partitions alone; "
+        "chats are rejected beside runs. `incident apply --env staging --confirm staging` ends that."
+    ) in failed.value.next
+    apply(parted, confirm="staging")
+    assert is_complete(session, "fixed")
+    assert not read_catalog(session).blocks
+
+
+def test_the_budget_ends_the_tries(parted, session):
+    """Where the drop gets no lock until the budget ends, the message names who held it up."""
+    killed_after(parted, len(PLAN) - 1)
+    with psycopg.connect(parted.address, application_name="reader") as reader:
+        reader.execute("SELECT count(*) FROM public.q_threads")
+        began = time.monotonic()
+        with pytest.raises(Failed) as failed:
+            apply(parted, confirm="staging", budget=3)
+        assert time.monotonic() - began < 3 + 5
+    assert failed.value.what == "The step `drop` took longer than the budget, and was cancelled."
+    assert "(reader" in failed.value.why
+
+
+def test_a_small_max_block(parted, session):
+    """A session that waits longer than max_block during a short try: the step steps back, and is done later."""
+    killed_after(parted, len(PLAN) - 1)
+    with psycopg.connect(parted.address, application_name="reader") as reader:
+        reader.execute("SELECT count(*) FROM public.q_threads")
+        with Writers(parted, ("run", "run", "chat")) as writers:
+            threading.Timer(3, reader.rollback).start()
+            apply(parted, confirm="staging", budget=60, max_block=0.1)
+    assert writers.longest < 1
     assert is_complete(session, "fixed")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ from incident_lib.model import (
     StepResult,
     UniqueIndex,
     plan_command,
+    plural,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a step is tried again t
 CLEAN_SECONDS = 3.0  # the sessions that blocked a build may block its cleanup, too
 MOST_OVER = 2.5  # seconds of cleanup after the end of the budget
 STEPPED_BACK = "stepped back"
+_NOT_NOW = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
 
 def require_confirm(environment: str, confirm: str, act: str = "Changing an environment") -> None:
@@ -249,7 +252,7 @@ class Executor:
         except OutOfTime as error:
             raise self._budget_ended(step, monitor, answered=error.answered) from None
         except psycopg.Error as error:
-            if monitor.must_stop and isinstance(error, psycopg.errors.QueryCanceled):
+            if monitor.must_stop and isinstance(error, _NOT_NOW):
                 self._step_back(step, monitor)
             raise self._failure(step, error) from None
         finally:
@@ -291,10 +294,13 @@ class Executor:
                     self.connection, limits, *statements, answer="pg_catalog.pg_current_xact_id()::xid"
                 )
                 monitor.xids.add(xid)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+            except _NOT_NOW:
                 if time.monotonic() > self.deadline or (step.blocks_clients and monitor.must_stop):
                     raise
                 pause = next(pauses)
+                if step.blocks_clients:
+                    note = f"its lock was not free, and reads or writes would wait: tried again in {pause:.0f} s"
+                    self.listener(Progress(step.name, note, blockers=monitor.blockers))
                 time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
             else:
                 return
@@ -387,7 +393,7 @@ class Executor:
 
     def _after_interruption(self, catalog: Catalog) -> str:
         name = self.environment.name
-        apply_again = f"incident apply --env {name} --confirm {name}"
+        apply_again = self._apply_again()
         if self.migration.target is IndexKind.FIXED:
             return f"`{apply_again}` continues."
         if catalog.blocks:
@@ -399,6 +405,9 @@ class Executor:
 
     def _plan(self, catalog: Catalog) -> Plan:
         return plan_change(catalog, self.migration.target, plain=self.plain)
+
+    def _apply_again(self) -> str:
+        return f"incident apply --env {self.environment.name} --confirm {self.environment.name}"
 
     def _plan_command(self) -> str:
         return plan_command(self.migration.target, self.environment.name)
@@ -417,7 +426,10 @@ class Executor:
             if left and step.builds and _may_be_dropped(left[0], catalog):
                 catalog = self._drop(left[0])
                 left = [index for index in catalog.indexes if index.name == name]
-        return f" The index {name} is left behind: {left[0].flags()}." if left else ""
+        text = f" The index {name} is left behind: {left[0].flags()}." if left else ""
+        if catalog.partitions and self.migration.target is IndexKind.ORIGINAL and catalog.blocks:
+            text += f" {enforced_now(catalog)} `{self._apply_again()}` ends that."
+        return text
 
     @contextmanager
     def _more_time(self) -> Iterator[None]:
@@ -462,7 +474,10 @@ def _may_be_dropped(index: UniqueIndex, catalog: Catalog) -> bool:
 
 def enforced_now(catalog: Catalog) -> str:
     """Which unique indexes are enforced, and whether an active run blocks a chat, in a sentence."""
-    enforced = [f"{index.name} ({index.kind}, {index.flags()})" for index in catalog.family_indexes if index.enforced]
+    found = [index for index in catalog.family_indexes if index.enforced]
+    enforced = [f"{index.name} ({index.kind}, {index.flags()})" for index in found if index.partition is None]
+    parts = Counter(index.kind for index in found if index.partition)
+    enforced += [f"{kind} indexes of {plural(count, 'partition')} alone" for kind, count in sorted(parts.items())]
     if not enforced:
         return "No unique index is enforced now."
     effect = {

@@ -15,7 +15,6 @@ from psycopg import sql
 from incident_lib.migration.steps import (
     NAME_NEEDED,
     OTHER_KIND,
-    RETIRE,
     create_index,
     kept_columns,
     may_be_building,
@@ -49,6 +48,10 @@ LONGEST_PREFIX = 40  # bytes of a partition's name in the name of its index, whi
 PER_TRY = "at most {} ms per try, then a pause"
 ONE_LOCK, SEVERAL_LOCKS = PER_TRY.format(200), PER_TRY.format(500)
 NO_WAIT = "SHARE UPDATE EXCLUSIVE on {}: no read or write waits for it; it steps back for DDL"
+_RETIRE = {
+    IndexKind.FIXED: "it blocks chats by runs: once the last index like it is gone, the incident ends",
+    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
+}
 _ONLY = sql.SQL("CREATE UNIQUE INDEX {name} ON ONLY {table} ({key})")
 _CONCURRENTLY = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
 
@@ -129,7 +132,7 @@ class _Planner:
         if keep.name != INDEX_NAME:
             return self._rename(keep, held)
         others = [index for index in indexes if index is not keep]
-        return self._drop(_first_to_go(others), RETIRE[self.target]) if others else None
+        return self._drop(_first_to_go(others), _RETIRE[self.target]) if others else None
 
     def _rename(self, keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
         """Give the official name to the index that stays; the index that has it now needs another free name."""

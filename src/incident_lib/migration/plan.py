@@ -11,7 +11,6 @@ from incident_lib.migration import partitions
 from incident_lib.migration.steps import (
     NAME_NEEDED,
     OTHER_KIND,
-    RETIRE,
     create_index,
     kept_columns,
     may_be_building,
@@ -151,7 +150,7 @@ def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
         return _drop(extra[0], "another index of the same kind is complete")
     if keep.name != INDEX_NAME:
         return _rename(keep, held, replaced_index(catalog, target))
-    return _drop(others[0], RETIRE[target]) if others else None
+    return _drop(others[0], _RETIRE[target]) if others else None
 
 
 def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
@@ -163,6 +162,12 @@ def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueInd
         return swap(keep, current, spare, named.comment if named else None)
     rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
     return _drop(rival, NAME_NEEDED)
+
+
+_RETIRE = {
+    IndexKind.FIXED: "it blocks chats by runs; once its first wait is over it rejects no insert: the incident ends",
+    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
+}
 
 
 def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:

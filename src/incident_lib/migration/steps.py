@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
 OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 NAME_NEEDED = "its name is needed, and other complete unique indexes are there"
-RETIRE = {
-    IndexKind.FIXED: "it blocks chats by runs; once its first wait is over it rejects no insert: the incident ends",
-    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
-}
 
 
 def kept_columns(replaced: UniqueIndex, target: IndexKind) -> tuple[str, ...]:
