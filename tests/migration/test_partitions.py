@@ -1,6 +1,7 @@
 """A partitioned table: each partition gets an index, all are attached, and no duplicate gets in meanwhile."""
 
 import itertools
+import random
 import threading
 import time
 from uuid import UUID, uuid4
@@ -13,11 +14,13 @@ from incident_lib.database import read_catalog, reading
 from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
+from incident_lib.migration.script import migration_files
 from incident_lib.migration.verify import holds, verify_catalog
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed
 from tests.support.command import shell
+from tests.support.migrator import Migrator
 from tests.support.sessions import old_snapshot, wait_until_waiting
 
 EVERY_VERSION = True
@@ -324,6 +327,25 @@ def test_undone_after_each_step(parted, session, count):
     assert is_complete(session, "original")
 
 
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])
+def test_killed_under_writers(parted, session, how):
+    """Killed at random instants under writers and run again until it ends: no duplicate, and nothing left over."""
+    rng = random.Random(how)
+    with Writers(parted, ("run", "run", "chat")) as writers:
+        for _ in range(4):
+            migrator = Migrator(parted.address)
+            step = rng.choice(["create", "build", "attach", "swap", "drop"])
+            if migrator.until(f"begin {step}"):
+                time.sleep(rng.uniform(0, 0.05))
+                migrator.kill(how, parted.address)
+            migrator.finish()
+            assert any(index.usable for index in read_catalog(session).indexes)
+        apply(parted, confirm="staging", budget=60)
+    assert is_complete(session, "fixed")
+    assert duplicates(session, "fixed") == 0
+    assert (writers.errors, writers.longest < 1) == ([], True)
+
+
 def test_an_invalid_leftover_of_a_partition_is_replaced(parted, session):
     """What a killed build has left on a partition is dropped and built again."""
     killed_after(parted, 1)
@@ -476,3 +498,28 @@ def test_a_small_max_block(parted, session):
             apply(parted, confirm="staging", budget=60, max_block=0.1)
     assert writers.longest < 1
     assert is_complete(session, "fixed")
+
+
+@pytest.mark.parametrize("target", [IndexKind.FIXED, IndexKind.ORIGINAL])
+def test_the_sql_files_refuse(session, target):
+    """The SQL files are for an ordinary table: the first one stops, and names the command that can do it."""
+    (_, text), *_ = migration_files(target)
+    with pytest.raises(psycopg.errors.RaiseException, match="use the incident command"):
+        session.execute(text)
+
+
+def test_the_plan_of_a_table_with_many_partitions(parted, session):
+    """With fifty partitions the migration still comes to an end."""
+    session.execute("DROP TABLE public.q_threads_0")
+    session.execute(
+        "CREATE TABLE public.q_threads_0 PARTITION OF public.q_threads FOR VALUES WITH (MODULUS 4, REMAINDER 0)"
+        " PARTITION BY HASH (owner_id)"
+    )
+    for number in range(50):
+        session.execute(
+            f"CREATE TABLE public.q_threads_0_{number} PARTITION OF public.q_threads_0"
+            f" FOR VALUES WITH (MODULUS 50, REMAINDER {number})"
+        )
+    result = apply(parted, confirm="staging")
+    assert [step.outcome for step in result.steps] == ["done"] * (len(PLAN) + 100)
+    assert holds(verify_catalog(read_catalog(session)))

@@ -51,6 +51,7 @@ EXISTS (
     SELECT FROM pg_index
     WHERE indexrelid = to_regclass({index}) AND indrelid = to_regclass({table})
       AND indisunique AND indisvalid AND indisready AND indislive
+      AND (SELECT relkind FROM pg_class WHERE oid = indexrelid) = 'i' -- not of a partitioned table
       AND pg_get_indexdef(indexrelid) ~ {definition})"""
 _DEFINITION = r"\({key}\).* WHERE \(\(?is_active( = true)?\)? AND \(root_prompt_row_id IS NOT NULL\)\)$"
 

@@ -94,8 +94,8 @@ def _write(
 
 
 def reproducible_indexes(catalog: Catalog) -> list[UniqueIndex]:
-    """The unique indexes that can be created on the copy: those whose definition this project can read."""
-    return [index for index in catalog.family_indexes if index.kind in KEYS]
+    """The unique indexes that can be created on the copy: those of the table whose definition this project can read."""
+    return [index for index in catalog.family_indexes if index.kind in KEYS and index.partition is None]
 
 
 def _create_disabled(connection: Connection, index: UniqueIndex) -> None:
