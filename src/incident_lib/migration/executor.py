@@ -404,7 +404,7 @@ class Executor:
         return f"`incident rollback --env {name} --confirm {name}` starts again."
 
     def _plan(self, catalog: Catalog) -> Plan:
-        return plan_change(catalog, self.migration.target, plain=self.plain)
+        return plan_change(catalog, self.migration.target, plain=self.plain, most=1)
 
     def _apply_again(self) -> str:
         return f"incident apply --env {self.environment.name} --confirm {self.environment.name}"

@@ -7,7 +7,9 @@ CONCURRENTLY. Each of these is attached, which makes the first one valid. The ca
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -76,17 +78,16 @@ def catalog_after(step: Step, catalog: Catalog, partitions: Partitions) -> Catal
     if step.waits_for:
         indexes = {path: _ended(index, step.waits_for) for path, index in indexes.items()}
     names = {f"{SCHEMA}.{old}": new for old, new in step.renames}
-    renamed = [
-        replace(
-            index,
-            name=names.get(path, index.name),
-            parent=f"{SCHEMA}.{names[index.parent]}" if index.parent in names else index.parent,
-        )
-        for path, index in indexes.items()
-    ]
-    own, arranged = sort_indexes(_validated(renamed, partitions.tables), partitions.tables)
+    if names:
+        indexes = {path: _renamed(index, names) for path, index in indexes.items()}
+    own, arranged = sort_indexes(_validated(list(indexes.values()), partitions.tables), partitions.tables)
     holders = () if step.waits_for else catalog.lock_holders
     return replace(catalog, indexes=own, partitions=arranged, lock_holders=holders)
+
+
+def _renamed(index: UniqueIndex, names: dict[str, str]) -> UniqueIndex:
+    parent = f"{SCHEMA}.{names[index.parent]}" if index.parent in names else index.parent
+    return replace(index, name=names.get(index.path, index.name), parent=parent)
 
 
 def _ended(index: UniqueIndex, name: str) -> UniqueIndex:
@@ -99,14 +100,16 @@ def _validated(indexes: list[UniqueIndex], tables: tuple[Partition, ...]) -> Ite
     valid = {(index.partition, index.parent) for index in indexes if index.valid}
     # A partition comes after its parent: from the last to the first, each is judged after its partitions.
     partitioned = [*(table.path for table in reversed(tables) if not table.leaf), None]
+    children = _children(tables)
     for path in partitioned:
-        parts = [table.path for table in tables if table.parent == (path or ROOT)]
+        parts = children.get(path or ROOT, [])
         for index in indexes:
-            if index.partition == path and all((part, index.path) in valid for part in parts):
+            if index.partition == path and all((part.path, index.path) in valid for part in parts):
                 valid.add((path, index.parent))
                 valid.add((path, index.path))
     for index in indexes:
-        yield replace(index, valid=True) if (index.partition, index.path) in valid else index
+        is_changed = not index.valid and (index.partition, index.path) in valid
+        yield replace(index, valid=True) if is_changed else index
 
 
 @dataclass(frozen=True)
@@ -197,14 +200,22 @@ class _Planner:
 
     def _complete(self, root: UniqueIndex) -> Step:
         """What the index of the table lacks first: all indexes of partitions are built before the first is attached."""
-        steps = list(self._below(ROOT, root, root))
-        return next((step for step in steps if not step.attaches), steps[0])
+        attaches: list[tuple[UniqueIndex, UniqueIndex, Partition]] = []
+        for lacking in self._below(ROOT, root, root):
+            if isinstance(lacking, Step):
+                return lacking
+            attaches.append(lacking)
+        return self._attach(*attaches[0])
 
-    def _below(self, table: str, parent: UniqueIndex, root: UniqueIndex) -> Iterator[Step]:
-        """What the index of a partitioned table lacks, from the partitions of partitions upwards."""
-        for part in self.partitions.tables:
-            if part.parent != table:
-                continue
+    def _below(
+        self, table: str, parent: UniqueIndex, root: UniqueIndex
+    ) -> Iterator[Step | tuple[UniqueIndex, UniqueIndex, Partition]]:
+        """What the index of a partitioned table lacks, from the partitions of partitions upwards.
+
+        Yields:
+            A step, or an index that is to be attached, the index to attach it to, and its partition.
+        """
+        for part in self._children.get(table, ()):
             attached = [i for i in self._of(part) if i.parent == parent.path]
             loose = [i for i in self._of(part) if i.parent is None and i.kind is self.target]
             fitting = [*attached, *(i for i in loose if _fits(i, root))]
@@ -216,10 +227,21 @@ class _Planner:
             if not part.leaf:
                 yield from self._below(part.path, fitting[0], root)
             if not attached:
-                yield self._attach(fitting[0], parent, part)
+                yield fitting[0], parent, part
+
+    @cached_property
+    def _children(self) -> dict[str, list[Partition]]:
+        return _children(self.partitions.tables)
 
     def _of(self, part: Partition) -> list[UniqueIndex]:
-        return [i for i in self.catalog.indexes + self.partitions.attached if i.partition == part.path]
+        return self._by_partition.get(part.path, [])
+
+    @cached_property
+    def _by_partition(self) -> dict[str | None, list[UniqueIndex]]:
+        found = defaultdict[str | None, list[UniqueIndex]](list)
+        for index in self.catalog.indexes + self.partitions.attached:
+            found[index.partition].append(index)
+        return found
 
     def _build(self, part: Partition, leftovers: list[UniqueIndex], root: UniqueIndex) -> Step:
         if leftovers and part.leaf:
@@ -286,6 +308,13 @@ class _Planner:
             blocks_clients=True,
             why=why,
         )
+
+
+def _children(tables: tuple[Partition, ...]) -> dict[str, list[Partition]]:
+    found = defaultdict[str, list["Partition"]](list)
+    for table in tables:
+        found[table.parent].append(table)
+    return found
 
 
 def _first_to_go(indexes: list[UniqueIndex]) -> UniqueIndex:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it; it steps back for DDL"
 
 
-def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain: bool = False) -> Plan:
+def plan_change(
+    catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain: bool = False, most: int | None = None
+) -> Plan:
     """Plan the steps from what the catalog holds to one unique index of the target's kind, under the official name.
 
     After an interruption the catalog is read and the plan made again: each plan is its first step, followed by the
@@ -51,13 +54,14 @@ def plan_change(catalog: Catalog, target: IndexKind = IndexKind.FIXED, *, plain:
         catalog: what there is.
         target: the kind of the index that stays.
         plain: build it without the tablespace, storage parameters and INCLUDE columns of the index that it replaces.
+        most: plan no more than so many steps.
 
     Returns:
         The steps, none where nothing is left to do; or the reason why there is no safe plan.
     """
     if refusal := _refusal(catalog):
         return Plan(target, (), refusal)
-    return Plan(target, tuple(_steps(catalog, target, plain=plain)))
+    return Plan(target, tuple(islice(_steps(catalog, target, plain=plain), most)))
 
 
 def replaced_index(catalog: Catalog, target: IndexKind) -> UniqueIndex | None:

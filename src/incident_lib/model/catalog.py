@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from incident_lib.model.pseudonyms import hide_ids
@@ -85,7 +86,7 @@ class UniqueIndex:
         """Whether it is complete, and of the whole table: an index of a partition alone is not."""
         return self.complete and self.partition is None
 
-    @property
+    @cached_property
     def kind(self) -> IndexKind:
         """What it is, from columns, predicate, uniqueness and the treatment of NULLs."""
         if self.unique and not self.nulls_not_distinct and self._covers():
@@ -251,7 +252,8 @@ def sort_indexes(
     own: list[UniqueIndex] = []
     attached: list[UniqueIndex] = []
     for index in paths.values():
-        made = index if index.partition in leaves else replace(index, ready=index.valid or index.path in enforced)
+        ready = index.ready if index.partition in leaves else index.valid or index.path in enforced
+        made = index if ready == index.ready else replace(index, ready=ready)
         top = [index, *_above(index, paths)][-1]
         (attached if index.parent and top.partition is None else own).append(made)
     return tuple(own), Partitions(tables, tuple(attached))
