@@ -45,6 +45,11 @@ Contents = dict[str, Any]
 EXAMPLE: Contents = json.loads((paths.EXAMPLE_RUN / "record.json").read_text("utf-8"))
 UNWRITTEN = Path(incident_lib.__file__).parent / "report" / "templates" / "notes.md"  # nothing is written in them
 CONFLICTS, OWNERLESS = (EXAMPLE["counts"]["after"][key] for key in ("residual_conflicts", "unguarded_threads"))
+# The title of a report over one environment like the example.
+STILL = (
+    "1,088 families could not start a chat; now none is blocked by purpose; "
+    f"{CONFLICTS} threads still conflict by provider"
+)
 SILENT, BEATING = "2025-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
 STATUSES = {
     "succeeded": "The run succeeded.",

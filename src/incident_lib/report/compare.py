@@ -32,7 +32,8 @@ def number(name: str) -> Column:
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
     if len(chapters) == 1 and chapters[0].before:
-        return charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
+        title = charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
+        return f"{title} by purpose{remaining}" if (remaining := _still_conflicting(chapters)) else title
     counted = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
     known = [families for families in counted if families is not None]
     if not known:
@@ -40,7 +41,19 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     fixed = sum(chapter.is_fixed for chapter in chapters)
     return (
         f"{format_families(sum(known))} in {plural(len(known), 'environment')} could not start a chat; "
-        f"fixed in {fixed} of {len(chapters)}"
+        f"fixed in {fixed} of {len(chapters)}{_still_conflicting(chapters)}"
+    )
+
+
+def _still_conflicting(chapters: tuple[Chapter, ...]) -> str:
+    """What the fix leaves, where it was applied in every environment; empty where it leaves nothing."""
+    if not all(chapter.is_fixed and chapter.after for chapter in chapters):
+        return ""
+    conflicts = sum(chapter.after.residual_conflicts for chapter in chapters if chapter.after)
+    return (
+        f"; {plural(conflicts, 'thread')} still {'conflicts' if conflicts == 1 else 'conflict'} by provider"
+        if conflicts
+        else ""
     )
 
 
