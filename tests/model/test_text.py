@@ -96,6 +96,13 @@ def test_verdict_begins_with_hidden_rows() -> None:
     )
 
 
+def test_no_blocked_family_among_hidden_rows_is_not_none() -> None:
+    """Where rows are hidden and none of the visible ones is blocked, the verdict says that it cannot tell."""
+    assert verdict_line("prod", IndexState.ORIGINAL, of(0), safe=True, hides_rows=True).startswith(
+        "It cannot be told which families are blocked: row level security hides rows from this role. "
+    )
+
+
 def test_every_index_state_has_its_sentence() -> None:
     """Each state of the unique indexes has a sentence."""
     assert {*FIX, IndexState.FIXED} == set(IndexState)

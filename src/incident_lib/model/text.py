@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from incident_lib.model.counts import Counts
 
+CANNOT_TELL = "It cannot be told which families are blocked: row level security hides rows from this role."
 HIDDEN_ROWS = "Row level security hides rows from this role: every count may be too low."
 
 _FIX = {
@@ -49,7 +50,9 @@ def verdict_line(
         apply = "It is safe to apply it now."
     else:
         apply, next_step = "It is not safe to apply it now.", f"Next: incident plan --env {environment}"
-    blocked = f"{HIDDEN_ROWS} {blocked_sentence(counts)}" if hides_rows else blocked_sentence(counts)
+    blocked = blocked_sentence(counts)
+    if hides_rows and state is not IndexState.FIXED:
+        blocked = CANNOT_TELL if counts.blocked.chat == 0 else f"{HIDDEN_ROWS} {blocked}"
     return f"{blocked} {_FIX[state]} {apply} {next_step}"
 
 
