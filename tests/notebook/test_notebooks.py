@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from incident_lib import paths
-from incident_lib.model import COUNT_MEANINGS, PUBLISHED
+from incident_lib.model import COUNT_MEANINGS, PUBLISHED, count_name
 from incident_lib.records import RunFolder
 from incident_lib.runs.runner import NOTEBOOKS
 
@@ -223,5 +223,5 @@ def test_the_example_record_has_the_numbers_of_the_notebook() -> None:
     found = [unescape(text) for text in re.findall(r"<td[^>]*>(.*?)</td>", table)]
 
     assert [tuple(found[n : n + 3]) for n in range(0, len(found), 4)] == [
-        (word.replace("_", " "), *(f"{snapshot[word]:,}" for snapshot in snapshots)) for word in COUNT_MEANINGS
+        (count_name(word), *(f"{snapshot[word]:,}" for snapshot in snapshots)) for word in COUNT_MEANINGS
     ]

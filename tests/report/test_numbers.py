@@ -21,7 +21,13 @@ from incident_lib.report.postmortem import Postmortem
 from tests.support.reports import EXAMPLE, Contents, Page, in_words, record_of, undrawn, wiki
 
 WORDS = ("families", "active_threads", "blocked_families", "blocked for chat", "blocked for run", "affected_owners")
-NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
+NAMES = {
+    "failed_attempts": "rejected inserts",
+    "owners": "users",
+    "coexisting_families": "families with several active threads",
+    "residual_conflicts": "provider conflicts",
+    "unguarded_threads": "active threads without an owner",
+}
 MORE_WORDS = ("coexisting_families", "residual_conflicts", "unguarded_threads")
 MOMENTS = ("before", "after")
 
@@ -99,7 +105,7 @@ def counts_of(record: Contents) -> list[list[str]]:
     """The table of all counts, without their meanings."""
     snapshots = [record["counts"][moment] for moment in MOMENTS]
     rows = [
-        [word.replace("_", " "), *(f"{number:,}" for number in pair)]
+        [NAMES.get(word, word.replace("_", " ")), *(f"{number:,}" for number in pair)]
         for word, *pair in zip((*WORDS, *MORE_WORDS), *map(_counted, snapshots), strict=True)
     ]
     purposes = sorted({purpose for snapshot in snapshots for purpose in snapshot["active_by_purpose"]})

@@ -18,7 +18,7 @@ from incident_lib.model.catalog import (
     sort_indexes,
 )
 from incident_lib.model.checks import Check, Status
-from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
+from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose, count_name
 from incident_lib.model.errors import Failed, IncidentError, Interrupted, Refused, UsageError
 from incident_lib.model.plan import Plan, Step, StepResult
 from incident_lib.model.pseudonyms import (
@@ -184,6 +184,7 @@ __all__ = [
     "blocked_table",
     "checks_table",
     "claims_table",
+    "count_name",
     "counts_table",
     "describe_session",
     "format_bytes",

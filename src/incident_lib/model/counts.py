@@ -11,10 +11,21 @@ COUNT_MEANINGS = {
     "blocked for chat": "families in which PostgreSQL rejects a new chat: the incident",
     "blocked for run": "families in which PostgreSQL rejects a new run",
     "affected_owners": "users with a blocked family",
-    "coexisting_families": "families with several active threads: they prevent a rollback",
-    "residual_conflicts": "provider conflicts: active threads that block another provider, also after the fix",
-    "unguarded_threads": "active threads without an owner: outside both unique indexes",
+    "coexisting_families": "they prevent a rollback to the original index",
+    "residual_conflicts": "active threads that block another provider, also after the fix",
+    "unguarded_threads": "they are outside both unique indexes",
 }
+# The names of counts in texts, where they are not those of the record's keys.
+_NAMES = {
+    "coexisting_families": "families with several active threads",
+    "residual_conflicts": "provider conflicts",
+    "unguarded_threads": "active threads without an owner",
+}
+
+
+def count_name(key: str) -> str:
+    """The name of a count in texts, by its key in COUNT_MEANINGS."""
+    return _NAMES.get(key, key.replace("_", " "))
 
 
 class PerPurpose(msgspec.Struct, frozen=True):

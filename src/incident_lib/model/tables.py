@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model.counts import COUNT_MEANINGS, Counts
+from incident_lib.model.counts import COUNT_MEANINGS, Counts, count_name
 from incident_lib.model.timestamps import format_minute
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def counts_table(**snapshots: Counts | None) -> Table:
     by_snapshot = {name: counts.by_name() if counts else {} for name, counts in snapshots.items()}
     columns = (Column("count"), *(number(name) for name in snapshots), Column("meaning", "what it counts"))
     rows = [
-        (name.replace("_", " "), *(by_snapshot[snapshot].get(name) for snapshot in snapshots), meaning)
+        (count_name(name), *(by_snapshot[snapshot].get(name) for snapshot in snapshots), meaning)
         for name, meaning in COUNT_MEANINGS.items()
     ]
     return make_table(columns, rows)
