@@ -109,6 +109,11 @@ def bounded(seconds: float, *, over: bool = False) -> Iterator[float]:
         _deadline.reset(token)
 
 
+def seconds_left() -> float:
+    """Until the deadline of the innermost `bounded` block; infinite outside of one, negative after it."""
+    return _deadline.get() - time.monotonic()
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection of which no wait is endless.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import conninfo, sql
 
-from incident_lib.database import Environment, bounded, connecting, demo, fetch_all
+from incident_lib.database import Environment, bounded, connecting, demo, fetch_all, seconds_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +59,7 @@ def scratch_database(
                 address = conninfo.make_conninfo(server.address, dbname=name, options=NO_FLUSH)
                 yield Environment(purpose, server.source, address)
             finally:
-                with bounded(DROP_SECONDS, over=True) as connection.deadline:
+                with bounded(max(DROP_SECONDS, seconds_left()), over=True) as connection.deadline:
                     connection.execute(DROP.format(sql.Identifier(name)))
                     unused = started and _is_alone(connection)
     finally:
