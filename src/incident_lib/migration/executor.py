@@ -254,6 +254,8 @@ class Executor:
         except psycopg.Error as error:
             if monitor.must_stop and isinstance(error, _NOT_NOW):
                 self._step_back(step, monitor)
+            if isinstance(error, _NOT_NOW) and time.monotonic() > self.deadline:
+                raise self._budget_ended(step, monitor, answered=True) from None
             raise self._failure(step, error) from None
         finally:
             self.migration.xids |= monitor.xids
