@@ -216,7 +216,7 @@ WRONG = {
         "  next: Correct it in the notebook's first cell, or with -p.",
     ),
 }
-UNNAMED = {"an invalid name", "an environment that is a number"}
+UNKNOWN = {"an invalid name", "an environment that is a number", "an unknown environment"}
 
 
 @pytest.fixture(scope="module", params=WRONG)
@@ -247,10 +247,10 @@ def test_a_wrong_parameter_stops_the_first_cell(wrong: tuple[str, Ran]) -> None:
 
 
 def test_a_wrong_parameter_is_recorded(wrong: tuple[str, Ran]) -> None:
-    """A wrong parameter leaves a failed record with the message, if the environment's name can be a folder's name."""
+    """A wrong parameter leaves a failed record with the message, if the environment is known."""
     what, ran = wrong
     notebook, words, said = WRONG[what]
-    if what in UNNAMED:
+    if what in UNKNOWN:
         assert not (ran.folder / "runs").exists()
         return
     record = ran.record(words[2])

@@ -85,10 +85,10 @@ def _begin(notebook: str, environment: str, confirm: str, run: str, since: str, 
 
 
 def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError) -> None:
-    """Record why a notebook could not begin: in its run, or in a run of its own; a call that is wrong is no run."""
-    if not run and isinstance(error, UsageError):
-        return
+    """Record why a notebook could not begin: in its run, or in a run of its own, if the environment is known."""
     with suppress(IncidentError, TypeError):
+        if not run and environment != DEMO:
+            resolve_environment(environment)
         folder = RunFolder(Path(run)) if run else RunFolder.create(check_name(environment), notebook)
         folder.note_notebook(notebook, status_after(error).value)
         folder.set(error=error_message(error))
