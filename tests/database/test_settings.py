@@ -129,6 +129,14 @@ def test_what_a_trigger_needs_stays_visible(owned):
         assert connection.execute("SHOW search_path").fetchone() == ('pg_catalog, "$user", public',)
 
 
+def test_an_empty_search_path(owned, monkeypatch):
+    """A client without any search_path connects, too."""
+    environment, _ = owned
+    monkeypatch.setenv("PGOPTIONS", "-c search_path=")
+    with connecting(environment, "test") as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog",)
+
+
 def test_a_service_sets_its_own_time_outs(incident, tmp_path, monkeypatch):
     """What the libpq service sets of keepalives and time-outs stays; the rest is ours."""
     parts = conninfo.conninfo_to_dict(incident.address)

@@ -241,8 +241,8 @@ def connecting(environment: Environment, activity: str) -> Iterator[Connection]:
 
 # What the role's search_path names stays visible: triggers and event triggers may depend on it.
 _CATALOG_FIRST = """
-SELECT pg_catalog.set_config('search_path', pg_catalog.concat('pg_catalog, ',
-    pg_catalog.current_setting('search_path')), false)"""
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog',
+    nullif(pg_catalog.current_setting('search_path'), '')), false)"""
 
 
 @contextmanager
