@@ -47,7 +47,7 @@ from incident_lib.model import (
 from incident_lib.records import REHEARSAL, latest_rehearsal, to_json
 from tests.conftest import add
 from tests.support import clusters
-from tests.support.command import HEARING, INTERRUPTED, message, shell
+from tests.support.command import HEARING, INTERRUPTED, message, shell, unmeasured
 from tests.support.scratch import scratch_databases
 from tests.support.threads import INDEXES, admitted, threads, with_indexes
 
@@ -651,7 +651,8 @@ def test_after_ctrl_c_the_scratch_database_is_dropped(environment, connection, m
     )
     command = [sys.executable, "-c", HEARING, "rehearse", "--env", "staging"]
     copying = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%%' AND datname = current_database()"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": unmeasured(os.environ)}
+    with subprocess.Popen(command, **piped) as process:
         deadline = time.monotonic() + 30
         while connection.execute(copying).fetchone() == (0,) and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -42,6 +42,7 @@ from incident_lib.model.threads import Family
 from incident_lib.records import to_json
 from tests.conftest import add
 from tests.support import clusters
+from tests.support.command import unmeasured
 from tests.support.logged import FILES, PREFIX, Logged, blocked, families, make_noise, try_chats
 
 if TYPE_CHECKING:
@@ -676,9 +677,8 @@ def test_a_file_that_does_not_exist() -> None:
 def test_it_can_be_interrupted() -> None:
     """Ctrl-C ends the command with 130 and without a traceback."""
     command = [sys.executable, "-m", "incident_lib", "failures", "-"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
-    ) as running:
+    piped = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **piped, text=False, env=unmeasured(os.environ)) as running:
         assert running.stdin
         running.stdin.write(LOG.read_bytes()[:800_000])  # more than fits into a pipe: the command is reading by then
         running.stdin.flush()

@@ -156,8 +156,9 @@ class _Planner:
         """Create the index of the table itself, under a free name."""
         held = {index.name: index for index in self.catalog.indexes if index.partition is None}
         free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
-        if not free:
-            return self._drop(held[RETIRED_NAME], NAME_NEEDED)
+        if not free:  # never the only complete one
+            rival = min(held.values(), key=lambda index: (index.usable, index.name != RETIRED_NAME))
+            return self._drop(rival, NAME_NEEDED)
         replaced = None if self.plain else self._replaced()
         has_partitions = bool(self.partitions.tables)
         made = UniqueIndex(
