@@ -26,6 +26,7 @@ from tests.support.sessions import holding_up, wait_until_waiting
 
 EVERY_VERSION = True
 BUDGET, OVER = 1.5, 5.0
+START = 3.0  # seconds that a slow machine takes to start Python
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def test_a_probe_over_a_slow_line_blocks_no_client(environment, connection):
         done.set()
         writer.join()
     assert {answer.attempts for answer in answers} == {1}
-    assert max(longest) < 0.25
+    assert max(longest) < 0.5
 
 
 def test_a_dead_line_is_noticed_at_both_ends(incident):
@@ -168,7 +169,7 @@ def test_a_command_ends_in_time(incident, command):
         words = [*command.split(), "--env", "staging", "--confirm", "staging", "--budget", str(BUDGET)]
         began = time.monotonic()
         ran = shell(*words, INCIDENT_STAGING_URL=proxy.address)
-        assert time.monotonic() - began < BUDGET + OVER
+        assert time.monotonic() - began < BUDGET + OVER + START
     assert (ran.returncode, "incident: The environment 'staging' cannot be reached." in ran.stderr) == (3, True)
 
 

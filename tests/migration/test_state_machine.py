@@ -33,7 +33,7 @@ from incident_lib.migration.script import migration_script
 from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.threads import Family
-from tests.support.examples import SOAK
+from tests.support.examples import SLACK, SOAK
 from tests.support.psql import psql
 from tests.support.sessions import DEPLOYS, old_snapshot, wait_until_waiting
 
@@ -232,7 +232,7 @@ class Incident(RuleBasedStateMachine):
             wait_until_waiting(self.environment)
             began = time.monotonic()
             deploy.execute(DEPLOYS[name])
-            assert time.monotonic() < began + MAX_BLOCK + 1
+            assert time.monotonic() < began + MAX_BLOCK + SLACK
             holder.rollback()
         assert (name, STEPPED_BACK) in [(step.name, step.outcome) for step in migration.result().steps]
         self.stand_alone(kind)

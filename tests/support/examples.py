@@ -3,6 +3,8 @@
 import os
 
 SOAK = os.environ.get("INCIDENT_TEST_EXAMPLES") == "soak"
+# Seconds that a wait may be longer than promised: `make soak` measures on a quiet machine, CI on shared and slow ones.
+SLACK = 1.0 if SOAK else 2.0
 ALL = SOAK or os.environ.get("INCIDENT_TEST_EXAMPLES") == "all"
 
 
