@@ -424,7 +424,8 @@ class Executor:
             while left and step.builds and catalog.lock_holders and time.monotonic() < self.connection.deadline - 1:
                 time.sleep(0.05)
                 catalog = self._read_catalog()
-                left = [index for index in left if index.name in {i.name for i in catalog.indexes}]
+                # Read again: what another session has completed meanwhile is no leftover.
+                left = [index for index in catalog.indexes if index.name == name and not index.usable]
             if left and step.builds and _may_be_dropped(left[0], catalog):
                 catalog = self._drop(left[0])
                 left = [index for index in catalog.indexes if index.name == name]
