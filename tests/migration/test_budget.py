@@ -13,16 +13,17 @@ from psycopg import conninfo
 from incident_lib.database import Environment, bounded, connecting, fetch_all, read_catalog, reading, sending
 from incident_lib.database.connections import KEEPALIVE, OutOfTime
 from incident_lib.experiments import rehearse
-from incident_lib.migration.executor import apply
+from incident_lib.migration.executor import UNCONFIRMED, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.probe import probe_families
+from incident_lib.model.catalog import IndexKind
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support.command import shell
 from tests.support.proxy import Proxy
 from tests.support.scratch import scratch_databases
-from tests.support.sessions import holding_up, wait_until_waiting
+from tests.support.sessions import holding_up, old_snapshot, wait_until_waiting
 
 EVERY_VERSION = True
 BUDGET, OVER = 1.5, 5.0
@@ -65,6 +66,38 @@ def test_a_line_that_swallows_everything_ends_in_time(incident):
     assert "may still run the step there" in error.value.why
 
 
+def test_a_rollback_whose_line_is_lost_says_that_chats_are_rejected(incident):
+    """A rollback whose connection is cut while the original index is enforced reads the catalog anew, and says so."""
+    apply(incident, confirm="staging")
+    with Proxy(incident.address) as proxy, old_snapshot(incident):
+
+        def cut():
+            wait_until_waiting(incident)
+            with psycopg.connect(incident.address, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE application_name = 'incident_lib migrate' AND datname = current_database()"
+                )
+
+        threading.Thread(target=cut).start()
+        with pytest.raises(Failed) as error:
+            apply(through(incident, proxy), confirm="staging", target=IndexKind.ORIGINAL)
+    assert "The index idx_q_threads_family_unique_build is left behind: invalid, still enforced." in error.value.why
+    assert "chats are rejected beside runs. `incident apply --env staging" in error.value.why
+
+
+def test_no_step_begins_after_the_budget(incident):
+    """A budget that ends between two steps begins no further one, and says so."""
+
+    def slow(progress):
+        if (progress.step, progress.phase) == ("build", "done"):
+            time.sleep(BUDGET)
+
+    with pytest.raises(Failed) as error:
+        apply(incident, confirm="staging", budget=BUDGET, listener=slow)
+    assert error.value.what == "The budget ended before the step `swap`."
+
+
 def test_after_a_swallowed_line_the_same_command_finishes(incident):
     """What a lost connection left running is waited for, and one more run finishes."""
     test_a_line_that_swallows_everything_ends_in_time(incident)
@@ -89,8 +122,10 @@ def no_standby(server):
 @pytest.mark.slow
 def test_commits_that_no_standby_confirms_end_in_time(incident, server):
     """A build whose commits hang ends in time, although a cancellation only moves it on to its next commit."""
+    done = []
     with no_standby(server), ends_in_time(), suppress(Failed):  # it may even come to its end, cancelled on and on
-        apply(incident, confirm="staging", budget=BUDGET)
+        apply(incident, confirm="staging", budget=BUDGET, done=done.append)
+    assert any(UNCONFIRMED in step.outcome or step.outcome == "failed" for step in done[-1].steps)
     apply(incident, confirm="staging")
     with psycopg.connect(incident.address, autocommit=True) as connection:
         assert plan_change(read_catalog(connection)).steps == ()

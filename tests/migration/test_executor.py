@@ -655,7 +655,7 @@ def test_budget(environment):
     assert without_age(str(error.value)) == (
         "The step `build` took longer than the budget, and was cancelled.\n"
         f"  why:  It waited for pid {pid} (somebody, idle in transaction, open N s).\n"
-        "  next: Ask them to end their transactions, or allow more with --budget."
+        "  next: Ask their owners to end these transactions, or allow more with --budget."
         " Run the same command again: it continues from the catalog."
     )
 
@@ -769,6 +769,16 @@ def test_preflight_of_on_conflict(environment, connection, key):
         "these functions need the original key, and would fail without it (42P10): upsert()",
         "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
     )
+
+
+def test_preflight_of_on_conflict_in_a_parsed_body(environment, connection):
+    """A function with BEGIN ATOMIC has no source text; its body is read, too."""
+    connection.execute(
+        "CREATE FUNCTION public.upsert() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO public.q_threads (name)"
+        " VALUES ('') ON CONFLICT (root_prompt_row_id, owner_id)"
+        " WHERE is_active = true AND root_prompt_row_id IS NOT NULL DO NOTHING; END"
+    )
+    assert checked(environment)["ON CONFLICT"].status is Status.FAIL
 
 
 @pytest.mark.parametrize("key", ["(root_prompt_row_id, owner_id, purpose)", "(row_id)"])

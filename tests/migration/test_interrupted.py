@@ -154,9 +154,10 @@ def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, lef
         apply(incident, confirm="staging", budget=1.0)
     assert failed.value.what == f"The step `{step}` took longer than the budget, and was cancelled."
     assert f"(holds up {step}, idle in transaction, open " in failed.value.why
+    assert failed.value.why.endswith(f" The index {left}")
     assert failed.value.next == (
-        "Ask them to end their transactions, or allow more with --budget."
-        f" Run the same command again: it continues from the catalog. The index {left}"
+        "Ask their owners to end these transactions, or allow more with --budget."
+        " Run the same command again: it continues from the catalog."
     )
     apply(incident, confirm="staging")
     assert plan_change(catalog_of(incident)).steps == ()

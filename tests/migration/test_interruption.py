@@ -116,6 +116,7 @@ def test_a_second_interruption_leaves_at_once(incident):
     assert (code, time.monotonic() - began < 2.5) == (130, True)
     assert message == (
         "incident: Interrupted before the cleanup was done.\n"
-        "  why:  The index idx_q_threads_family_unique_build may be left behind, and may be enforced.\n"
+        "  why:  The catalog was not read: the index idx_q_threads_family_unique_build may be left behind, and may be "
+        "enforced.\n"
         "  next: `incident plan --env staging --rollback` shows what is enforced now, and what is left to do.\n"
     )

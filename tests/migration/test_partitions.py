@@ -470,7 +470,7 @@ def test_a_rollback_that_fails_says_what_it_leaves(parted, session):
     assert (
         f"Enforced now: {INDEX_NAME} (fixed, valid), original indexes of 4 partitions alone; "
         "chats are rejected beside runs. `incident apply --env staging --confirm staging` ends that."
-    ) in failed.value.next
+    ) in failed.value.why
     apply(parted, confirm="staging")
     assert is_complete(session, "fixed")
     assert not read_catalog(session).blocks

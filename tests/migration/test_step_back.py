@@ -9,13 +9,15 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from incident_lib.database import connections, read_catalog
+from incident_lib.database import Environment, connecting, connections, lock_holders, read_catalog
+from incident_lib.migration import monitor
 from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed
 from tests.support.examples import SLACK
-from tests.support.sessions import old_snapshot, wait_until_waiting
+from tests.support.proxy import Proxy
+from tests.support.sessions import holding_up, old_snapshot, wait_until_waiting
 
 EVERY_VERSION = True
 MAX_BLOCK = 0.5
@@ -41,6 +43,13 @@ class Migration:
         """Whether it ends within so many seconds."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def until(self, phase):
+        """Wait until the progress says so."""
+        deadline = time.monotonic() + 10
+        while not any(phase in progress.phase for progress in self.notes):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def _run(self, environment, options):
         try:
@@ -83,7 +92,7 @@ def test_the_session_that_waits_is_named(incident, deploy):
     notes = [progress.note for progress in migration.notes]
     pid = deploy.info.backend_pid
     assert any(f"blocks pid {pid} (deploy, active, open" in note for note in notes)
-    assert any(note.startswith("another session waited for it: tried again in") for note in notes)
+    assert "another session waited for it: it is tried again after a pause" in notes
 
 
 def test_a_read_behind_the_alter_table_waits_no_longer(incident, deploy):
@@ -189,3 +198,65 @@ def test_a_rollback_steps_back_without_blocking_chats(incident, deploy):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     assert [index.kind for index in read_catalog(deploy).family_indexes] == [IndexKind.ORIGINAL]
+
+
+def test_a_watching_session_without_an_answer_stops_the_step(incident, monkeypatch):
+    """Where the watching session's query hangs, without an error, the step stops, and is tried again later."""
+    with Proxy(incident.address) as proxy:
+        watched = Environment("staging", "a test", proxy.address)
+        monkeypatch.setattr(monitor, "connecting", lambda _, activity: connecting(watched, activity))
+        with Migration(incident, max_block=MAX_BLOCK, budget=60) as migration, holding_up(incident, "build"):
+            wait_until_waiting(incident)
+            proxy.frozen = True
+            migration.until("could not be seen who waits")
+            proxy.frozen = False
+    assert migration.error is None
+    assert (migration.result.steps[0].name, migration.result.steps[0].outcome) == ("build", STEPPED_BACK)
+
+
+REINDEX = "REINDEX INDEX CONCURRENTLY public.q_threads_pkey"
+
+
+def test_a_reindex_that_runs_is_waited_for_without_a_deadlock(incident, deploy):
+    """A REINDEX CONCURRENTLY that holds the table's lock is waited for outside its queue, and comes to its end."""
+    deploy.execute("SET deadlock_timeout = '200ms'")
+    with old_snapshot(incident) as snapshot:
+        other = threading.Thread(target=deploy.execute, args=[REINDEX])
+        other.start()
+        wait_until_holding(incident)
+        with Migration(incident, budget=60) as migration:
+            migration.until("waits for the table's lock")
+            time.sleep(1)
+            snapshot.rollback()
+    other.join()
+    assert migration.error is None
+    assert [step.outcome for step in migration.result.steps] == ["done"] * 3
+
+
+def test_an_index_that_another_session_completes_is_not_dropped(incident, deploy):
+    """Another session builds an index of the same name meanwhile: it stays, and a second run continues with it."""
+    statement = (
+        f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads"
+        " (root_prompt_row_id, owner_id, purpose) WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
+    )
+    with psycopg.connect(incident.address) as vacuum:
+        vacuum.execute("LOCK TABLE public.q_threads IN SHARE UPDATE EXCLUSIVE MODE")
+        other = threading.Thread(target=deploy.execute, args=[statement])
+        other.start()
+        with Migration(incident, budget=1.5) as migration:
+            time.sleep(2)
+            vacuum.rollback()
+        other.join()
+    assert "The budget ended before the step `build`." in migration.error.what
+    assert [i.name for i in read_catalog(deploy).of(IndexKind.FIXED) if i.complete] == [BUILD_NAME]
+    apply(incident, confirm="staging")
+    assert plan_change(read_catalog(deploy)).steps == ()
+
+
+def wait_until_holding(environment):
+    """Wait until another session holds SHARE UPDATE EXCLUSIVE on the table."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        deadline = time.monotonic() + 8
+        while not lock_holders(connection):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

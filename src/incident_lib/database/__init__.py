@@ -34,7 +34,7 @@ from incident_lib.database.environments import (
     resolve_environment,
     variable_of,
 )
-from incident_lib.database.introspection import TableAccess, read_access, read_catalog
+from incident_lib.database.introspection import TableAccess, lock_holders, read_access, read_catalog
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "insert_thread",
     "is_transaction_pooled",
     "known_environments",
+    "lock_holders",
     "purpose_since",
     "query_text",
     "read_access",

@@ -119,11 +119,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     Attributes:
         deadline: when the running statement is cancelled, as `time.monotonic()` counts.
+        grace: seconds that the server has to confirm a cancellation before the connection is closed.
         stop: is asked every tenth of a second whether to cancel the running statement before that.
         environment: the name, for messages.
     """
 
     deadline: float = math.inf
+    grace: float = GRACE
     stop: Callable[[], bool] | None = None
     environment = ""
 
@@ -145,7 +147,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
                 if not (ending or now > self.deadline or (self.stop and self.stop())):
                     continue
                 ending = ending or now
-                if now > ending + GRACE:
+                if now > ending + self.grace:
                     ended = self._out_of_time(answered=False)
                     self.pgconn.finish()
                     raise ended from None

@@ -65,9 +65,9 @@ def read_catalog(connection: Connection) -> Catalog:
     found, holders = _index_rows(connection), set[int]()
     if any(_is_ours(row) and not (row["valid"] and row["ready"] and row["live"]) for row in found):
         # A build may begin or end in between: whoever holds the lock before or after the indexes are read is counted.
-        holders = _lock_holders(connection)
+        holders = lock_holders(connection)
         found = _index_rows(connection)
-        holders |= _lock_holders(connection)
+        holders |= lock_holders(connection)
     indexes = [
         row | {name: tuple(row[name]) for name in _LISTS} | {"unique": row["unique"] and not row["exclusion"]}
         for row in found
@@ -137,8 +137,15 @@ def _covers_active(connection: Connection, predicate: str | None) -> bool:
     return bool(row and row[0])
 
 
-def _lock_holders(connection: Connection) -> set[int]:
-    return {row["pid"] for row in fetch_all(connection, "database/lock_holders", _PARAMETERS)}
+def lock_holders(connection: Connection, *, autovacuum: bool = True) -> set[int]:
+    """The pids of other sessions that hold SHARE UPDATE EXCLUSIVE or more on q_threads or a partition.
+
+    Args:
+        connection: any.
+        autovacuum: whether an autovacuum worker counts that does not end itself for others, or may be one.
+    """
+    rows = fetch_all(connection, "database/lock_holders", _PARAMETERS)
+    return {row["pid"] for row in rows if autovacuum or not row["autovacuum"]}
 
 
 def read_access(connection: Connection) -> TableAccess:

@@ -1,4 +1,4 @@
-"""Run a plan one step at a time, read the catalog again between any two, and clean up after a failure.
+"""Run a plan one step at a time, and read the catalog again between any two.
 
 What is done and what is left is kept in PostgreSQL's catalog alone: an interrupted migration continues from there.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,28 +20,32 @@ from incident_lib.database import (
     action_for,
     bounded,
     connecting,
+    fetch_all,
     is_transaction_pooled,
+    lock_holders,
     read_catalog,
     safe_message,
     send_transaction,
+    translate_errors,
 )
+from incident_lib.migration.cleanup import Cleanup, Leftover, after_failure, enforced_now
 from incident_lib.migration.lock import another_migration, migration_lock
 from incident_lib.migration.monitor import MAX_BLOCK, Monitor, Progress, released_at
 from incident_lib.migration.plan import has_to_wait, plan_change
 from incident_lib.model import (
     KEYS,
+    SCHEMA,
+    TABLE,
     Catalog,
     Failed,
-    IncidentError,
     IndexKind,
     Interrupted,
     Plan,
     Refused,
     Step,
     StepResult,
-    UniqueIndex,
+    describe_session,
     plan_command,
-    plural,
 )
 
 if TYPE_CHECKING:
@@ -66,9 +69,10 @@ SHORT_TRIES = {  # the same, of a transaction for whose locks reads or writes wa
     "transaction_timeout": "2s",
 }
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a step is tried again that held others up
-CLEAN_SECONDS = 3.0  # the sessions that blocked a build may block its cleanup, too
-MOST_OVER = 2.5  # seconds of cleanup after the end of the budget
+POLL_SECONDS = 0.2
 STEPPED_BACK = "stepped back"
+UNCONFIRMED = "not confirmed by a synchronous standby"
+_CONTINUE = "Run the same command again: it continues from the catalog."
 _NOT_NOW = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
 
@@ -156,7 +160,7 @@ def apply(
 
 
 class _SteppedBack(Exception):
-    """A step was cancelled, because another session waited for it, and what it left is cleaned up or named."""
+    """A step was cancelled for others, and what it left is cleaned up or named."""
 
 
 @dataclass
@@ -177,7 +181,25 @@ class Executor:
         """Run step after step until none is left; see `apply`."""
         self._step: Step | None = None
         self._gave_way_to: tuple[str, ...] = ()
-        pauses = _pauses()
+        self._pauses = _pauses()
+        self._unconfirmed = False
+        self._cleanup = Cleanup(self.environment, self.connection, self.deadline, self.max_block, self.listener)
+        self.connection.add_notice_handler(self._note_unconfirmed)
+        self._pid = self.connection.info.backend_pid
+        try:
+            self._run_or_clean_up()
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+
+    def _run_or_clean_up(self) -> None:
+        try:
+            with translate_errors(self.environment.name):
+                self._run_steps()
+        except Failed as error:
+            left = self._clean_up()
+            raise Failed(error.what, f"{error.why} {left}".rstrip(), error.next) from None
+
+    def _run_steps(self) -> None:
         partitions = self.migration.after.partitions
         most = MOST_STEPS + MOST_STEPS_EACH * (len(partitions.tables) if partitions else 0)
         for _ in range(most):
@@ -190,44 +212,47 @@ class Executor:
                 )
             if not plan.steps:
                 return
-            self._step = plan.steps[0]
-            try:
-                self._run_step(self._step, pauses)
-            except KeyboardInterrupt:
-                raise self._interrupted() from None
+            self._run_step(plan.steps[0])
         raise Failed(
             "The migration does not come to an end.",
             f"After {most} steps the catalog still changes.",
-            "Is another session changing these indexes? Read `incident plan`.",
+            f"Is another session changing these indexes? Read `{self._plan_command()}`.",
         )
 
-    def _run_step(self, step: Step, pauses: Iterator[float]) -> None:
+    def _run_step(self, step: Step) -> None:
         """Run one step; where it holds others up, step back and plan again after a pause, until the budget ends."""
         while True:
             try:
                 self._try_step(step)
             except _SteppedBack:
-                pause = next(pauses)
-                self.listener(Progress(step.name, f"another session waited for it: tried again in {pause:.0f} s"))
-                time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
+                time.sleep(max(0.0, min(next(self._pauses), self.deadline - time.monotonic())))
                 plan = self._plan(self._read_catalog())
                 if not plan.steps:
                     return
-                step = self._step = plan.steps[0]
+                step = plan.steps[0]
             else:
                 return
 
     def _try_step(self, step: Step) -> None:
+        if time.monotonic() > self.deadline:
+            raise Failed(
+                f"The budget ended before the step `{step.name}`.",
+                f"The step was not begun.{self._gave_way()}",
+                f"{_CONTINUE} Allow more with --budget.",
+            )
+        self._step, self._unconfirmed = step, False
         at, started, outcome = datetime.now(UTC), time.monotonic(), "failed"
         self.listener(Progress(step.name, "begins"))
         try:
             with self._monitored(step) as monitor:
                 outcome = self._send(step, monitor)
+                if self._unconfirmed:
+                    outcome = f"{outcome}, {UNCONFIRMED}"
         except _SteppedBack:
             outcome = STEPPED_BACK
             raise
         finally:
-            self.listener(Progress(step.name, outcome, 1.0 if outcome not in {"failed", STEPPED_BACK} else None))
+            self.listener(Progress(step.name, outcome, None if outcome in {"failed", STEPPED_BACK} else 1.0))
             seconds = round(time.monotonic() - started, 3)
             self.migration.steps.append(
                 StepResult(name=step.name, sql=step.sql, seconds=seconds, outcome=outcome, started_at=at)
@@ -236,9 +261,14 @@ class Executor:
         self._read_catalog()
         self.done(self.migration)
 
+    def _note_unconfirmed(self, notice: psycopg.errors.Diagnostic) -> None:
+        """A commit whose wait for a synchronous standby was cancelled gives a warning, and succeeds."""
+        if notice.source_function == "SyncRepWaitForLSN":
+            self._unconfirmed = True
+
     @contextmanager
     def _monitored(self, step: Step) -> Iterator[Monitor]:
-        """Monitor a step; if it fails, clean up what it built, and name the sessions that blocked it."""
+        """Monitor a step; if it fails, say why, and name the sessions that blocked it."""
         pid = self.connection.info.backend_pid
         retiring = step.drops if self._ends_the_other_kind(step) else None
         monitor = Monitor(self.environment, pid, step.name, self.listener, retiring, self.max_block)
@@ -250,13 +280,15 @@ class Executor:
                 finally:
                     self.connection.stop = None  # what cleans up after the step is not stopped, too
         except OutOfTime as error:
-            raise self._budget_ended(step, monitor, answered=error.answered) from None
+            raise self._cancelled(step, monitor, answered=error.answered) from None
         except psycopg.Error as error:
-            if monitor.must_stop and isinstance(error, _NOT_NOW):
-                self._step_back(step, monitor)
-            if isinstance(error, _NOT_NOW) and time.monotonic() > self.deadline:
-                raise self._budget_ended(step, monitor, answered=True) from None
-            raise self._failure(step, error) from None
+            if not isinstance(error, _NOT_NOW):
+                raise self._failure(step, error) from None
+            if time.monotonic() > self.deadline:
+                raise self._cancelled(step, monitor, answered=True) from None
+            if not monitor.must_stop:
+                raise self._failure(step, error) from None
+            self._step_back(step, monitor)
         finally:
             self.migration.xids |= monitor.xids
         if retiring:
@@ -276,11 +308,31 @@ class Executor:
             elif step.transaction:
                 self._send_with_retries(step, monitor)
             else:
+                self._wait_for_lock(step)
                 for statement in step.sql:
                     self.connection.execute(statement.encode())
         except (psycopg.errors.UndefinedObject, psycopg.errors.UndefinedTable, psycopg.errors.DuplicateTable):
             return "done by another session"
         return "done"
+
+    def _wait_for_lock(self, step: Step) -> None:
+        """Poll until no other session holds a lock that a statement with CONCURRENTLY would queue for.
+
+        In the queue it would hold a snapshot; a REINDEX CONCURRENTLY before it waits for that: a deadlock, of which
+        PostgreSQL cancels one. Autovacuum ends itself only for a session in the queue, and waits for no snapshot.
+        """
+        while pids := lock_holders(self.connection, autovacuum=False):
+            rows = fetch_all(self.connection, "migration/waits", {"schema": SCHEMA, "table": TABLE})
+            known = {row["pid"]: describe_session(row) for row in rows}
+            holders = tuple(known.get(pid, f"pid {pid}") for pid in sorted(pids))
+            if time.monotonic() > self.deadline:
+                raise Failed(
+                    f"The budget ended before the step `{step.name}`.",
+                    f"The table's lock is held by {'; '.join(holders)}.{self._gave_way()}",
+                    f"Wait until they have ended. {_CONTINUE}",
+                )
+            self.listener(Progress(step.name, "waits for the table's lock", blockers=holders))
+            time.sleep(POLL_SECONDS)
 
     def _send_with_retries(self, step: Step, monitor: Monitor) -> None:
         """Send all statements in one transaction with a short lock timeout; retry after a random pause.
@@ -301,7 +353,7 @@ class Executor:
                     raise
                 pause = next(pauses)
                 if step.blocks_clients:
-                    note = f"its lock was not free, and reads or writes would wait: tried again in {pause:.0f} s"
+                    note = f"its lock was not free, and reads or writes would wait: next try in {pause:.0f} s"
                     self.listener(Progress(step.name, note, blockers=monitor.blockers))
                 time.sleep(max(0.0, min(pause, self.deadline - time.monotonic())))
             else:
@@ -311,42 +363,42 @@ class Executor:
         """Wait for another session that builds an index, or may be building it."""
         if not self.wait:
             raise another_migration(step.why)
+        self.listener(Progress(step.name, step.why))
         while has_to_wait(step, self._read_catalog()):
             if time.monotonic() > self.deadline:
                 raise Failed(
                     "The budget ended while waiting for another session.",
                     f"{step.why[0].upper()}{step.why[1:]}.{self._gave_way()}",
-                    "Try again later.",
+                    f"Wait until it has ended. {_CONTINUE}",
                 )
-            time.sleep(0.2)
+            time.sleep(POLL_SECONDS)
 
     def _step_back(self, step: Step, monitor: Monitor) -> None:
-        """Clean up and let others go first; fail once the budget has ended."""
-        self._gave_way_to = monitor.waiters
-        if time.monotonic() > self.deadline:
-            raise self._budget_ended(step, monitor, answered=True)
-        self._clean_up(step)
+        """Clean up, and let others go first."""
+        if monitor.waiters:
+            self._gave_way_to = monitor.waiters
+        self._clean_up()
+        self.listener(Progress(step.name, f"{monitor.stopped_because}: it is tried again after a pause"))
         raise _SteppedBack
 
-    def _budget_ended(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
-        """The message of a step that took too long, once what it left is cleaned up or named."""
-        pid = self.connection.info.backend_pid if answered else monitor.pid
+    def _cancelled(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
+        """The message of a step that was cancelled at the end of the budget, or whose cancellation has no answer."""
+        over = time.monotonic() > self.deadline
+        reason = "took longer than the budget" if over else f"was cancelled, because {monitor.stopped_because}"
         blockers = "; ".join(monitor.blockers)
-        why = f"It waited for {blockers}." if blockers else "What it waited for is not known."
+        why = f"It waited for {blockers}." if blockers else "The session that it waited for is not known."
         why += self._gave_way()
         if not answered:
             return Failed(
-                f"The step `{step.name}` took longer than the budget, and the server did not confirm its cancellation.",
-                f"{why} The connection was closed; pid {pid} may still run the step there.",
-                f"If pid {pid} does not end, an administrator ends it with pg_terminate_backend. "
-                "Then run the same command again: it continues from the catalog.",
+                f"The step `{step.name}` {reason}, and the server did not confirm its cancellation.",
+                f"{why} The connection was closed; pid {monitor.pid} may still run the step there.",
+                f"If pid {monitor.pid} does not end, an administrator ends it with pg_terminate_backend. {_CONTINUE}",
             )
-        left = self._clean_up(step)
+        ask = "Ask their owners to end these transactions, or allow" if blockers else "Allow"
         return Failed(
             f"The step `{step.name}` took longer than the budget, and was cancelled.",
             why,
-            "Ask them to end their transactions, or allow more with --budget. "
-            f"Run the same command again: it continues from the catalog.{left}",
+            f"{ask} more with --budget. {_CONTINUE}",
         )
 
     def _gave_way(self) -> str:
@@ -357,50 +409,47 @@ class Executor:
         return f" It stepped back for sessions that waited for it over {self.max_block:g} s, last for {waiters}."
 
     def _failure(self, step: Step, error: psycopg.Error) -> Failed:
-        """The message of a failed step, once what it left is cleaned up or named."""
-        left = "" if self.connection.broken else self._clean_up(step)
+        """The message of a failed step."""
         if isinstance(error, psycopg.errors.UniqueViolation):
             return Failed(
                 f"The step `{step.name}` failed: the data does not allow the {self.migration.target} index.",
                 "At least two active threads share one of its keys (SQLSTATE 23505).",
-                f"`{self._plan_command()}` shows them, and prints SQL that would resolve them.{left}",
+                f"`{self._plan_command()}` shows them, and prints SQL that would resolve them.",
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
             return Failed(
                 f"The step `{step.name}` failed: this role may not do that (SQLSTATE 42501).",
                 "Only the table's owner, with CREATE on its schema, may build and drop its indexes.",
-                f"Use that role.{left}",
+                "Use that role.",
             )
         state = f" (SQLSTATE {error.sqlstate})" if error.sqlstate else ""
         why = safe_message(error) if error.sqlstate else "The connection was lost."
-        return Failed(f"The step `{step.name}` failed{state}.", why, f"{action_for(error)}{left}")
+        return Failed(f"The step `{step.name}` failed{state}.", why, action_for(error))
 
     def _interrupted(self) -> Interrupted:
         """The message of an interruption: what is enforced now, and what ends or continues the change."""
-        step = self._step
+        lost = f" The connection was lost; pid {self._pid} may still run the step." if self.connection.broken else ""
         try:
-            left = "" if self.connection.broken or step is None else self._clean_up(step)
-            with self._more_time(), ExitStack() as stack:
-                lost = self.connection.broken
-                other = stack.enter_context(connecting(self.environment, "migrate")) if lost else self.connection
-                catalog = read_catalog(other)
-        except (KeyboardInterrupt, IncidentError, psycopg.Error):
-            name = step and (step.builds.name if step.builds else step.drops)
+            leftover = self._cleanup.run(self._step)
+        except KeyboardInterrupt:
             return Interrupted(
                 "Interrupted before the cleanup was done.",
-                f"The index {name} may be left behind, and may be enforced." if name else "The catalog was not read.",
+                str(Leftover(self._step, None)),
                 f"`{self._plan_command()}` shows what is enforced now, and what is left to do.",
             )
-        return Interrupted("Interrupted.", f"{enforced_now(catalog)}{left}", self._after_interruption(catalog))
+        if leftover.catalog is None:
+            return Interrupted("Interrupted.", f"{leftover}{lost}", f"`{self._plan_command()}` shows what is enforced.")
+        why = f"{enforced_now(leftover.catalog)} {leftover}".rstrip() + lost
+        return Interrupted("Interrupted.", why, self._after_interruption(leftover.catalog))
 
     def _after_interruption(self, catalog: Catalog) -> str:
         name = self.environment.name
-        apply_again = self._apply_again()
+        apply_again = f"`incident apply --env {name} --confirm {name}`"
         if self.migration.target is IndexKind.FIXED:
-            return f"`{apply_again}` continues."
+            return f"{apply_again} continues."
         if catalog.blocks:
             return (
-                f"`{apply_again}` ends that: chats are accepted again. "
+                f"{apply_again} ends that: chats are accepted again. "
                 f"`incident rollback --env {name} --confirm {name}` continues the rollback."
             )
         return f"`incident rollback --env {name} --confirm {name}` starts again."
@@ -408,57 +457,18 @@ class Executor:
     def _plan(self, catalog: Catalog) -> Plan:
         return plan_change(catalog, self.migration.target, plain=self.plain, most=1)
 
-    def _apply_again(self) -> str:
-        return f"incident apply --env {self.environment.name} --confirm {self.environment.name}"
-
     def _plan_command(self) -> str:
         return plan_command(self.migration.target, self.environment.name)
 
-    def _clean_up(self, step: Step) -> str:
-        """Drop what a failed build left, unless it is the only index enforced; name what stays behind."""
-        name = step.builds.name if step.builds else step.drops
-        with self._more_time():
-            catalog = self._read_catalog()
-            left = [index for index in catalog.indexes if index.name == name and not index.usable]
-            # A session that waited for the step, and now holds its lock, lets go of it soon.
-            while left and step.builds and catalog.lock_holders and time.monotonic() < self.connection.deadline - 1:
-                time.sleep(0.05)
-                catalog = self._read_catalog()
-                # Read again: what another session has completed meanwhile is no leftover.
-                left = [index for index in catalog.indexes if index.name == name and not index.usable]
-            if left and step.builds and _may_be_dropped(left[0], catalog):
-                catalog = self._drop(left[0])
-                left = [index for index in catalog.indexes if index.name == name]
-        text = f" The index {name} is left behind: {left[0].flags()}." if left else ""
-        if catalog.partitions and self.migration.target is IndexKind.ORIGINAL and catalog.blocks:
-            text += f" {enforced_now(catalog)} `{self._apply_again()}` ends that."
-        return text
-
-    @contextmanager
-    def _more_time(self) -> Iterator[None]:
-        """A few seconds for a cleanup, also where the budget has ended: never more than `MOST_OVER` after it."""
-        seconds = min(CLEAN_SECONDS, max(self.deadline - time.monotonic(), 0) + MOST_OVER)
-        kept = self.connection.deadline
-        try:
-            with bounded(seconds, over=True) as self.connection.deadline:
-                yield
-        finally:
-            self.connection.deadline = kept
+    def _clean_up(self) -> str:
+        """Clean up after the last step; what is left behind, in sentences."""
+        leftover = self._cleanup.run(self._step)
+        self.migration.after = leftover.catalog or self.migration.after
+        return after_failure(leftover, self.migration.target, self.environment.name)
 
     def _read_catalog(self) -> Catalog:
         self.migration.after = read_catalog(self.connection)
         return self.migration.after
-
-    def _drop(self, index: UniqueIndex) -> Catalog:
-        """Try to drop a leftover within a few seconds; what the catalog holds then."""
-        statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.schema, index.name))
-        pid = self.connection.info.backend_pid
-        monitor = Monitor(self.environment, pid, "clean up", self.listener, max_block=self.max_block)
-        with suppress(psycopg.Error, IncidentError), monitor:
-            self.connection.stop = lambda: monitor.must_stop
-            self.connection.execute(statement)
-        self.connection.stop = None
-        return self._read_catalog()
 
 
 def _pauses() -> Iterator[float]:
@@ -467,25 +477,3 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, no secret
         pause = min(2 * pause, LONGEST_PAUSE)
-
-
-def _may_be_dropped(index: UniqueIndex, catalog: Catalog) -> bool:
-    if catalog.lock_holders:  # one of them may be building it
-        return False
-    return not index.enforced or any(other.usable for other in catalog.family_indexes)
-
-
-def enforced_now(catalog: Catalog) -> str:
-    """Which unique indexes are enforced, and whether an active run blocks a chat, in a sentence."""
-    found = [index for index in catalog.family_indexes if index.enforced]
-    enforced = [f"{index.name} ({index.kind}, {index.flags()})" for index in found if index.partition is None]
-    parts = Counter(index.kind for index in found if index.partition)
-    enforced += [f"{kind} indexes of {plural(count, 'partition')} alone" for kind, count in sorted(parts.items())]
-    if not enforced:
-        return "No unique index is enforced now."
-    effect = {
-        True: "chats are rejected beside runs",
-        False: "chats are accepted beside runs",
-        None: "what they block is not known",
-    }
-    return f"Enforced now: {', '.join(enforced)}; {effect[catalog.blocks]}."

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_QUERIES = 0.1
 MAX_BLOCK = 2.0  # seconds that another session may wait for the migration
-CLOSE_SECONDS = 1.0
+LEAST_BLIND = 1.0  # seconds: on a busy machine a query may take as long
+CLOSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Monitor:
         released_at: when the index `retiring` was first not enforced any more, by the server's clock.
         blockers: the sessions that it waited for last, in words.
         waiters: the sessions that waited for it last, in words.
-        must_stop: another session has waited for longer than `max_block`, or this has seen nothing for as long.
+        stopped_because: why the step must stop, in words; None: it may go on.
     """
 
     environment: Environment
@@ -67,12 +68,20 @@ class Monitor:
     released_at: datetime | None = None
     blockers: tuple[str, ...] = ()
     waiters: tuple[str, ...] = ()
-    must_stop: bool = False
+    stopped_because: str | None = None
+
+    @property
+    def must_stop(self) -> bool:
+        """Whether another session has waited too long, or for as long nothing was seen, or a deadlock is near."""
+        if not self.stopped_because and time.monotonic() > self._seen_at + max(self.max_block, LEAST_BLIND):
+            self.stopped_because = "for too long it could not be seen who waits for it"
+        return self.stopped_because is not None
 
     def __enter__(self) -> Self:
         self._done = threading.Event()
         self._connections = ExitStack()
         first = self._connections.enter_context(connecting(self.environment, "watch"))
+        self._seen_at = time.monotonic()
         run = copy_context().run  # with the deadline of this thread
         self._thread = threading.Thread(target=run, args=[self._run, first], daemon=True)
         self._thread.start()
@@ -86,17 +95,15 @@ class Monitor:
 
     def _run(self, connection: Connection | None) -> None:
         """Query until the step has ended; after an error, such as a restart of the server, connect again."""
-        seen_at = time.monotonic()
         while not self._done.is_set():
             try:
                 with self._connections as opened:
                     connection = connection or opened.enter_context(connecting(self.environment, "watch"))
                     while not self._done.wait(SECONDS_BETWEEN_QUERIES):
                         self._query(connection)
-                        seen_at = time.monotonic()
+                        self._seen_at = time.monotonic()
             except IncidentError:
                 connection = None
-                self.must_stop = self.must_stop or time.monotonic() > seen_at + self.max_block
                 self._done.wait(SECONDS_BETWEEN_QUERIES)
 
     def _query(self, connection: Connection) -> None:
@@ -112,8 +119,10 @@ class Monitor:
         self.blockers = blockers or self.blockers
         waiters = tuple(map(describe_session, row["waiters"]))
         self.waiters = waiters or self.waiters
-        if any((waiter["waits"] or 0) > self.max_block for waiter in row["waiters"]):
-            self.must_stop = True
+        if {each["pid"] for each in row["blockers"]} & {each["pid"] for each in row["waiters"]}:
+            self.stopped_because = "another session and this step waited for each other"
+        elif any((waiter["waits"] or 0) > self.max_block for waiter in row["waiters"]):
+            self.stopped_because = "another session waited for it"
         share = row["done"] / row["total"] if row["total"] else None
         phase = row["phase"] or ("waiting" if blockers else "working")
         self.listener(Progress(self.step, phase, share, blockers, waiters))

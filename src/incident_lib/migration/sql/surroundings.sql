@@ -7,11 +7,14 @@
 SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
        ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,
-       ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+       ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang,
+             -- A function with BEGIN ATOMIC has no source text, but a body that is already parsed.
+             LATERAL (SELECT CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END)
+                     AS b (body)
              WHERE l.lanname IN ('sql', 'plpgsql')
-               AND p.prosrc ~* ('on\s+conflict\s*\(\s*"?(root_prompt_row_id"?\s*,\s*"?owner_id'
+               AND b.body ~* ('on\s+conflict\s*\(\s*"?(root_prompt_row_id"?\s*,\s*"?owner_id'
                                 || '|owner_id"?\s*,\s*"?root_prompt_row_id)"?\s*\)')
-               AND p.prosrc ~* 'q_threads' ORDER BY 1) AS functions,
+               AND b.body ~* 'q_threads' ORDER BY 1) AS functions,
        (SELECT count(*) FROM pg_stat_replication) AS replicas,
        (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS lag_bytes,
        ARRAY(SELECT DISTINCT s.spcname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
