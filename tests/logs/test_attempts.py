@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,9 @@ from click.testing import CliRunner
 
 from incident_lib import paths
 from incident_lib.cli import cli
+from incident_lib.database.demo import PURPOSE_SINCE
 from incident_lib.logs.attempts import log_files, read_attempts
+from incident_lib.model import UnreadLog
 from incident_lib.model.errors import IncidentError, UsageError
 from incident_lib.notebook.incident import Incident
 from incident_lib.records import RunFolder, to_json
@@ -100,22 +104,23 @@ def test_the_demo_has_its_own_log(folder: Path) -> None:
 
 
 def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> None:
-    """The demo's numbers equal those of its clients (rejected inserts, families, users), without an id."""
+    """The demo's numbers equal those of its clients without runs beside runs of another provider, without an id."""
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     progress: list[tuple[int, int | None]] = []
-    found = read_attempts(incident, [str(LOG)], lambda done, total: progress.append((done, total)))
-
-    counted = (
-        len(rows),
-        len({(row["root_prompt_row_id"], row["owner_id"]) for row in rows}),
-        len({row["owner_id"] for row in rows}),
+    found, unread = read_attempts(
+        incident, [str(LOG)], lambda done, total: progress.append((done, total)), datetime.fromisoformat(PURPOSE_SINCE)
     )
-    assert (found.failed_attempts, found.families, found.owners) == counted == (1340, 447, 200)
-    assert sum(count for _, count in found.per_hour) == 1340
+    assert found is not None
+    counted = Counter(row["purpose"] for row in rows if row["attempted_at"] >= "2025-09-22 06")
+
+    assert unread == []
+    assert (found.failed_attempts - found.runs, found.runs + found.by_provider) == (counted["chat"], counted["run"])
+    assert (found.before_purpose, found.by_provider, found.failed_attempts) == (93, 41, 1206)
+    assert sum(count for _, count in found.per_hour) == 1206
     assert (found.blocked, found.files, found.bytes_read) == (1088, ["server.log"], LOG.stat().st_size)
     assert found.hit_and_blocked + found.blocked_never_hit == 1088
-    assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat == 447
+    assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat
     assert progress[-1] == (LOG.stat().st_size, LOG.stat().st_size)
     assert not AN_ID.search(to_json(found))
 
@@ -125,9 +130,10 @@ def test_overlapping_logs_are_counted_once(incident: Environment, tmp_path: Path
     lines = LOG.read_bytes().splitlines(keepends=True)
     (tmp_path / "first.log").write_bytes(b"".join(lines[:3000]))
     (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
-    found = read_attempts(incident, log_files("staging", f"{tmp_path}/*.log"), lambda *_: None)
+    found = read_attempts(incident, log_files("staging", f"{tmp_path}/*.log"), lambda *_: None).rejected
+    assert found is not None
 
-    assert (found.failed_attempts, found.families, found.files) == (1340, 447, ["first.log", "second.log"])
+    assert (found.failed_attempts + found.by_provider, found.files) == (1340, ["first.log", "second.log"])
     assert found.duplicates == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
 
 
@@ -139,6 +145,60 @@ def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeyp
 
     assert notebook.attempts() == "No log was given: rejected inserts are unknown."
     assert run.read().rejected_inserts is None
+
+
+UNREADABLE = "Nov 26 21:00:00 web-1 nginx[7]: GET / 200\n" * 3
+UNREAD = "The log was not read: no entry of a PostgreSQL server was recognised in web.log (3 lines looked at)."
+
+
+def test_a_log_of_which_nothing_was_understood_is_not_read(incident: Environment, tmp_path: Path) -> None:
+    """A log without an entry of a server is not read: there is no number of rejected inserts, also not 0."""
+    (tmp_path / "web.log").write_text(UNREADABLE, "utf-8")
+    found = read_attempts(incident, [str(tmp_path / "web.log")], lambda *_: None)
+
+    assert found.rejected is None
+    assert found.unread == [UnreadLog(file="web.log", lines=3)]
+
+
+def test_of_two_logs_the_one_that_was_not_read_is_named(incident: Environment, tmp_path: Path) -> None:
+    """The numbers are those of the log that was read; the other one is named."""
+    (tmp_path / "web.log").write_text(UNREADABLE, "utf-8")
+    found = read_attempts(incident, [str(LOG), str(tmp_path / "web.log")], lambda *_: None)
+
+    assert found.rejected is not None
+    assert found.rejected.failed_attempts > 1000
+    assert [log.file for log in found.unread] == ["web.log"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-10-13 11:00:00.123 UTC [7] LOG:  checkpoint starting: time\n",
+        '2025-10-13 11:00:00.123 UTC,,,7,,68ecdb50.7,1,,2025-10-13 10:00:00 UTC,,0,LOG,00000,"started"\n',
+        '{"timestamp":"2025-10-13 11:00:00.123 UTC","pid":7,"error_severity":"LOG","message":"started"}\n',
+        "timestamp,event_message\n1758520800123000,started\n",
+    ],
+)
+def test_a_log_without_rejected_inserts_is_read(incident: Environment, tmp_path: Path, text: str) -> None:
+    """A log of a server, in any format, that has no rejected insert was read: there was none."""
+    (tmp_path / "server.log").write_text(text, "utf-8")
+    found = read_attempts(incident, [str(tmp_path / "server.log")], lambda *_: None)
+
+    assert (found.rejected and found.rejected.failed_attempts, found.unread) == (0, [])
+
+
+def test_a_notebook_says_that_a_log_was_not_read(
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notebook says that rejected inserts are unknown, and the record names the log and has no number."""
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    (tmp_path / "web.log").write_text(UNREADABLE, "utf-8")
+    run = RunFolder.create("staging", "a test")
+    notebook = Incident(notebook="01_investigate", environment=incident, confirm="", run=run, names=None, alone=True)
+
+    assert notebook.attempts(str(tmp_path / "web.log")) == f"{UNREAD} Rejected inserts are unknown."
+    assert run.read().rejected_inserts is None
+    assert run.read().unread_logs == [UnreadLog(file="web.log", lines=3)]
 
 
 # incident run --log

@@ -46,12 +46,14 @@ EVERY = (*FORMS, *MARKDOWN[1:])
 RESOLUTION, CLAIMS, LEFT = "Resolution and verification", "Claims of the fix plan, tested", "What remains"
 ALL_CLAIMS: Contents = json.loads((paths.EXAMPLE_RUN / "claims.json").read_text("utf-8"))
 
+LOGGED = EXAMPLE["rejected_inserts"]["failed_attempts"]
 # Each number is different, so that a wrong one is found.
 FAILURES: Contents = {
     **EXAMPLE["rejected_inserts"],
     **{word: 3001 + 7 * place for place, word in enumerate(REJECTED_INSERT_MEANINGS)},
     "first": "2025-09-05T08:09:10.123Z",
     "last": "2025-10-11T12:13:14.000Z",
+    "runs": 1000,
     "not_understood": {"counted without its family: no DETAIL was logged": 1021, "of which nothing is known": 2},
 }
 REMAINS: Contents = {
@@ -137,14 +139,48 @@ def test_rejected_inserts_are_in_the_impact(tmp_path: Path, made: Any) -> None:
     found = made(run(tmp_path, rejected_inserts=FAILURES))
 
     assert table(found, "Impact", "count", "demo") == [
-        [NAMES.get(word, word.replace("_", " ")), f"{3001 + 7 * place:,}", meaning]
-        for place, (word, meaning) in enumerate(REJECTED_INSERT_MEANINGS.items())
+        [NAMES.get(word, word.replace("_", " ")), f"{FAILURES[word]:,}", meaning]
+        for word, meaning in REJECTED_INSERT_MEANINGS.items()
     ]
     said = text(found, "Impact")
     assert "The server logs hold 3,001 rejected inserts by 3,008 families." in said
-    assert "Rejected chats may have left up to 3,001 orphaned conversations at the provider." in said
+    assert "Rejected chats may have left up to 2,001 orphaned conversations at the provider." in said
     assert "demo: 1,021 counted without its family: no DETAIL was logged" in said
     assert "demo: 2 of which nothing is known" in said
+    assert f"demo: Not counted: {FAILURES['before_purpose']:,} rejected inserts before the column purpose" in said
+    assert f"demo: Not counted: {FAILURES['by_provider']:,} rejected inserts whose key a thread of the same" in said
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_rejected_inserts_of_an_unknown_time_of_the_purpose(tmp_path: Path, made: Any) -> None:
+    """If it is unknown when the purpose came, the report says that nothing was left out because of it."""
+    found = made(run(tmp_path, rejected_inserts={**FAILURES, "before_purpose": None}))
+
+    assert "demo: It is unknown when the column purpose was added" in text(found, "Impact")
+
+
+UNREAD_LOG: Contents = {"file": "web.log", "lines": 1234}
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_a_log_that_was_not_read_is_no_log_without_rejected_inserts(tmp_path: Path, made: Any) -> None:
+    """Where nothing of a log was understood, its rejected inserts are unknown: no number of them is anywhere."""
+    found = made(run(tmp_path, rejected_inserts=None, unread_logs=[UNREAD_LOG]))
+
+    assert (
+        "Rejected inserts are unknown. demo: The log was not read: no entry of a PostgreSQL server was recognised in "
+        "web.log (1,234 lines looked at)."
+    ) in text(found, "Impact")
+    assert not re.search(r"\d rejected insert", squeezed(found.text))
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_a_log_that_was_not_read_beside_one_that_was(tmp_path: Path, made: Any) -> None:
+    """The numbers of the log that was read are shown, and the other log is named."""
+    said = text(made(run(tmp_path, rejected_inserts=FAILURES, unread_logs=[UNREAD_LOG])), "Impact")
+
+    assert "The server logs hold 3,001 rejected inserts" in said
+    assert "demo: The log was not read: no entry of a PostgreSQL server was recognised in web.log" in said
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -171,8 +207,10 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
     )
 
     assert tables(found, "Impact")[-1][0][:4] == ["count", "demo", "staging", "none"]
-    assert tables(found, "Impact")[-1][1][:4] == ["rejected inserts", "3,001", "10", "1,340"]
-    assert "The server logs hold 4,351 rejected inserts by 3,457 families." in text(found, "Impact")
+    assert tables(found, "Impact")[-1][1][:4] == ["rejected inserts", "3,001", "10", f"{LOGGED:,}"]
+    families = 3008 + 2 + EXAMPLE["rejected_inserts"]["families"]
+    summed = f"The server logs hold {3001 + 10 + LOGGED:,} rejected inserts by {families:,} families."
+    assert summed in text(found, "Impact")
     assert tables(without, "Impact")[-1][0][:3] == ["count", "demo", "what it counts"]
 
 
@@ -180,7 +218,11 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
 def test_rejected_inserts_in_an_environment_with_an_unusual_name(tmp_path: Path, name: str) -> None:
     """An environment with an unusual name has one column of numbers."""
     folder = run_folder(tmp_path, {"environment": name})
-    (found,) = (b for b in flat(read(folder).section("impact").blocks) if isinstance(b, Table) and len(b.rows) == 10)
+    (found,) = (
+        b
+        for b in flat(read(folder).section("impact").blocks)
+        if isinstance(b, Table) and b.columns[0].name == "count" and b.rows[0][0] == "rejected inserts"
+    )
 
     assert found.headings == ("count", name, "what it counts")
     assert [column.is_number for column in found.columns] == [False, True, False]
@@ -193,8 +235,9 @@ def test_of_several_runs_of_an_environment_the_latest_counts(tmp_path: Path) -> 
     said = [b.text for b in flat(post.section("impact").blocks) if isinstance(b, Paragraph)]
     figures = {b.name: b.chart for s in post.sections for b in flat(s.blocks) if isinstance(b, Figure)}
 
-    assert "The server logs hold 1,340 rejected inserts by 447 families." in said
-    assert figures["over-time"].alt.endswith("Rejected inserts in the server logs: 1,340.")
+    families = EXAMPLE["rejected_inserts"]["families"]
+    assert f"The server logs hold {LOGGED:,} rejected inserts by {families:,} families." in said
+    assert figures["over-time"].alt.endswith(f"Rejected inserts in the server logs: {LOGGED:,}.")
     blocked, back = EXAMPLE["recovery"]["blocked"], EXAMPLE["recovery"]["recovered"]
     assert figures["recovered"].title == f"{back:,} families of {blocked:,} that were blocked have a chat again"
 

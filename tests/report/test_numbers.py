@@ -48,6 +48,7 @@ def numbered(seed: int, environment: str = "demo") -> Contents:
     made["rejected_inserts"] |= _numbered(dict.fromkeys(REJECTED_INSERT_MEANINGS, 0), numbers)
     made["rejected_inserts"]["per_hour"] = [[at, next(numbers)] for at, _ in made["rejected_inserts"]["per_hour"]]
     made["rejected_inserts"]["failed_attempts"] = sum(count for _, count in made["rejected_inserts"]["per_hour"])
+    made["rejected_inserts"]["runs"] = 1000
     made["rejected_inserts"]["not_understood"] = {"lines had no key.": next(numbers)}
     back = sorted(itertools.islice(numbers, len(made["recovery"]["over_time"]) + 1))
     made["recovery"]["over_time"] = [
@@ -397,7 +398,8 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
     ) in found["Summary"].text
     attempts, families = (f"{record['rejected_inserts'][word]:,}" for word in ("failed_attempts", "families"))
     assert f"The server logs hold {attempts} rejected inserts by {families} families." in found["Impact"].text
-    assert f"left up to {attempts} orphaned conversations at the provider" in found["Impact"].text
+    chats = record["rejected_inserts"]["failed_attempts"] - record["rejected_inserts"]["runs"]
+    assert f"left up to {chats:,} orphaned conversations at the provider" in found["Impact"].text
     assert (
         f"demo: {record['rejected_inserts']['not_understood']['lines had no key.']:,} lines had no key."
         in found["Impact"].text

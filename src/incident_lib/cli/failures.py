@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incident_lib.cli.options import TIMEOUT
+from incident_lib.cli.options import SINCE, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 )
 @click.option("--time-zone", "zone", metavar="ZONE", help="The server's log_timezone, where `IST` may be several.")
 @click.option("--env", "name", metavar="NAME", help="Also read the threads of these families there.")
+@SINCE
 @TIMEOUT
 @click.option(
     "--out",
@@ -43,41 +44,49 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write to this file instead; only its owner can read it.",
 )
-def failures(
+def failures(  # noqa: PLR0917 - click passes them by name
     logs: tuple[str, ...],
     shape: str,
     form: str | None,
     prefix: str | None,
     zone: str | None,
     name: str | None,
+    purpose_since: str,
     timeout: float,
     out: str | None,
 ) -> int:
     """Rejected inserts from server logs: how many, of which families, when (csv and json with raw ids: do not share).
 
     LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
-    not; `-` is standard input. An entry that several logs have is counted once.
+    not; `-` is standard input. An entry that several logs have is counted once. Inserts that were rejected before the
+    column purpose came, or because of the provider (known with --env), are not the incident's, and not counted.
     """
     from incident_lib.cli import rejections
+    from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment
     from incident_lib.logs import join_threads, read_rejections
+    from incident_lib.model import left_out
     from incident_lib.progress import waiting
 
     environment = None
+    since = known_purpose_since(name or "", purpose_since)
     if name:
         with waiting(f"reading {name} …"):
             environment = resolve_environment(name)
     with rejections.output(out):
         with _progress() as listener:
             found = read_rejections(logs, prefix=prefix, form=form, zone=zone, listener=listener)
-        joined = None
+        found, joined = found.since(since), None
         if environment:
             with waiting(f"reading {name} …"), reading(environment, seconds=timeout) as connection:
                 joined = join_threads(connection, found)
+            found = joined.rejections
         prints = {"table": rejections.print_tables, "csv": rejections.print_csv, "json": rejections.print_json}
         prints[shape](found, joined)
     if shape != "table" or out:
         click.echo(rejections.sentence(found), err=True)
+        for line in left_out(found.as_record()):
+            click.echo(line, err=True)
     return 0
 
 

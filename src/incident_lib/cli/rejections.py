@@ -15,7 +15,7 @@ import msgspec
 from incident_lib import paths
 from incident_lib.cli.terminal import print_line, print_table
 from incident_lib.logs import DAY, HOUR
-from incident_lib.model import Column, format_families, make_table, plural, rejected_inserts_table, to_iso
+from incident_lib.model import Column, format_families, left_out, make_table, plural, rejected_inserts_table, to_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,8 @@ def sentence(found: Rejections) -> str:
 def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
     """Print the sentence; then when, what the threads show of these families, and what was not understood."""
     print_line(sentence(found), "bold")
+    for line in left_out(found.as_record()):
+        print_line(line)
     days, hours = found.per(DAY), found.per(HOUR)
     inserts = Column("inserts", "rejected inserts", "Int64")
     if 0 < len(days) <= MOST_DAYS:
@@ -52,7 +54,7 @@ def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None
         rows = [(f"{at:%Y-%m-%d %H}:00", count) for at, count in busiest]
         print_table(make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in"))
     if joined:
-        table = rejected_inserts_table({"number": joined.add_to(found.as_record())})
+        table = rejected_inserts_table({"number": joined.as_record()})
         print_table(make_table(table.columns, table.rows[3:], "Beside the threads"))
     if remarks := _remarks(found):
         print_table(make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted"))
@@ -78,7 +80,7 @@ def print_json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
     """Print what a record holds, and beside it roles, purposes, and a row for each family that is known."""
     own = (
         *("failed_attempts", "families", "owners", "first", "last", "by_index", "per", "per_hour"),
-        *("not_understood", "duplicates", "ours", "bytes_read", "files"),
+        *("runs", "before_purpose", "by_provider", "not_understood", "duplicates", "ours", "bytes_read", "files"),
     )
     record = msgspec.to_builtins(found.as_record())
     result = {name: record[name] for name in own} | {

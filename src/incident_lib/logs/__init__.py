@@ -1,6 +1,6 @@
 """Rejected inserts from server logs of any format, as streams, and beside the threads of their environment."""
 
-from incident_lib.logs.attempts import log_files, read_attempts
+from incident_lib.logs.attempts import Attempts, log_files, read_attempts
 from incident_lib.logs.entries import FORMATS, entries, recognise_format
 from incident_lib.logs.reading import count_entry, read_rejections
 from incident_lib.logs.source import Log, open_log
@@ -11,6 +11,7 @@ __all__ = [
     "DAY",
     "FORMATS",
     "HOUR",
+    "Attempts",
     "FamilyTally",
     "Log",
     "RejectedFamily",

@@ -5,19 +5,26 @@ from __future__ import annotations
 import glob
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from incident_lib import paths
 from incident_lib.database import DEMO, reading
 from incident_lib.logs.reading import read_rejections
 from incident_lib.logs.threads import join_threads
-from incident_lib.model import UsageError
+from incident_lib.model import RejectedInserts, UnreadLog, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from incident_lib.database import Environment
-    from incident_lib.model import RejectedInserts
+
+
+class Attempts(NamedTuple):
+    """What logs say: the rejected inserts, None where no log was read; and the logs that were not read."""
+
+    rejected: RejectedInserts | None
+    unread: list[UnreadLog]
 
 
 def log_files(environment: str, named: str) -> list[str]:
@@ -47,19 +54,25 @@ def log_files(environment: str, named: str) -> list[str]:
 
 
 def read_attempts(
-    environment: Environment, files: list[str], listener: Callable[[int, int | None], None]
-) -> RejectedInserts:
-    """The rejected inserts in the logs, and what the threads show of their families; no id.
+    environment: Environment,
+    files: list[str],
+    listener: Callable[[int, int | None], None],
+    purpose_since: datetime | None = None,
+) -> Attempts:
+    """The incident's rejected inserts in the logs, and what the threads show of their families; no id.
 
     Args:
         environment: whose logs they are.
         files: the logs; an entry that several of them have is counted once.
         listener: is called with the number of bytes read, and of all bytes.
+        purpose_since: when the column purpose came: rejected inserts before it are not the incident's.
 
     Raises:
         Failed: a log cannot be read, or the environment cannot.
     """
     rejections = read_rejections(files, listener=listener)
+    if not rejections.is_read:
+        return Attempts(None, rejections.unread)
     with reading(environment) as connection:
-        joined = join_threads(connection, rejections)
-    return joined.add_to(rejections.as_record())
+        joined = join_threads(connection, rejections.since(purpose_since))
+    return Attempts(joined.as_record(), rejections.unread)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from incident_lib.logs.entry import Format
 
+BYTES_OF_A_LINE = 5000  # that are looked at
 FORMATS = ("stderr", "csvlog", "jsonlog", "export")
 HEAD = 1 << 16  # bytes of a log by which its format is recognised
 
@@ -58,6 +59,21 @@ def _format(form: str, prefix: str | None) -> Format:
     if form == "stderr":
         return Stderr(prefix)
     return Csvlog() if form == "csvlog" else Jsonlog()
+
+
+def recognises(head: bytes, *, prefix: str | None = None, form: str | None = None) -> bool:
+    """Whether the beginning of a log has an entry of a PostgreSQL server, or is an export that has messages.
+
+    Args:
+        head: the beginning.
+        prefix: the server's log_line_prefix; None: any of the usual ones.
+        form: one of FORMATS; None: recognised by the beginning.
+    """
+    form = form or recognise_format(head)
+    if form == "export":
+        return exports.has_messages(head)
+    kind = _format(form, prefix)
+    return any(kind.is_entry(line[:BYTES_OF_A_LINE]) for line in head.split(b"\n"))
 
 
 def recognise_format(head: bytes) -> str:

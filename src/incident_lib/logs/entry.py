@@ -23,6 +23,15 @@ _SKIPPED = r"(?:\s|(?>/\*.*?\*/)|--[^\n]*\n)*+"
 BUILD = re.compile(_SKIPPED + r"(?:CREATE|REINDEX|ALTER)\b", re.IGNORECASE | re.DOTALL)
 
 
+_INSERT = re.compile(r"INSERT\s+INTO\s[^(;]*q_threads\"?\s*\(([^()]*)\)", re.IGNORECASE)
+
+
+def names_provider(statement: str | None) -> bool:
+    """Whether a statement is an insert into the table that names a provider among its columns."""
+    found = _INSERT.search(statement or "")
+    return found is not None and "provider" in (name.strip('" \n\t') for name in found[1].split(","))
+
+
 class Entry(NamedTuple):
     """One entry of a log; None where the log does not say."""
 
@@ -34,12 +43,16 @@ class Entry(NamedTuple):
     process: str | None = None
     application: str | None = None
     command: str | None = None  # its tag, or how its statement begins
+    names_provider: bool = False  # whether its statement, where it is logged, is an insert that names a provider
 
     @classmethod
     def of(cls, had: Mapping[str, str | None]) -> Entry:
         """An entry from the values of a record, by the names of the fields."""
-        time, message, *others = map(had.get, cls._fields)
-        return cls(time or "", message or "", *others)
+        time, message, state, detail, role, process, application, command, statement = map(
+            had.get, (*cls._fields[:-1], "statement")
+        )
+        provider = names_provider(statement)
+        return cls(time or "", message or "", state, detail, role, process, application, command, provider)
 
     @property
     def builds(self) -> bool:
@@ -64,6 +77,9 @@ class Format(Protocol):
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to continue."""
+
+    def is_entry(self, line: bytes) -> bool:
+        """Whether a line is an entry, or begins one."""
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """Whether the first line of a file is what is left of an entry that began in another file."""

@@ -30,12 +30,18 @@ _NAMES = {
     "process": ("process_id", "pid"),
     "application": ("application_name",),
     "command": ("command_tag", "ps", "query", "statement"),
+    "statement": ("query", "statement"),
 }
 _MESSAGES, _RECORDS = frozenset(_NAMES["message"]), {"metadata", "log_attributes", "record", "parsed"}
 _NOTHING = frozenset({"", "null", "NULL"})
 _PREFIX = re.compile(rf"\A.*?(?:^|\s)(?:{'|'.join(map(re.escape, sorted(ERRORS)))}):  ")  # of a line as it was
 _LIST = re.compile(r"\s*(?:\{\s*\"\w+\"\s*:\s*)?\[")  # [event, …] or {"result": [event, …]}
 _NEXT = re.compile(r"[\n,]\s*\{")
+
+
+def has_messages(head: bytes) -> bool:
+    """Whether the beginning of an export names a field that may be the message."""
+    return any(re.search(rb"\b%b\b" % name.encode(), head) for name in sorted(_MESSAGES | _RECORDS))
 
 
 def entries(read: Callable[[int], bytes], needle: str, size: int) -> Iterator[Entry | Damaged]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from incident_lib.logs.entries import entries
+from incident_lib.logs.entries import HEAD, entries, recognises
 from incident_lib.logs.entry import Damaged, Entry
 from incident_lib.logs.rejections import Rejection, judge_entry
 from incident_lib.logs.source import open_log, total_size
 from incident_lib.logs.tally import Rejections
 from incident_lib.logs.times import check_zone
-from incident_lib.model import INDEX_NAME
+from incident_lib.model import INDEX_NAME, UnreadLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from incident_lib.logs.source import Log
 
 
 def _no_progress(done: int, total: int | None) -> None:
@@ -48,10 +50,20 @@ def read_rejections(
     for name in names:
         with open_log(name, partial(_progress, listener, found.bytes_read, total)) as log:
             found.begin(log.name)
-            for entry in entries(log, INDEX_NAME, prefix=prefix, form=form):
-                count_entry(found, entry, zone)
-            found.bytes_read += log.done
+            _count_log(found, log, prefix, form, zone)
     return found
+
+
+def _count_log(found: Rejections, log: Log, prefix: str | None, form: str | None, zone: str | None) -> None:
+    """Count the entries of one log; it is unread if none is an entry of a server."""
+    head = log.peek(HEAD)
+    understood = recognises(head, prefix=prefix, form=form)
+    for entry in entries(log, INDEX_NAME, prefix=prefix, form=form):
+        understood = understood or isinstance(entry, Entry)
+        count_entry(found, entry, zone)
+    found.bytes_read += log.done
+    if not understood:
+        found.unread.append(UnreadLog(file=log.name, lines=len(head.splitlines())))
 
 
 def _progress(listener: Callable[[int, int | None], None], before: int, total: int | None, done: int) -> None:

@@ -43,6 +43,7 @@ class Rejection(NamedTuple):
     process: str | None
     ours: bool  # of a probe of ours, which is rolled back: not an attempt of a user
     missing: tuple[str, ...]  # what is unknown, and why
+    is_run: bool = False  # as far as its statement is logged: runs are looked up by provider and name one, chats never
 
 
 class _Key(NamedTuple):
@@ -93,6 +94,7 @@ def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
         process=entry.process,
         ours=(entry.application or "").startswith(OURS),
         missing=tuple(reason for thing, reason in known if thing is None),
+        is_run=entry.names_provider,
     )
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from incident_lib.logs.entry import BUILD, DAMAGED, KEY, OTHER_WORDS, Damaged, Entry, Found, decode, line_end
+from incident_lib.logs.entry import (
+    BUILD,
+    DAMAGED,
+    KEY,
+    OTHER_WORDS,
+    Damaged,
+    Entry,
+    Found,
+    decode,
+    line_end,
+    names_provider,
+)
 from incident_lib.logs.messages import FIRST, LATER, STATEMENTS, duplicate_patterns
 from incident_lib.logs.prefix import USUAL, Prefix
 
@@ -29,6 +40,11 @@ class Stderr:
     def __init__(self, prefix: str | None = None) -> None:
         """Prefix: the server's log_line_prefix; None: whichever of the usual ones a line begins with."""
         self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
+
+    def is_entry(self, line: bytes) -> bool:
+        """See `Format`."""
+        matches = (prefix.line.match(line) for prefix in self._prefixes)
+        return any(_word(found["label"]) in FIRST | LATER for found in matches if found)
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""
@@ -94,6 +110,7 @@ def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
         process=decode(_process(first)),
         application=decode(had.get("application")),
         command=decode(had.get("tag")) or next(statements, None),
+        names_provider=any(names_provider(decode(part)) for part in following),
     )
 
 

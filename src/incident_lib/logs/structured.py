@@ -39,6 +39,10 @@ class Csvlog:
     )
     _rejection = re.compile(rb",23505,\"[^\"\n]*\"\"\Z")
 
+    def is_entry(self, line: bytes) -> bool:
+        """See `Format`."""
+        return self.line.match(line) is not None
+
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""
         rest = KEY.search(line) is not None or needle + b'"""' in line
@@ -50,7 +54,7 @@ class Csvlog:
         record = self._record.match(data, begin) if self.line.match(data, begin) else None
         if record and record.start("message") <= hit < record.end("message"):
             had = {name: _unquoted(field) for name, field in record.groupdict().items()}
-            return end, Entry.of({**had, "command": had["tag"] or had["query"]})
+            return end, Entry.of({**had, "command": had["tag"] or had["query"], "statement": had["query"]})
         return end, Damaged(DAMAGED) if self._rejection.search(data, begin, hit) else None
 
 
@@ -67,6 +71,10 @@ class Jsonlog:
     cut = re.compile(rb".*\"state_code\":\"23505\",\"message\":\"[^\"\\]*")
     _pair = re.compile(rb"[{,]\"(\w+)\":(\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|[^\",{}\[\]\n]+)")
     _rejection = re.compile(rb"\"state_code\":\"23505\",\"message\":\"[^\"\\\n]*\\\"\Z")
+
+    def is_entry(self, line: bytes) -> bool:
+        """See `Format`."""
+        return self.line.match(line) is not None
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain
 from math import isnan, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from incident_lib.model import IndexKind, RejectedInserts
+from incident_lib.model import IndexKind, RejectedInserts, UnreadLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from incident_lib.logs.rejections import Rejection
     from incident_lib.model import Family
 
+T = TypeVar("T")
 SECONDS_APART = 1.0  # the entries of one file are never further out of order
 HOUR, DAY = 3600, 86400
 MOST_HOURS = 1000  # that a record carries; beyond, it carries days
@@ -51,28 +52,49 @@ class RejectionsAround:
     last: datetime | None
 
 
+class Group(NamedTuple):
+    """What the rejected inserts of a group have in common.
+
+    Attributes:
+        kind: of the unique index, by its key; None: the key is not logged.
+        is_run: whether they are runs, as far as their statements are logged.
+        role: None: the log does not name it.
+        purpose: where the index's key has it.
+    """
+
+    kind: IndexKind | None
+    is_run: bool
+    role: str | None
+    purpose: str | None
+
+
+Families = dict["Family | None", "array[float]"]
+
+
 @dataclass
 class Rejections:
     """The rejected inserts of some logs, in about 100 bytes for each, and less than 1 kB for each family.
 
     Attributes:
-        by_role: rejected inserts by role; None: the log does not name it.
-        by_purpose: rejected inserts by purpose, where the index's key has it.
         not_understood: entries that could not be read, or not completely, by reason.
         duplicates: entries that were not counted, since another file has them, too.
         ours: rejections of this project's own probes: no user's inserts.
         bytes_read: of the files, compressed or not.
         files: their names.
+        unread: those of them in which no entry of a server was recognised.
+        before_purpose: how many were left out, since they were before the column purpose; None: unknown, none was.
+        by_provider: how many were left out, since a thread of the same purpose had their key; None: unknown, none was.
     """
 
-    by_role: Counter[str | None] = field(default_factory=Counter)
-    by_purpose: Counter[str] = field(default_factory=Counter)
     not_understood: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     ours: int = 0
     bytes_read: int = 0
     files: list[str] = field(default_factory=list)
-    _times: dict[IndexKind | None, dict[Family | None, array[float]]] = field(default_factory=dict, repr=False)
+    unread: list[UnreadLog] = field(default_factory=list)
+    before_purpose: int | None = None
+    by_provider: int | None = None
+    _times: dict[Group, Families] = field(default_factory=dict, repr=False)
     _known: set[int] = field(default_factory=set, repr=False)
     _near: Counter[int] = field(default_factory=Counter, repr=False)
     _last: float | str = field(default="", repr=False)
@@ -89,11 +111,10 @@ class Rejections:
         elif rejection.ours:
             self.ours += 1
         else:
-            families = self._times.setdefault(rejection.kind, {})
+            group = Group(rejection.kind, rejection.is_run, rejection.role, rejection.purpose)
+            families = self._times.setdefault(group, {})
             at = rejection.at.timestamp() if rejection.at else nan
             families.setdefault(rejection.family, array("d")).append(at)
-            self.by_role[rejection.role] += 1
-            self.by_purpose.update([rejection.purpose] if rejection.purpose is not None else [])
             self.not_understood.update(rejection.missing)
 
     def _is_copy(self, rejection: Rejection) -> bool:
@@ -143,8 +164,62 @@ class Rejections:
     @property
     def by_index(self) -> dict[str, int]:
         """Attempts by the kind of unique index that rejected them; `unknown` where its key is not logged."""
-        counts = {kind: sum(map(len, families.values())) for kind, families in self._times.items()}
-        return {kind.value if kind else "unknown": count for kind, count in sorted(counts.items(), key=str)}
+        counts = self._counts(lambda group: group.kind.value if group.kind else "unknown")
+        return dict(sorted(counts.items()))
+
+    @property
+    def by_role(self) -> Counter[str | None]:
+        """Attempts by role; None: the log does not name it."""
+        return self._counts(lambda group: group.role)
+
+    @property
+    def by_purpose(self) -> Counter[str]:
+        """Attempts by purpose, where the index's key has it."""
+        counts = self._counts(lambda group: group.purpose)
+        return Counter({purpose: count for purpose, count in counts.items() if purpose is not None})
+
+    @property
+    def runs(self) -> int:
+        """How many are runs, as far as their statements are logged."""
+        return self._counts(lambda group: group.is_run)[True]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether an entry of a server was recognised in at least one of the logs."""
+        return len(self.unread) < len(self.files)
+
+    def since(self, purpose_since: datetime | None) -> Rejections:
+        """Those that are not before the column purpose, which caused none of them; all where its time is unknown."""
+        if purpose_since is None:
+            return self
+        least = purpose_since.timestamp()
+        kept = self._filtered(lambda _group, _family, at: not at < least)  # an unknown time counts
+        return replace(kept, before_purpose=self.failed_attempts - kept.failed_attempts)
+
+    def without_same_purpose(self, same: Callable[[Group, Family | None, float], bool]) -> Rejections:
+        """Those whose key a thread of another purpose had: between threads of one purpose it is the provider."""
+        kept = self._filtered(lambda group, family, at: not same(group, family, at))
+        return replace(kept, by_provider=self.failed_attempts - kept.failed_attempts)
+
+    def _filtered(self, wanted: Callable[[Group, Family | None, float], bool]) -> Rejections:
+        times: dict[Group, Families] = {}
+        for group, family, array_ in self._all():
+            if kept := array("d", (at for at in array_ if wanted(group, family, at))):
+                times.setdefault(group, {})[family] = kept
+        return replace(self, _times=times)
+
+    def times_of_runs(self) -> list[tuple[Family, float]]:
+        """The families and times of the runs, where both are known."""
+        return [(family, at) for group, family, ats in self._all() if group.is_run and family for at in _known([ats])]
+
+    def _all(self) -> Iterator[tuple[Group, Family | None, array[float]]]:
+        return ((group, family, ats) for group, families in self._times.items() for family, ats in families.items())
+
+    def _counts(self, name: Callable[[Group], T]) -> Counter[T]:
+        counts: Counter[T] = Counter()
+        for group, families in self._times.items():
+            counts[name(group)] += sum(map(len, families.values()))
+        return counts
 
     def tallies(self) -> Iterator[FamilyTally]:
         """The families that are known, those with most rejected inserts first."""
@@ -162,8 +237,8 @@ class Rejections:
         """The rejected inserts before and after a time, such as that of the fix."""
         left = (
             times
-            for kind, families in self._times.items()
-            if kind is not IndexKind.FIXED
+            for group, families in self._times.items()
+            if group.kind is not IndexKind.FIXED
             for times in families.values()
         )
         known = sorted(_known(left))
@@ -191,6 +266,9 @@ class Rejections:
             ours=self.ours,
             bytes_read=self.bytes_read,
             files=list(self.files),
+            before_purpose=self.before_purpose,
+            by_provider=self.by_provider,
+            runs=self.runs,
         )
 
     def _families(self) -> set[Family]:

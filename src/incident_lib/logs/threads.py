@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,11 @@ import msgspec
 
 from incident_lib.analysis import count_threads
 from incident_lib.database import fetch_all, read_catalog
+from incident_lib.model import IndexKind
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from incident_lib.database import Connection
-    from incident_lib.logs.tally import FamilyTally, Rejections
+    from incident_lib.logs.tally import FamilyTally, Group, Rejections
     from incident_lib.model import Catalog, Family, RejectedInserts
 
 BATCH = 5000  # families that one query asks for
@@ -39,8 +39,13 @@ class RejectedFamily:
 
 @dataclass(frozen=True)
 class RejectionsAndThreads:
-    """The families of some logs beside the threads of an environment, in one snapshot."""
+    """The families of some logs beside the threads of an environment, in one snapshot.
 
+    Attributes:
+        rejections: of the logs, without those whose key a thread of the same purpose had.
+    """
+
+    rejections: Rejections
     families: tuple[RejectedFamily, ...]
     blocked: int | None  # families blocked for chat now, with rejected inserts or not; None: an index cannot be read
     at: datetime  # the server's clock
@@ -88,9 +93,9 @@ class RejectionsAndThreads:
             "tries": list(self.tries.items()),
         }
 
-    def add_to(self, found: RejectedInserts) -> RejectedInserts:
+    def as_record(self) -> RejectedInserts:
         """The counts of the logs together with those of the threads."""
-        return msgspec.structs.replace(found, **self.counts(), joined_at=self.at)
+        return msgspec.structs.replace(self.rejections.as_record(), **self.counts(), joined_at=self.at)
 
 
 def join_threads(connection: Connection, rejections: Rejections) -> RejectionsAndThreads:
@@ -101,6 +106,7 @@ def join_threads(connection: Connection, rejections: Rejections) -> RejectionsAn
         rejections: of that environment's logs.
     """
     catalog = read_catalog(connection)
+    rejections = _without_same_purpose(connection, rejections)
     found: list[RejectedFamily] = []
     tallies = rejections.tallies()
     while batch := [*islice(tallies, BATCH)]:
@@ -113,7 +119,26 @@ def join_threads(connection: Connection, rejections: Rejections) -> RejectionsAn
         found += (_beside(tally, row, catalog) for tally, row in zip(batch, rows, strict=True))
     blocked = count_threads(connection, catalog).blocked.chat
     (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    return RejectionsAndThreads(tuple(found), blocked, at)
+    return RejectionsAndThreads(rejections, tuple(found), blocked, at)
+
+
+def _without_same_purpose(connection: Connection, rejections: Rejections) -> Rejections:
+    """Those whose key a thread of another purpose had: not those of the fixed index, nor runs beside another run."""
+    beside_a_run: set[tuple[Family | None, float]] = set()
+    runs = iter(rejections.times_of_runs())
+    while batch := [*islice(runs, BATCH)]:
+        values = {
+            "roots": [family.root for family, _ in batch],
+            "owners": [family.owner for family, _ in batch],
+            "times": [datetime.fromtimestamp(at, UTC) for _, at in batch],
+        }
+        rows = fetch_all(connection, "logs/key_purposes", values)
+        beside_a_run.update(run for run, row in zip(batch, rows, strict=True) if row["purpose"] == "run")
+
+    def is_same(group: Group, family: Family | None, at: float) -> bool:
+        return group.kind is IndexKind.FIXED or (group.is_run and (family, at) in beside_a_run)
+
+    return rejections.without_same_purpose(is_same)
 
 
 def _beside(tally: FamilyTally, row: dict[str, Any], catalog: Catalog) -> RejectedFamily:

@@ -61,6 +61,7 @@ from incident_lib.model.records import (
     RunStatus,
     StrategyLatency,
     Timestamp,
+    UnreadLog,
     Verdict,
 )
 from incident_lib.model.tables import (
@@ -92,12 +93,14 @@ from incident_lib.model.text import (
     format_families,
     format_server,
     join_names,
+    left_out,
     list_unknowns,
     plan_command,
     plural,
     sanitize,
     shorten,
     summarize_verdicts,
+    unread_sentence,
     verdict_line,
 )
 from incident_lib.model.threads import COLUMNS, PURPOSES, SCHEMA, TABLE, BlockedFamily, Family, Thread
@@ -177,6 +180,7 @@ __all__ = [
     "Thread",
     "Timestamp",
     "UniqueIndex",
+    "UnreadLog",
     "UsageError",
     "Verdict",
     "before_and_after",
@@ -197,6 +201,7 @@ __all__ = [
     "hide_ids",
     "indexes_table",
     "join_names",
+    "left_out",
     "list_unknowns",
     "make_table",
     "parse_timestamp",
@@ -214,6 +219,7 @@ __all__ = [
     "summarize_verdicts",
     "threads_table",
     "to_iso",
+    "unread_sentence",
     "utc_now",
     "verdict_line",
 ]

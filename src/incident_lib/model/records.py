@@ -139,6 +139,9 @@ class RejectedInserts(_Part, frozen=True, kw_only=True):
         per: `hour` or `day`; per_hour: the rejected inserts of each.
         not_understood: entries that could not be read, or not completely, by reason.
         duplicates: entries that another file has, too. ours: rejections of this project's own probes.
+        before_purpose: rejected inserts before the column purpose, in no other count; null: its time is unknown.
+        by_provider: rejected inserts whose key a thread of the same purpose had, in no other count; null: unknown.
+        runs: how many of the rejected inserts are runs, as far as their statements are logged.
         blocked: families blocked for chat when the logs were read.
         hit_and_blocked, hit_not_blocked: of the families with rejected inserts: blocked for chat then, or not.
         blocked_never_hit: blocked for chat then, without a rejected insert.
@@ -168,6 +171,16 @@ class RejectedInserts(_Part, frozen=True, kw_only=True):
     without_threads: int | None = None
     tries: list[tuple[int, int]] | None = None
     joined_at: Timestamp | None = None
+    before_purpose: int | None = None
+    by_provider: int | None = None
+    runs: int | None = None
+
+
+class UnreadLog(_Part, frozen=True, kw_only=True):
+    """A log in which no entry of a PostgreSQL server was recognised, in so many lines."""
+
+    file: str
+    lines: int
 
 
 class RecoveryCount(_Part, frozen=True, kw_only=True):
@@ -248,6 +261,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         verified: whether the fixed index alone was enforced at the end.
         integrity: whether the migration changed a thread. retries: what the demo's clients got on trying again.
         unknown: what the latest snapshot does not show, a sentence each.
+        unread_logs: logs from which nothing was understood: what they hold is unknown, not nothing.
+        recorded: whether it feeds reports; false: a notebook that somebody opened, without asking to record it.
     """
 
     schema_version: Literal[2]
@@ -284,6 +299,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     progress: NotebookProgress | None
     notebooks: list[NotebookResult]
     error: ErrorMessage | None
+    unread_logs: list[UnreadLog] = msgspec.field(default_factory=list)
+    recorded: bool = True
 
 
 # claims.json

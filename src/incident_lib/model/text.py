@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from incident_lib.model.counts import Counts
+    from incident_lib.model.records import RejectedInserts, UnreadLog
 
 CANNOT_TELL = "It cannot be told which families are blocked: row level security hides rows from this role."
 HIDDEN_ROWS = "Row level security hides rows from this role: every count may be too low."
@@ -174,6 +175,36 @@ def list_unknowns(
     if hides_rows:
         lines.append(HIDDEN_ROWS)
     return lines
+
+
+def left_out(found: RejectedInserts) -> list[str]:
+    """Which rejected inserts are in no count because they are not the incident's, and why, a sentence each."""
+    lines = []
+    if found.before_purpose is None and found.failed_attempts:
+        lines.append(
+            "It is unknown when the column purpose was added (parameter purpose_since). Rejected inserts before it are "
+            "counted, too, although the purpose cannot have caused them."
+        )
+    elif found.before_purpose:
+        lines.append(
+            f"Not counted: {plural(found.before_purpose, 'rejected insert')} before the column purpose was added. The "
+            "purpose cannot have caused them."
+        )
+    if found.by_provider:
+        lines.append(
+            f"Not counted: {plural(found.by_provider, 'rejected insert')} whose key a thread of the same purpose had. "
+            "These are provider conflicts, which the fix does not change."
+        )
+    return lines
+
+
+def unread_sentence(logs: Sequence[UnreadLog]) -> str:
+    """That logs were not read, and why; empty where all were."""
+    if not logs:
+        return ""
+    looked = ", ".join(f"{log.file} ({plural(log.lines, 'line')} looked at)" for log in logs)
+    which = "The log was not read" if len(logs) == 1 else f"{len(logs)} logs were not read"
+    return f"{which}: no entry of a PostgreSQL server was recognised in {looked}."
 
 
 WEAK_LOCKS = frozenset({"ACCESS SHARE", "ROW SHARE", "ROW EXCLUSIVE"})

@@ -9,7 +9,16 @@ from incident_lib.analysis import checksum, compare_threads, read_recovery
 from incident_lib.database import DEMO, demo, engine, read_catalog, reading, sending
 from incident_lib.logs import log_files, read_attempts
 from incident_lib.migration import FAMILIES, Probe, apply, holds, probe_families, verify_catalog, verify_probes
-from incident_lib.model import checks_table, format_bytes, make_table, rejected_inserts_table, steps_table
+from incident_lib.model import (
+    checks_table,
+    format_bytes,
+    left_out,
+    make_table,
+    rejected_inserts_table,
+    steps_table,
+    unread_sentence,
+)
+from incident_lib.notebook.display import bullets
 from incident_lib.notebook.frames import styled
 from incident_lib.notebook.session import Session
 from incident_lib.notebook.snapshot import Snapshot, take_snapshot
@@ -78,7 +87,9 @@ class Incident(Session):
         return latest.unknown(logs_read=self.run.read().rejected_inserts is not None)
 
     def attempts(self, log: str = "") -> Styler | str:
-        """Rejected inserts from the server logs; on the demo, without a name, from the log of its own server.
+        """The incident's rejected inserts from the server logs; on the demo, without a name, from its own server's.
+
+        What is not the incident's is displayed above the table; a log that was not read is no log without any.
 
         Args:
             log: the files' names, separated by spaces; each may be a pattern.
@@ -86,12 +97,19 @@ class Incident(Session):
         if not (files := log_files(self.environment.name, log)):
             return "No log was given: rejected inserts are unknown."
         found = read_attempts(
-            self.environment, files, lambda done, total: self.show("logs", total and done / total, format_bytes(done))
+            self.environment,
+            files,
+            lambda done, total: self.show("logs", total and done / total, format_bytes(done)),
+            self.purpose_since,
         )
-        self.note(rejected_inserts=found)
+        self.note(rejected_inserts=found.rejected, unread_logs=found.unread)
         if self.last:
             self.note(unknown=self.unknown())
-        return styled(rejected_inserts_table({"number": found}))
+        unread = unread_sentence(found.unread)
+        if found.rejected is None:
+            return f"{unread} Rejected inserts are unknown."
+        bullets([line for line in (unread, *left_out(found.rejected)) if line])
+        return styled(rejected_inserts_table({"number": found.rejected}))
 
     def probe(self) -> str:
         """Send what a chat client sends, for a few blocked families; PostgreSQL's answers; all of it is rolled back."""

@@ -48,14 +48,19 @@ class RunFolder:
         self.file = folder / FILE
 
     @classmethod
-    def create(cls, environment: str, started_by: str) -> RunFolder:
+    def create(cls, environment: str, started_by: str, *, recorded: bool = True) -> RunFolder:
         """Make the folder of a new run, `<runs>/<environment>/<UTC time>`, and its record.
+
+        Args:
+            environment: its name.
+            started_by: the command or the notebook.
+            recorded: whether the run feeds reports.
 
         Raises:
             Failed: the folder cannot be written.
         """
         made = cls(_new_folder(environment))
-        write_json(made.file, new_record(environment, started_by))
+        write_json(made.file, new_record(environment, started_by, recorded=recorded))
         return made
 
     def read(self) -> RunRecord:
@@ -158,7 +163,7 @@ def error_message(error: IncidentError) -> ErrorMessage:
     return ErrorMessage(what=error.what, why=error.why, next=error.next)
 
 
-def new_record(environment: str, started_by: str) -> RunRecord:
+def new_record(environment: str, started_by: str, *, recorded: bool = True) -> RunRecord:
     """The record of a run that begins now."""
     return RunRecord(
         schema_version=2,
@@ -195,6 +200,7 @@ def new_record(environment: str, started_by: str) -> RunRecord:
         progress=None,
         notebooks=[],
         error=None,
+        recorded=recorded,
     )
 
 

@@ -11,10 +11,12 @@ from incident_lib.model import (
     format_families,
     format_server,
     format_timestamp,
+    left_out,
     make_table,
     plural,
     rejected_inserts_table,
     summarize_verdicts,
+    unread_sentence,
 )
 from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.compare import number
@@ -39,17 +41,21 @@ PROVIDER_THREADS = (
 def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     """The inserts that the unique index rejected, from the server logs."""
     found = {c.environment: c.record.rejected_inserts for c in chapters if c.record.rejected_inserts}
+    unread_logs = [
+        f"{c.environment}: {unread_sentence(c.record.unread_logs)}" for c in chapters if c.record.unread_logs
+    ]
+    if not found and unread_logs:
+        return [Paragraph("Rejected inserts are unknown.", "note"), Bullets(tuple(unread_logs))]
     if not found:
         return [Paragraph("Rejected inserts are unknown: no server log was read.", "note")]
     total = sum(each.failed_attempts for each in found.values())
     families = sum(each.families for each in found.values())
     summary = f"The server logs hold {plural(total, 'rejected insert')} by {format_families(families)}."
-    orphans = (
-        f"Rejected chats may have left up to {total:,} orphaned conversations at the provider. The key of the unique "
-        "index does not show whether a rejected insert was a chat or a run."
-    )
+    chats = total - sum(each.runs or 0 for each in found.values())
+    orphans = f"Rejected chats may have left up to {chats:,} orphaned conversations at the provider."
+    excluded = [f"{name}: {line}" for name, each in found.items() for line in left_out(each)]
     unread = [f"{name}: {n:,} {reason}" for name, each in found.items() for reason, n in each.not_understood.items()]
-    remarks = tuple(filter(None, (*map(_last_rejected, chapters), *unread)))
+    remarks = tuple(filter(None, (*excluded, *unread_logs, *map(_last_rejected, chapters), *unread)))
     return [
         Paragraph(summary),
         rejected_inserts_table(found),
