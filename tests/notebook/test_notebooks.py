@@ -95,9 +95,10 @@ def test_each_parameter_is_explained(cells: Cells) -> None:
 
 
 def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
-    """By default a notebook reads and changes only the demo, redacts ids, and begins a new run."""
+    """By default a notebook reads and changes only the demo, redacts ids, and changes no report."""
     defaults = {s.targets[0].id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
-    allowed = {"environment": "demo", "confirm": "demo", "redact": True, "run": "", "purpose_since": "", "log": ""}
+    allowed = {"environment": "demo", "confirm": "demo", "redact": True, "record": False, "run": ""}
+    allowed |= {"purpose_since": "", "log": ""}
 
     assert {name: allowed[name] for name in defaults} == defaults
 

@@ -18,6 +18,7 @@ from incident_lib.cli.plan import plan, sql
 from incident_lib.cli.rehearse import rehearse
 from incident_lib.cli.report import report
 from incident_lib.cli.run import run
+from incident_lib.cli.runs import runs
 from incident_lib.cli.verify import verify
 from incident_lib.cli.watch import watch
 from incident_lib.model import IncidentError
@@ -45,6 +46,7 @@ def cli(env_file: str | None) -> None:
 for _command in (
     run,
     report,
+    runs,
     investigate,
     plan,
     verify,

@@ -14,7 +14,7 @@ from incident_lib.database import purpose_since as known_purpose_since
 from incident_lib.model import Family, IncidentError, UsageError, pseudonyms_for, threads_table
 from incident_lib.notebook.frames import styled
 from incident_lib.notebook.incident import Incident
-from incident_lib.notebook.parameters import check_injected, check_texts, wrong_type
+from incident_lib.notebook.parameters import check_flags, check_injected, check_texts
 from incident_lib.progress import waiting
 from incident_lib.records import RunFolder, error_message, status_after
 from incident_lib.report import read_postmortem
@@ -35,6 +35,7 @@ def begin(
     run: str = "",
     purpose_since: str = "",
     redact: bool = True,
+    record: bool = False,
 ) -> Incident:
     """Begin a notebook: check its parameters, open its run, and print what it may do.
 
@@ -47,23 +48,25 @@ def begin(
         run: the folder of the run that this notebook belongs to; empty: a new run of its own.
         purpose_since: when the column `purpose` came, ISO 8601; empty: unknown (known on the demo).
         redact: pseudonyms in place of ids; turn it off by hand only.
+        record: whether a session without `run` feeds reports; one that belongs to a run does, as that run does.
 
     Raises:
         UsageError: a parameter has a wrong type or value, or the environment is not known.
         Failed: the run's folder cannot be written.
     """
     try:
-        return _begin(notebook, environment, confirm, run, purpose_since, redact)
+        return _begin(notebook, environment, confirm, run, purpose_since, redact=redact, record=record)
     except IncidentError as error:
-        _record_refusal(notebook, environment, run, error)
+        _record_refusal(notebook, environment, run, error, recorded=record is True)
         raise
 
 
-def _begin(notebook: str, environment: str, confirm: str, run: str, since: str, redact: bool) -> Incident:
+def _begin(
+    notebook: str, environment: str, confirm: str, run: str, since: str, *, redact: bool, record: bool
+) -> Incident:
     check_injected()
     check_texts(environment=environment, confirm=confirm, run=run, purpose_since=since)
-    if not isinstance(redact, bool):
-        raise wrong_type("redact", redact, "true or false")
+    check_flags(redact=redact, record=record)
     came = known_purpose_since(environment, since)
     with waiting(f"opening {environment} …"):
         found = resolve_environment(environment, database=f"demo_{notebook}")
@@ -73,9 +76,10 @@ def _begin(notebook: str, environment: str, confirm: str, run: str, since: str, 
         notebook=notebook,
         environment=found,
         confirm=confirm,
-        run=RunFolder(Path(run)) if run else RunFolder.create(environment, started_by=notebook),
+        run=RunFolder(Path(run)) if run else RunFolder.create(environment, started_by=notebook, recorded=record),
         names=pseudonyms_for(environment) if redact else None,
         alone=not run,
+        recorded=bool(run) or record,
         purpose_since=came,
         show=progress.cell_bars(),
     )
@@ -84,12 +88,12 @@ def _begin(notebook: str, environment: str, confirm: str, run: str, since: str, 
     return incident
 
 
-def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError) -> None:
+def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError, *, recorded: bool) -> None:
     """Record why a notebook could not begin: in its run, or in a run of its own, if the environment is known."""
     with suppress(IncidentError, TypeError):
         if not run and environment != DEMO:
             resolve_environment(environment)
-        folder = RunFolder(Path(run)) if run else RunFolder.create(check_name(environment), notebook)
+        folder = RunFolder(Path(run)) if run else RunFolder.create(check_name(environment), notebook, recorded=recorded)
         folder.note_notebook(notebook, status_after(error).value)
         folder.set(error=error_message(error))
         if not run:

@@ -52,6 +52,17 @@ def check_texts(**values: object) -> None:
             raise wrong_type(name, value, "a text")
 
 
+def check_flags(**values: object) -> None:
+    """Reject parameters that are neither true nor false.
+
+    Raises:
+        UsageError: one of them is not.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise wrong_type(name, value, "true or false")
+
+
 def wrong_type(name: str, value: object, wanted: str) -> UsageError:
     """The error for a parameter of a wrong type."""
     return UsageError(

@@ -25,6 +25,7 @@ class Session:
         confirm: the environment's name once more, where the notebook may change it.
         names: pseudonyms for what is displayed; None where `redact` is off.
         alone: no `incident run` around it, so that this notebook ends the run itself.
+        recorded: whether its run feeds reports.
     """
 
     notebook: str
@@ -33,6 +34,7 @@ class Session:
     run: RunFolder
     names: Pseudonyms | None
     alone: bool
+    recorded: bool = True
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -46,6 +48,8 @@ class Session:
             print("DO NOT SHARE: redact is off, and the outputs below hold raw ids.")  # noqa: T201
         if self.notebook == MIGRATION:
             print(self._intent())  # noqa: T201
+        if not self.recorded:
+            print("Not recorded: reports leave this session out. Set record to True to record it.")  # noqa: T201
         self.run.note_notebook(self.notebook, "running")
         self.run.start_heart()
 

@@ -13,12 +13,14 @@ from incident_lib.records.evidence import (
 )
 from incident_lib.records.files import to_json
 from incident_lib.records.history import History, Run, make_history, read_histories
+from incident_lib.records.index import RunEntry, delete_run, find_run, list_runs, unreadable_folders
 from incident_lib.records.run_folder import (
     RunFolder,
     all_runs,
     error_message,
     incident_runs,
     recorded_environments,
+    recorded_runs,
     runs_beside,
     status_after,
     status_of,
@@ -29,22 +31,28 @@ __all__ = [
     "REHEARSAL",
     "History",
     "Run",
+    "RunEntry",
     "RunFolder",
     "all_runs",
     "claims_file",
+    "delete_run",
     "error_message",
     "evidence_beside",
+    "find_run",
     "incident_runs",
     "latest_rehearsal",
+    "list_runs",
     "make_history",
     "read_claims",
     "read_histories",
     "read_rehearsal",
     "recorded_environments",
+    "recorded_runs",
     "runs_beside",
     "status_after",
     "status_of",
     "to_json",
+    "unreadable_folders",
     "write_claims",
     "write_rehearsal",
 ]

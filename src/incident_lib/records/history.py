@@ -33,11 +33,15 @@ class History:
             before the fix and the latest since, whichever runs took them.
         earlier: the finished runs before it, the earliest first.
         later: the finished runs since: they looked again, applied again, or failed.
+        is_fixed: whether the run applied the fix.
+        latest: the run whose snapshot is the one after the fix; None: there is no fix, or none since.
     """
 
     run: Run
     earlier: tuple[Run, ...] = ()
     later: tuple[Run, ...] = ()
+    is_fixed: bool = False
+    latest: Run | None = None
 
 
 def read_histories(folders: Iterable[Path]) -> list[History]:
@@ -66,10 +70,26 @@ def make_history(runs: Sequence[Run]) -> History:
     place = ordered.index(chosen)
     earlier = tuple(run for run in ordered[:place] if run in finished)
     later = tuple(run for run in ordered[place + 1 :] if run in finished)
-    latest = next((run.record for run in reversed(later) if run.record.counts.before), None)
-    if fix is None or latest is None:
-        return History(chosen, earlier, later)
-    return History(Run(fix.folder, _with_latest(fix.record, latest)), earlier, later)
+    shown = _with_attempts(chosen.record, [*earlier, chosen, *later])
+    if fix is None:
+        return History(Run(chosen.folder, shown), earlier, later)
+    latest = next((run for run in reversed(later) if run.record.counts.before), None)
+    if latest:
+        return History(
+            Run(fix.folder, _with_latest(shown, latest.record)), earlier, later, is_fixed=True, latest=latest
+        )
+    own = fix if fix.record.counts.after else None
+    return History(Run(fix.folder, shown), earlier, later, is_fixed=True, latest=own)
+
+
+def _with_attempts(record: RunRecord, runs: Iterable[Run]) -> RunRecord:
+    """The record, with the rejected inserts of the latest run that read a log, and the logs that it did not read."""
+    logged = [run.record for run in runs if run.record.rejected_inserts or run.record.unread_logs]
+    read = [other for other in logged if other.rejected_inserts]
+    if not logged:
+        return record
+    best = (read or logged)[-1]
+    return msgspec.structs.replace(record, rejected_inserts=best.rejected_inserts, unread_logs=best.unread_logs)
 
 
 def _with_latest(fix: RunRecord, latest: RunRecord) -> RunRecord:
@@ -86,7 +106,6 @@ def _with_latest(fix: RunRecord, latest: RunRecord) -> RunRecord:
         residual=latest.residual or fix.residual,
         unknown=fix.unknown if latest.unknown is None else latest.unknown,
         recovery=latest.recovery or fix.recovery,
-        rejected_inserts=latest.rejected_inserts or fix.rejected_inserts,
         verified=fix.verified if latest.verified is None else latest.verified,
     )
 

@@ -218,13 +218,14 @@ def status_after(error: BaseException) -> RunStatus:
 
 
 def recorded_environments() -> list[str]:
-    """The environments that have runs, sorted; not the demo, whose families are invented."""
-    return [folder.name for folder in sorted(paths.runs().glob("*")) if folder.name != "demo" and all_runs(folder.name)]
+    """The environments that have recorded runs, sorted; not the demo, whose families are invented."""
+    names = (folder.name for folder in sorted(paths.runs().glob("*")))
+    return [name for name in names if name != "demo" and recorded_runs(name)]
 
 
 def incident_runs(environment: str) -> list[Path]:
-    """The folders of an environment's runs, the latest first; of the demo, which each run resets, the latest alone."""
-    found = all_runs(environment)
+    """The folders of an environment's recorded runs, the latest first; of the demo, which each run resets, only one."""
+    found = recorded_runs(environment)
     return found[:1] if environment == "demo" else found
 
 
@@ -232,6 +233,11 @@ def runs_beside(folder: Path) -> list[Path]:
     """A run's folder, and those of its incident's runs beside it; of a run that lies elsewhere its own alone."""
     beside = incident_runs(folder.absolute().parent.name)
     return beside if folder.resolve() in (each.resolve() for each in beside) else [folder]
+
+
+def recorded_runs(environment: str) -> list[Path]:
+    """The folders of the runs that feed reports: not of a notebook that somebody opened without asking to record it."""
+    return [folder for folder in all_runs(environment) if RunFolder(folder).read().recorded]
 
 
 def all_runs(environment: str) -> list[Path]:

@@ -16,7 +16,7 @@ from incident_lib import paths
 from incident_lib.database import DEMO, resolve_environment, variable_of
 from incident_lib.logs import log_files
 from incident_lib.model import Failed, IncidentError, RunStatus, UsageError, parse_timestamp
-from incident_lib.records import RunFolder, all_runs, incident_runs
+from incident_lib.records import RunFolder, incident_runs, recorded_runs
 from incident_lib.report import read_notes, read_runs, write_report
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
@@ -134,7 +134,7 @@ def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: st
 
 def _done_before(name: str, confirmed: bool) -> RunResult | None:
     """The latest run of an environment, if it did what is wanted now."""
-    for folder in all_runs(name)[:1]:
+    for folder in recorded_runs(name)[:1]:
         status = RunFolder(folder).read().status
         if status is RunStatus.SUCCEEDED or (status is RunStatus.DRY_RUN and not confirmed):
             return RunResult(name, folder.resolve(), f"{status} before", 0.0)
