@@ -7,26 +7,32 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from html.parser import HTMLParser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from incident_lib import cli, paths
 from incident_lib.model.errors import Failed, UsageError
 from incident_lib.report import notes
-from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Notes
+from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Metadata, Notes
 from incident_lib.report.render import write_report
 from incident_lib.runs.fleet import run_fleet
+from tests.support.examples import examples
 from tests.support.reports import CONFLICTS, FORMS, UNWRITTEN, rendered, run_folder, run_without_snapshot, squeezed
 from tests.support.reports import read as report_of
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SECTIONS = (*WANTED, *WELCOME)
-USE = f"Use one of: {', '.join(SECTIONS)}."
-HOW = "Write it like `- 2025-10-13 08:18 UTC: what (source)`."
+USE = f"Use one of: {', '.join((*SECTIONS, 'Metadata'))}."
+HOW = "Write it like `- 2025-10-13 08:18 UTC: what (source)`; another zone as an offset, like +02:00."
+TASK = "Write it like `- [ ] What to do (owner: a name or a team, due: 2026-01-31)`."
+FACT = "Use items like `- Severity: SEV2`; their names are severity, owner, detected, mitigated, resolved."
 
 
 def file_of(folder: Path, text: str) -> Path:
@@ -71,7 +77,7 @@ def test_the_template_has_every_section_that_is_wanted() -> None:
     """The template has a heading for each section that people write, and no unknown heading."""
     headings = re.findall(r"^## (.*)$", notes.template(), re.MULTILINE)
 
-    assert set(WANTED) <= set(headings) <= set(SECTIONS)
+    assert set(WANTED) <= set(headings) <= {*SECTIONS, "Metadata"}
     assert notes.template().startswith("# ")
 
 
@@ -79,8 +85,11 @@ def test_the_templates_example_rows_can_be_read(tmp_path: Path) -> None:
     """The example rows in the template's comments can be read."""
     shown = notes.template().replace("<!--", "").replace("-->", "")
     rows = re.findall(r"^- .*$", shown, re.MULTILINE)
-    found = read(tmp_path, f"## Timeline\n{rows[0]}\n## Action items\n{rows[1]}\n")
+    facts = "\n".join(rows[:5])
+    found = read(tmp_path, f"## Metadata\n{facts}\n## Timeline\n{rows[5]}\n## Action items\n{rows[6]}\n")
 
+    assert (found.metadata.severity, found.metadata.owner) == ("SEV2", "a name or a team")
+    assert found.metadata.resolved == datetime(2025, 10, 13, 14, 30, tzinfo=UTC)
     assert found.events == (
         Event(datetime(2025, 10, 13, 8, 18, tzinfo=UTC), "the first user wrote to support", "support's inbox"),
     )
@@ -223,6 +232,52 @@ def test_comments_are_not_shown(tmp_path: Path) -> None:
     assert read(tmp_path, "## Summary\n<!-- a\n\n## b -->\nIt <!-- c -->was.\n").text("Summary") == "It was."
 
 
+@pytest.mark.parametrize(
+    "heading", [" ## Summary", "   ## Summary", "Summary\n---", "Summary\n-", "## Summary <!-- a ## b -->"]
+)
+def test_headings_of_every_kind_are_read(tmp_path: Path, heading: str) -> None:
+    """A heading may be indented by up to three spaces, or underlined."""
+    found = read(tmp_path, f"## Detection\n\nBy luck.\n\n{heading}\n\nIt was.\n")
+
+    assert (found.text("Detection"), found.text("Summary")) == ("By luck.", "It was.")
+
+
+def test_an_underlined_title_is_the_incidents_id(tmp_path: Path) -> None:
+    """A title may be underlined."""
+    assert read(tmp_path, "INC-1\n=====\n\n## Summary\n").incident == "INC-1"
+
+
+@pytest.mark.parametrize(
+    "line", ["    ## Detection", "\t## detection", "##Detection", "> ## Detection", "- ## Detection", "#Detection"]
+)
+def test_what_looks_like_a_heading_and_is_none_is_an_error(tmp_path: Path, line: str) -> None:
+    """A line that names a section, and that CommonMark does not read as a heading, is an error with its line."""
+    assert refused(tmp_path, f"## Summary\n\nIt was.\n\n{line}\n\nBy luck.\n") == message(
+        5, "this looks like a heading, and is none", "Write `## Detection` at the beginning of a line of its own."
+    )
+
+
+def test_a_section_of_the_first_order_is_an_error(tmp_path: Path) -> None:
+    """A section's name as a title is an error: it is not the incident's id."""
+    assert refused(tmp_path, "# Summary\n") == message(1, "this heading is of the first order", "Write `## Summary`.")
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "why"),
+    [
+        ("It was.\n\n<!-- to do\n\n## Detection\n\nBy luck.\n", 5, "this comment has no end"),
+        ("```sh\nls\n\n## Detection\n\nBy luck.\n", 3, "this block of code has no end"),
+        ("~~~\n```\n\n## Detection\n", 3, "this block of code has no end"),
+        ("<pre>\n\n## Detection\n\nBy luck.\n", 3, "this HTML has no end"),
+        ("<?php\n\n## Detection\n", 3, "this HTML has no end"),
+        ("- a\n\n  <!-- b\n  c\n\n## Detection\n", 5, "this comment has no end"),
+    ],
+)
+def test_what_would_hide_the_rest_is_an_error(tmp_path: Path, body: str, line: int, why: str) -> None:
+    """A comment, a block of code or HTML without an end, which would take the sections after it, is an error."""
+    assert refused(tmp_path, f"## Summary\n\n{body}") == message(line, why, "Close it.")
+
+
 # Errors
 
 
@@ -271,6 +326,11 @@ def test_text_outside_of_sections_is_an_error_with_its_line(tmp_path: Path, text
         "2025-10-13 08:18: it",
         "2025-10-13: it",
         "2025-10-13 08:18 CEST: it",
+        "2025-10-13 08:18 UTC+2: it",
+        "2025-10-13 08:18 +25:00: it",
+        "0001-01-01 00:18 +02:00: it",
+        "2025-6-2 08:18 UTC: it",
+        "**2025-10-13 08:18 UTC**: it",
         "2025-10-13 08:18 UTC:",
     ],
 )
@@ -344,6 +404,59 @@ def test_events_are_read(tmp_path: Path) -> None:
     assert found.text("Timeline") == "First, calm.\n\n- a list"
 
 
+@pytest.mark.parametrize(
+    ("written", "at"),
+    [
+        ("2025-06-02 14:05 +02:00", datetime(2025, 6, 2, 12, 5, tzinfo=UTC)),
+        ("2025-06-02T14:05+02:00", datetime(2025, 6, 2, 12, 5, tzinfo=UTC)),
+        ("2025-06-02 14:05:30 -0330", datetime(2025, 6, 2, 17, 35, 30, tzinfo=UTC)),
+        ("2025-06-02 14:05 +05", datetime(2025, 6, 2, 9, 5, tzinfo=UTC)),
+        ("2025-06-02 14:05 GMT", datetime(2025, 6, 2, 14, 5, tzinfo=UTC)),
+        ("2025-06-02T14:05Z", datetime(2025, 6, 2, 14, 5, tzinfo=UTC)),
+    ],
+)
+def test_times_of_other_zones_are_read(tmp_path: Path, written: str, at: datetime) -> None:
+    """A time with an offset is read, and shown in UTC."""
+    assert read(tmp_path, f"## Timeline\n\n- {written}: it (inbox)\n").events == (Event(at, "it", "inbox"),)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        "+ 2025-10-13 08:18 UTC: it\n  was (inbox)\n",
+        "1. 2025-10-13 08:18 UTC: it\nwas (inbox)\n",
+        "   - 2025-10-13 08:18 UTC: it was (inbox)\n",
+        "- 2025-10-13 08:18 UTC: it was <!-- really --> (inbox)\n",
+        "-\t2025-10-13 08:18 UTC: it was (inbox)\n",
+    ],
+)
+def test_events_in_lists_of_every_kind_are_read(tmp_path: Path, items: str) -> None:
+    """An event may be in any kind of list, indented, and go on in the next line."""
+    found = read(tmp_path, f"## Timeline\n\n{items}\nSo.\n")
+
+    assert found.events == (Event(datetime(2025, 10, 13, 8, 18, tzinfo=UTC), "it was", "inbox"),)
+    assert found.text("Timeline") == "So."
+
+
+def test_nested_events_are_read(tmp_path: Path) -> None:
+    """Events within a list are read; the text of the list stays."""
+    text = "## Timeline\n\n- Monday\n  - 2025-10-13 08:18 UTC: it\n    - 2025-10-13 08:19 UTC: that\n- Tuesday\n"
+    found = read(tmp_path, text)
+
+    assert [event.what for event in found.events] == ["it", "that"]
+    assert found.text("Timeline") == "- Monday\n- Tuesday"
+
+
+@pytest.mark.parametrize("more", ["  - a detail", "\n  another paragraph", "  ```\n  code\n  ```", "  > a quote"])
+def test_an_event_of_several_blocks_is_an_error(tmp_path: Path, more: str) -> None:
+    """What is within an event's item besides other events is an error with its line: it would be lost."""
+    line = 4 + more.startswith("\n")
+
+    assert refused(tmp_path, f"## Timeline\n\n- 2025-10-13 08:18 UTC: it\n{more}\n") == message(
+        line, "an event is one paragraph", HOW
+    )
+
+
 @pytest.mark.parametrize("made", FORMS)
 def test_events_are_sorted_among_those_of_the_runs(tmp_path: Path, made: Any) -> None:
     """Events of the notes are rows of the timeline, sorted among those of the runs, with their source."""
@@ -381,6 +494,181 @@ def test_action_items_are_read(tmp_path: Path) -> None:
         Action("With a note (see above)", "", "", done=False),
         Action("None named", "", "", done=False),
     )
+
+
+def test_tasks_in_lists_of_every_kind_are_read(tmp_path: Path) -> None:
+    """Tasks are read in any kind of list, at any depth; a task's other paragraphs and items are its text."""
+    text = (
+        "## Action items\n\n+ [ ] A (owner: Ada, due: 2026-01-31)\n+ [X] B\n\n1. [ ] C\n   goes on\n\n"
+        "- The database:\n  - [ ] D (owner: Bo)\n    - [x] E\n    - a detail of D\n  - no task\n"
+    )
+    found = read(tmp_path, text)
+
+    assert found.actions == (
+        Action("A", "Ada", "2026-01-31", done=False),
+        Action("B", "", "", done=True),
+        Action("C goes on", "", "", done=False),
+        Action("D a detail of D", "Bo", "", done=False),
+        Action("E", "", "", done=True),
+    )
+    assert found.text("Action items") == "- The database:\n  - no task"
+
+
+@pytest.mark.parametrize("item", ["- []", "- [] A", "- [ ]", "* [-] A", "+ [x]A", "- [ x ] A", "1. [✓] A"])
+def test_a_task_that_cannot_be_read_is_an_error(tmp_path: Path, item: str) -> None:
+    """What looks like a task, and is none, is an error with its line."""
+    assert refused(tmp_path, f"## Action items\n\n- [ ] B\n{item}\n") == message(4, "the task cannot be read", TASK)
+
+
+@pytest.mark.parametrize("item", ["[a link](https://example.com) to it", "[1] a footnote", "[A] and [B]"])
+def test_an_item_that_begins_with_a_bracket_is_text(tmp_path: Path, item: str) -> None:
+    """An item that begins with a link or another bracket is no task, and stays text."""
+    found = read(tmp_path, f"## Action items\n\n- {item}\n")
+
+    assert (found.actions, found.text("Action items")) == ((), f"- {item}")
+
+
+def test_a_task_with_code_in_it_is_an_error(tmp_path: Path) -> None:
+    """A block of code within a task is an error with its line: a table of tasks has no place for it."""
+    assert refused(tmp_path, "## Action items\n\n- [ ] A\n\n  ```\n  code\n  ```\n") == message(
+        5, "a task has only text and other tasks in it", "Put this below the list."
+    )
+
+
+# Metadata
+
+
+def test_metadata_is_read(tmp_path: Path) -> None:
+    """The facts of the incident are read, in any order and case; what is not written is empty."""
+    text = "## Metadata\n\n- severity: SEV2\n+ Detected: 2025-10-13 10:18 +02:00\n\n<!-- more -->\n- Owner:\n"
+
+    assert read(tmp_path, text).metadata == Metadata(
+        severity="SEV2", detected=datetime(2025, 10, 13, 8, 18, tzinfo=UTC)
+    )
+    assert read(tmp_path, "").metadata == Metadata()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why", "action"),
+    [
+        ("- Severity: 1\n- Severity: 2", 4, "severity is there twice", "Keep one of them."),
+        (
+            "- Resolved: 2025-10-13 10:18 CEST",
+            3,
+            "the time cannot be read",
+            "Write it like `- Resolved: 2025-10-13 08:18 UTC`.",
+        ),
+        ("- Colour: red", 3, "this is no fact of an incident", FACT),
+        ("- Severity", 3, "this is no fact of an incident", FACT),
+        ("- Severity: 1\n\nAs people say.", 5, "this is no fact of an incident", FACT),
+        ("- Severity: 1\n  - Owner: Ada", 3, "this is no fact of an incident", FACT),
+    ],
+)
+def test_a_bad_fact_is_an_error_with_its_line(tmp_path: Path, text: str, line: int, why: str, action: str) -> None:
+    """What is no fact, or one that cannot be read, is an error with its line."""
+    assert refused(tmp_path, f"## Metadata\n\n{text}\n") == message(line, why, action)
+
+
+# Any Markdown
+
+USUAL = (
+    *("{}", "> {}", "- {}", "  - {}", "    - {}", "1. {}", "", "`{}`", "<!-- {} -->", "{} <!-- {} -->", "    {}"),
+    *("- [ ] {}", "  + [x] {} (owner: {})", "- 2025-06-02 14:05 +02:00: {} ({})", "  - 2025-06-02T14:05Z {}", "### {}"),
+)
+LINES = st.sampled_from(
+    [
+        *USUAL * 15,
+        *("# {}", "## {}", "### {}", "{}\n---", "{}\n===", " ## {}", "    ## {}", "##{}", "> ## {}"),
+        *(f"## {title}" for title in (*SECTIONS, "Metadata")),
+        *("## Summary", "  ## Timeline", "Action items\n------", "## Timeline ##"),
+        *("{}", "{}\n{}", "    {}", "\t{}", "> {}", "> > {}", "{}  ", "\\{}", "*{}*", "**{}", "[{}]: {}", "[{}]({})"),
+        *("- {}", "* {}", "+ {}", "1. {}", "2) {}", "  - {}", "    - {}", "\t* {}", "-", "- - {}", "> - {}", "-\t{}"),
+        *(
+            "- [ ] {}",
+            "+ [x] {}",
+            "  - [X] {} (owner: {}, due: 2026-01-31)",
+            "1. [ ] {}",
+            "- [] {}",
+            "- [ ]",
+            "> - [ ] {}",
+        ),
+        *("- 2025-06-02 14:05 UTC: {} ({})", "  + 2025-06-02T14:05+02:00 {}", "- 2025-06-02 14:05 CEST: {}", "- 2025"),
+        *("- Severity: {}", "- Owner: {}", "- Detected: 2025-06-02 14:05 UTC", "- Detected: {}"),
+        *(
+            "```",
+            "~~~",
+            "```{}",
+            "  ```",
+            "- ```",
+            "`{}",
+            "`` {} ` {} ``",
+            "`<!-- {} -->`",
+            "<!-- {} -->",
+            "<!-- {}",
+            "{} -->",
+        ),
+        *(
+            "- <!-- {}",
+            "<div>",
+            "</div>",
+            "<pre>{}",
+            "</pre>",
+            "<script>",
+            "<b>{}</b>",
+            "<?{}",
+            "{} <!-- {} --> {}",
+            "\\<!-- {}",
+        ),
+        *("| {} | {} |", "|---|---|", "---", "***", "===", "&lt;{}&gt;", "\0{}", "", "", ""),
+    ]
+)
+
+
+@st.composite
+def markdown(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """Lines of Markdown in any order, each word of them another one; and these words."""
+    words = list[str]()
+    lines = [draw(st.sampled_from(["", "## Summary", "## Timeline", "## Action items", "## Metadata"]))]
+    for line in draw(st.lists(LINES, max_size=14)):
+        made = line
+        while "{}" in made:
+            words.append(f"w{len(words)}w")
+            made = made.replace("{}", words[-1], 1)
+        lines.append(made)
+    return "\n".join(lines), words
+
+
+class Comments(HTMLParser):
+    """The comments of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_comment(self, data: str) -> None:
+        """Note a comment."""
+        self.text += data
+
+
+@settings(max_examples=examples(2000), deadline=None)
+@given(markdown())
+def test_no_text_is_lost(written: tuple[str, list[str]]) -> None:
+    """Any Markdown is read, with every word that is in no comment, or refused with the number of a line."""
+    text, words = written
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "notes.md"
+        file.write_text(text, "utf-8")
+        try:
+            found = notes.read_notes(file)
+        except UsageError as error:
+            line = int(re.match(r"Line (\d+): ", error.why)[1])
+            assert 1 <= line <= text.count("\n") + 1
+            return
+    hidden = Comments(MarkdownIt("commonmark").render(text)).text
+
+    assert [word for word in words if word not in repr(found) and word not in hidden] == []
 
 
 @pytest.mark.parametrize("made", FORMS)

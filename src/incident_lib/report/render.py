@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from incident_lib import paths
 from incident_lib.model import UsageError, hide_ids
 from incident_lib.report.document import Figure, Part
-from incident_lib.report.notes import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -158,6 +157,12 @@ def render_prose(markdown: str) -> str:
     return str(render(markdown))
 
 
+# Fences and code within a line, as CommonMark has them; a fence without an end is code to the end of the text.
+CODE = re.compile(
+    r"^ {0,3}(`{3,}(?=[^`\n]*$)|~{3,})[^\n]*(?:\n.*?)??(?:^ {0,3}\1[`~]*[ \t]*$|\Z)"
+    r"|(?<![`\\])(`+)(?!`)[^\n]+?(?<!`)\2(?!`)",
+    re.DOTALL | re.MULTILINE,
+)
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _PICTURE = re.compile(r"!+(?=\[)")
 
