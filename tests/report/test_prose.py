@@ -46,7 +46,7 @@ PLACES = {
 
 def _forms(text: str) -> dict[str, str]:
     """Each form of a report with notes; its record is almost empty."""
-    found = Postmortem((Chapter(record_of(NOTHING), "run"),), notes._Reader("notes.md", text).notes())
+    found = Postmortem((Chapter(record_of(NOTHING), "run"),), notes.parse_notes(text, "notes.md"))
     with empty_pictures():
         html = render.render_html(found)
     return {"html": html, "markdown": render.render_markdown(found, "p")}
@@ -187,7 +187,7 @@ def test_any_marks_give_markdown_only_in_a_wiki(text: str, shown: Callable[[str]
 def _why_not(text: str) -> str | None:
     """The reason why notes cannot be read; None if they can, and each form shows them."""
     try:
-        found = Postmortem((Chapter(record_of(EXAMPLE), "run"),), notes._Reader("notes.md", text).notes())
+        found = Postmortem((Chapter(record_of(EXAMPLE), "run"),), notes.parse_notes(text, "notes.md"))
     except UsageError as error:
         return error.why
     assert render.render_markdown(found, "p").startswith("# 1,088 families")

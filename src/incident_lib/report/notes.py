@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from incident_lib.report.commonmark import Heading
 
-__all__ = ["WANTED", "WELCOME", "Action", "Event", "Metadata", "Notes", "read_notes", "template"]
+__all__ = ["WANTED", "WELCOME", "Action", "Event", "Metadata", "Notes", "parse_notes", "read_notes", "template"]
 
 # The sections that only people can write, then those to which they may add.
 WANTED = (
@@ -78,14 +78,18 @@ def read_notes(file: Path | None = None) -> Notes:
     except OSError as error:
         what, why = f"{os.path.relpath(file)} cannot be read as notes.", f"{error.strerror or error}."
         raise Failed(what, why, "Make it readable, or name another file with --notes.") from None
+    return parse_notes(text, os.path.relpath(file))
+
+
+def parse_notes(text: str, name: str) -> Notes:
+    """What people wrote; `name` is that of the file, for messages. For the errors see `read_notes`."""
     try:
         return _Reader(Document(text)).notes()
     except MarkdownError as error:
         wrong = ItemError(error.line, error.why, "Close it.")
     except ItemError as error:
         wrong = error
-    what = f"{os.path.relpath(file)} cannot be read as notes."
-    raise UsageError(what, f"Line {wrong.line}: {wrong.why}.", wrong.action)
+    raise UsageError(f"{name} cannot be read as notes.", f"Line {wrong.line}: {wrong.why}.", wrong.action)
 
 
 def template() -> str:
