@@ -246,6 +246,16 @@ def test_after_the_fix_no_family_is_blocked(ran: Ran) -> None:
     assert after["unguarded_threads"] == before["unguarded_threads"]
 
 
+def test_the_chats_that_were_retried_prevent_a_rollback(ran: Ran, threads: list[dict[str, str]]) -> None:
+    """The snapshot after is taken after the clients retried: families with a chat and another thread are counted."""
+    with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
+        retried = {_family(row) for row in csv.DictReader(file) if row["purpose"] == "chat"}
+    others = {_family(row) for row in threads if row["owner_id"] and row["purpose"] != "chat"}
+    before, after = (ran.record("demo")["counts"][moment] for moment in ("before", "after"))
+
+    assert (before["coexisting_families"], after["coexisting_families"]) == (0, len(retried & others))
+
+
 def test_the_record_of_a_run_that_succeeded(ran: Ran) -> None:
     """The record of a successful run has its status, unique indexes, steps and notebooks, and no error."""
     record = ran.record("demo")

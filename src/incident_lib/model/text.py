@@ -76,6 +76,15 @@ def before_and_after(before: Counts, after: Counts | None) -> str:
     return f"{was} could not start a chat. Blocked after the fix: {left}."
 
 
+def rollback_sentence(counts: Counts) -> str:
+    """Whether the original index could be restored after the fix, by the counts of a snapshot since."""
+    families = counts.coexisting_families
+    if families:
+        has = "has" if families == 1 else "have"
+        return f"A rollback is not possible: {format_families(families)} {has} several active threads."
+    return "No family has several active threads yet. The first one that has prevents a rollback."
+
+
 def summarize_verdicts(verdicts: Iterable[Verdict]) -> str:
     """How many claims have each verdict: `3 claims hold, 3 hold only with this project's method, 2 do not hold.`."""
     numbers = Counter(verdicts)

@@ -13,6 +13,7 @@ from incident_lib.model import (
     counts_table,
     format_timestamp,
     make_table,
+    rollback_sentence,
     steps_table,
 )
 from incident_lib.records import status_of
@@ -115,6 +116,11 @@ class Chapter:
         indexes = self.record.indexes.after or self.record.indexes.before
         fixed = indexes is not None and indexes.state is IndexState.FIXED
         return fixed and self.latest is not None and self.latest.blocked.chat == 0
+
+    @property
+    def rollback(self) -> str:
+        """Whether the fix could be rolled back as of the latest snapshot; empty where it was not applied."""
+        return rollback_sentence(self.latest) if self.is_fixed and self.latest else ""
 
     @property
     def compared(self) -> charts.Compared:

@@ -207,7 +207,10 @@ class Sections:
         several = len(self.chapters) > 1
         conflicts = ((chapter.environment, tuple(evidence.provider_conflicts(chapter))) for chapter in self.chapters)
         parts = [Part(name, blocks, folded=several) for name, blocks in conflicts if blocks]
-        return (Paragraph(_PROVIDERS), figure, *parts, Paragraph(_ROLLBACK), *added)
+        rollback = group_rows((chapter.environment, chapter.rollback) for chapter in self.chapters if chapter.rollback)
+        lines = tuple(line if len(self.chapters) == 1 else f"{names}: {line}" for names, line in rollback)
+        blocks: list[Block] = [Paragraph(_ROLLBACK), *([Bullets(lines)] if lines else [])]
+        return (Paragraph(_PROVIDERS), figure, *parts, *blocks, *added)
 
     def _actions(self) -> tuple[Block, ...]:
         rows: list[tuple[Any, ...]] = [
