@@ -201,6 +201,38 @@ def test_a_notebook_says_that_a_log_was_not_read(
     assert run.read().unread_logs == [UnreadLog(file="web.log", lines=3)]
 
 
+def test_a_notebook_says_what_is_not_the_incidents(
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notebook says how many rejected inserts were left out, and why; the record has the same numbers."""
+    import IPython.display
+
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
+    displayed: list[str] = []
+    monkeypatch.setattr(IPython.display, "display", lambda it, **_: displayed.append(it.data))
+    run = RunFolder.create("staging", "a test")
+    since = datetime.fromisoformat(PURPOSE_SINCE)
+    notebook = Incident(
+        notebook="01_investigate",
+        environment=incident,
+        confirm="",
+        run=run,
+        names=None,
+        alone=True,
+        purpose_since=since,
+    )
+    table = notebook.attempts(str(LOG)).to_html()
+    found = run.read().rejected_inserts
+
+    assert [line.partition(".")[0] for line in displayed[0].splitlines()] == [
+        "- Not counted: 93 rejected inserts before the column purpose was added",
+        "- Not counted: 41 rejected inserts whose key a thread of the same purpose had",
+    ]
+    assert found is not None
+    assert (found.failed_attempts, found.before_purpose, found.by_provider) == (1206, 93, 41)
+    assert ">1,206<" in table
+
+
 # incident run --log
 
 
