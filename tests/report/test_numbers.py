@@ -397,7 +397,8 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
         f"Blocked after the fix: {after['blocked']['chat']:,}."
     ) in found["Summary"].text
     attempts, families = (f"{record['rejected_inserts'][word]:,}" for word in ("failed_attempts", "families"))
-    assert f"The server logs hold {attempts} rejected inserts by {families} families." in found["Impact"].text
+    said = f"The server logs hold {attempts} rejected inserts of this incident by {families} families."
+    assert said in found["Impact"].text
     chats = record["rejected_inserts"]["failed_attempts"] - record["rejected_inserts"]["runs"]
     assert f"left up to {chats:,} orphaned conversations at the provider" in found["Impact"].text
     assert (

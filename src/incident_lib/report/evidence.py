@@ -50,7 +50,9 @@ def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
         return [Paragraph("Rejected inserts are unknown: no server log was read.", "note")]
     total = sum(each.failed_attempts for each in found.values())
     families = sum(each.families for each in found.values())
-    summary = f"The server logs hold {plural(total, 'rejected insert')} by {format_families(families)}."
+    others = any(each.before_purpose or each.by_provider for each in found.values())
+    of_incident = " of this incident" if others else ""
+    summary = f"The server logs hold {plural(total, 'rejected insert')}{of_incident} by {format_families(families)}."
     chats = total - sum(each.runs or 0 for each in found.values())
     orphans = f"Rejected chats may have left up to {chats:,} orphaned conversations at the provider."
     excluded = [f"{name}: {line}" for name, each in found.items() for line in left_out(each)]
