@@ -10,7 +10,6 @@ from __future__ import annotations
 import filecmp
 import statistics
 import tempfile
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from incident_lib.analysis import write_blocked
 from incident_lib.database import Environment, read_catalog, reading
 began = time.perf_counter()
 with reading(Environment("bench", "", sys.argv[1]), seconds=0) as connection:
-    since = datetime.fromisoformat({PURPOSE_SINCE!r})
+    since = datetime.fromisoformat({PURPOSE_SINCE.isoformat()!r})
     write_blocked(connection, read_catalog(connection), Path(sys.argv[2]), purpose_since=since)
 seconds = time.perf_counter() - began
 """
@@ -41,7 +40,7 @@ seconds = time.perf_counter() - began
 def statement(environment: Environment) -> str:
     """The query of the list with its values, on one line, as psql's copy needs it."""
     with psycopg.connect(environment.address) as connection:
-        values = {"purpose_since": datetime.fromisoformat(PURPOSE_SINCE), "most": None}
+        values = {"purpose_since": PURPOSE_SINCE, "most": None}
         asked = psycopg.ClientCursor(connection).mogrify(query_text("analysis/blocked"), values)
     lines = (line.partition("--")[0].strip() for line in asked.rstrip("; \n").splitlines())
     return " ".join(filter(None, lines))

@@ -57,14 +57,14 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_names_and_patterns(folder: Path, named: str, found: list[str]) -> None:
     """The parameter has names and patterns, separated by spaces, in this order; a pattern's files are sorted."""
-    assert log_files("staging", named.format(folder)) == [str(folder / name) for name in found]
+    assert log_files(named.format(folder)) == [str(folder / name) for name in found]
 
 
 @pytest.mark.parametrize("named", ["none.log", "{0}/*.gz", "{0}/a.log {0}/none.log"])
 def test_a_log_that_does_not_exist(folder: Path, named: str) -> None:
     """A name or a pattern without a file is an error, whatever files the others have."""
     with pytest.raises(UsageError) as raised:
-        log_files("staging", named.format(folder))
+        log_files(named.format(folder))
 
     assert str(raised.value) == (
         "There is no such log.\n"
@@ -76,28 +76,26 @@ def test_a_log_that_does_not_exist(folder: Path, named: str) -> None:
 def test_a_folder_is_not_a_log(folder: Path) -> None:
     """A folder is an error, and a pattern does not match a folder."""
     with pytest.raises(UsageError):
-        log_files("staging", str(folder))
-    assert log_files("staging", f"{folder}/[ao]*") == [str(folder / "a.log")]
+        log_files(str(folder))
+    assert log_files(f"{folder}/[ao]*") == [str(folder / "a.log")]
 
 
 def test_a_quote_without_its_end(folder: Path) -> None:
     """A quote without its end is an error with a message."""
     with pytest.raises(IncidentError):
-        log_files("staging", f"'{folder}/a.log")
+        log_files(f"'{folder}/a.log")
 
 
 def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
     """A name with characters of a pattern leads to the file of exactly this name."""
     (folder / "log[1].log").touch()
 
-    assert log_files("staging", f"{folder}/log[1].log") == [str(folder / "log[1].log")]
+    assert log_files(f"{folder}/log[1].log") == [str(folder / "log[1].log")]
 
 
-def test_the_demo_has_its_own_log(folder: Path) -> None:
-    """Without the parameter the demo's own log is read; no other environment has a default."""
-    assert log_files("demo", "") == [str(LOG)]
-    assert log_files("demo", f"{folder}/a.log") == [str(folder / "a.log")]
-    assert log_files("staging", "") == []
+def test_no_name_leads_to_no_log() -> None:
+    """An empty text names no log."""
+    assert log_files("") == []
 
 
 # The numbers from logs and threads
@@ -130,7 +128,7 @@ def test_overlapping_logs_are_counted_once(incident: Environment, tmp_path: Path
     lines = LOG.read_bytes().splitlines(keepends=True)
     (tmp_path / "first.log").write_bytes(b"".join(lines[:3000]))
     (tmp_path / "second.log").write_bytes(b"".join(lines[2400:]))
-    found = read_attempts(incident, log_files("staging", f"{tmp_path}/*.log"), lambda *_: None).rejected
+    found = read_attempts(incident, log_files(f"{tmp_path}/*.log"), lambda *_: None).rejected
     assert found is not None
 
     assert (found.failed_attempts + found.by_provider, found.files) == (1340, ["first.log", "second.log"])

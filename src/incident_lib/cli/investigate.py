@@ -41,13 +41,14 @@ def investigate(name: str, shape: str, limit: int, purpose_since: str, timeout: 
     from incident_lib.model import verdict_line
     from incident_lib.progress import waiting
 
-    wanted: dict[str, Any] = {"purpose_since": known_purpose_since(name, purpose_since), "limit": limit or None}
+    environment = resolve_environment(name)
+    wanted: dict[str, Any] = {"purpose_since": known_purpose_since(environment, purpose_since), "limit": limit or None}
     families: list[BlockedFamily] = []
     with ExitStack() as files:
         listed = files.enter_context(TemporaryFile())  # so that no transaction is open while a reader takes the output
         with (
             waiting(f"reading {name} …"),
-            reading(environment := resolve_environment(name), seconds=timeout) as connection,
+            reading(environment, seconds=timeout) as connection,
         ):
             standby = analysis.read_standby(connection)
             found = analysis.investigate(connection)

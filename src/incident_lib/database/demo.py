@@ -6,10 +6,11 @@ import csv
 import hashlib
 import logging
 import os
+import re
 import tempfile
 import warnings
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid5
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 VERSION = 18
 TEMPLATE = "incident_template"
-PURPOSE_SINCE = "2025-09-22T06:00:00+00:00"
+# On the clock of the scenario: when the column purpose came, and when the clock stops, with the incident still on.
+PURPOSE_SINCE = datetime(2025, 9, 22, 6, tzinfo=UTC)
+CLOCK_STOPS = datetime(2025, 10, 13, 12, tzinfo=UTC)
+_DAY_OF_LINE = re.compile(rb"^\d{4}-\d\d-\d\d", re.MULTILINE)
 
 
 def folder() -> Path:
@@ -91,8 +95,8 @@ def url(database: str = "demo") -> str:
         server = _server(home)
         admin = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
-            _ensure_template(connection, server)
             if not _exists(connection, database):
+                _ensure_template(connection, server)
                 _copy_template(connection, database)
     return str(server.get_uri(database=database))
 
@@ -149,36 +153,90 @@ def _copy_template(connection: psycopg.Connection[Any], database: str) -> None:
 
 
 def _ensure_template(connection: psycopg.Connection[Any], server: Any) -> None:
-    """Load the template, unless it was loaded from the same files (its comment is their digest)."""
+    """Load the template, unless it was loaded from the same files and for this day: its comment says from which."""
     digest = hashlib.sha256(b"".join((paths.DEMO_DATA / f).read_bytes() for f in ("schema.sql", "threads.csv")))
+    days = days_until_now()
+    wanted = f"{digest.hexdigest()} {days}"
     comment = connection.execute(
         "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [TEMPLATE]
     ).fetchone()
-    if comment == (digest.hexdigest(),):
+    if comment == (wanted,):
         return
     _drop(connection, TEMPLATE)
     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
     with psycopg.connect(server.get_uri(database=TEMPLATE)) as template:
-        load(template)
+        load(template, days=days)
     with psycopg.connect(server.get_uri(database=TEMPLATE), autocommit=True) as template:
         template.execute("VACUUM (FREEZE, ANALYZE)")
-    connection.execute(
-        sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(TEMPLATE), sql.Literal(digest.hexdigest()))
-    )
+    connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(TEMPLATE), sql.Literal(wanted)))
 
 
-def load(connection: psycopg.Connection[Any], *, threads: bool = True) -> None:
-    """Create the incident's table in an empty database and load the demo's threads, if wanted."""
+def days_until_now() -> int:
+    """By how many whole days the scenario is moved so that its clock stops within the last 24 hours.
+
+    Whole days: what happened at some hour of a day, and how much on a day, stays as the files have it.
+    """
+    return (datetime.now(UTC) - CLOCK_STOPS).days
+
+
+def load(connection: psycopg.Connection[Any], *, threads: bool = True, days: int = 0) -> None:
+    """Create the incident's table in an empty database and load the demo's threads, if wanted.
+
+    Args:
+        connection: to the database.
+        threads: whether to load the threads.
+        days: by how much their times are later than in the file; the comment of the column purpose says when it came.
+    """
     connection.execute((paths.DEMO_DATA / "schema.sql").read_bytes())
     if threads:
         connection.execute("CREATE TEMP TABLE loaded (LIKE public.q_threads) ON COMMIT DROP")
         with connection.cursor().copy("COPY loaded FROM STDIN (FORMAT csv, HEADER)") as copy:
             copy.write((paths.DEMO_DATA / "threads.csv").read_bytes())
         connection.execute(
+            "UPDATE loaded SET created_at = created_at + make_interval(hours => 24 * %(days)s),"
+            " last_message_at = last_message_at + make_interval(hours => 24 * %(days)s)",
+            {"days": days},
+        )
+        connection.execute(
             "INSERT INTO public.q_prompts SELECT DISTINCT root_prompt_row_id FROM loaded"
             " WHERE root_prompt_row_id IS NOT NULL"
         )
         connection.execute("INSERT INTO public.q_threads SELECT * FROM loaded")
+        since = (PURPOSE_SINCE + timedelta(days=days)).isoformat()
+        connection.execute(sql.SQL("COMMENT ON COLUMN public.q_threads.purpose IS {}").format(sql.Literal(since)))
+
+
+def purpose_since(address: str) -> datetime:
+    """When the column purpose came, on the clock of one of the demo's databases.
+
+    Raises:
+        Failed: the database does not know it.
+    """
+    with psycopg.connect(address) as connection:
+        row = connection.execute(
+            "SELECT col_description(attrelid, attnum) FROM pg_attribute"
+            " WHERE attrelid = 'public.q_threads'::regclass AND attname = 'purpose'"
+        ).fetchone()
+    if not row or not row[0]:
+        raise Failed(
+            "The demo's database has no clock.",
+            "Its column purpose has no comment that says when it came: an older version loaded it.",
+            "incident demo reset",
+        )
+    return datetime.fromisoformat(row[0])
+
+
+def server_log(address: str) -> Path:
+    """The log of the demo's server, on the clock of one of its databases."""
+    moved = purpose_since(address) - PURPOSE_SINCE
+    file = folder() / "server.log"
+
+    def later(found: re.Match[bytes]) -> bytes:
+        return f"{date.fromisoformat(found[0].decode()) + moved}".encode()
+
+    with paths.replacing(file) as out:
+        out.write(_DAY_OF_LINE.sub(later, (paths.DEMO_DATA / "server.log").read_bytes()))
+    return file
 
 
 class Retries(NamedTuple):

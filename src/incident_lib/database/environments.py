@@ -130,10 +130,12 @@ def _checked(address: str, variable: str) -> str:
     return address
 
 
-def purpose_since(environment: str, given: str) -> datetime | None:
-    """When the column purpose came to an environment: as given, in ISO 8601; known for the demo; else None.
+def purpose_since(environment: Environment, given: str) -> datetime | None:
+    """When the column purpose came to an environment: as given, in ISO 8601; the demo's database knows it; else None.
 
     Raises:
         UsageError: it is not ISO 8601.
     """
-    return parse_timestamp(given or (demo.PURPOSE_SINCE if environment == DEMO else ""))
+    if not given and environment.name == DEMO:
+        return demo.purpose_since(environment.address)
+    return parse_timestamp(given)

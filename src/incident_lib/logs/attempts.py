@@ -7,8 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from incident_lib import paths
-from incident_lib.database import DEMO, reading
+from incident_lib.database import reading
 from incident_lib.logs.reading import read_rejections
 from incident_lib.logs.threads import join_threads
 from incident_lib.model import RejectedInserts, UnreadLog, UsageError
@@ -27,16 +26,12 @@ class Attempts(NamedTuple):
     unread: list[UnreadLog]
 
 
-def log_files(environment: str, named: str) -> list[str]:
+def log_files(named: str) -> list[str]:
     """The files that a text names: several are separated by spaces, each may be a pattern.
-
-    On the demo, if the text is empty, the log of its own server.
 
     Raises:
         UsageError: a name or pattern leads to no file.
     """
-    if environment == DEMO and not named:
-        return [str(paths.DEMO_DATA / "server.log")]
     found = []
     try:
         patterns = shlex.split(named)

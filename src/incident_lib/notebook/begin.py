@@ -11,7 +11,7 @@ from incident_lib import progress
 from incident_lib.analysis import explain_family
 from incident_lib.database import DEMO, check_name, demo, read_catalog, reading, resolve_environment
 from incident_lib.database import purpose_since as known_purpose_since
-from incident_lib.model import Family, IncidentError, UsageError, pseudonyms_for, threads_table
+from incident_lib.model import Family, IncidentError, UsageError, parse_timestamp, pseudonyms_for, threads_table
 from incident_lib.notebook.frames import styled
 from incident_lib.notebook.incident import Incident
 from incident_lib.notebook.parameters import check_flags, check_injected, check_texts
@@ -67,11 +67,12 @@ def _begin(
     check_injected()
     check_texts(environment=environment, confirm=confirm, run=run, purpose_since=since)
     check_flags(redact=redact, record=record)
-    came = known_purpose_since(environment, since)
+    parse_timestamp(since)
     with waiting(f"opening {environment} …"):
         found = resolve_environment(environment, database=f"demo_{notebook}")
         if environment == DEMO:
             demo.reset(f"demo_{notebook}")
+        came = known_purpose_since(found, since)
     incident = Incident(
         notebook=notebook,
         environment=found,

@@ -94,7 +94,7 @@ class Incident(Session):
         Args:
             log: the files' names, separated by spaces; each may be a pattern.
         """
-        if not (files := log_files(self.environment.name, log)):
+        if not (files := self._logs(log)):
             return "No log was given: rejected inserts are unknown."
         found = read_attempts(
             self.environment,
@@ -110,6 +110,12 @@ class Incident(Session):
             return f"{unread} Rejected inserts are unknown."
         bullets([line for line in (unread, *left_out(found.rejected)) if line])
         return styled(rejected_inserts_table({"number": found.rejected}))
+
+    def _logs(self, named: str) -> list[str]:
+        """The logs of these names; without a name the demo's own, on the clock of its database."""
+        if not named and self.environment.name == DEMO:
+            return [str(demo.server_log(self.environment.address))]
+        return log_files(named)
 
     def probe(self) -> str:
         """Send what a chat client sends, for a few blocked families; PostgreSQL's answers; all of it is rolled back."""

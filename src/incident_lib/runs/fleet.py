@@ -123,8 +123,7 @@ def _check_log(names: Sequence[str], log: str) -> None:
             f"--log is given for {len(names)} environments.",
             "Run that environment by itself.",
         )
-    for name in names:
-        log_files(name, log)
+    log_files(log)
 
 
 def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: str) -> Job:
