@@ -23,6 +23,7 @@ from incident_lib import paths
 from incident_lib.model import UsageError
 from incident_lib.report import render
 from incident_lib.report.postmortem import read_runs
+from incident_lib.report.style import BEFORE, INK, ON_DARK, TEXT
 from tests.support import crafted
 from tests.support.browser import CHROMIUM, QUIET
 
@@ -43,7 +44,8 @@ ENDLESS = "endless"
 WIDE, NARROW = 1280, 360
 REPORTS = ("demo", "several", "fleet", "hostile")
 SCHEMES = ("light", "dark")
-INKS = {"light": (0x22, 0x22, 0x22), "dark": (0xE6, 0xED, 0xF3)}  # of the text in charts
+INKS = {"light": INK, "dark": ON_DARK[INK]}  # of the text in charts
+MARKS = {"light": BEFORE, "dark": ON_DARK[BEFORE]}  # of most bars and lines
 SHEET = 658, 986  # pixels of A4 between the page's margins
 MOST_BYTES = 5_000_000
 
@@ -66,7 +68,7 @@ ANSWERS = """() => {
     pictures: all('img').map(each => [each.naturalWidth > 0, each.alt.length > 40]),
     acting: all('script, iframe, object, embed, form, svg, link, base, body style').map(each => each.tagName).concat(
       all('*').flatMap(each => [...each.attributes]).map(each => `${each.name}=${each.value}`)
-        .filter(each => /^(on|style=)|^[^=]*=\\s*javascript:|^src=(?!data:image.svg.xml;base64,)/.test(each))),
+        .filter(each => /^(on|style=)|^[^=]*=\\s*javascript:|^src(set)?=(?!data:image.svg.xml;base64,)/.test(each))),
   }
 }"""
 # Words of the report whose first letter is not to the left of their last one.
@@ -232,11 +234,25 @@ def test_a_narrow_screen_is_not_scrolled_sideways(opened_page, name):
 
 
 def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
-    """On a screen of 360 pixels a chart has at least two thirds of its size."""
+    """On a screen of 360 pixels a chart is drawn for it, and fits into it: its narrow picture, not the wide one."""
     with opened(browser, written("demo"), width=NARROW) as page:
-        shrunk = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
+        widths = page.evaluate("[...document.images].map(image => [image.clientWidth, image.naturalWidth])")
 
-    assert [share for share in shrunk if share < 0.66] == []
+    assert widths
+    assert [pair for pair in widths if pair[0] > NARROW or pair[1] > NARROW] == []
+
+
+@pytest.mark.parametrize("width", [WIDE, 1024, 768, 721, 719, 480, NARROW])
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_text_of_a_chart_is_as_large_as_that_of_the_page(browser, written, name, width):
+    """On any screen a chart is shown in its full size, in which its text is that of the page, or larger."""
+    with opened(browser, written(name), width=width) as page:
+        page.evaluate(UNFOLDED)
+        shares = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
+        sizes = page.evaluate("[...document.querySelectorAll('p')].map(p => parseFloat(getComputedStyle(p).fontSize))")
+
+    assert shares
+    assert [share for share in shares if share * TEXT * 96 / 72 < max(sizes)] == []
 
 
 @pytest.mark.parametrize("name", REPORTS)
@@ -250,21 +266,23 @@ def test_every_chart_is_drawn_and_described(opened_page, name):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_chart_has_the_colours_of_its_scheme(browser, written, scheme):
-    """The text of each chart is light on a dark page, and dark on a light page."""
+    """The text, bars and lines of each chart are light on a dark page, and dark on a light page."""
     other = next(each for each in SCHEMES if each != scheme)
     with opened(browser, written("demo"), scheme=scheme) as page:
         pictures = [_pixels(image.screenshot()) for image in page.locator("img").all()]
 
-    counts = [(_count(picture, INKS[scheme]) > 100, _count(picture, INKS[other])) for picture in pictures]
-    assert counts == [(True, 0)] * len(pictures)
+    assert len(pictures) >= 4
+    for colours, least in ((INKS, 100), (MARKS, 50)):
+        counts = [(_count(picture, colours[scheme]) > least, _count(picture, colours[other])) for picture in pictures]
+        assert counts == [(True, 0)] * len(pictures)
 
 
 def _pixels(png: bytes) -> np.ndarray:
     return (matplotlib.image.imread(io.BytesIO(png))[:, :, :3] * 255).round().astype(int)
 
 
-def _count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
-    return int((picture == colour).all(axis=2).sum())
+def _count(picture: np.ndarray, colour: str) -> int:
+    return int((picture == tuple(bytes.fromhex(colour[1:]))).all(axis=2).sum())
 
 
 @pytest.mark.parametrize("name", REPORTS)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from matplotlib.figure import Figure as Canvas
 
 from incident_lib import paths
 from incident_lib.model import REJECTED_INSERT_MEANINGS, RecoveryCount, Table, format_server, to_iso
 from incident_lib.records import to_json
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part
 from incident_lib.report.evidence import rejected_by_hour
-from incident_lib.report.recovery_chart import MOST_LINES, recovery_chart
+from incident_lib.report.history_chart import Line
+from incident_lib.report.recovery_chart import MOST_LINES, Recovered, recovery_chart
+from tests.support.pictures import labels
 from tests.support.reports import (
     EXAMPLE,
     FORMS,
@@ -358,75 +359,81 @@ def counted(blocked: int, points: list[tuple[float, int]]) -> RecoveryCount:
     return msgspec.convert(recovery(blocked, points), RecoveryCount)
 
 
-def drawn(chart: Chart) -> Any:
-    """The axes of a chart."""
-    axes = Canvas().add_subplot()
-    chart.draw(axes)
-    return axes
+def at(seconds: float) -> datetime:
+    """A time after the fix."""
+    return counted(1, [(seconds, 1)]).over_time[0][0]
 
 
-@pytest.mark.parametrize(
-    ("longest", "unit", "size"),
-    [
-        (0.0, "seconds", 1),
-        (1.25, "seconds", 1),
-        (119, "seconds", 1),
-        (120, "minutes", 60),
-        (7199, "minutes", 60),
-        (7200, "hours", 3600),
-        (2 * 86400 - 1, "hours", 3600),
-        (2 * 86400, "days", 86400),
-        (90 * 86400, "days", 86400),
-    ],
-)
-def test_the_unit_of_the_time_axis(longest: float, unit: str, size: int) -> None:
-    """The time axis has the largest unit with a value of at least two; the line begins with 0 at the fix."""
-    axes = drawn(recovery_chart([("demo", counted(9, [(longest / 2, 3), (longest, 7)]))]))
-    x, y = axes.lines[0].get_data()
-
-    assert axes.get_xlabel() == f"{unit} since the fix"
-    assert list(x) == pytest.approx([0, longest / 2 / size, longest / size], abs=0.002 / size)
-    assert list(y) == [0, 3, 7]
+FIXED = counted(1, [(1, 1)]).since
 
 
-def test_the_longest_time_determines_the_unit() -> None:
-    """The environment with the longest time determines the unit."""
-    found = [("a", counted(9, [(3, 1)])), ("b", counted(8, [(3 * 86400, 2)]))]
+def chart_of(*found: tuple[str, RecoveryCount], line: Line | None = None) -> Chart:
+    """The chart of these recoveries."""
+    return recovery_chart([Recovered(name, count, line) for name, count in found])
 
-    assert drawn(recovery_chart(found)).get_xlabel() == "days since the fix"
+
+def blocked_line(*grown: tuple[float, int], environment: str = "demo") -> Line:
+    """How many families were blocked by each time, in days before the fix."""
+    points = tuple((FIXED - timedelta(days=days), count) for days, count in grown)
+    return Line(environment, points, FIXED, 0, points[-1][1])
+
+
+def test_recovery_is_on_the_time_axis_of_the_incident() -> None:
+    """The axis begins where the incident did: a recovery of a second is a step at the end of three weeks."""
+    line = blocked_line((21, 800), (15, 830), (9, 850), (3, 900))
+    axes = chart_of(("demo", counted(900, [(0.4, 250), (1, 269)])), line=line).figure().axes[0]
+    back, blocked = (it for it in axes.lines if it.get_drawstyle() == "steps-post")
+
+    assert list(blocked.get_xdata() - back.get_xdata()[0]) == pytest.approx([-21, -21, -15, -9, -3, 0])
+    assert list(blocked.get_ydata()) == [0, 800, 830, 850, 900, 900]
+    assert list(back.get_ydata()) == [0, 250, 269, 269]
+    assert axes.get_xlim()[0] < blocked.get_xdata()[0]
+    assert back.get_xdata()[-1] < axes.get_xlim()[1]
+
+
+def test_the_numbers_of_recovery_are_on_the_scale_of_all_blocked_families() -> None:
+    """The number axis reaches from 0 to all families that were blocked."""
+    lowest, highest = chart_of(("demo", counted(900, [(1, 3)]))).figure().axes[0].get_ylim()
+
+    assert lowest == 0
+    assert 900 < highest < 1200
+
+
+def test_the_line_of_recovery_begins_at_the_fix() -> None:
+    """The line begins with 0 at the fix, which is marked, and ends when the families were counted."""
+    count = counted(9, [(1.5, 3), (5, 7)])
+    found = Recovered("demo", count)
+    texts = [text.get_text() for text in chart_of(("demo", count)).figure().axes[0].texts]
+
+    assert found.points[:3] == [(FIXED, 0), (at(1.5), 3), (at(5), 7)]
+    assert found.points[3] == (max(count.at, at(5)), 7)
+    assert "fixed" in texts
 
 
 def test_a_time_before_the_fix_is_drawn_at_the_fix() -> None:
     """A time before the fix, from another clock, is drawn at the fix."""
-    axes = drawn(recovery_chart([("demo", counted(9, [(-0.0004, 1), (5, 2)]))]))
-
-    assert list(axes.lines[0].get_xdata()) == [0, 0, 5]
+    assert Recovered("demo", counted(9, [(-0.0004, 1), (5, 2)])).points[:2] == [(FIXED, 0), (FIXED, 1)]
 
 
 def test_the_text_of_the_picture_of_recovery() -> None:
     """Title, alternative text and labels have the record's numbers."""
-    one = recovery_chart([("demo", counted(4321, [(60, 1234)]))])
-    two = recovery_chart([("a", counted(100, [(60, 40)])), ("b", counted(1000, [(60, 2)]))])
+    one = chart_of(("demo", counted(4321, [(60, 1234)])))
+    two = chart_of(("a", counted(100, [(60, 40)])), ("b", counted(1000, [(60, 2)])))
 
     assert one.title == "1,234 families of 4,321 that were blocked have a chat again"
     assert one.alt == f"{one.title}. demo: 1,234 of 4,321."
-    assert {text.get_text() for text in drawn(one).texts} == {"1,234 have a chat again", "4,321 were blocked"}
+    assert set(labels(one.figure())) == {"1,234 have a chat again", "4,321 were blocked", "fixed"}
     assert two.alt == "42 families of 1,100 that were blocked have a chat again. a: 40 of 100. b: 2 of 1,000."
-    assert {text.get_text() for text in drawn(two).texts} == {
-        *("a: 40 have a chat again", "b: 2 have a chat again", "a: 100 were blocked", "b: 1,000 were blocked"),
-    }
+    assert set(labels(two.figure())) == {"a: 40 of 100", "b: 2 of 1,000", "fixed"}
 
 
 def test_of_many_environments_those_with_most_families_are_drawn() -> None:
     """Of many environments those with most blocked families are drawn; title and alternative text include all."""
     found = [(f"env{number}", counted(100 + number, [(60, number)])) for number in range(1, 8)]
-    chart = recovery_chart(found)
-    written = {text.get_text() for text in drawn(chart).texts}
+    chart = chart_of(*found)
 
-    assert written == {
-        label
-        for number in range(8 - MOST_LINES, 8)
-        for label in (f"env{number}: {number} have a chat again", f"env{number}: {100 + number} were blocked")
+    assert set(labels(chart.figure())) - {"fixed"} == {
+        f"env{number}: {number} of {100 + number}" for number in range(8 - MOST_LINES, 8)
     }
     assert chart.title == "28 families of 728 that were blocked have a chat again"
     assert all(f"{name}: {r.recovered} of {r.blocked}." in chart.alt for name, r in found)
@@ -435,9 +442,9 @@ def test_of_many_environments_those_with_most_families_are_drawn() -> None:
 
 def test_the_picture_of_recovery_is_the_same_each_time() -> None:
     """Rendering the same recovery twice gives the same bytes."""
-    found = [("demo", counted(9, [(1, 3), (2, 7)]))]
+    found = ("demo", counted(9, [(1, 3), (2, 7)]))
 
-    assert recovery_chart(found).svg() == recovery_chart(copy.deepcopy(found)).svg()
+    assert chart_of(found).svg() == chart_of(copy.deepcopy(found)).svg()
 
 
 # Rehearsal

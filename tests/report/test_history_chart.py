@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from incident_lib.report import history_chart
+from incident_lib.report.events import event_lanes
 from incident_lib.report.history_chart import Line, over_time
 from incident_lib.report.time_scale import KEPT, TimeScale
 from tests.support.examples import examples
+from tests.support.pictures import faults, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
 
 BEGUN = datetime(2025, 9, 22, 6, tzinfo=UTC)
 
@@ -105,8 +104,8 @@ def test_of_many_environments_the_largest_are_drawn() -> None:
     """Of many environments those with most families are drawn; the caption says so."""
     chart = over_time(many(6), [])
 
-    assert [text.get_text() for text in drawn(many(6)).texts if text.get_text().startswith("env-")] == [
-        f"env-{n} {10 * n}" for n in (6, 5, 4, 3)
+    assert labels(over_time(many(6), []).figure()) == [
+        f"env-{n}: {10 * n} blocked, {n - 1} after the fix" for n in (6, 5, 4, 3)
     ]
     assert "env-2" not in chart.alt
     assert chart.caption == f"{CAPTION} The 4 environments with most are drawn; all are in the table."
@@ -231,18 +230,26 @@ def test_the_position_of_a_time_is_its_value() -> None:
 
 
 def test_the_length_of_a_gap_is_written() -> None:
-    """An omitted gap is marked with its length."""
-    axes = drawn([line((0, 10), (20, 30), until=420, after=0)])
+    """An omitted gap is shaded, and its length is written under the axis."""
+    figure = over_time([line((0, 10), (20, 30), until=420, after=0)], []).figure()
 
-    assert "400 days left out" in [text.get_text() for text in axes.texts]
+    assert figure.texts[-1].get_text() == "time (UTC), from 2025-09-22; shaded: 400 days left out"
+    assert len(figure.axes[0].patches) == 1
+
+
+def test_without_a_gap_nothing_is_shaded() -> None:
+    """Without a gap the axis has its unit and its first day, and nothing is shaded."""
+    figure = over_time([line((0, 10), (12, 20), (20, 30), until=30, after=0)], []).figure()
+
+    assert figure.texts[-1].get_text() == "time (UTC), from 2025-09-22"
+    assert list(figure.axes[0].patches) == []
 
 
 def test_a_short_gap_is_written_in_hours() -> None:
     """A gap shorter than a day is written in hours, not as 0 days."""
-    texts = [text.get_text() for text in drawn([line((0, 10), (0.1, 30), until=0.9, after=0)]).texts]
+    figure = over_time([line((0, 10), (0.1, 30), until=0.9, after=0)], []).figure()
 
-    assert "0 days left out" not in texts
-    assert "19 hours left out" in texts
+    assert figure.texts[-1].get_text().endswith("; shaded: 19 hours left out")
 
 
 # Layout
@@ -264,86 +271,32 @@ SPANS = [
 ]
 
 
-SPACE = 3  # pixels, at a hundred per inch
-
-
-def dates(lines: list[Line]) -> list[tuple[str, str]]:
-    """The pairs of date labels that overlap or touch."""
-    figure = over_time(lines, []).figure()
-    figure.draw_without_rendering()
-    return list(_touching(figure.axes[0].get_xticklabels()))
-
-
-def names(lines: list[Line], events: list[tuple[datetime, str]]) -> list[tuple[str, str]]:
-    """The pairs of event names that overlap or touch."""
-    figure = over_time(lines, events).figure()
-    figure.draw_without_rendering()
-    named = {what for _, what in events}
-    return list(_touching([text for text in figure.axes[0].texts if text.get_text() in named]))
-
-
-def _touching(texts: list[Text]) -> Iterator[tuple[str, str]]:
-    """The pairs of texts on one line without space between them."""
-    boxes = sorted((it.get_window_extent().x0, it.get_window_extent().x1, it.get_text()) for it in texts)
-    for (_, end, one), (begin, _, other) in itertools.pairwise(box for box in boxes if box[2]):
-        if begin - end < SPACE:
-            yield one, other
-
-
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("span", SPANS)
-def test_dates_do_not_overlap(span: Line) -> None:
-    """For any length of time, no date label touches the next one."""
-    assert dates([span]) == []
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("error")
-@settings(max_examples=examples(25))
-@given(st.lists(st.floats(0.01, 800), min_size=1, max_size=6), st.floats(0, 900), st.booleans())
-def test_dates_do_not_overlap_for_any_times(days: list[float], rest: float, ended: bool) -> None:
-    """For any times, no date label touches the next one."""
-    grown = [(0.0, 5), *((day, 5 + place) for place, day in enumerate(sorted(days), start=1))]
-
-    assert dates([line(*grown, until=max(days) + rest, after=0 if ended else None)]) == []
-
-
-@pytest.mark.parametrize("span", SPANS)
-def test_names_of_events_do_not_overlap(span: Line) -> None:
-    """However close events are, their names do not overlap."""
-    assert names([span], [(BEGUN, "purpose came"), (span.until, "fixed")]) == []
-
-
-def test_names_of_simultaneous_ends_do_not_overlap() -> None:
-    """The ends of environments that were fixed minutes apart have separate names or one common name."""
-    lines = [line((0, n), (20, n + 9), until=40 + n / 1000, after=0, environment=f"env-{n}") for n in range(100, 104)]
-
-    assert names(lines, [(BEGUN, "purpose came"), *((it.until, "fixed") for it in lines)]) == []
-
-
 @pytest.mark.parametrize("lines", [*([span.values[0]] for span in SPANS), [ENDED, GOES_ON], many(4)])
-def test_all_text_is_within_the_picture(lines: list[Line]) -> None:
-    """No text is cut off at an edge of the picture or overlaps the labels of the axis."""
-    figure = over_time(lines, [(BEGUN, "purpose came"), (lines[0].until, "fixed")]).figure()
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    texts = [*axes.texts, *axes.get_xticklabels(), *figure.texts, figure._suptitle]
-    boxes = {text.get_text(): text.get_window_extent() for text in texts if text.get_text()}
+def test_texts_are_whole_and_apart(lines: list[Line]) -> None:
+    """For any length of time, no date, name or number overlaps another or leaves the picture."""
+    chart = over_time(lines, [(BEGUN, "purpose added"), *((it.until, "fixed") for it in lines)])
 
-    assert [name for name, box in boxes.items() if box.x0 < 0 or box.x1 > figure.bbox.x1] == []
+    assert faults(chart) == []
 
 
-SOON = line((0.1, 300), (1.2, 500), until=401, environment="staging")
+@pytest.mark.parametrize("span", SPANS)
+def test_an_axis_has_dates(span: Line) -> None:
+    """For any length of time but a single moment, the axis has a date or a time on both widths."""
+    chart = over_time([span], [])
+    ticks = [chart.figure(narrow=narrow).axes[0].get_xticklabels() for narrow in (False, True)]
+
+    assert all(ticks)
 
 
-@pytest.mark.parametrize("lines", [[GOES_ON], [ENDED, GOES_ON], [ENDED, SOON], many(4)])
-def test_the_name_of_a_line_does_not_overlap_the_axis(lines: list[Line]) -> None:
-    """The name of a line is within the axes, and not on the numbers beside them."""
-    figure = over_time(lines, []).figure()
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    first = {it.environment for it in lines} | {"700"}
-    found = [text for text in axes.texts if text.get_text().split()[0] in first]
+def test_names_of_events_share_a_line_only_where_there_is_space() -> None:
+    """Events apart have their names on one line; of near ones, the names stand one above the other, or are joined."""
+    scale = TimeScale.over([BEGUN, BEGUN + timedelta(days=10)])
 
-    assert found
-    assert [text.get_text() for text in found if text.get_window_extent().x0 < axes.bbox.x0] == []
+    def lanes(days: float) -> list[tuple[str, int]]:
+        events = [(BEGUN, "purpose added"), (BEGUN + timedelta(days=days), "fixed")]
+        return [(it.what, it.lane) for it in event_lanes(events, scale, 450, 20)]
+
+    assert lanes(9) == [("purpose added", 0), ("fixed", 0)]
+    assert lanes(1) == [("purpose added", 1), ("fixed", 0)]
+    assert lanes(0.1) == [("purpose added, fixed", 0)]

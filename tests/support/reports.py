@@ -182,7 +182,7 @@ class Section:
 class Page(HTMLParser):
     """A parsed page: its elements, its text, its sections."""
 
-    VOID = frozenset({"meta", "img", "br", "hr"})
+    VOID = frozenset({"meta", "img", "source", "br", "hr"})
 
     def __init__(self, html: str) -> None:
         super().__init__()

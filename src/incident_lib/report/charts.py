@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_count, format_families, plural, shorten
-from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Bar, Chart, bars, finish_axes
+from incident_lib.model import format_count, format_families, plural
+from incident_lib.report.chart import Chart
+from incident_lib.report.rows import Bar, Change, Group, draw_rows, marks_legend
+from incident_lib.report.style import AFTER, BEFORE, FAINT, Key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.axes import Axes
-
     from incident_lib.model import BlockerCount, Counts
+    from incident_lib.report.sheet import Sheet
 
-MOST_DRAWN = 16  # environments in a chart, so that it fits a sheet of paper
+MOST_DRAWN = 12  # environments in a chart, so that it fits a sheet of paper
 MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
@@ -29,19 +30,20 @@ def before_after(before: Counts | None, after: Counts | None, ended: str = "") -
     """
     title = _conclusion(before, after, ended)
     snapshots = [(before, BEFORE, "before" if after else "now"), *([(after, AFTER, "after")] if after else [])]
-    rows = [
-        (f"blocked for {purpose}", [(_of(counts, purpose), colour, when) for counts, colour, when in snapshots])
+    groups: list[Group] = [
+        (f"blocked for {purpose}", [Bar(_of(counts, purpose), colour, when) for counts, colour, when in snapshots])
         for purpose in ("chat", "run")
     ]
     alt = f"{title}. " + " ".join(
-        f"Families {label}: {', '.join(f'{format_count(number)} {when}' for number, _, when in group)}."
-        for label, group in rows
+        f"Families blocked for {purpose}: "
+        f"{', '.join(f'{format_count(_of(counts, purpose))} {when}' for counts, _, when in snapshots)}."
+        for purpose in ("chat", "run")
     )
     return Chart(
         title,
         "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose.",
         alt,
-        lambda ax: bars(ax, title, rows, "families"),
+        lambda sheet: draw_rows(sheet, groups, "families"),
     )
 
 
@@ -63,6 +65,10 @@ class Compared:
             f" ({self.ended})" if self.ended else ""
         )
 
+    def change(self, purpose: str) -> Change:
+        """How it is drawn."""
+        return Change(_of(self.before, purpose), _of(self.after, purpose), self.summary(purpose))
+
 
 def compared(rows: Sequence[Compared], title: str) -> Chart:
     """Before → after in each environment, for chat and for run; a missing after is not drawn."""
@@ -76,65 +82,56 @@ def compared(rows: Sequence[Compared], title: str) -> Chart:
         caption += f" {MOST_DRAWN} are drawn, those without an after first; all are in the table."
     else:
         drawn = list(rows)
-    return Chart(title, caption, alt, lambda ax: _dumbbells(ax, title, drawn), height=1.1 + 0.5 * len(drawn))
+    key = Key()
+    groups = [(key.name("environment", row.environment), [row.change(p) for p in ("chat", "run")]) for row in drawn]
 
+    def compose(sheet: Sheet) -> None:
+        marks_legend(sheet)
+        draw_rows(sheet, groups, "families")
 
-def _dumbbells(ax: Axes, title: str, rows: Sequence[Compared]) -> Axes:
-    snapshots = (counts for row in rows for counts in (row.before, row.after))
-    most = max((_of(counts, purpose) or 0 for counts in snapshots for purpose in ("chat", "run")), default=0) or 1
-    for place, row in enumerate(rows):
-        for purpose, y, colour in (("chat", place - 0.18, BEFORE), ("run", place + 0.2, INK)):
-            was, now = _of(row.before, purpose), _of(row.after, purpose)
-            if was is not None and now is not None:
-                ax.plot([was, now], [y, y], color=colour, linewidth=1.5, zorder=1)
-                ax.plot(now, y, "o", color=colour, markerfacecolor="none", markersize=11, clip_on=False, zorder=2)
-            if was is not None:
-                ax.plot(was, y, "o", color=colour, markersize=7, clip_on=False, zorder=3)
-            right = max(was or 0, now or 0) + most * 0.025
-            ax.text(right, y, row.summary(purpose), va="center", fontsize=9, color=INK)
-    ax.set_yticks(range(len(rows)), [shorten(row.environment) for row in rows], fontsize=11)
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xlim(0, most * (1.45 if all(row.after for row in rows) else 1.75))
-    ax.xaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    return finish_axes(ax, title, "families")
+    return Chart(title, caption + key.sentence, alt, compose)
 
 
 def blockers(kinds: Sequence[BlockerCount]) -> Chart:
     """The families by the kind of thread that blocks them."""
     drawn = [kind for purpose in ("chat", "run") for kind in _of_purpose(kinds, purpose)[:MOST_ROWS]]
-    title = _most_blocked_by(kinds)
-    colours = {"chat": BEFORE, "run": INK}
-    rows: list[tuple[str, list[Bar]]] = [(_kind(k), [(k.families, colours[k.blocked_for], "")]) for k in drawn]
-    alt = f"{title}. " + " ".join(f"{label}: {format_families(group[0][0] or 0)}." for label, group in rows)
+    key = Key()
+    title = _most_blocked_by(kinds, key)
+    colours = {"chat": BEFORE, "run": FAINT}
+    groups = [(_kind(kind, key), [Bar(kind.families, colours[kind.blocked_for])]) for kind in drawn]
+    numbers = " ".join(f"{_kind(kind, key)}: {format_families(kind.families)}." for kind in drawn)
     caption = "Families by the purpose and the provider of the thread that blocks them: of several, the oldest."
     if len(drawn) < len(kinds):
         caption += f" The {len(drawn)} kinds with most families are drawn; all are in the table."
-    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "families"), height=1.1 + 0.33 * len(rows))
+    alt = f"{title}. {numbers}{key.sentence}"
+    return Chart(title, caption + key.sentence, alt, lambda sheet: draw_rows(sheet, groups, "families"))
 
 
 def _of_purpose(kinds: Sequence[BlockerCount], purpose: str) -> list[BlockerCount]:
     return sorted((k for k in kinds if k.blocked_for == purpose), key=lambda k: -k.families)
 
 
-def _kind(kind: BlockerCount) -> str:
+def _kind(kind: BlockerCount, key: Key) -> str:
     """`chat blocked by a run thread (openai)`."""
-    return f"{kind.blocked_for} blocked by {_thread(kind)}"
+    return f"{kind.blocked_for} blocked by {_thread(kind, key)}"
 
 
-def _thread(kind: BlockerCount) -> str:
-    provider = shorten(kind.provider or "no provider", 18)
+def _thread(kind: BlockerCount, key: Key) -> str:
+    provider = key.name("provider", kind.provider or "no provider", 18)
     if not kind.purpose:
         return f"a thread without a purpose ({provider})"
-    article = "an" if kind.purpose[0].lower() in "aeiou" else "a"
-    return f"{article} {shorten(kind.purpose, 18)} thread ({provider})"
+    purpose = key.name("purpose", kind.purpose, 18)
+    article = "an" if purpose[0].lower() in "aeiou" else "a"
+    return f"{article} {purpose} thread ({provider})"
 
 
-def _most_blocked_by(kinds: Sequence[BlockerCount]) -> str:
+def _most_blocked_by(kinds: Sequence[BlockerCount], key: Key) -> str:
     for_chat = _of_purpose(kinds, "chat")
     if not for_chat:
         return "No family is blocked for chat"
     total = sum(kind.families for kind in for_chat)
-    return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by {_thread(for_chat[0])}"
+    by = _thread(for_chat[0], key)
+    return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by {by}"
 
 
 def remaining_conflicts(*counts: Counts) -> Chart:
@@ -148,16 +145,16 @@ def remaining_conflicts(*counts: Counts) -> Chart:
         if conflicts or ownerless
         else "No provider conflict remains"
     )
-    rows: list[tuple[str, list[Bar]]] = [
-        ("provider conflicts", [(conflicts, BEFORE, "")]),
-        ("threads without an owner", [(ownerless, FAINT, "")]),
+    groups: list[Group] = [
+        ("provider conflicts", [Bar(conflicts, BEFORE)]),
+        ("threads without an owner", [Bar(ownerless, FAINT)]),
     ]
     alt = f"{title}. Of {plural(sum(each.active_threads for each in counts), 'active thread')}."
     caption = (
         "Provider conflicts: active threads that block another provider in their family. "
         "Active threads without an owner: outside both unique indexes."
     )
-    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, "active threads"), height=1.9)
+    return Chart(title, caption, alt, lambda sheet: draw_rows(sheet, groups, "active threads"))
 
 
 def _of(counts: Counts | None, purpose: str) -> int | None:

@@ -21,7 +21,7 @@ from incident_lib.model import (
 from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.compare import number
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part
-from incident_lib.report.recovery_chart import recovery_chart
+from incident_lib.report.recovery_chart import Recovered, recovery_chart
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -109,7 +109,8 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
     rows = ((name, r.blocked, r.recovered, r.blocked - r.recovered, format_timestamp(r.at)) for name, r in found if r)
     behind = make_table(columns, rows)
     has_points = any(r.over_time for _, r in found)
-    return [Figure("recovered", recovery_chart(found), behind)] if has_points else [behind]
+    drawn = [Recovered(c.environment, c.record.recovery, c.line) for c in chapters if c.record.recovery]
+    return [Figure("recovered", recovery_chart(drawn), behind)] if has_points else [behind]
 
 
 def rehearsed(chapter: Chapter) -> list[Block]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from incident_lib.model import format_count, format_families, format_timestamp, shorten
-from incident_lib.report.chart import AFTER, BEFORE, FAINT, INK, Chart, finish_axes, integer_ticks
+from incident_lib.model import format_count, format_families, format_timestamp
+from incident_lib.report.chart import Chart
+from incident_lib.report.events import LANE, Lane, event_lanes, mark_events
+from incident_lib.report.sheet import BELOW, axis_margin, count_axis
+from incident_lib.report.style import AFTER, BEFORE, FAINT, GAP, GREEN, INK, PINK, TEXT, Key, text_width
 from incident_lib.report.time_scale import TimeScale
 
 if TYPE_CHECKING:
@@ -16,12 +20,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from incident_lib.report.sheet import Sheet
 
 DAY = timedelta(days=1)
 MOST_LINES = 4
 # Distinguished by colour, and in grey by their dashes.
-STYLES = ((BEFORE, "-"), ("#0072B2", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
+STYLES = ((BEFORE, "-"), (FAINT, "--"), (GREEN, "-."), (PINK, ":"))
+THICK = 2.2
+HEIGHT, LOWER = 150.0, 84.0  # of the two pictures, in points
+LEAST_MARGIN = 26.0  # for the half of a date that reaches beyond its axis
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,9 @@ def over_time(
         rejected: how many inserts the server logs have as rejected, by hour or day; drawn below.
     """
     drawn = sorted(lines, key=lambda line: -line.most)[:MOST_LINES]
-    title = _title(drawn[0], alone=len(lines) == 1)
+    key = Key()
+    names = [key.name("environment", line.environment) for line in drawn]
+    title = _title(drawn[0], "" if len(lines) == 1 else f" in {names[0]}")
     total = f" Rejected inserts in the server logs: {sum(count for _, count in rejected):,}." if rejected else ""
     alt = f"{title}. " + " ".join(line.summary for line in drawn) + total
     caption = (
@@ -82,8 +92,8 @@ def over_time(
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
     if rejected:
         caption += " Below: rejected inserts per day, from the server logs."
-    days = _by_day(rejected)
-    return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn, events, days), height=4.6 if days else 3.4)
+    history = _History(drawn, names, events, _by_day(rejected))
+    return Chart(title, caption + key.sentence, alt, history.compose)
 
 
 def _by_day(rejected: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, int]]:
@@ -93,116 +103,112 @@ def _by_day(rejected: Sequence[tuple[datetime, int]]) -> list[tuple[datetime, in
     return sorted(counts.items())
 
 
-def _title(line: Line, *, alone: bool) -> str:
-    where = "" if alone else f" in {shorten(line.environment)}"
+def _title(line: Line, where: str) -> str:
     first, count = line.points[0]
     if count * 2 > line.total:
         return f"{count:,} of {format_families(line.total)}{where} were blocked at once, on {first:%Y-%m-%d}"
     return f"{format_families(line.total)}{where} were blocked in the end, the first on {first:%Y-%m-%d}"
 
 
-def _draw(
-    ax: Axes,
-    title: str,
-    lines: Sequence[Line],
-    events: Sequence[tuple[datetime, str]],
-    days: Sequence[tuple[datetime, int]],
-) -> Axes:
-    moments = [at for line in lines for at, _ in line.steps] + [at for at, _ in events]
-    scale = TimeScale.over([*moments, *(at for at, _ in days), *(at + DAY for at, _ in days[-1:])])
-    most = max(line.most for line in lines)
-    heights = _apart([line.most for line in lines], most * 0.09)
-    for line, style, height in zip(lines, STYLES, heights, strict=False):
-        name = f"{shorten(line.environment)} " if len(lines) > 1 else ""
-        _line(ax, line, scale, style, height, name)
-    for at, what in _joined(events, scale):
-        ax.axvline(at, color=FAINT, linewidth=1, linestyle=(0, (1, 2)))
-        ax.annotate(what, (at, most * 1.24), (4, 0), textcoords="offset points", fontsize=9, color=INK, va="top")
-    ax.set_ylim(0, most * 1.26)
-    _counted(ax, title, "families blocked for chat")
-    scale.under(ax)
-    since = f"time (UTC), from {_day(scale.times[0])}"
-    if days:
-        _attempts(ax, days, scale).set_xlabel(since, loc="left", color=FAINT)
-        ax.set_xlabel("")
-        ax.tick_params(axis="x", labelbottom=False)
-    else:
-        ax.set_xlabel(since, loc="left", color=FAINT)
-    return ax
+@dataclass(frozen=True)
+class _History:
+    """What is drawn: lines, events, and the rejected inserts of each day."""
+
+    lines: Sequence[Line]
+    names: Sequence[str]
+    events: Sequence[tuple[datetime, str]]
+    days: Sequence[tuple[datetime, int]]
+
+    @cached_property
+    def scale(self) -> TimeScale:
+        moments = [at for line in self.lines for at, _ in line.steps] + [at for at, _ in self.events]
+        return TimeScale.over([*moments, *(at for at, _ in self.days), *(at + DAY for at, _ in self.days[-1:])])
+
+    @property
+    def most(self) -> int:
+        return max(line.most for line in self.lines)
+
+    def compose(self, sheet: Sheet) -> None:
+        """Lay it out."""
+        if len(self.lines) > 1:
+            styles = ({"color": colour, "linestyle": dashes, "linewidth": THICK} for colour, dashes in STYLES)
+            sheet.legend(list(zip(styles, map(_named, self.lines, self.names), strict=False)))
+        after = max((text_width(f"{line.after:,}") for line in self.lines if line.after is not None), default=0.0)
+        busiest = max((count for _, count in self.days), default=0)
+        left = max(axis_margin(self.most), axis_margin(busiest), LEAST_MARGIN)
+        right = max(after + 2 * GAP, LEAST_MARGIN)
+        width = sheet.width - left - right
+        sheet.heading("families blocked for chat")
+        lanes = event_lanes(self.events, self.scale, width, right)
+        sheet.space(LANE * (max((lane for *_, lane in lanes), default=-1) + 1))
+        margins = {"left": left, "right": right}
+        sheet.axes(HEIGHT, lambda ax: self._draw(ax, width, lanes, margins), **margins)
+        if self.days:
+            sheet.space(14)
+            sheet.heading("inserts rejected per day")
+            sheet.axes(LOWER, lambda ax: self._draw_days(ax, width, margins), **margins)
+        sheet.space(LANE + BELOW)
+        sheet.lines(self.scale.title, left, color=FAINT)
+
+    def _draw(self, ax: Axes, width: float, lanes: Sequence[Lane], margins: dict[str, float]) -> None:
+        for line, style in zip(self.lines, STYLES, strict=False):
+            _line(ax, line, self.scale, style)
+        if len(self.lines) == 1:
+            _label_ends(ax, self.lines[0], self.scale, width)
+        ax.set_ylim(0, max(self.most, 1) * HEIGHT / (HEIGHT - LANE - GAP))
+        count_axis(ax, self.most)
+        mark_events(ax, lanes)
+        self.scale.label(ax, width, **margins)
+        if self.days:
+            ax.tick_params(axis="x", labelbottom=False)
+
+    def _draw_days(self, ax: Axes, width: float, margins: dict[str, float]) -> None:
+        """The rejected inserts of each day, on the same time axis."""
+        left = [self.scale.at(at) for at, _ in self.days]
+        widths = [self.scale.at(at + DAY) - begin for begin, (at, _) in zip(left, self.days, strict=True)]
+        counts = [count for _, count in self.days]
+        ax.bar(left, counts, width=[0.86 * each for each in widths], align="edge", color=BEFORE)
+        busiest = counts.index(max(counts))
+        middle, text = left[busiest] + 0.43 * widths[busiest], f"{counts[busiest]:,}"
+        aside = _kept_inside(self.scale.points(middle, width), text_width(text), width)
+        _write(ax, (middle, counts[busiest]), text, (aside, 3), ha="center")
+        ax.set_ylim(0, max(counts[busiest], 1) * LOWER / (LOWER - LANE - GAP))
+        count_axis(ax, counts[busiest])
+        self.scale.label(ax, width, **margins)
 
 
-def _apart(heights: Sequence[float], least: float) -> list[float]:
-    """Heights for labels so that they do not overlap: as they are, or higher."""
-    found: dict[int, float] = {}
-    free = 0.0
-    for place in sorted(range(len(heights)), key=lambda place: heights[place]):
-        found[place] = max(heights[place], free)
-        free = found[place] + least
-    return [found[place] for place in range(len(heights))]
+def _named(line: Line, name: str) -> str:
+    """`prod: 700 blocked, 0 after`."""
+    return f"{name}: {line.most:,} blocked" + ("" if line.after is None else f", {line.after:,} after the fix")
 
 
-def _joined(events: Sequence[tuple[datetime, str]], scale: TimeScale) -> list[tuple[float, str]]:
-    """Where events are; those whose names would overlap share one label."""
-    width = (scale.place(scale.times[-1]) - scale.place(scale.times[0])) or 1.0
-    found: list[tuple[float, str]] = []
-    for at, what in sorted((scale.at(at), what) for at, what in events):
-        if found and at - found[-1][0] < width * 0.12:
-            before = found[-1][1]
-            found[-1] = (found[-1][0], before if what in before.split(", ") else f"{before}, {what}")
-        else:
-            found.append((at, what))
-    return found
-
-
-def _day(time: float) -> str:
-    """The day of a time as matplotlib counts it."""
-    from matplotlib.dates import num2date
-
-    return f"{num2date(time):%Y-%m-%d}"
-
-
-def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str], height: float, name: str) -> None:
-    """One environment's line, with its number at the height that is free."""
+def _line(ax: Axes, line: Line, scale: TimeScale, style: tuple[str, str]) -> None:
+    """One environment's line, with a mark at its end."""
     colour, dashes = style
     x = [scale.at(at) for at, _ in line.steps]
-    ax.step(x, [count for _, count in line.steps], where="post", color=colour, linestyle=dashes, linewidth=2)
-    where = (x[len(line.points) + 1], height)
-    ax.annotate(f"{name}{line.most:,}", where, (-4, 3), textcoords="offset points", ha="right", fontsize=10, color=INK)
+    ax.step(x, [count for _, count in line.steps], where="post", color=colour, linestyle=dashes, linewidth=THICK)
     if line.after is None:
         ax.plot(x[-1], line.most, "o", color=colour, clip_on=False)
-        return
-    ax.plot(x[-1], line.after, "o", color=AFTER, markeredgecolor=colour, clip_on=False)
-    label = f"{line.after:,}"
-    ax.annotate(label, (x[-1], line.after), (8, 3), textcoords="offset points", fontsize=10, color=INK)
-
-
-def _attempts(ax: Axes, days: Sequence[tuple[datetime, int]], scale: TimeScale) -> Axes:
-    """The rejected inserts of each day, below and on the same time axis."""
-    whole = ax.get_subplotspec()
-    if whole is None:  # an Axes outside of a grid: there is no space to share
-        below = ax.inset_axes((0, -0.8, 1, 0.5))
     else:
-        grid = whole.subgridspec(2, 1, height_ratios=(5, 3))
-        ax.set_subplotspec(grid[0])
-        below = cast("Figure", ax.figure).add_subplot(grid[1], facecolor="none")
-    left = [scale.at(at) for at, _ in days]
-    widths = [scale.at(at + DAY) - begin for begin, (at, _) in zip(left, days, strict=True)]
-    below.bar(left, [count for _, count in days], width=[0.86 * width for width in widths], align="edge", color=BEFORE)
-    at, most = max(days, key=lambda day: day[1])
-    where = (scale.at(at) + widths[0] / 2, most)
-    below.annotate(f"{most:,}", where, (0, 2), textcoords="offset points", ha="center", fontsize=10, color=INK)
-    below.set_ylim(0, most * 1.25)
-    _counted(below, "", "rejected per day")
-    scale.under(below)
-    below.set_xlim(ax.get_xlim())
-    return below
+        ax.plot(x[-1], line.after, "o", color=AFTER, clip_on=False, zorder=5)
 
 
-def _counted(ax: Axes, title: str, unit: str) -> None:
-    """The style of a chart whose counts go upwards."""
-    finish_axes(ax, title, "")
-    ax.lines[-1].remove()  # the line at zero: there is no zero in time
-    ax.axhline(0, color=FAINT, linewidth=0.8)
-    ax.set_ylabel(unit, color=FAINT, loc="bottom")
-    ax.yaxis.set_major_locator(integer_ticks())
-    ax.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
+def _label_ends(ax: Axes, line: Line, scale: TimeScale, width: float) -> None:
+    """The numbers of a line that is alone: where it ends, and after it."""
+    until, text = scale.at(line.until), f"{line.most:,}"
+    fits = scale.points(until, width) >= text_width(text) + GAP
+    _write(ax, (until, line.most), text, (-4 if fits else 4, 4), ha="right" if fits else "left")
+    if line.after is not None and (fits or line.after != line.most):
+        is_near = (line.most - line.after) * HEIGHT < LANE * 2 * line.most and line.after > 0
+        _write(ax, (until, line.after), f"{line.after:,}", (8, -3 if is_near else 3), va="top" if is_near else "bottom")
+
+
+def _kept_inside(middle: float, text: float, width: float) -> float:
+    """By how much a text is moved so that it does not leave its axis."""
+    return max(0.0, text / 2 - middle) - max(0.0, middle + text / 2 - width)
+
+
+def _write(
+    ax: Axes, where: tuple[float, float], text: str, offset: tuple[float, float], ha: str = "left", va: str = "bottom"
+) -> None:
+    ax.annotate(text, where, offset, textcoords="offset points", ha=ha, va=va, fontsize=TEXT, color=INK)

@@ -1,11 +1,18 @@
-"""The chart of recovery: the families that have got a chat since the fix."""
+"""The chart of recovery: the families that have got a chat since the fix, on the time axis of the whole incident."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from incident_lib.model import format_families
-from incident_lib.report.chart import AFTER, FAINT, INK, Chart, finish_axes, integer_ticks
+from incident_lib.report.chart import Chart
+from incident_lib.report.events import LANE, Lane, event_lanes, mark_events
+from incident_lib.report.history_chart import HEIGHT, LEAST_MARGIN, THICK
+from incident_lib.report.sheet import BELOW, axis_margin, count_axis
+from incident_lib.report.style import AFTER, BEFORE, FAINT, GAP, GREEN, INK, PINK, TEXT, Key, text_width
+from incident_lib.report.time_scale import TimeScale
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,64 +21,126 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from incident_lib.model import RecoveryCount
+    from incident_lib.report.history_chart import Line
+    from incident_lib.report.sheet import Sheet
 
 MOST_LINES = 4
-DASHES = ("-", "--", "-.", ":")
-UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+STYLES = ((AFTER, "-"), (FAINT, "--"), (GREEN, "-."), (PINK, ":"))
 
 
-def recovery_chart(found: Sequence[tuple[str, RecoveryCount]]) -> Chart:
+@dataclass(frozen=True)
+class Recovered:
+    """The recovery of one environment, and its line of blocked families, where that is known."""
+
+    environment: str
+    count: RecoveryCount
+    line: Line | None = None
+
+    @property
+    def points(self) -> list[tuple[datetime, int]]:
+        """How many families had a chat again by each time, from 0 at the fix on; none of them before the fix."""
+        since, at = self.count.since, self.count.at
+        found = [(since, 0), *((max(when, since), number) for when, number in self.count.over_time)]
+        return [*found, (max(at, found[-1][0]), found[-1][1])]
+
+    @property
+    def blocked(self) -> list[tuple[datetime, int]]:
+        """How many were blocked by each time until the fix; empty where it is not known since when."""
+        return [(self.line.points[0][0], 0), *self.line.points, (self.count.since, self.line.most)] if self.line else []
+
+
+def recovery_chart(found: Sequence[Recovered]) -> Chart:
     """The families that have got a chat since the fix, over time.
 
     Args:
-        found: environments and their recoveries, of which at least one family has recovered.
+        found: the recoveries, of which at least one has a family that has recovered.
     """
-    blocked, back = (sum(getattr(recovery, key) for _, recovery in found) for key in ("blocked", "recovered"))
+    blocked, back = (sum(getattr(each.count, key) for each in found) for key in ("blocked", "recovered"))
+    key = Key()
     title = f"{format_families(back)} of {blocked:,} that were blocked have a chat again"
-    alt = f"{title}. " + " ".join(f"{name}: {r.recovered:,} of {r.blocked:,}." for name, r in found)
+    alt = f"{title}. " + " ".join(f"{each.environment}: {_numbers(each)}." for each in found)
     caption = (
         "A family counts as recovered with its first chat after the fix; one that has not tried again does not count."
     )
-    drawn = sorted((pair for pair in found if pair[1].over_time), key=lambda pair: -pair[1].blocked)[:MOST_LINES]
+    drawn = sorted((each for each in found if each.count.over_time), key=lambda each: -each.count.blocked)[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
-    return Chart(title, caption, alt, lambda ax: _draw(ax, title, drawn), height=2.8)
+    picture = _Recovery(drawn, [key.name("environment", each.environment) for each in drawn])
+    return Chart(title, caption + key.sentence, alt, picture.compose)
 
 
-def _draw(ax: Axes, title: str, found: Sequence[tuple[str, RecoveryCount]]) -> Axes:
-    longest = max(_seconds(recovery, recovery.over_time[-1][0]) for _, recovery in found)
-    unit, size = next(((name, size) for name, size in UNITS if longest >= 2 * size), UNITS[-1])
-    most = max(recovery.blocked for _, recovery in found)
-    for (name, recovery), dashes in zip(found, DASHES, strict=False):
-        x = [0.0, *(_seconds(recovery, at) / size for at, _ in recovery.over_time)]
-        y = [0, *(count for _, count in recovery.over_time)]
-        ax.step(x, y, where="post", color=AFTER, linestyle=dashes, linewidth=2.4)
-        ax.axhline(recovery.blocked, color=FAINT, linestyle=dashes, linewidth=0.9)
-        prefix = f"{name}: " if len(found) > 1 else ""
+def _numbers(recovered: Recovered) -> str:
+    return f"{recovered.count.recovered:,} of {recovered.count.blocked:,}"
+
+
+@dataclass(frozen=True)
+class _Recovery:
+    """What is drawn."""
+
+    found: Sequence[Recovered]
+    names: Sequence[str]
+
+    @cached_property
+    def scale(self) -> TimeScale:
+        return TimeScale.over(at for each in self.found for at, _ in (*each.blocked, *each.points))
+
+    @property
+    def most(self) -> int:
+        return max(each.count.blocked for each in self.found)
+
+    def compose(self, sheet: Sheet) -> None:
+        """Lay it out."""
+        if len(self.found) > 1:
+            styles = ({"color": colour, "linestyle": dashes, "linewidth": THICK} for colour, dashes in STYLES)
+            texts = (f"{name}: {_numbers(each)}" for name, each in zip(self.names, self.found, strict=True))
+            sheet.legend(list(zip(styles, texts, strict=False)))
+        left = max(axis_margin(self.most), LEAST_MARGIN)
+        width = sheet.width - left - LEAST_MARGIN
+        sheet.heading("families")
+        fixed = [(each.count.since, "fixed") for each in self.found]
+        lanes = event_lanes(fixed, self.scale, width, LEAST_MARGIN)
+        sheet.space(LANE * (max((lane for *_, lane in lanes), default=-1) + 1))
+        sheet.axes(HEIGHT, lambda ax: self._draw(ax, width, lanes, left), left=left, right=LEAST_MARGIN)
+        sheet.space(LANE + BELOW)
+        sheet.lines(self.scale.title, left, color=FAINT)
+
+    def _draw(self, ax: Axes, width: float, lanes: Sequence[Lane], left: float) -> None:
+        for each, (colour, dashes) in zip(self.found, STYLES, strict=False):
+            self._step(ax, each.points, colour, dashes)
+            ax.plot(self.scale.at(each.points[-1][0]), each.points[-1][1], "o", color=colour, clip_on=False, zorder=5)
+        if len(self.found) == 1:
+            self._draw_blocked(ax, self.found[0], width)
+        ax.set_ylim(0, max(self.most, 1) * HEIGHT / (HEIGHT - LANE - GAP))
+        count_axis(ax, self.most)
+        mark_events(ax, lanes)
+        self.scale.label(ax, width, left=left, right=LEAST_MARGIN)
+
+    def _step(self, ax: Axes, points: Sequence[tuple[datetime, int]], colour: str, dashes: str) -> None:
+        x, y = [self.scale.at(at) for at, _ in points], [count for _, count in points]
+        ax.step(x, y, where="post", color=colour, linestyle=dashes, linewidth=THICK)
+
+    def _draw_blocked(self, ax: Axes, each: Recovered, width: float) -> None:
+        """How many were blocked before the fix, and the two numbers in words."""
+        if each.blocked:
+            self._step(ax, each.blocked, BEFORE, "-")
+        else:
+            ax.axhline(each.count.blocked, color=FAINT, linewidth=1.0, linestyle="--")
+        count = each.count
+        is_near = (count.blocked - count.recovered) * HEIGHT < LANE * 2 * count.blocked
+        self._write(ax, (count.since, count.blocked), f"{count.blocked:,} were blocked", width)
+        self._write(ax, each.points[-1], f"{count.recovered:,} have a chat again", width, is_below=is_near)
+
+    def _write(self, ax: Axes, point: tuple[datetime, int], text: str, width: float, *, is_below: bool = False) -> None:
+        """Write a text above or below a point: to its left, or where there is space."""
+        place = self.scale.at(point[0])
+        at, wide = self.scale.points(place, width), text_width(text)
+        begin = at - GAP - wide if at - GAP >= wide else min(at + GAP, width - wide)
         ax.annotate(
-            f"{prefix}{recovery.recovered:,} have a chat again",
-            (x[-1], y[-1]),
-            (-4, 5),
+            text,
+            (place, point[1]),
+            (begin - at, -5 if is_below else 4),
             textcoords="offset points",
-            ha="right",
-            fontsize=10,
+            va="top" if is_below else "bottom",
+            fontsize=TEXT,
             color=INK,
         )
-        ax.annotate(
-            f"{prefix}{recovery.blocked:,} were blocked",
-            (0, recovery.blocked),
-            (4, 4),
-            textcoords="offset points",
-            fontsize=10,
-            color=INK,
-        )
-    ax.set_ylim(0, most * 1.2)
-    ax.yaxis.set_major_locator(integer_ticks())
-    ax.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-    finish_axes(ax, title, f"{unit} since the fix")
-    ax.set_ylabel("families", color=FAINT, loc="bottom")
-    return ax
-
-
-def _seconds(recovery: RecoveryCount, at: datetime) -> float:
-    return max(0.0, (at - recovery.since).total_seconds())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from functools import cache
+from functools import cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ def render_html(post: Postmortem, *, themed: bool = True) -> str:
         themed: whether the charts follow the reader's light or dark colour scheme.
     """
     template = _templates(autoescape=True).get_template("report.html.j2")
-    return hide_ids(template.render(post=post, picture=lambda chart: _inline(chart, themed=themed)))
+    return hide_ids(template.render(post=post, picture=partial(_inline, themed=themed)))
 
 
 def render_markdown(post: Postmortem, pictures: str) -> str:
@@ -43,7 +43,7 @@ def render_block(block: Block) -> str:
     macros = _templates(autoescape=True).get_template("blocks.html.j2").module
     if isinstance(block, Figure):
         return hide_ids(str(macros.folded_table(block.table)))
-    return hide_ids(str(macros.show(block, 3, lambda chart: _inline(chart, themed=False))))
+    return hide_ids(str(macros.show(block, 3, partial(_inline, themed=False))))
 
 
 def write_report(post: Postmortem, out: Path, *, pdf: bool = False) -> list[Path]:
@@ -89,8 +89,9 @@ def _pdf(post: Postmortem) -> bytes:
     return bytes(HTML(string=render_html(post, themed=False)).write_pdf(pdf_variant="pdf/ua-1"))
 
 
-def _inline(chart: Chart, *, themed: bool) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(chart.svg(themed=themed).encode()).decode()
+def _inline(chart: Chart, *, themed: bool, narrow: bool = False) -> str:
+    svg = chart.svg(themed=themed, narrow=narrow)
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from incident_lib.report.chart import FAINT
+from incident_lib.report.style import FAINT, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEPT = 0.2  # of what is left of the axis, for the gap
+SPACE = 8.0  # points between two labels
 
 
 @dataclass(frozen=True)
@@ -52,42 +53,100 @@ class TimeScale:
         kept = (self.times[-1] - self.times[0] - (end - begin)) * KEPT
         return begin + kept * min(1.0, (time - begin) / (end - begin)) + max(0.0, time - end)
 
-    def under(self, ax: Axes) -> None:
-        """Label times under an axis, and the shortened gap with its length."""
+    @property
+    def begin(self) -> float:
+        """The first time."""
+        return self.times[0]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From where to where the axis reaches: a bit farther than its times."""
+        end = self.place(self.times[-1])
+        margin = ((end - self.begin) or 1.0) * 0.04
+        return self.begin - margin, end + margin * 2
+
+    def points(self, place: float, width: float) -> float:
+        """How many points a place is from the left end of an axis that is so wide."""
+        left, right = self.span
+        return (place - left) / (right - left) * width
+
+    def label(self, ax: Axes, width: float, *, left: float, right: float) -> None:
+        """Label times under an axis, and mark the shortened gap.
+
+        Args:
+            ax: the axis.
+            width: of it, in points.
+            left: the free points to the left of it.
+            right: those to the right.
+        """
+        free = Free(-left, width + right)
+        labels = dict[float, str]()
+        for time, label in self._candidates():
+            middle, half = self.points(self.place(time), width), text_width(label) / 2
+            if free.take(middle - half, middle + half):
+                labels[self.place(time)] = label
+        ax.set_xlim(*self.span)
+        ax.set_xticks(list(labels), list(labels.values()))
+        if self.gap:
+            ax.axvspan(*map(self.place, self.gap), color=FAINT, alpha=0.12, linewidth=0)
+
+    def _candidates(self) -> list[tuple[float, str]]:
+        """Times and their labels, those first that are to have one."""
         from matplotlib.dates import num2date
 
-        begin, end = self.times[0], self.gap[0] if self.gap else self.times[-1]
-        whole = self.place(self.times[-1]) - begin
-        margin = (whole or 1.0) * 0.04
-        # Labels with hours are longer; a shortened gap is drawn smaller, and its end has a label, too.
-        ticks = _round(begin, end, least=whole * (0.12 if end - begin > 2 else 0.2))
-        pattern = "%Y-%m" if end - begin > 400 else "%b %d" if end - begin > 2 else "%b %d %H:%M"
-        labels = [f"{num2date(time):{pattern}}" for time in ticks]
-        if self.gap:
-            ticks, labels = [*ticks, self.times[-1]], [*labels, f"{num2date(self.times[-1]):%Y-%m-%d}"]
-            self.mark_gap(ax)
-        ax.set_xticks([self.place(time) for time in ticks], labels)
-        ax.set_xlim(begin - margin, self.place(self.times[-1]) + margin * 2)
+        end = self.gap[0] if self.gap else self.times[-1]
+        pattern = _pattern(end - self.begin)
+        found = [(time, f"{num2date(time):{pattern}}") for time in _round(self.begin, end)]
+        if not self.gap:
+            return found
+        of_end = "%Y-%m-%d" if self.times[-1] - self.begin > 2 else "%H:%M"
+        return [(self.times[-1], f"{num2date(self.times[-1]):{of_end}}"), *found]
 
-    def mark_gap(self, ax: Axes) -> None:
-        """Shade the gap, and say how long it is."""
-        if self.gap:
-            left, right = map(self.place, self.gap)
-            ax.axvspan(left, right, color=FAINT, alpha=0.12, linewidth=0)
-            days, where = self.gap[1] - self.gap[0], ax.get_xaxis_transform()
-            label = f"{days:,.0f} days left out" if days >= 2 else f"{days * 24:,.0f} hours left out"
-            ax.text(
-                (left + right) / 2, 0.03, label, transform=where, ha="center", va="bottom", rotation=90, color=FAINT
-            )
+    @property
+    def left_out(self) -> str:
+        """How long the shortened gap is, in words; empty where there is none."""
+        if not self.gap:
+            return ""
+        days = self.gap[1] - self.gap[0]
+        return f"{days:,.0f} days left out" if days >= 2 else f"{days * 24:,.0f} hours left out"
+
+    @property
+    def title(self) -> str:
+        """What stands under the axis: its unit and its first day, and what is left out of it."""
+        from matplotlib.dates import num2date
+
+        since = f"time (UTC), from {num2date(self.begin):%Y-%m-%d}"
+        return f"{since}; shaded: {self.left_out}" if self.gap else since
 
 
-def _round(begin: float, end: float, least: float) -> list[float]:
-    """A few round times between two, with so much space between them that their labels do not touch."""
+class Free:
+    """What is still free of a line of text."""
+
+    def __init__(self, begin: float, end: float) -> None:
+        self._begin, self._end = begin, end
+        self._taken: list[tuple[float, float]] = []
+
+    def take(self, begin: float, end: float) -> bool:
+        """Take this part, unless it is not free with a space beside it."""
+        if begin < self._begin or end > self._end:
+            return False
+        if any(begin < taken_end + SPACE and end > taken_begin - SPACE for taken_begin, taken_end in self._taken):
+            return False
+        self._taken.append((begin, end))
+        return True
+
+
+def _pattern(days: float) -> str:
+    """How times are written on an axis of so many days."""
+    for longer, pattern in ((400, "%Y-%m"), (2, "%b %d"), (5 / 1440, "%H:%M")):
+        if days > longer:
+            return pattern
+    return "%H:%M:%S"
+
+
+def _round(begin: float, end: float) -> list[float]:
+    """A few round times between two."""
     from matplotlib.dates import AutoDateLocator, num2date
 
     found = AutoDateLocator(minticks=3, maxticks=7).tick_values(num2date(begin), num2date(end))
-    apart = list[float]()
-    for time in map(float, found):
-        if begin <= time <= end and (not apart or time - apart[-1] >= least):
-            apart.append(time)
-    return apart
+    return [time for time in map(float, found) if begin <= time <= end]
