@@ -399,7 +399,7 @@ def test_an_unknown_section_is_an_error() -> None:
 
 def _undrawn(html: str) -> str:
     """A page without the paths of its charts, which depend on fonts and on the version of matplotlib."""
-    return re.sub(r'src="data:[^"]*"', 'src=""', html)
+    return re.sub(r'(src|srcset)="data:[^"]*"', r'\1=""', html)
 
 
 def test_the_committed_page_is_that_of_the_committed_record() -> None:

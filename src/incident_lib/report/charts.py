@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from incident_lib.model import format_count, format_families, plural
 from incident_lib.report.chart import Chart
 from incident_lib.report.rows import Bar, Change, Group, draw_rows, marks_legend
-from incident_lib.report.style import AFTER, BEFORE, FAINT, Key
+from incident_lib.report.style import AFTER, BEFORE, FAINT, Key, can_be_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from incident_lib.report.sheet import Sheet
 
 MOST_DRAWN = 12  # environments in a chart, so that it fits a sheet of paper
+MOST_LETTERS = 48  # of the name of an environment, where it has a line of its own
 MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
@@ -83,7 +84,10 @@ def compared(rows: Sequence[Compared], title: str) -> Chart:
     else:
         drawn = list(rows)
     key = Key()
-    groups = [(key.name("environment", row.environment), [row.change(p) for p in ("chat", "run")]) for row in drawn]
+    groups = [
+        (key.name("environment", row.environment, MOST_LETTERS), [row.change(p) for p in ("chat", "run")])
+        for row in drawn
+    ]
 
     def compose(sheet: Sheet) -> None:
         marks_legend(sheet)
@@ -121,6 +125,8 @@ def _thread(kind: BlockerCount, key: Key) -> str:
     if not kind.purpose:
         return f"a thread without a purpose ({provider})"
     purpose = key.name("purpose", kind.purpose, 18)
+    if not can_be_drawn(kind.purpose):
+        return f"a thread of {purpose} ({provider})"
     article = "an" if purpose[0].lower() in "aeiou" else "a"
     return f"{article} {purpose} thread ({provider})"
 

@@ -126,7 +126,7 @@ class Sheet:
 def count_axis(ax: Axes, most: float, *, whole: bool = True) -> None:
     """An axis upwards from 0: a few round numbers, and a quiet line at each."""
     ticks = round_ticks(most, whole=whole)
-    ax.set_yticks(ticks, [f"{tick:,g}" for tick in ticks])
+    ax.set_yticks(ticks, [_tick(tick) for tick in ticks])
     ax.grid(axis="y", color=GRID, linewidth=0.8)
     ax.axhline(0, color=FAINT, linewidth=1.0)
 
@@ -141,4 +141,8 @@ def round_ticks(most: float, *, whole: bool = True) -> list[float]:
 
 def axis_margin(most: float, *, whole: bool = True) -> float:
     """The space that the numbers beside an axis need."""
-    return max(text_width(f"{tick:,g}") for tick in round_ticks(most, whole=whole)) + 2 * GAP
+    return max(text_width(_tick(tick)) for tick in round_ticks(most, whole=whole)) + 2 * GAP
+
+
+def _tick(number: float) -> str:
+    return f"{number:,.0f}" if number == round(number) else f"{number:g}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEPT = 0.2  # of what is left of the axis, for the gap
+DAYS = "%b %d"
 SPACE = 8.0  # points between two labels
 
 
@@ -96,10 +97,11 @@ class TimeScale:
 
         end = self.gap[0] if self.gap else self.times[-1]
         pattern = _pattern(end - self.begin)
-        found = [(time, f"{num2date(time):{pattern}}") for time in _round(self.begin, end)]
+        times = [time for time in _round(self.begin, end) if pattern != DAYS or time % 1 == 0]
+        found = [(time, f"{num2date(time):{pattern}}") for time in times]
         if not self.gap:
             return found
-        of_end = "%Y-%m-%d" if self.times[-1] - self.begin > 2 else "%H:%M"
+        of_end = "%Y-%m-%d" if self.times[-1] - self.begin > 1.5 else "%H:%M"
         return [(self.times[-1], f"{num2date(self.times[-1]):{of_end}}"), *found]
 
     @property
@@ -138,7 +140,7 @@ class Free:
 
 def _pattern(days: float) -> str:
     """How times are written on an axis of so many days."""
-    for longer, pattern in ((400, "%Y-%m"), (2, "%b %d"), (5 / 1440, "%H:%M")):
+    for longer, pattern in ((400, "%Y-%m"), (1.5, DAYS), (5 / 1440, "%H:%M")):
         if days > longer:
             return pattern
     return "%H:%M:%S"
