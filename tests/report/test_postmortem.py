@@ -38,6 +38,7 @@ from tests.support.reports import (
 )
 
 RAW = re.compile(rb"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+BEGAN = in_words(EXAMPLE["purpose_since"])
 
 
 # Finding records
@@ -263,7 +264,7 @@ def test_the_head_has_incident_status_and_versions(tmp_path: Path) -> None:
         ("Incident", "INC-1"),
         ("Status", "fixed in 1 of 2 environments"),
         ("Environments", "demo, prod"),
-        ("When (UTC)", "since 2025-09-22 06:00:00; not ended as of the latest snapshot"),
+        ("When (UTC)", f"since {BEGAN}; not ended as of the latest snapshot"),
         ("Made from", f"incident-lib 0.1.0, commit {EXAMPLE['git_commit'][:12]}, unknown"),
     ]
 
@@ -275,7 +276,7 @@ def test_the_head_has_the_end_of_the_incident() -> None:
     assert read(paths.EXAMPLE_RUN).facts[1:4] == [
         ("Status", "fixed"),
         ("Environments", "demo"),
-        ("When (UTC)", f"2025-09-22 06:00:00 to {ended_at}"),
+        ("When (UTC)", f"{BEGAN} to {ended_at}"),
     ]
 
 
@@ -295,7 +296,7 @@ def test_the_head_says_how_a_run_without_a_fix_ended(tmp_path: Path, how: str) -
     facts = dict(read(ended_run(tmp_path, how, **NO_AFTER)).facts)
 
     assert facts["Status"] == f"not fixed: {ENDS[how]}"
-    assert facts["When (UTC)"] == "since 2025-09-22 06:00:00; not ended as of the latest snapshot"
+    assert facts["When (UTC)"] == f"since {BEGAN}; not ended as of the latest snapshot"
 
 
 def test_the_head_without_a_snapshot_has_no_begin(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_ids_are_unique(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids))
 
 
+BEGAN = in_words(EXAMPLE["purpose_since"])
 BACK = f"{EXAMPLE['recovery']['recovered']:,}"
 
 
@@ -130,7 +131,7 @@ def test_every_picture_has_an_alternative_text(made: Any) -> None:
     assert texts == [
         "1,088 families could not start a chat; now none is blocked. Families blocked for chat: 1,088 before, 0 after. "
         "Families blocked for run: 168 before, 0 after.",
-        f"1,029 of 1,088 families were blocked at once, on 2025-09-22. demo: 1,029 at 2025-09-22 06:00:00, 1,084 in "
+        f"1,029 of 1,088 families were blocked at once, on {BEGAN[:10]}. demo: 1,029 at {BEGAN}, 1,084 in "
         f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "
         "0 after. Rejected inserts in the server logs: 1,340.",
         "1,057 of 1,088 families are blocked for chat by a run thread (openai). chat blocked by a run thread (openai): "
