@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -28,6 +29,8 @@ from incident_lib import paths
 from incident_lib.model.errors import UsageError
 from incident_lib.model.pseudonyms import PLAN_ROOT, PUBLISHED
 from incident_lib.records import RunFolder, error_message
+from incident_lib.report import render
+from incident_lib.report.postmortem import read_runs
 from incident_lib.runs.fleet import run_fleet
 from incident_lib.runs.runner import RunResult
 from incident_lib.runs.runner import _papermill as papermill_of_runs
@@ -35,6 +38,8 @@ from tests.support import clusters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from incident_lib.report.document import Figure
 
 PICTURES = ("before-after", "blockers", "remaining")  # of a report over staging, which is not fixed, and away
 LISTS = ("blocked.csv", "not_recovered.csv")  # of raw ids
@@ -116,6 +121,35 @@ def test_each_environment_is_printed(ran: Ran) -> None:
         ("away", "FAILED", "FAILED", "failed"),
         ("staging", "1,088", "dry run", "dry-run"),
     ]
+
+
+def test_the_demo_is_an_incident_of_three_weeks(ran: Ran) -> None:
+    """The demo's run is on the clock of its data: from the deploy to the fix three weeks, then recovery, and no gap."""
+    record = ran.record("demo")
+    deployed, ended, *rejected = (
+        datetime.fromisoformat(at)
+        for at in (
+            record["purpose_since"],
+            record["incident_ended_at"],
+            record["rejected_inserts"]["first"],
+            record["rejected_inserts"]["last"],
+        )
+    )
+    recovered = [datetime.fromisoformat(at) for at, _ in record["recovery"]["over_time"]]
+    pictures = {figure.name: figure.chart.figure() for figure in _figures(ran.folder("demo"))}
+    under = {name: pictures[name].texts[-1].get_text() for name in ("over-time", "recovered")}
+
+    assert timedelta(days=21) < ended - deployed < timedelta(days=22.5)
+    assert rejected[0] < deployed < rejected[1] < ended <= min(recovered)
+    assert under == {
+        "over-time": f"time (UTC), from {rejected[0]:%Y-%m-%d}",
+        "recovered": f"time (UTC), from {deployed:%Y-%m-%d}",
+    }
+
+
+def _figures(folder: Path) -> Iterator[Figure]:
+    """The figures of the report over one run."""
+    return (figure for section in read_runs([folder]).sections for figure in render.figures(section.blocks))
 
 
 def test_each_verdict_is_printed(ran: Ran) -> None:
