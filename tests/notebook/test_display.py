@@ -8,8 +8,9 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.model import PLAN_OWNER
-from incident_lib.notebook.display import show_section
-from tests.support.reports import EXAMPLE, Page, page, read, run_folder, run_without_snapshot, wiki
+from incident_lib.notebook.display import show, show_section
+from incident_lib.report import charts
+from tests.support.reports import EXAMPLE, Page, blocker_count, page, read, run_folder, run_without_snapshot, wiki
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +82,12 @@ def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> Non
 
     assert [text for text in shown_texts if raw in text] == []
     assert any(str(PLAN_OWNER) in text for text in shown_texts)
+
+
+def test_a_notebook_shows_the_markup_of_a_caption_as_text(displayed: list[Any]) -> None:
+    """Markup in a name that stands in the caption of a chart, since its font lacks it, is shown as text."""
+    show(charts.blockers([blocker_count("chat", 7, "run", "会 *a* <b>c</b>")]))
+    caption = wiki(displayed[-1].data)
+
+    assert caption.text.strip().endswith("Provider 1: 会 *a* <b>c</b>.")
+    assert [tag for tag, _ in caption.elements] == ["p", "em"]

@@ -169,7 +169,7 @@ def test_every_text_of_any_chart_is_whole_apart_and_large(chart: Chart) -> None:
 # Letters of any script
 
 
-@pytest.mark.parametrize("name", ["会议纪要", "🚀 launch", "👩\u200d👩\u200d👧", "बैठक", "회의", "x\u202ey"])
+@pytest.mark.parametrize("name", ["会议纪要", "🚀 launch", "👩\u200d👩\u200d👧", "बैठक", "회의"])
 def test_a_name_that_the_font_lacks_stands_beside_the_chart(name: str) -> None:
     """A name with a letter that the font of the charts lacks is numbered; caption and text say what the number is."""
     chart = charts.blockers([blocker_count("chat", 7, "run", name)])
@@ -185,6 +185,20 @@ def test_a_name_that_the_font_has_is_drawn(name: str) -> None:
     chart = charts.blockers([blocker_count("chat", 7, "run", name)])
 
     assert labels(chart.figure()) == [f"chat blocked by a run thread ({name})", "7"]
+
+
+def test_a_purpose_that_the_font_lacks_is_called_by_its_number() -> None:
+    """A purpose with such a letter is called by its number, which follows the word."""
+    assert charts.blockers([blocker_count("chat", 7, "会议")]).title == (
+        "7 of 7 families are blocked for chat by a thread of purpose 1 (openai)"
+    )
+
+
+def test_a_name_with_marks_of_direction_shows_them() -> None:
+    """A mark that would turn the text after it is written as what it is."""
+    chart = charts.blockers([blocker_count("chat", 7, "run", "x\u202ey")])
+
+    assert labels(chart.figure()) == [r"chat blocked by a run thread (x\u202ey)", "7"]
 
 
 def test_each_name_has_its_own_number() -> None:

@@ -36,7 +36,7 @@ def show(chart: Chart) -> None:
 
     picture = Image(chart.png(), width=int(96 * WIDTH), alt=chart.alt)
     display(picture, metadata={"image/png": {"alt": chart.alt}})
-    _markdown(f"*{chart.caption}*")
+    _markdown(f"*{escape_markdown(chart.caption)}*")
 
 
 def show_section(post: Postmortem, name: str = "") -> None:

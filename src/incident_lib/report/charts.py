@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_count, format_families, plural
+from incident_lib.model import format_count, format_families, plural, sanitize
 from incident_lib.report.chart import Chart
 from incident_lib.report.rows import Bar, Change, Group, draw_rows, marks_legend
 from incident_lib.report.style import AFTER, BEFORE, FAINT, Key, can_be_drawn
@@ -125,7 +125,7 @@ def _thread(kind: BlockerCount, key: Key) -> str:
     if not kind.purpose:
         return f"a thread without a purpose ({provider})"
     purpose = key.name("purpose", kind.purpose, 18)
-    if not can_be_drawn(kind.purpose):
+    if not can_be_drawn(sanitize(kind.purpose)):
         return f"a thread of {purpose} ({provider})"
     article = "an" if purpose[0].lower() in "aeiou" else "a"
     return f"{article} {purpose} thread ({provider})"

@@ -212,10 +212,8 @@ def _label(offset: float, y: float, text: str) -> Callable[[Axes], None]:
 
 
 def _annotate(ax: Axes, where: tuple[float, float], offset: float, text: str, ha: str = "left") -> None:
-    ax.annotate(
-        text, where, (offset, 0), textcoords="offset points", ha=ha, va="center", fontsize=TEXT, color=INK,
-        annotation_clip=False,
-    )  # fmt: skip
+    style: dict[str, Any] = {"fontsize": TEXT, "color": INK, "annotation_clip": False}
+    ax.annotate(text, where, (offset, 0), textcoords="offset points", ha=ha, va="center", **style)
 
 
 def marks_legend(sheet: Sheet) -> None:

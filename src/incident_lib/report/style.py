@@ -7,7 +7,7 @@ import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from incident_lib.model import shorten
+from incident_lib.model import sanitize, shorten
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
@@ -105,7 +105,7 @@ class Key:
 
     def name(self, what: str, text: str, most: int = 28) -> str:
         """A name as it is drawn: shortened; `provider 1` where the font lacks a letter of it."""
-        short = shorten(text, most)
+        short = shorten(sanitize(text), most)
         if can_be_drawn(short):
             return short
         for entry in self._entries:
