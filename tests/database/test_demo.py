@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import runpy
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -92,3 +93,10 @@ def test_a_database_without_a_clock_is_refused(address: str) -> None:
         "  why:  Its column purpose has no comment that says when it came: an older version loaded it.\n"
         "  next: incident demo reset"
     )
+
+
+def test_the_clock_is_that_of_the_scenario() -> None:
+    """The library knows the deploy and the end of the scenario from which the demo's files were made."""
+    scenario = runpy.run_path(str(paths.DEMO_DATA / "scenario.py"))
+
+    assert (scenario["PURPOSE_SINCE"], scenario["END"]) == (demo.PURPOSE_SINCE, demo.CLOCK_STOPS)
