@@ -429,6 +429,14 @@ def test_the_text_of_the_picture_of_recovery() -> None:
     assert set(labels(two.figure())) == {"a: 40 of 100", "b: 2 of 1,000", "fixed"}
 
 
+def test_numbers_without_space_beside_their_lines_are_in_the_key() -> None:
+    """On a phone, numbers that are too long to stand beside their lines stand in a key above the picture."""
+    figure = chart_of(("demo", counted(123_456_789, [(60, 1234)]))).figure(narrow=True)
+
+    assert [text.get_text() for text in figure.axes[0].texts] == ["fixed"]
+    assert " ".join(labels(figure)).startswith("123,456,789 were blocked 1,234 have a chat again")
+
+
 def test_of_many_environments_those_with_most_families_are_drawn() -> None:
     """Of many environments those with most blocked families are drawn; title and alternative text include all."""
     found = [(f"env{number}", counted(100 + number, [(60, number)])) for number in range(1, 8)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from incident_lib.model import format_families
 from incident_lib.report.chart import Chart
@@ -35,6 +35,11 @@ class Recovered:
     environment: str
     count: RecoveryCount
     line: Line | None = None
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """How many were blocked, and how many have a chat again."""
+        return f"{self.count.blocked:,} were blocked", f"{self.count.recovered:,} have a chat again"
 
     @property
     def points(self) -> list[tuple[datetime, int]]:
@@ -90,12 +95,9 @@ class _Recovery:
 
     def compose(self, sheet: Sheet) -> None:
         """Lay it out."""
-        if len(self.found) > 1:
-            styles = ({"color": colour, "linestyle": dashes, "linewidth": THICK} for colour, dashes in STYLES)
-            texts = (f"{name}: {_numbers(each)}" for name, each in zip(self.names, self.found, strict=True))
-            sheet.legend(list(zip(styles, texts, strict=False)))
         left = max(axis_margin(self.most), LEAST_MARGIN)
         width = sheet.width - left - LEAST_MARGIN
+        sheet.legend(self._legend(width))
         sheet.heading("families")
         fixed = [(each.count.since, "fixed") for each in self.found]
         lanes = event_lanes(fixed, self.scale, width, LEAST_MARGIN)
@@ -103,6 +105,20 @@ class _Recovery:
         sheet.axes(HEIGHT, lambda ax: self._draw(ax, width, lanes, left), left=left, right=LEAST_MARGIN)
         sheet.space(LANE + BELOW)
         sheet.lines(self.scale.title, left, color=FAINT)
+
+    def _has_labels(self, width: float) -> bool:
+        """Whether the numbers stand beside their lines: of one environment, where there is space."""
+        return len(self.found) == 1 and max(map(text_width, self.found[0].texts)) + GAP <= width
+
+    def _legend(self, width: float) -> list[tuple[dict[str, Any], str]]:
+        if self._has_labels(width):
+            return []
+        texts = [f"{name}: {_numbers(each)}" for name, each in zip(self.names, self.found, strict=True)]
+        styles: tuple[tuple[str, str], ...] = STYLES
+        if len(self.found) == 1:
+            texts, styles = list(self.found[0].texts), ((BEFORE, "-"), STYLES[0])
+        lines = ({"color": colour, "linestyle": dashes, "linewidth": THICK} for colour, dashes in styles)
+        return list(zip(lines, texts, strict=False))
 
     def _draw(self, ax: Axes, width: float, lanes: Sequence[Lane], left: float) -> None:
         for each, (colour, dashes) in zip(self.found, STYLES, strict=False):
@@ -127,8 +143,10 @@ class _Recovery:
             ax.axhline(each.count.blocked, color=FAINT, linewidth=1.0, linestyle="--")
         count = each.count
         is_near = (count.blocked - count.recovered) * HEIGHT < LANE * 2 * count.blocked
-        self._write(ax, (count.since, count.blocked), f"{count.blocked:,} were blocked", width)
-        self._write(ax, each.points[-1], f"{count.recovered:,} have a chat again", width, is_below=is_near)
+        if self._has_labels(width):
+            blocked, recovered = each.texts
+            self._write(ax, (count.since, count.blocked), blocked, width)
+            self._write(ax, each.points[-1], recovered, width, is_below=is_near)
 
     def _write(self, ax: Axes, point: tuple[datetime, int], text: str, width: float, *, is_below: bool = False) -> None:
         """Write a text above or below a point: to its left, or where there is space."""

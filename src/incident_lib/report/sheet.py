@@ -87,7 +87,7 @@ class Sheet:
         for style, text in entries:
             self._blocks.append(self._sample(style, self.used + 0.55 * LINE * TEXT))
             self.lines(text, SAMPLE + GAP)
-        self.space(6)
+        self.space(6 if entries else 0)
 
     def axes(self, height: float, draw: Callable[[Axes], None], *, left: float = 0.0, right: float = 0.0) -> None:
         """An Axes of this height, with margins at its sides."""
