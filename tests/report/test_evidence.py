@@ -271,8 +271,18 @@ def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made
     of_logs = [row for row in rows if row[-1] == "server log"]
 
     assert of_logs == [
-        ["2025-09-05 08:09:10.123", "demo", "The unique index rejected the first insert in the log.", "server log"],
-        ["2025-10-11 12:13:14", "demo", "The unique index rejected the last insert in the log.", "server log"],
+        [
+            "2025-09-05 08:09:10.123",
+            "demo",
+            "The unique index rejected the first insert of this incident in the log.",
+            "server log",
+        ],
+        [
+            "2025-10-11 12:13:14",
+            "demo",
+            "The unique index rejected the last insert of this incident in the log.",
+            "server log",
+        ],
     ]
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
 
@@ -282,10 +292,10 @@ def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any
     """The detection begins with the first rejected insert of each environment."""
     found = made(run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging"))
 
-    of_example = re.escape(in_words(EXAMPLE["rejected_inserts"]["first"]))
+    other = re.escape(in_words(EXAMPLE["rejected_inserts"]["first"]))
+    said = "the first rejected insert of this incident in its logs is of"
     assert re.match(
-        r"(Detection )?demo: the first rejected insert in its logs is of 2025-09-05 08:09:10\.123 UTC\. ?"
-        rf"staging: the first rejected insert in its logs is of {of_example} UTC\.",
+        rf"(Detection )?demo: {said} 2025-09-05 08:09:10\.123 UTC\. ?staging: {said} {other} UTC\.",
         text(found, "Detection"),
     )
 

@@ -140,7 +140,10 @@ def timeline_of(record: Contents) -> set[tuple[str, str]]:
     return {
         (in_words(record["purpose_since"]), "The column purpose was added; the threads that existed became runs."),
         *(
-            (in_words(record["rejected_inserts"][which]), f"The unique index rejected the {which} insert in the log.")
+            (
+                in_words(record["rejected_inserts"][which]),
+                f"The unique index rejected the {which} insert of this incident in the log.",
+            )
             for which in ("first", "last")
         ),
         (in_words(first[0]), f"By now {first[1]:,} families of those that were later blocked for chat were blocked."),

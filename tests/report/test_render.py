@@ -133,7 +133,7 @@ def test_every_picture_has_an_alternative_text(made: Any) -> None:
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on {BEGAN[:10]}. demo: 1,029 at {BEGAN}, 1,084 in "
         f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "
-        "0 after. Rejected inserts in the server logs: 1,340.",
+        f"0 after. Rejected inserts in the server logs: {EXAMPLE['rejected_inserts']['failed_attempts']:,}.",
         "1,057 of 1,088 families are blocked for chat by a run thread (openai). chat blocked by a run thread (openai): "
         "1,057 families. chat blocked by a run thread (no provider): 14 families. chat blocked by an eval thread "
         "(openai): 7 families. chat blocked by a run thread (anthropic): 6 families. chat blocked by a run thread "

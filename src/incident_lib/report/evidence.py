@@ -87,9 +87,10 @@ def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]
 
 
 def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
-    """The first rejected insert in each environment's logs."""
+    """The incident's first rejected insert in each environment's logs."""
     lines = [
-        f"{c.environment}: the first rejected insert in its logs is of {format_timestamp(found.first)} UTC."
+        f"{c.environment}: the first rejected insert of this incident in its logs is of "
+        f"{format_timestamp(found.first)} UTC."
         for c in chapters
         if (found := c.record.rejected_inserts) and found.first
     ]

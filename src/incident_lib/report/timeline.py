@@ -58,7 +58,9 @@ def _story(chapter: Chapter) -> Iterator[Event]:
     if found := record.rejected_inserts:
         for which, at in (("first", found.first), ("last", found.last)):
             if at:
-                yield Event(at, f"The unique index rejected the {which} insert in the log.", "server log")
+                yield Event(
+                    at, f"The unique index rejected the {which} insert of this incident in the log.", "server log"
+                )
     if ended := record.incident_ended_at:
         what = "The incident ended: the original index rejects no insert any more."
         yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")
