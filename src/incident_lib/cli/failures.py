@@ -65,14 +65,14 @@ def failures(  # noqa: PLR0917 - click passes them by name
     from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment
     from incident_lib.logs import join_threads, read_rejections
-    from incident_lib.model import left_out
+    from incident_lib.model import left_out, parse_timestamp
     from incident_lib.progress import waiting
 
-    environment = None
-    since = known_purpose_since(name or "", purpose_since)
+    environment, since = None, parse_timestamp(purpose_since)
     if name:
         with waiting(f"reading {name} …"):
             environment = resolve_environment(name)
+            since = known_purpose_since(environment, purpose_since)
     with rejections.output(out):
         with _progress() as listener:
             found = read_rejections(logs, prefix=prefix, form=form, zone=zone, listener=listener)
