@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.migration.plan import replaced_index
 from incident_lib.migration.server_checks import GRANT
-from incident_lib.migration.steps import kept_columns
+from incident_lib.migration.steps import kept_columns, replaced_index
 from incident_lib.model import (
     INDEX_NAMES,
     KEYS,
@@ -74,12 +73,12 @@ def properties(catalog: Catalog, plan: Plan, closed_tablespaces: list[str], *, p
     key = [column for column in replaced.columns if column in KEYS[plan.target]]
     if key != [column for column in KEYS[plan.target] if column in key]:
         lost.append(f"the column order ({', '.join(map(str, replaced.columns))})")
-    told = {
+    parts = {
         "carried over": [*carried, *(["the comment"] if replaced.comment else [])],
         "left out with --plain-index": [text for text in wanted if plain and text not in carried],
         "lost": lost,
     }
-    finding = "; ".join(f"{how}: {', '.join(texts)}" for how, texts in told.items() if texts)
+    finding = "; ".join(f"{how}: {', '.join(texts)}" for how, texts in parts.items() if texts)
     if lost:
         action = "Ask whether a query needs what is lost, before the old index is dropped."
         return Check(name, Status.WARN, finding, action)

@@ -16,12 +16,12 @@ from psycopg import sql
 
 from incident_lib.migration.steps import (
     NAME_NEEDED,
-    OTHER_KIND,
     create_index,
     kept_columns,
     may_be_building,
     preference,
     qualified,
+    replaced_index,
     swap,
     wait,
 )
@@ -141,16 +141,11 @@ class _Planner:
         """Give the official name to the index that stays; the index that has it now needs another free name."""
         spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
         if spare or INDEX_NAME not in held:
-            current, replaced = held.get(INDEX_NAME), self._replaced()
+            current, replaced = held.get(INDEX_NAME), replaced_index(self.catalog, self.target)
             named = current or (replaced if not keep.comment else None)
             return swap(keep, current, spare, named.comment if named else None)
         rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
         return self._drop(rival, NAME_NEEDED)
-
-    def _replaced(self) -> UniqueIndex | None:
-        """The table's index of the other kind whose properties are taken over."""
-        others = (index for index in self.catalog.of(OTHER_KIND[self.target]) if index.partition is None)
-        return min(others, key=lambda index: (not index.usable, preference(index)), default=None)
 
     def _make(self) -> Step:
         """Create the index of the table itself, under a free name."""
@@ -159,7 +154,7 @@ class _Planner:
         if not free:  # never the only complete one
             rival = min(held.values(), key=lambda index: (index.usable, index.name != RETIRED_NAME))
             return self._drop(rival, NAME_NEEDED)
-        replaced = None if self.plain else self._replaced()
+        replaced = None if self.plain else replaced_index(self.catalog, self.target)
         has_partitions = bool(self.partitions.tables)
         made = UniqueIndex(
             free[0],
@@ -263,7 +258,7 @@ class _Planner:
 
     def _like(self, part: Partition, root: UniqueIndex) -> UniqueIndex:
         """A partition's index like the one of the table, with the storage of the one that it replaces there."""
-        replaced = None if self.plain else self._replaced()
+        replaced = None if self.plain else replaced_index(self.catalog, self.target)
         same = [i for i in self._of(part) if i.kind is not self.target and replaced and i.parent is not None]
         return replace(
             root,

@@ -17,6 +17,7 @@ from incident_lib.migration.steps import (
     may_be_building,
     preference,
     qualified,
+    replaced_index,
     swap,
     wait,
 )
@@ -62,12 +63,6 @@ def plan_change(
     if refusal := _refusal(catalog):
         return Plan(target, (), refusal)
     return Plan(target, tuple(islice(_steps(catalog, target, plain=plain), most)))
-
-
-def replaced_index(catalog: Catalog, target: IndexKind) -> UniqueIndex | None:
-    """The index of the other kind whose properties a build of the target's index takes over."""
-    others = (index for index in catalog.of(OTHER_KIND[target]) if index.partition is None)
-    return min(others, key=lambda index: (not index.usable, preference(index)), default=None)
 
 
 def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step]:

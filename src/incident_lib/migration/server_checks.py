@@ -94,11 +94,11 @@ def slots(rows: list[dict[str, Any]], wal_bytes: int, plan: Plan) -> Check:
     if not found:
         return Check("replication slots", Status.PASS, "there are none")
     status = min((each[0] for each in found), key=_WORST.index)
-    told = "; ".join(f"{name} {text}" for each, text, name in found if each is not Status.PASS)
-    if not told:
+    findings = "; ".join(f"{name} {text}" for each, text, name in found if each is not Status.PASS)
+    if not findings:
         return Check("replication slots", Status.PASS, f"{plural(len(found), 'slot')}, all in use")
     action = "Let its consumer catch up, or ask its owner to drop the slot." if status is Status.WARN else ""
-    return Check("replication slots", status, told, action)
+    return Check("replication slots", status, findings, action)
 
 
 def _slot(row: dict[str, Any], wal_bytes: int) -> tuple[Status, str]:
@@ -122,7 +122,7 @@ def event_triggers(rows: list[dict[str, Any]], plan: Plan) -> Check:
     if not found:
         return Check("event triggers", Status.PASS, "none fires for the plan's statements")
     status = min((each[0] for each in found), key=_WORST.index)
-    told = "; ".join(
+    findings = "; ".join(
         f"{row['name']} ({row['event']}, of {row['owner']}, {row['function']}) {text}" for _, text, row in found
     )
     stopping = ", ".join(row["name"] for each, _, row in found if each is status)
@@ -130,7 +130,7 @@ def event_triggers(rows: list[dict[str, Any]], plan: Plan) -> Check:
         Status.FAIL: f"Ask the owner to restrict {stopping} with WHEN TAG IN (…), or to disable it for the migration.",
         Status.WARN: f"Read the function of {stopping} first.",
     }
-    return Check("event triggers", status, told, actions.get(status, ""))
+    return Check("event triggers", status, findings, actions.get(status, ""))
 
 
 def _event_trigger(row: dict[str, Any], *, drops: bool) -> tuple[Status, str]:

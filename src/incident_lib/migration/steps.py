@@ -11,6 +11,8 @@ from incident_lib.model import BUILD_NAME, INDEX_NAME, KEYS, RETIRED_NAME, SCHEM
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from incident_lib.model import Catalog
+
 ON_INDEX = "SHARE UPDATE EXCLUSIVE on the indexes alone, no lock on the table"
 OTHER_KIND = {IndexKind.ORIGINAL: IndexKind.FIXED, IndexKind.FIXED: IndexKind.ORIGINAL}
 NAME_NEEDED = "its name is needed, and other complete unique indexes are there"
@@ -25,6 +27,12 @@ def preference(index: UniqueIndex) -> tuple[int, str]:
     """The order in which complete indexes of one kind are kept."""
     order = (INDEX_NAME, BUILD_NAME, RETIRED_NAME)
     return (order.index(index.name) if index.name in order else len(order), index.name)
+
+
+def replaced_index(catalog: Catalog, target: IndexKind) -> UniqueIndex | None:
+    """The index of the other kind whose properties a build of the target's index takes over."""
+    others = (index for index in catalog.of(OTHER_KIND[target]) if index.partition is None)
+    return min(others, key=lambda index: (not index.usable, preference(index)), default=None)
 
 
 def create_index(name: str, table: sql.Composable, how: sql.SQL, like: UniqueIndex) -> str:

@@ -37,7 +37,7 @@ LATERAL (SELECT CASE WHEN a.backend_type = 'autovacuum worker'
                      WHEN a.backend_type <> 'client backend' THEN a.backend_type
                      ELSE coalesce(i.command, CASE WHEN v.phase IS NOT NULL THEN 'VACUUM' END, c.command,
                                    CASE WHEN n.phase IS NOT NULL THEN 'ANALYZE' END, a.backend_type) END) AS k (kind),
--- A build does not wait for the snapshots of VACUUM and of autovacuum; of one within the last second nobody need know.
+-- A build does not wait for the snapshots of VACUUM and of autovacuum; a snapshot of less than a second is left out.
 LATERAL (SELECT a.backend_xmin IS NOT NULL AND k.kind IS DISTINCT FROM 'VACUUM' AND k.kind NOT LIKE 'autovacuum%%'
                 IS NOT FALSE AND (a.xact_start < clock_timestamp() - interval '1 s') IS NOT FALSE) AS s (waited_for)
 WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND a.leader_pid IS NULL
