@@ -24,8 +24,15 @@ import click
     help="What people wrote; made from a template where it is missing, never changed. [default: data/postmortem.md]",
 )
 @click.option("--pdf", is_flag=True, help="Also as PDF (needs the extra `pdf`).")
+@click.option("--appendix", is_flag=True, help="Print the appendix and the folded parts, too.")
 def report(
-    runs: tuple[str, ...], names: tuple[str, ...], everything: bool, out: str, notes: str | None, pdf: bool
+    runs: tuple[str, ...],
+    names: tuple[str, ...],
+    everything: bool,
+    out: str,
+    notes: str | None,
+    pdf: bool,
+    appendix: bool,
 ) -> int:
     """Write the postmortem of one incident from its runs alone; no database is needed.
 
@@ -40,7 +47,7 @@ def report(
     with waiting("writing the report …"):
         chosen = choose_runs([Path(folder) for folder in runs], names, everything=everything)
         post = read_runs(chosen, Path(notes) if notes else None)
-        files = write_report(post, Path(out), pdf=pdf)
+        files = write_report(post, Path(out), pdf=pdf, appendix=appendix)
     for file in files:
         click.echo(file)
     for line in post.unfinished:

@@ -121,8 +121,17 @@ def format_server(version: int | None) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A short time: `11 ms`, `1.5 s`."""
-    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"
+    """A time in one or two units: `11 ms`, `1.5 s`, `3 min`, `2 h 5 min`, `21 d 16 h`."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    days, hours = divmod(round(seconds / 3600), 24)
+    if days:
+        return f"{days} d {hours} h" if hours else f"{days} d"
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min")) if number)
 
 
 def format_bytes(number: int) -> str:

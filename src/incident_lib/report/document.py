@@ -71,6 +71,15 @@ Block = Paragraph | Bullets | Prose | Unwritten | Table | Figure | Code | Part
 
 
 @dataclass(frozen=True)
+class Card:
+    """One of the numbers that a reader looks for first: its label, the number, and what it is made of."""
+
+    label: str
+    number: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Section:
     """One section of a report."""
 

@@ -60,7 +60,7 @@ def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     remarks = tuple(filter(None, (*excluded, *unread_logs, *map(_last_rejected, chapters), *unread)))
     return [
         Paragraph(summary),
-        rejected_inserts_table(found),
+        Part("Every count of the rejected inserts", (rejected_inserts_table(found),), folded=True),
         Paragraph(orphans),
         *([Bullets(remarks)] if remarks else []),
     ]
@@ -133,7 +133,7 @@ def rehearsed(chapter: Chapter) -> list[Block]:
     )
     waits = tuple([f"{check.name}: {check.finding}" for check in found.waits] + found.not_reproduced)
     compared = make_table(("", "rehearsal", "run"), rows)
-    return [Part("Rehearsal", (when, compared, *((Bullets(waits),) if waits else ())))]
+    return [when, compared, *([Bullets(waits)] if waits else [])]
 
 
 def _clients(found: ClientCounts) -> str:
@@ -176,7 +176,8 @@ def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
         ("strategy", *map(number, ("took (s)", "longest write (ms)", "duplicates admitted"))),
         ((s.name, f"{s.end:,.2f}", f"{s.longest_ms:,.0f}", s.duplicates) for s in found.latency.strategies),
     )
-    return (Paragraph(when), Figure("claims", write_latency(found), measured), claims_table(found.claims))
+    tested = Part("Each claim, its verdict and how it was tested", (claims_table(found.claims),), folded=True)
+    return (Paragraph(when), Figure("claims", write_latency(found), measured), tested)
 
 
 def provider_conflicts(chapter: Chapter) -> list[Block]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import ClaimsReport, UsageError, format_timestamp, join_names, plural, sanitize
+from incident_lib.model import ClaimsReport, UsageError, plural, sanitize
 from incident_lib.records import (
     CLAIMS,
     REHEARSAL,
@@ -25,6 +25,8 @@ from incident_lib.records import (
 )
 from incident_lib.report.chapter import Chapter
 from incident_lib.report.compare import headline
+from incident_lib.report.document import Paragraph
+from incident_lib.report.head import Head
 from incident_lib.report.notes import Notes, read_notes
 from incident_lib.report.sections import Sections
 
@@ -56,20 +58,15 @@ class Postmortem:
         """For each environment: its name, its verdict line, and how its run ended."""
         return [f"{chapter.environment}: {chapter.verdict} {chapter.status}" for chapter in self.chapters]
 
+    @cached_property
+    def head(self) -> Head:
+        """The numbers, the story and the facts of the first screen."""
+        return Head(self.chapters, self.notes)
+
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """The head of the report: incident, status, environments, time, and the versions that made it."""
-        found = self.chapters
-        commits = sorted({str(chapter.record.git_commit or "unknown")[:12] for chapter in self.chapters})
-        versions = sorted({chapter.record.versions.get("incident-lib", "unknown") for chapter in self.chapters})
-        made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
-        return [
-            ("Incident", self.notes.incident or "To be written"),
-            ("Status", _status(found)),
-            ("Environments", join_names([chapter.environment for chapter in found]) or "none"),
-            ("When (UTC)", _when(found)),
-            ("Made from", made),
-        ]
+        """The incident's id, severity, owner, moments and environments, and what the report is made from."""
+        return self.head.facts
 
     @property
     def unfinished(self) -> list[str]:
@@ -83,38 +80,24 @@ class Postmortem:
 
     @cached_property
     def sections(self) -> tuple[Section, ...]:
-        """Every section, in the order in which it is read."""
+        """Every section that has something to say, in the order in which it is read."""
+        return tuple(section for section in self._sections if section.blocks)
+
+    @cached_property
+    def _sections(self) -> tuple[Section, ...]:
         return Sections(self.chapters, self.notes, self.claims).all()
 
     def section(self, name: str) -> Section:
-        """One section, by its name.
+        """One section, by its name; with a note where it has nothing to say.
 
         Raises:
             UsageError: the report has no section of that name.
         """
-        for section in self.sections:
+        for section in self._sections:
             if section.name == name:
-                return section
-        known = ", ".join(section.name for section in self.sections)
+                return section if section.blocks else replace(section, blocks=(Paragraph("Nothing to show.", "note"),))
+        known = ", ".join(section.name for section in self._sections)
         raise UsageError(f"The report has no section {name!r}.", f"Its sections are {known}.", "Correct the name.")
-
-
-def _status(chapters: tuple[Chapter, ...]) -> str:
-    """Whether the fix has been applied, and no family is blocked for chat any more."""
-    fixed = sum(chapter.is_fixed for chapter in chapters)
-    if len(chapters) == 1:
-        return "fixed" if fixed else f"not fixed: {chapters[0].ended or 'nothing was applied'}"
-    return f"fixed in {fixed} of {plural(len(chapters), 'environment')}"
-
-
-def _when(chapters: tuple[Chapter, ...]) -> str:
-    """When the incident began and ended, as far as the runs show it."""
-    begun = [line.points[0][0] for chapter in chapters if (line := chapter.line)]
-    ended = [at for chapter in chapters if (at := chapter.record.incident_ended_at)]
-    first = format_timestamp(min(begun)) if begun else "unknown"
-    if not all(chapter.is_fixed for chapter in chapters):
-        return f"since {first}; not ended as of the latest snapshot"
-    return f"{first} to {format_timestamp(max(ended))}" if ended else "ended before the first snapshot"
 
 
 def choose_runs(folders: Sequence[Path], environments: Sequence[str], *, everything: bool = False) -> list[Path]:

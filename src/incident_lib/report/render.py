@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from incident_lib.report.postmortem import Postmortem
 
 
-def render_html(post: Postmortem, *, themed: bool = True) -> str:
+def render_html(post: Postmortem, *, themed: bool = True, appendix: bool = False) -> str:
     """One HTML file that loads nothing: its charts and styles are in it.
 
     Args:
         post: the report.
         themed: whether the charts follow the reader's light or dark colour scheme.
+        appendix: whether the appendix and the folded parts are printed, too.
     """
     template = _templates(autoescape=True).get_template("report.html.j2")
-    return hide_ids(template.render(post=post, picture=partial(_inline, themed=themed)))
+    return hide_ids(template.render(post=post, picture=partial(_inline, themed=themed), appendix=appendix))
 
 
 def render_markdown(post: Postmortem, pictures: str) -> str:
@@ -46,20 +47,26 @@ def render_block(block: Block) -> str:
     return hide_ids(str(macros.show(block, 3, partial(_inline, themed=False))))
 
 
-def write_report(post: Postmortem, out: Path, *, pdf: bool = False) -> list[Path]:
+def write_report(post: Postmortem, out: Path, *, pdf: bool = False, appendix: bool = False) -> list[Path]:
     """Write `out` (.html), the Markdown beside it, the folder of its charts and, if wanted, a PDF; returns them.
+
+    Args:
+        post: the report.
+        out: the HTML file.
+        pdf: whether to write the PDF.
+        appendix: whether print and PDF have the appendix and the folded parts.
 
     Raises:
         Failed: a file cannot be written.
         UsageError: the extra `pdf` is not installed.
     """
     markdown, pictures = out.with_suffix(".md"), out.with_suffix("")
-    printed = _pdf(post) if pdf else None
+    printed = _pdf(post, appendix=appendix) if pdf else None
     with paths.writable(pictures):
         pictures.mkdir(parents=True, exist_ok=True)
     for figure in figures(block for section in post.sections for block in section.blocks):
         paths.replace_text(pictures / f"{figure.name}.svg", figure.chart.svg())
-    paths.replace_text(out, render_html(post))
+    paths.replace_text(out, render_html(post, appendix=appendix))
     paths.replace_text(markdown, render_markdown(post, pictures.name))
     if not printed:
         return [out, markdown, pictures]
@@ -77,7 +84,7 @@ def figures(blocks: Iterable[Block]) -> Iterator[Figure]:
             yield from figures(block.blocks)
 
 
-def _pdf(post: Postmortem) -> bytes:
+def _pdf(post: Postmortem, *, appendix: bool) -> bytes:
     try:
         from weasyprint import HTML  # or a system library that it loads may be missing
     except (ImportError, OSError):
@@ -86,7 +93,7 @@ def _pdf(post: Postmortem) -> bytes:
             "WeasyPrint, or the library Pango that it needs, is not installed.",
             "pip install -e '.[pdf]', and Pango from your system's packages; or print the HTML from a browser.",
         ) from None
-    return bytes(HTML(string=render_html(post, themed=False)).write_pdf(pdf_variant="pdf/ua-1"))
+    return bytes(HTML(string=render_html(post, themed=False, appendix=appendix)).write_pdf(pdf_variant="pdf/ua-1"))
 
 
 def _inline(chart: Chart, *, themed: bool, narrow: bool = False) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_timestamp
-from incident_lib.report import evidence
+from incident_lib.model import format_minute
 from incident_lib.report.chapter import checks
 from incident_lib.report.document import Bullets, Paragraph, Part
 
@@ -18,9 +17,9 @@ def resolution_blocks(chapter: Chapter) -> list[Block]:
     """What was done in one environment, and how it was verified."""
     blocks: list[Block] = [Paragraph(chapter.status, "failed" if chapter.failed else "plain")]
     steps = chapter.steps
-    blocks.append(Part("Steps", (steps,)) if steps else Paragraph("No step was run."))
+    blocks.append(Part("Steps", (steps,), folded=True) if steps else Paragraph("No step was run."))
     if ended := chapter.record.incident_ended_at:
-        at = format_timestamp(ended)
+        at = format_minute(ended)
         blocks.append(Paragraph(f"The incident ended at {at} UTC: since then the original index rejects no insert."))
     if verification := checks(chapter.record.verification):
         blocks.append(Part("Verification", (verification,)))
@@ -28,4 +27,4 @@ def resolution_blocks(chapter: Chapter) -> list[Block]:
         blocks.append(Bullets(tuple(chapter.results)))
     if preflight := checks(chapter.record.preflight):
         blocks.append(Part("Preflight", (preflight,), folded=True))
-    return [*blocks, *evidence.rehearsed(chapter)]
+    return blocks

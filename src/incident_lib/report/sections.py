@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
-from incident_lib.model import BlockerCount, Column, before_and_after, format_minute, join_names, make_table, plural
+from incident_lib.model import (
+    PUBLISHED,
+    BlockerCount,
+    Column,
+    before_and_after,
+    format_minute,
+    join_names,
+    make_table,
+    plural,
+)
 from incident_lib.report import charts, evidence, history_chart
 from incident_lib.report.chapter import NOTHING_SEEN
 from incident_lib.report.compare import (
@@ -19,10 +28,13 @@ from incident_lib.report.compare import (
     runs_tables,
 )
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten
+from incident_lib.report.head import Head
 from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from incident_lib.model import ClaimsReport
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
@@ -39,6 +51,7 @@ _CAUSE = (
     "“Failed to create new chat”. The fix adds purpose to the key."
 )
 _HIDDEN = "Pseudonyms replace the ids of threads, users and prompts. Thread names, which users wrote, are left out."
+_PUBLISHED = "The ids of this incident's own family are an exception: the fix plan has published them."
 _PROVIDERS = (
     "Clients look up their thread by provider, too, and no unique index has the provider in its key. Two providers in "
     "one family therefore cause the same error."
@@ -48,8 +61,16 @@ _ROLLBACK = (
     "it: the first user who has both a chat and a run is enough."
 )
 _ACTIONS = (Column("action"), Column("owner"), Column("due"), Column("state"))
-MOST_SUMMARIZED = 6  # environments that the summary lists one by one
 _HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
+_HINTS = {
+    "Summary": "what happened, in a few words of your own.",
+    "Detection": "who noticed it, how, and how long after it began.",
+    "Contributing factors": "what made the incident possible, longer or worse.",
+    "What went well": "what helped.",
+    "What went badly": "what did not help.",
+    "Where we were lucky": "what could have been worse.",
+    "Action items": "what is to be done, by whom and until when.",
+}
 
 
 @dataclass(frozen=True)
@@ -62,45 +83,65 @@ class Sections:
 
     def all(self) -> tuple[Section, ...]:
         """Every section, in the order in which it is read."""
+        several = len(self.chapters) > 1
         return (
-            Section("summary", "Summary", (*self._verdicts(), *self._people("Summary", "What happened, in short."))),
-            Section("impact", "Impact", self._impact()),
+            Section("summary", "Summary", self._summary()),
             Section("timeline", "Timeline", (*timeline(self.chapters, self.notes), *self._added("Timeline"))),
-            Section("detection", "Detection", self._detection()),
+            Section("impact", "Impact", self._impact()),
+            Section("environments", "Environments compared", (comparison_table(self.chapters),) if several else ()),
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
-            Section("claims", "Claims of the fix plan, tested", evidence.claims(self.claims)),
-            Section("environments", "Environments compared", (comparison_table(self.chapters),)),
             Section("remaining", "What remains", self._remaining()),
-            *(Section(_anchor(title), title, self._people(title, "")) for title in _HUMAN),
             Section("action-items", "Action items", self._actions()),
+            Section("detection", "Detection", (*evidence.detected(self.chapters), *self._added("Detection"))),
+            *(Section(_anchor(title), title, self._added(title)) for title in _HUMAN),
+            Section("claims", "Claims of the fix plan, tested", evidence.claims(self.claims)),
+            Section("rehearsal", "Rehearsal", self._rehearsals()),
             Section("unknown", "What is hidden or unknown", self._unknown()),
+            Section("to-be-written", "To be written", self._unwritten()),
             Section("appendix", "Appendix: runs and queries", self._appendix()),
         )
 
-    def _people(self, title: str, hint: str) -> tuple[Block, ...]:
-        text = self.notes.text(title)
-        return (Prose(text),) if text else (Unwritten(hint),)
+    def _summary(self) -> tuple[Block, ...]:
+        """Two sentences and the chart; then how runs ended that did not succeed, and what people wrote."""
+        story = Paragraph(Head(self.chapters, self.notes).story)
+        return (story, self._before_after(), *self._verdicts(), *self._added("Summary"))
 
-    def _detection(self) -> tuple[Block, ...]:
-        hint = "Who noticed it, how, and how long after it began."
-        return (*evidence.detected(self.chapters), *self._people("Detection", hint))
+    def _unwritten(self) -> tuple[Block, ...]:
+        """The parts that only people can write, and that they have not written."""
+        lines = tuple(f"{title}: {_HINTS[title]}" for title in self.notes.unwritten)
+        if not self.notes.incident:
+            lines += ("Incident: its id, as your tracker knows it.",)
+        lacking = [action.what for action in self.notes.actions if action.lacks and not action.done]
+        lines += tuple(f"Action item without an owner or a date: {what}" for what in lacking)
+        return (
+            (Unwritten("Write these into the notes; the report is then made again from them."), Bullets(lines))
+            if lines
+            else ()
+        )
+
+    def _rehearsals(self) -> tuple[Block, ...]:
+        return self._each((chapter.environment, tuple(evidence.rehearsed(chapter))) for chapter in self.chapters)
+
+    def _each(self, found: Iterable[tuple[str, tuple[Block, ...]]]) -> tuple[Block, ...]:
+        """The blocks of each environment: folded under its name where there are several."""
+        named = [(name, blocks) for name, blocks in found if blocks]
+        if len(self.chapters) == 1:
+            return tuple(block for _, blocks in named for block in blocks)
+        return tuple(Part(name, blocks, folded=True) for name, blocks in named)
 
     def _added(self, title: str) -> tuple[Block, ...]:
         """What people added to a section that the records fill; empty where they added nothing."""
         return (Prose(self.notes.text(title)),) if self.notes.text(title) else ()
 
     def _verdicts(self) -> list[Block]:
-        """The result in each environment; of many environments, only in those whose run did not end well."""
-        if len(self.chapters) == 1:
-            return [_verdict(self.chapters[0], "")]
-        if len(self.chapters) <= MOST_SUMMARIZED:
-            return [_verdict(chapter, f"{chapter.environment}: ") for chapter in self.chapters]
-        failed = [chapter for chapter in self.chapters if chapter.failed]
-        return [Paragraph(f"{headline(self.chapters)}."), *(_verdict(c, f"{c.environment}: ") for c in failed)]
+        """How the runs ended that did not end well, and that nothing was found where no run has been recorded."""
+        failed = [chapter for chapter in self.chapters if chapter.failed or not chapter.before]
+        several = len(self.chapters) > 1
+        return [_verdict(chapter, f"{chapter.environment}: " if several else "") for chapter in failed]
 
     def _impact(self) -> tuple[Block, ...]:
-        figures = (self._before_after(), self._over_time(), self._blockers())
+        figures = (self._over_time(), self._blockers())
         counts = tuple(Part(chapter.environment, (chapter.counts,), folded=True) for chapter in self.chapters)
         every = (Part("Every count of each environment", counts, folded=True),) if len(counts) > 1 else ()
         return (
@@ -177,15 +218,22 @@ class Sections:
             family = chapter.record.example
             if family and (threads := chapter.example):
                 who = Paragraph(f"Root {family.root}, user {family.owner}.", "note")
+                if self._published() is chapter:
+                    who = Paragraph(f"{who.text} {_PUBLISHED}", "note")
                 return [Part(f"One family, thread by thread: {chapter.environment}", (who, threads))]
         return []
 
+    def _published(self) -> Chapter | None:
+        """The environment whose worked example is the family that the fix plan names, by its published ids."""
+        for chapter in self.chapters:
+            family = chapter.record.example
+            if family and chapter.example:
+                return chapter if any(str(each) in {family.root, family.owner} for each in PUBLISHED) else None
+        return None
+
     def _resolution(self) -> tuple[Block, ...]:
-        several = len(self.chapters) > 1
-        parts = (
-            Part(chapter.environment, tuple(resolution_blocks(chapter)), folded=several) for chapter in self.chapters
-        )
-        return (*parts, *evidence.recovered(self.chapters), *self._added("Resolution"))
+        done = self._each((chapter.environment, tuple(resolution_blocks(chapter))) for chapter in self.chapters)
+        return (*done, *evidence.recovered(self.chapters), *self._added("Resolution"))
 
     def _remaining(self) -> tuple[Block, ...]:
         found = {chapter.environment: chapter.latest for chapter in self.chapters if chapter.latest}
@@ -204,9 +252,7 @@ class Sections:
             ),
         )
         figure = Figure("remaining", charts.remaining_conflicts(*found.values()), behind)
-        several = len(self.chapters) > 1
-        conflicts = ((chapter.environment, tuple(evidence.provider_conflicts(chapter))) for chapter in self.chapters)
-        parts = [Part(name, blocks, folded=several) for name, blocks in conflicts if blocks]
+        parts = self._each((c.environment, tuple(evidence.provider_conflicts(c))) for c in self.chapters)
         rollback = group_rows((chapter.environment, chapter.rollback) for chapter in self.chapters if chapter.rollback)
         lines = tuple(line if len(self.chapters) == 1 else f"{names}: {line}" for names, line in rollback)
         blocks: list[Block] = [Paragraph(_ROLLBACK), *([Bullets(lines)] if lines else [])]
@@ -218,10 +264,7 @@ class Sections:
             for a in self.notes.actions
         ]
         rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
-        text = (
-            self._added("Action items") if self.notes.actions else self._people("Action items", "What is to be done.")
-        )
-        return (*text, *((make_table(_ACTIONS, rows),) if rows else ()))
+        return (*self._added("Action items"), *((make_table(_ACTIONS, rows),) if rows else ()))
 
     def _proposals(self) -> list[str]:
         """Action items that the data proposes."""
@@ -246,11 +289,13 @@ class Sections:
                 found.setdefault(line, []).append(chapter.environment)
         everywhere = len(self.chapters)
         lines = (line if len(names) == everywhere else f"{join_names(names)}: {line}" for line, names in found.items())
-        return (Bullets((_HIDDEN, *lines)),)
+        ids = _HIDDEN if self._published() is None else f"{_HIDDEN} {_PUBLISHED}"
+        return (Bullets((ids, *lines)),)
 
     def _appendix(self) -> tuple[Block, ...]:
         queries = tuple(Code(f"{name}.sql", paths.query(name)) for name in QUERIES)
-        return (*runs_tables(self.chapters), Part("The queries behind the figures", queries))
+        runs = Part("The runs that this report is made of", runs_tables(self.chapters), folded=True)
+        return (runs, Part("The queries behind the figures", queries, folded=True))
 
 
 def _anchor(title: str) -> str:

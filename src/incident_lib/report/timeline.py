@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.model import IndexState, format_families, format_timestamp, make_table
+from incident_lib.model import (
+    IndexState,
+    format_duration,
+    format_families,
+    format_minute,
+    format_timestamp,
+    make_table,
+)
 from incident_lib.records import status_of
 from incident_lib.report.compare import group_rows
-from incident_lib.report.document import Bullets, Paragraph
+from incident_lib.report.document import Paragraph, Part
 from incident_lib.report.notes import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
 
     from incident_lib.model import RunRecord
     from incident_lib.report.chapter import Chapter
@@ -19,31 +27,53 @@ if TYPE_CHECKING:
     from incident_lib.report.notes import Notes
 
 SERVER, HERE = "the server's clock", "the clock of the computer that ran it"
-MOST_IN_FULL = 3  # environments whose every step is a row
+MOST_IN_FULL = 3  # environments whose every step is a row of the folded table
+_FIX = f"run record, {HERE}: its steps together"
 
 
 def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
-    """The events that people know and those of the runs, in one table, the earliest first."""
-    in_full = len(chapters) <= MOST_IN_FULL
-    found = [("", event) for event in notes.events]
-    found += [(chapter.environment, event) for chapter in chapters for event in _events(chapter, in_full=in_full)]
-    if not found:
+    """What happened when, by the minute; and folded, the same with every step, exact times and sources."""
+    main = [("", event) for event in notes.events]
+    main += [(chapter.environment, event) for chapter in chapters for event in _events(chapter)]
+    if not main:
         return (Paragraph("The time of no event is known.", "note"),)
-    found.sort(key=lambda pair: pair[1].at)
-    same = group_rows((where or "–", format_timestamp(e.at), e.what, e.source) for where, e in found)
-    rows = ((at, where, what, source) for where, at, what, source in same)
-    shown = make_table(("UTC", "environment", "what happened", "source"), rows)
-    more = "With more than three environments only the main events are listed; the steps are under Resolution."
-    return (shown,) if in_full else (shown, Bullets((more,)))
+    several = len(chapters) > 1
+    rows = _rows(main, format_minute)
+    if several:
+        shown = make_table(("UTC", "environment", "what happened"), [row[:3] for row in rows])
+    else:
+        shown = make_table(("UTC", "what happened"), [(at, what) for at, _, what, _ in rows])
+    exact = [event for event in main if event[1].source != _FIX]
+    if len(chapters) <= MOST_IN_FULL:
+        exact += [(chapter.environment, event) for chapter in chapters for event in _work(chapter)]
+    full = make_table(("UTC", "environment", "what happened", "source"), _rows(exact, format_timestamp))
+    return (shown, Part("The steps of the fix, exact times and sources", (full,), folded=True))
 
 
-def _events(chapter: Chapter, *, in_full: bool) -> Iterator[Event]:
-    """The events of one environment; those of the run itself only if wanted."""
+def _rows(events: list[tuple[str, Event]], form: Callable[[datetime], str]) -> list[tuple[str, str, str, str]]:
+    """A row for each event, the earliest first; equal ones of several environments are one row."""
+    ordered = sorted(events, key=lambda pair: pair[1].at)
+    same = group_rows((where or "–", form(event.at), event.what, event.source) for where, event in ordered)
+    return [(at, where, what, source) for where, at, what, source in same]
+
+
+def _events(chapter: Chapter) -> Iterator[Event]:
+    """The events of one environment: the story, the fix as one row, and what other runs found."""
     yield from _story(chapter)
+    yield from _fix(chapter)
     yield from (_other(record, "Looked") for _, record in chapter.earlier)
     yield from (_other(record, "Looked again") for _, record in chapter.later)
-    if in_full:
-        yield from _work(chapter)
+
+
+def _fix(chapter: Chapter) -> Iterator[Event]:
+    """The steps that were run, as one event."""
+    steps = chapter.record.steps
+    if steps:
+        seconds = sum(step.seconds for step in steps)
+        names = ", ".join(dict.fromkeys(step.name for step in steps))
+        done = all(step.outcome.startswith("done") for step in steps)
+        what = "The fix was applied" if done and chapter.record.incident_ended_at else "Steps were run"
+        yield Event(steps[0].started_at, f"{what}: {names}, in {format_duration(seconds)}.", _FIX)
 
 
 def _story(chapter: Chapter) -> Iterator[Event]:

@@ -1,0 +1,159 @@
+"""The head of the report: what happened, how many were hit, for how long, is it over; and the facts of the incident."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from incident_lib.model import format_duration, format_families, format_minute, join_names, make_table, plural
+from incident_lib.report.document import Card
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from incident_lib.model import Table
+    from incident_lib.report.chapter import Chapter
+    from incident_lib.report.notes import Notes
+
+MOST_NAMED = 4  # environments whose status is named one by one
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the head is made from."""
+
+    chapters: tuple[Chapter, ...]
+    notes: Notes
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """Four numbers: families, rejected inserts, duration, status."""
+        return (self._families(), self._rejected_inserts(), self._duration(), self._status())
+
+    @property
+    def table(self) -> Table:
+        """The four numbers as a table, for forms without cards."""
+        cards = self.cards
+        return make_table([card.label for card in cards], [[f"{card.number} ({card.detail})" for card in cards]])
+
+    @property
+    def story(self) -> str:
+        """Two sentences: the cause with its effect, and whether it is over."""
+        hit = self._hit()
+        families = "an unknown number of families" if hit is None else format_families(hit)
+        return (
+            (
+                "A unique index that is older than the column `purpose` took run threads for chats, so users could not "
+                f"start a chat in {families} (*Failed to create new chat*, error 500). {self._end()}"
+            )
+            .replace("`", "")
+            .replace("*", "")
+        )
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """The incident's id, severity, owner, its moments with the durations between them, and what made the report."""
+        meta = self.notes.metadata
+        versions = sorted({chapter.record.versions.get("incident-lib", UNKNOWN) for chapter in self.chapters})
+        commits = sorted({str(chapter.record.git_commit or UNKNOWN)[:12] for chapter in self.chapters})
+        made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
+        mitigated = meta.mitigated or self.ended_at
+        known = [
+            ("Incident", self.notes.incident),
+            ("Severity", meta.severity),
+            ("Owner", meta.owner),
+            ("Began (UTC)", self.began_at and format_minute(self.began_at)),
+            ("Detected (UTC)", _moment(meta.detected, self.began_at, "after it began")),
+            ("Mitigated (UTC)", _moment(mitigated, meta.detected or self.began_at, _since(meta.detected))),
+            ("Resolved (UTC)", _moment(meta.resolved, mitigated, "after it was mitigated")),
+            ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
+            ("Made from", made),
+        ]
+        return [(name, value) for name, value in known if value]
+
+    @property
+    def began_at(self) -> datetime | None:
+        """Since when the first family of all environments is blocked; None: unknown."""
+        return min((chapter.line.points[0][0] for chapter in self.chapters if chapter.line), default=None)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When the last environment's original index stopped rejecting inserts; None: not everywhere, or unknown."""
+        ended = [chapter.record.incident_ended_at for chapter in self.chapters]
+        if not self.chapters or not all(chapter.is_fixed for chapter in self.chapters) or None in ended:
+            return None
+        return max(at for at in ended if at)
+
+    @property
+    def _fixed(self) -> int:
+        return sum(chapter.is_fixed for chapter in self.chapters)
+
+    def _hit(self) -> int | None:
+        counted = [c.before.blocked.chat for c in self.chapters if c.before and c.before.blocked.chat is not None]
+        return sum(counted) if counted else None
+
+    def _families(self) -> Card:
+        hit = self._hit()
+        if hit is None:
+            return Card("Families that could not start a chat", UNKNOWN, "none was counted")
+        users = [chapter.before.affected_owners for chapter in self.chapters if chapter.before]
+        known = [number for number in users if number is not None]
+        # The same user may be in two environments: users are not added up.
+        detail = (
+            plural(known[0], "user") if len(self.chapters) == 1 and known else "a family is a root prompt and a user"
+        )
+        return Card("Families that could not start a chat", f"{hit:,}", detail)
+
+    def _rejected_inserts(self) -> Card:
+        label = "Rejected inserts"
+        found = [each for chapter in self.chapters if (each := chapter.record.rejected_inserts)]
+        if not found:
+            unread = any(chapter.record.unread_logs for chapter in self.chapters)
+            return Card(label, UNKNOWN, "the log was not read" if unread else "no server log was read")
+        families = sum(each.families for each in found)
+        partly = "" if len(found) == len(self.chapters) else f", in {plural(len(found), 'environment')}"
+        return Card(
+            label, f"{sum(each.failed_attempts for each in found):,}", f"by {format_families(families)}{partly}"
+        )
+
+    def _duration(self) -> Card:
+        began, ended, label = self.began_at, self.ended_at, "Duration"
+        if began is None:
+            return Card(label, UNKNOWN, "it is not known since when families are blocked")
+        if ended is None:
+            return Card(label, "not over", f"since {format_minute(began)} UTC, as of the latest snapshot")
+        lasted = format_duration((ended - began).total_seconds())
+        return Card(label, lasted, f"{format_minute(began)} to {format_minute(ended)} UTC")
+
+    def _status(self) -> Card:
+        number = plural(len(self.chapters), "environment")
+        states = [f"{c.environment}: {'fixed' if c.is_fixed else c.ended or 'not fixed'}" for c in self.chapters]
+        if len(states) > MOST_NAMED:
+            open_ = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
+            states = [f"not fixed: {join_names(open_, MOST_NAMED)}"] if open_ else ["in every environment"]
+        if len(self.chapters) == 1:
+            return Card("Status", "fixed" if self._fixed else "not fixed", "; ".join(states))
+        return Card("Status", f"fixed in {self._fixed} of {number}" if self.chapters else UNKNOWN, "; ".join(states))
+
+    def _end(self) -> str:
+        if not self.chapters or not self._fixed:
+            return "The fix, which adds purpose to the index, has not been applied."
+        if self._fixed < len(self.chapters):
+            number = plural(len(self.chapters), "environment")
+            return f"The fix, which adds purpose to the index, is applied in {self._fixed} of {number}."
+        conflicts = sum(chapter.latest.residual_conflicts for chapter in self.chapters if chapter.latest)
+        left = f"; {plural(conflicts, 'thread')} still block another provider" if conflicts else ""
+        return f"The fix, which adds purpose to the index, is applied: no family is blocked by purpose{left}."
+
+
+def _since(detected: datetime | None) -> str:
+    return "after it was detected" if detected else "after it began"
+
+
+def _moment(at: datetime | None, before: datetime | None, since: str) -> str:
+    """A moment by the minute, and how long after another it was, where both are known."""
+    if at is None:
+        return ""
+    lasted = f", {format_duration((at - before).total_seconds())} {since}" if before and at >= before else ""
+    return f"{format_minute(at)}{lasted}"
