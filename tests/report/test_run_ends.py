@@ -82,15 +82,21 @@ def test_an_error_is_shown_in_full(tmp_path: Path, made: Any) -> None:
 def test_a_cell_without_a_number_says_how_the_run_ended(tmp_path: Path, made: Any, how: str) -> None:
     """Without a snapshot after, each of its cells says how the run ended."""
     found = made(ended_run(tmp_path, how, **NO_AFTER)).sections
-    counts, (compared,) = found["Impact"].tables[0], found["Environments compared"].tables
 
-    assert {row[2] for row in counts[1:]} == {WORDS[how]}
-    assert compared[1][3] == WORDS[how].replace("–", "not read")
-    assert compared[1][5] == WORDS[how]
+    assert {row[2] for row in found["Summary"].tables[0][1:]} == {WORDS[how]}
+
+
+@pytest.mark.parametrize("how", STATUSES)
+def test_a_cell_among_others_says_how_the_run_ended(tmp_path: Path, how: str) -> None:
+    """In the comparison, the cells of a run without a snapshot after say how the run ended."""
+    (compared,) = page(paths.EXAMPLE_RUN, ended_run(tmp_path, how, **NO_AFTER)).sections["Environments compared"].tables
+
+    assert compared[2][3] == WORDS[how].replace("–", "not read")
+    assert compared[2][5] == WORDS[how]
 
 
 SETTLED = (
-    r"now none is blocked|Blocked after the fix|could not start a chat|Status\s*fixed|The fix has been applied|"
+    r"now none is blocked|Blocked after the fix|Status\s*fixed|The fix has been applied|"
     r"\b0 after|[^t] ended \d|The incident ended|fixed in 1 of|since then"
 )
 
@@ -195,7 +201,7 @@ def test_the_end_of_a_run_is_in_the_timeline(tmp_path: Path, made: Any, how: str
     """A run that was refused, failed or was killed has its end, or its last heartbeat, in the timeline."""
     folder = ended_run(tmp_path, how)
     at = {"killed": "2025-01-01 00:00:00"}.get(how, in_words(EXAMPLE["finished_at"]))
-    rows = made(folder).sections["Timeline"].tables[0]
+    rows = made(folder).sections["Timeline"].tables[1]
 
     assert [at, "staging", f"The run ended: {how}.", "run record, the clock of the computer that ran it"] in rows
 
@@ -218,10 +224,9 @@ def test_an_unknown_count_is_written_as_unknown(tmp_path: Path, made: Any) -> No
     counts = {"before": unread, "after": None}
     folder = run_folder(tmp_path, {**NO_AFTER, "counts": counts, "blocked_by": None, "blocked_since": None})
     found = made(folder).sections
-    rows = {row[0]: row[1:3] for row in found["Impact"].tables[0]}
+    rows = {row[0]: row[1:3] for row in found["Summary"].tables[0]}
 
     assert rows["blocked for chat"] == rows["blocked for run"] == rows["blocked families"] == ["unknown", "–"]
-    assert found["Environments compared"].tables[0][1][4:6] == ["unknown", "–"]
     assert (
         "How many families cannot start a chat is unknown: a unique index could not be read." in found["Summary"].text
     )
@@ -275,10 +280,9 @@ def test_a_run_without_a_snapshot_is_reported(tmp_path: Path, made: Any) -> None
 def test_a_run_without_a_snapshot_has_no_numbers(tmp_path: Path, made: Any) -> None:
     """A run without a snapshot has no number in the report, and no finding in a title."""
     found = made(run_without_snapshot(tmp_path)).sections
-    counts = found["Impact"].tables[0]
+    counts = found["Summary"].tables[0]
 
     assert {cell for row in counts[1:] for cell in row[1:3]} == {"FAILED"}
-    assert found["Environments compared"].tables[0][1] == ["staging", *["FAILED"] * 5, "–", "–"]
     assert "What remains" in found
     assert found["What remains"].tables == []
 
@@ -297,7 +301,7 @@ def test_a_run_without_a_snapshot_has_no_line_over_time(tmp_path: Path) -> None:
 def test_a_run_without_a_snapshot_among_others(tmp_path: Path, made: Any) -> None:
     """Among others, a run without a snapshot has a row without numbers, and its error."""
     found = made(paths.EXAMPLE_RUN, run_without_snapshot(tmp_path))
-    impact, compared = found.sections["Impact"].tables[0], found.sections["Environments compared"].tables[0]
+    impact, compared = found.sections["Summary"].tables[0], found.sections["Environments compared"].tables[0]
 
     assert impact[2] == ["staging", *["FAILED"] * 4]
     assert compared[2][1:] == [*["FAILED"] * 5, "–", "–"]

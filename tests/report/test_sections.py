@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from incident_lib import paths
 from incident_lib.model import Table
-from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose, Unwritten
+from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose
 from incident_lib.report.sections import QUERIES
 from tests.support.reports import (
+    CONFLICTS,
     EXAMPLE,
     FORMS,
     NEITHER,
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TITLES = [
-    *("Summary", "Impact", "Timeline", "Detection", "Root cause", "Resolution and verification"),
-    *("Claims of the fix plan, tested", "Environments compared", "What remains", "Contributing factors"),
-    *("What went well", "What went badly", "Where we were lucky", "Action items", "What is hidden or unknown"),
+    *("Summary", "Timeline", "Impact", "Root cause", "Resolution and verification", "What remains", "Action items"),
+    *("Detection", "Claims of the fix plan, tested", "What is hidden or unknown", "To be written"),
     "Appendix: runs and queries",
 ]
 
@@ -65,28 +66,30 @@ def test_a_section_is_found_by_its_name() -> None:
 # Summary and impact
 
 
-def test_the_summary_has_before_and_after(tmp_path: Path) -> None:
-    """The summary has the families blocked for chat before and after, and how the run ended."""
-    verdict, written = blocks(run_folder(tmp_path, {}), "summary")
+def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
+    """The summary is two sentences and the chart before and after."""
+    story, chart = blocks(run_folder(tmp_path, {}), "summary")
 
-    assert verdict == Paragraph(
-        "1,088 of 1,257 families (237 users) could not start a chat. Blocked after the fix: none. The run succeeded.",
-        "plain",
+    assert story == Paragraph(
+        "A unique index that is older than the column purpose takes run threads for chats, so users could not start a "
+        "chat in 1,088 families (Failed to create new chat, error 500). The fix, which adds purpose to the index, is "
+        f"applied: no family is blocked by purpose; {CONFLICTS} threads still block another provider."
     )
-    assert written == Unwritten("What happened, in short.")
+    assert isinstance(chart, Figure)
+    assert chart.name == "before-after"
 
 
-def test_the_impact_has_three_pictures() -> None:
-    """The impact has the charts before and after, over time, and blockers, and then the counts of the run."""
+def test_the_impact_has_two_pictures() -> None:
+    """The impact has the charts over time and of blockers."""
     found = blocks(paths.EXAMPLE_RUN, "impact")
 
-    assert [block.name for block in found if isinstance(block, Figure)] == ["before-after", "over-time", "blockers"]
+    assert [block.name for block in found if isinstance(block, Figure)] == ["over-time", "blockers"]
 
 
 @pytest.mark.parametrize("made", FORMS)
 def test_every_purpose_is_in_the_impact(made: Any) -> None:
     """Each value of the column purpose has its own count."""
-    counts = made(paths.EXAMPLE_RUN).sections["Impact"].tables[0]
+    counts = made(paths.EXAMPLE_RUN).sections["Summary"].tables[0]
 
     active = [EXAMPLE["counts"][snapshot]["active_by_purpose"] for snapshot in ("before", "after")]
 
@@ -101,7 +104,7 @@ def test_a_purpose_of_one_snapshot_is_0_in_the_other(tmp_path: Path) -> None:
         "before": EXAMPLE["counts"]["before"] | {"active_by_purpose": {"run": 5}},
         "after": EXAMPLE["counts"]["after"] | {"active_by_purpose": {"chat": 3}},
     }
-    rows = rendered(run_folder(tmp_path, {"counts": counts})).sections["Impact"].tables[0]
+    rows = rendered(run_folder(tmp_path, {"counts": counts})).sections["Summary"].tables[0]
 
     assert [row[:3] for row in rows[-2:]] == [["active chat", "0", "3"], ["active run", "5", "0"]]
 
@@ -125,21 +128,30 @@ def test_without_blockers_there_is_no_chart_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_long_tables_after_pictures_are_folded(tmp_path: Path, made: Any) -> None:
-    """A long table after a chart is folded, a short one is open."""
-    short = {"blocked_since": {"chat": EXAMPLE["blocked_since"]["chat"][:3], "run": []}}
-    folded = [len(made(folder).of("details")) for folder in (paths.EXAMPLE_RUN, run_folder(tmp_path, short))]
+def test_the_table_behind_a_chart_is_folded(made: Any) -> None:
+    """Each chart has the table of its numbers, folded, so that the page is short."""
+    found = made(paths.EXAMPLE_RUN)
 
-    assert folded[0] - folded[1] == 1
+    assert found.text.count("The table behind it") == len(found.of("img"))
 
 
 # Timeline
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
-    """Each row of the timeline has time, environment, event and source, with the clock."""
-    rows = made(paths.EXAMPLE_RUN).sections["Timeline"].tables[0]
+def test_the_timeline_is_by_the_minute(made: Any) -> None:
+    """The timeline has the minute and the event; the fix is one row, with its steps together."""
+    heading, *rows = made(paths.EXAMPLE_RUN).sections["Timeline"].tables[0]
+
+    assert heading == ["UTC", "what happened"]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", at) for at, _ in rows)
+    assert [what.split(",")[0] for _, what in rows if "Step" in what or "fix" in what] == ["The fix was applied: build"]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_sources_of_the_timeline_are_folded(made: Any) -> None:
+    """The folded table has the exact time, environment, event and source of each row, and each step."""
+    rows = made(paths.EXAMPLE_RUN).sections["Timeline"].tables[1]
     since = EXAMPLE["purpose_since"]
     begin = [
         ("The unique index rejected the first insert of this incident in the log.", "server log"),
@@ -163,7 +175,7 @@ def test_the_timeline_names_the_source_of_each_row(made: Any) -> None:
 def test_times_are_in_utc(tmp_path: Path) -> None:
     """A time in another zone is shown in UTC."""
     folder = run_folder(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
-    rows = rendered(folder).sections["Timeline"].tables[0]
+    rows = rendered(folder).sections["Timeline"].tables[1]
 
     assert [row[0] for row in rows if row[2].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
 
@@ -183,7 +195,7 @@ def test_an_unknown_number_in_the_timeline_is_unknown(tmp_path: Path) -> None:
     rows = (
         rendered(run_folder(tmp_path, {"counts": {**EXAMPLE["counts"], "before": unread}}))
         .sections["Timeline"]
-        .tables[0]
+        .tables[1]
     )
 
     assert "Snapshot before: the number of blocked families is unknown." in [row[2] for row in rows]
@@ -254,9 +266,7 @@ def test_every_check_is_shown(made: Any, key: str, place: int) -> None:
 
 def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
     """A run without steps has a sentence instead of a table."""
-    found = part(blocks(ended_run(tmp_path, "dry-run", **NO_AFTER), "resolution"), "staging")
-
-    assert Paragraph("No step was run.") in found.blocks
+    assert Paragraph("No step was run.") in blocks(ended_run(tmp_path, "dry-run", **NO_AFTER), "resolution")
 
 
 def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:

@@ -41,14 +41,10 @@ class Head:
     def story(self) -> str:
         """Two sentences: the cause with its effect, and whether it is over."""
         hit = self._hit()
-        families = "an unknown number of families" if hit is None else format_families(hit)
+        families = f" in {format_families(hit)}" if hit else ""
         return (
-            (
-                "A unique index that is older than the column `purpose` took run threads for chats, so users could not "
-                f"start a chat in {families} (*Failed to create new chat*, error 500). {self._end()}"
-            )
-            .replace("`", "")
-            .replace("*", "")
+            "A unique index that is older than the column purpose takes run threads for chats, so users could not "
+            f"start a chat{families} (Failed to create new chat, error 500). {self._end()}"
         )
 
     @property
@@ -63,14 +59,28 @@ class Head:
             ("Incident", self.notes.incident),
             ("Severity", meta.severity),
             ("Owner", meta.owner),
-            ("Began (UTC)", self.began_at and format_minute(self.began_at)),
+            ("Status", self._outcome()),
+            ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
+            ("When (UTC)", self._when()),
             ("Detected (UTC)", _moment(meta.detected, self.began_at, "after it began")),
             ("Mitigated (UTC)", _moment(mitigated, meta.detected or self.began_at, _since(meta.detected))),
             ("Resolved (UTC)", _moment(meta.resolved, mitigated, "after it was mitigated")),
-            ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
             ("Made from", made),
         ]
         return [(name, value) for name, value in known if value]
+
+    def _outcome(self) -> str:
+        """Whether the fix has been applied, and how a single run ended that did not apply it."""
+        if len(self.chapters) == 1:
+            return "fixed" if self._fixed else f"not fixed: {self.chapters[0].ended or 'nothing was applied'}"
+        return f"fixed in {self._fixed} of {plural(len(self.chapters), 'environment')}"
+
+    def _when(self) -> str:
+        """When the incident began and ended, as far as the runs show it."""
+        first = format_minute(self.began_at) if self.began_at else UNKNOWN
+        if self._fixed < len(self.chapters) or not self.chapters:
+            return f"since {first}; not ended as of the latest snapshot"
+        return f"{first} to {format_minute(self.ended_at)}" if self.ended_at else "ended before the first snapshot"
 
     @property
     def began_at(self) -> datetime | None:
@@ -121,20 +131,25 @@ class Head:
         began, ended, label = self.began_at, self.ended_at, "Duration"
         if began is None:
             return Card(label, UNKNOWN, "it is not known since when families are blocked")
+        if ended is None and self._fixed == len(self.chapters):
+            return Card(label, "over", f"since before the first snapshot; it began {format_minute(began)} UTC")
         if ended is None:
             return Card(label, "not over", f"since {format_minute(began)} UTC, as of the latest snapshot")
         lasted = format_duration((ended - began).total_seconds())
         return Card(label, lasted, f"{format_minute(began)} to {format_minute(ended)} UTC")
 
     def _status(self) -> Card:
-        number = plural(len(self.chapters), "environment")
         states = [f"{c.environment}: {'fixed' if c.is_fixed else c.ended or 'not fixed'}" for c in self.chapters]
         if len(states) > MOST_NAMED:
             open_ = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
             states = [f"not fixed: {join_names(open_, MOST_NAMED)}"] if open_ else ["in every environment"]
         if len(self.chapters) == 1:
-            return Card("Status", "fixed" if self._fixed else "not fixed", "; ".join(states))
-        return Card("Status", f"fixed in {self._fixed} of {number}" if self.chapters else UNKNOWN, "; ".join(states))
+            (only,) = self.chapters
+            state = only.environment if self._fixed or not only.ended else f"{only.environment}: {only.ended}"
+            return Card("Status", "fixed" if self._fixed else "not fixed", state)
+        if not self.chapters:
+            return Card("Status", UNKNOWN, "no run has been recorded")
+        return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))
 
     def _end(self) -> str:
         if not self.chapters or not self._fixed:

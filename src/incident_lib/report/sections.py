@@ -61,6 +61,7 @@ _ROLLBACK = (
     "it: the first user who has both a chat and a run is enough."
 )
 _ACTIONS = (Column("action"), Column("owner"), Column("due"), Column("state"))
+MOST_SUMMARIZED = 6  # environments of which the summary lists also those that were only not fixed
 _HUMAN = ("Contributing factors", "What went well", "What went badly", "Where we were lucky")
 _HINTS = {
     "Summary": "what happened, in a few words of your own.",
@@ -135,10 +136,12 @@ class Sections:
         return (Prose(self.notes.text(title)),) if self.notes.text(title) else ()
 
     def _verdicts(self) -> list[Block]:
-        """How the runs ended that did not end well, and that nothing was found where no run has been recorded."""
-        failed = [chapter for chapter in self.chapters if chapter.failed or not chapter.before]
+        """What was found and how the run ended, where that was not the fix; of many environments, only failures."""
         several = len(self.chapters) > 1
-        return [_verdict(chapter, f"{chapter.environment}: " if several else "") for chapter in failed]
+        listed = [chapter for chapter in self.chapters if not chapter.is_fixed or chapter.failed]
+        if len(self.chapters) > MOST_SUMMARIZED:
+            listed = [chapter for chapter in listed if chapter.failed]
+        return [_verdict(chapter, f"{chapter.environment}: " if several else "") for chapter in listed]
 
     def _impact(self) -> tuple[Block, ...]:
         figures = (self._over_time(), self._blockers())
