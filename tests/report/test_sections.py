@@ -272,7 +272,7 @@ def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
 def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
     """Probes, retries, recovery and integrity are below the verification, with a sentence each."""
     recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
-    found = part(blocks(run_folder(tmp_path, {"recovery": recovery}), "resolution"), "demo").blocks
+    found = blocks(run_folder(tmp_path, {"recovery": recovery}), "resolution")
     verification, bullets = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
 
     assert isinstance(verification, Part)

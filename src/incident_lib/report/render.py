@@ -118,14 +118,12 @@ def _templates(*, autoescape: bool) -> Any:
         "prose": render_prose,
         "safe_markdown": safe_markdown,
     }
-    made.tests["long"] = lambda table: len(table.rows) > MOST_ROWS
     made.tests["with_long_words"] = lambda text: any(len(word) > LONG for word in text.split())
     made.globals["kind"] = lambda block: type(block).__name__
     return made
 
 
 LONG = 24  # characters of a word from which on it may be broken, so that its column stays narrow
-MOST_ROWS = 12  # of a table behind a chart; a longer one is folded
 # `<` as an entity: after an address a backslash would be read as the end of the address.
 _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\`*_{}[]#|~$"})
 _BLOCK = re.compile(r"^(\d*)([-+=.)])(?=[-=]*$|\s)")  # the begin of a list, a rule or a heading's underline

@@ -267,7 +267,10 @@ class Sections:
             for a in self.notes.actions
         ]
         rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
-        return (*self._added("Action items"), *((make_table(_ACTIONS, rows),) if rows else ()))
+        table: Block = make_table(_ACTIONS, rows)
+        if not rows:
+            table = Paragraph("No action item has been written, and the data proposes none.", "note")
+        return (*self._added("Action items"), table)
 
     def _proposals(self) -> list[str]:
         """Action items that the data proposes."""
