@@ -17,6 +17,7 @@ import harness
 import psycopg
 from harness import Row
 
+from incident_lib.analysis import BlockedFilter
 from incident_lib.database import query_text
 from incident_lib.database.demo import PURPOSE_SINCE
 
@@ -40,7 +41,7 @@ seconds = time.perf_counter() - began
 def statement(environment: Environment) -> str:
     """The query of the list with its values, on one line, as psql's copy needs it."""
     with psycopg.connect(environment.address) as connection:
-        values = {"purpose_since": PURPOSE_SINCE, "most": None}
+        values = BlockedFilter()._asdict() | {"purpose_since": PURPOSE_SINCE, "most": None}
         asked = psycopg.ClientCursor(connection).mogrify(query_text("analysis/blocked"), values)
     lines = (line.partition("--")[0].strip() for line in asked.rstrip("; \n").splitlines())
     return " ".join(filter(None, lines))

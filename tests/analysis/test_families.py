@@ -260,8 +260,8 @@ def test_a_notebook_explains_a_family_by_its_pseudonyms(staging: Environment, co
 
 
 def test_a_notebook_rejects_an_argument_that_is_not_a_uuid() -> None:
-    """`il.explain` requires two UUIDs."""
+    """`il.explain` requires UUIDs, or the pseudonyms shown."""
     with pytest.raises(UsageError) as refused:
         incident_lib.explain("demo", "0d69b830", "1da78055")
 
-    assert refused.value.what == "A family is named by two UUIDs."
+    assert refused.value.what == "root is neither a UUID nor a pseudonym."

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from incident_lib import paths
-from incident_lib.analysis.investigate import copy_blocked, count_threads, list_duplicates
+from incident_lib.analysis.investigate import BlockedFilter, copy_blocked, count_threads, list_duplicates
 from incident_lib.database import fetch_one, query_text, read_catalog
 from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from tests.conftest import add
@@ -80,7 +80,8 @@ def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], pa
 def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> None:
     """One read of the table finds the blocked families and the threads that block them, for all purposes."""
     with psycopg.ClientCursor(large) as cursor:
-        asked = cursor.mogrify(query_text(f"analysis/{query}"), {"purpose_since": None, "most": 20})
+        values = BlockedFilter()._asdict() | {"purpose_since": None, "most": 20}
+        asked = cursor.mogrify(query_text(f"analysis/{query}"), values)
         found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
 
     assert len(re.findall(r"Scan.* on q_threads", found)) == 1

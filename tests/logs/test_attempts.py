@@ -15,9 +15,10 @@ from incident_lib import paths
 from incident_lib.cli import cli
 from incident_lib.database.demo import PURPOSE_SINCE
 from incident_lib.logs.attempts import log_files, read_attempts
-from incident_lib.model import UnreadLog
+from incident_lib.model import Pseudonyms, UnreadLog
 from incident_lib.model.errors import IncidentError, UsageError
 from incident_lib.notebook.incident import Incident
+from incident_lib.notebook.session import Recording
 from incident_lib.records import RunFolder, to_json
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> 
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     progress: list[tuple[int, int | None]] = []
-    found, unread = read_attempts(
+    found, unread, families = read_attempts(
         incident, [str(LOG)], lambda done, total: progress.append((done, total)), datetime.fromisoformat(PURPOSE_SINCE)
     )
     assert found is not None
@@ -118,7 +119,7 @@ def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> 
     assert sum(count for _, count in found.per_hour) == 1206
     assert (found.blocked, found.files, found.bytes_read) == (1088, ["server.log"], LOG.stat().st_size)
     assert found.hit_and_blocked + found.blocked_never_hit == 1088
-    assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat
+    assert found.hit_and_blocked + found.hit_not_blocked == found.got_a_chat + found.without_a_chat == len(families)
     assert progress[-1] == (LOG.stat().st_size, LOG.stat().st_size)
     assert not AN_ID.search(to_json(found))
 
@@ -135,13 +136,24 @@ def test_overlapping_logs_are_counted_once(incident: Environment, tmp_path: Path
     assert found.duplicates == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
 
 
-def test_a_notebook_without_a_log(incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def recorded(incident: Environment, run: RunFolder) -> Incident:
+    """The incident with a record that is open."""
+    recording = Recording(notebook="01_investigate", run=run, names=Pseudonyms("a key"), alone=True)
+    recording.open()
+    return Incident(incident, recording=recording)
+
+
+def test_a_notebook_without_a_log(
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Without a log, the notebook says that rejected inserts are unknown, and the record has none."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     run = RunFolder.create("staging", "a test")
-    notebook = Incident(notebook="01_investigate", environment=incident, confirm="", run=run, names=None, alone=True)
+    families = recorded(incident, run).attempts()
 
-    assert notebook.attempts() == "No log was given: rejected inserts are unknown."
+    assert capsys.readouterr().out == "- No log was given: rejected inserts are unknown.\n"
+    assert families.empty
+    assert str(families["last"].dtype) == "datetime64[us, UTC]"
     assert run.read().rejected_inserts is None
 
 
@@ -186,15 +198,17 @@ def test_a_log_without_rejected_inserts_is_read(incident: Environment, tmp_path:
 
 
 def test_a_notebook_says_that_a_log_was_not_read(
-    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The notebook says that rejected inserts are unknown, and the record names the log and has no number."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     (tmp_path / "web.log").write_text(UNREADABLE, "utf-8")
     run = RunFolder.create("staging", "a test")
-    notebook = Incident(notebook="01_investigate", environment=incident, confirm="", run=run, names=None, alone=True)
+    notebook = recorded(incident, run)
 
-    assert notebook.attempts(str(tmp_path / "web.log")) == f"{UNREAD} Rejected inserts are unknown."
+    assert notebook.attempts(str(tmp_path / "web.log")).empty
+    assert notebook.rejected_inserts.empty
+    assert capsys.readouterr().out.replace("\\", "") == f"- {UNREAD} Rejected inserts are unknown.\n"
     assert run.read().rejected_inserts is None
     assert run.read().unread_logs == [UnreadLog(file="web.log", lines=3)]
 

@@ -8,7 +8,7 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.model import PLAN_OWNER
-from incident_lib.notebook.display import show, show_section
+from incident_lib.notebook.display import Shown, show, show_section
 from incident_lib.report import charts
 from tests.support.reports import EXAMPLE, Page, blocker_count, page, read, run_folder, run_without_snapshot, wiki
 
@@ -28,6 +28,12 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return shown
 
 
+def forms(shown: list[Any], kind: str) -> list[str]:
+    """What was displayed in one form, such as `text/markdown`, in order; of HTML not that of charts."""
+    bundles = [it._repr_mimebundle_()[0] if isinstance(it, Shown) else {"text/html": it.data} for it in shown]
+    return [str(each[kind]) for each in bundles if kind in each and (kind != "text/html" or "image/png" not in each)]
+
+
 @pytest.mark.parametrize("name", [section.name for section in read(paths.EXAMPLE_RUN).sections])
 def test_a_notebook_shows_every_section(displayed: list[Any], name: str) -> None:
     """Each section of a successful run can be displayed."""
@@ -42,7 +48,7 @@ def test_a_notebook_shows_a_run_without_a_snapshot(displayed: list[Any], tmp_pat
     for section in post.sections:
         show_section(post, section.name)
 
-    assert any("FAILED" in str(shown.data) for shown in displayed)
+    assert any("FAILED" in text for text in forms(displayed, "text/html"))
 
 
 def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
@@ -50,7 +56,7 @@ def test_a_notebook_has_the_cells_of_the_page(displayed: list[Any]) -> None:
     post = read(paths.EXAMPLE_RUN)
     for section in post.sections:
         show_section(post, section.name)
-    html = "".join(str(shown.data) for shown in displayed if type(shown).__name__ == "HTML")
+    html = "".join(forms(displayed, "text/html"))
 
     assert Page(html).cells == page(paths.EXAMPLE_RUN).cells
 
@@ -62,9 +68,8 @@ def test_a_notebook_shows_markup_as_text(displayed: list[Any], tmp_path: Path) -
     post = read(run_folder(tmp_path, {"unknown": [bad], "probes": [bad], "retries": bad}), notes=tmp_path / "notes.md")
     for section in post.sections:
         show_section(post, section.name)
-    made = [
-        {"Markdown": wiki, "HTML": Page}[kind](it.data) for it in displayed if (kind := type(it).__name__) != "Image"
-    ]
+    made = [wiki(text) for text in forms(displayed, "text/markdown")]
+    made += [Page(text) for text in forms(displayed, "text/html")]
 
     assert sum(found.text.count(bad) for found in made) == 4
     assert [image for found in made for image in found.of("img")] == []
@@ -78,7 +83,7 @@ def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> Non
     post = read(folder, notes=tmp_path / "notes.md")
     for section in post.sections:
         show_section(post, section.name)
-    shown_texts = [str(it.alt if type(it).__name__ == "Image" else it.data) for it in displayed]
+    shown_texts = [text for kind in ("text/plain", "text/html", "text/markdown") for text in forms(displayed, kind)]
 
     assert [text for text in shown_texts if raw in text] == []
     assert any(str(PLAN_OWNER) in text for text in shown_texts)

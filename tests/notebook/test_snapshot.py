@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import msgspec
+import pandas as pd
 import psycopg
 import pytest
 
@@ -24,7 +25,9 @@ from incident_lib.model import (
     Pseudonyms,
     Thread,
 )
-from incident_lib.notebook.snapshot import HEAD, Snapshot, _named, take_snapshot
+from incident_lib.notebook import snapshot
+from incident_lib.notebook.snapshot import SnapshotData, _named, take_snapshot
+from incident_lib.notebook.snapshot_frames import different_first
 from tests.conftest import add
 
 if TYPE_CHECKING:
@@ -89,12 +92,40 @@ def test_the_results_are_consistent(incident: Environment, tmp_path: Path) -> No
     assert found.residual.unguarded_threads == found.counts.unguarded_threads
 
 
-def test_only_the_first_blocked_families_are_stored(incident: Environment, tmp_path: Path) -> None:
+def test_only_the_first_blocked_families_are_stored(
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A snapshot stores only the first blocked families; the file has all of them."""
+    monkeypatch.setattr(snapshot, "HEAD", 100)
     found = take_snapshot(incident, names=NAMES, blocked_file=tmp_path / "blocked.csv")
 
-    assert len(found.blocked_head) == HEAD < (found.counts.blocked.chat or 0)
+    assert len(found.blocked_head) == 100 < (found.counts.blocked.chat or 0)
     assert oct((tmp_path / "blocked.csv").stat().st_mode & 0o777) == "0o600"
+
+
+def test_the_file_has_times_of_one_format(incident: Environment, tmp_path: Path) -> None:
+    """Pandas parses the times of blocked.csv, with and without fractions of a second."""
+    with psycopg.connect(incident.address) as connection:
+        connection.execute(
+            "UPDATE public.q_threads SET created_at = '2025-10-01 10:00:00.5+00' WHERE row_id = %s", [PLAN_THREAD]
+        )
+    take_snapshot(incident, purpose_since=AT, names=NAMES, blocked_file=tmp_path / "blocked.csv")
+    read = pd.read_csv(tmp_path / "blocked.csv", parse_dates=["since"])
+
+    assert str(read["since"].dtype) == "datetime64[us, UTC]"
+    assert (read["since"] == pd.Timestamp("2025-10-01 10:00:00.5", tz="UTC")).sum() == 1
+
+
+def test_the_first_ten_differ_in_what_blocks_them(incident: Environment) -> None:
+    """The first ten blocked families have every kind of blocking thread, the others are in the order of the list."""
+    found = take_snapshot(incident, purpose_since=AT, names=NAMES).blocked_head
+    shown = different_first(found)
+    kinds = {(each.blocked_for, each.blocking_purpose, each.blocking_provider) for each in found}
+
+    assert {(each.blocked_for, each.blocking_purpose, each.blocking_provider) for each in shown[:10]} == kinds
+    assert len(kinds) == 7
+    assert sorted(map(id, shown)) == sorted(map(id, found))
+    assert [each.blocked_for for each in shown[:10]] == sorted(each.blocked_for for each in shown[:10])
 
 
 def test_its_repr_is_short(incident: Environment) -> None:
@@ -108,7 +139,7 @@ def test_its_repr_is_short(incident: Environment) -> None:
 # The example family
 
 
-def taken(environment: Environment, since: datetime | None = None) -> Snapshot:
+def taken(environment: Environment, since: datetime | None = None) -> SnapshotData:
     """A snapshot of an environment."""
     return take_snapshot(environment, purpose_since=since, names=NAMES)
 

@@ -245,8 +245,9 @@ def _defaults() -> dict[str, dict[str, str]]:
         cells = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
         (cell,) = (cell for cell in cells if "parameters" in cell.metadata.get("tags", ()))
         for statement in ast.parse(cell.source).body:
-            assert isinstance(statement, ast.Assign)
-            found.setdefault(ast.unparse(statement.targets[0]), {})[name[:2]] = ast.literal_eval(statement.value)
+            assert isinstance(statement, ast.AnnAssign)
+            assert statement.value
+            found.setdefault(ast.unparse(statement.target), {})[name[:2]] = ast.literal_eval(statement.value)
     return found
 
 

@@ -5,12 +5,15 @@ from incident_lib.analysis.blockers import summarize_blockers
 from incident_lib.analysis.families import PLAN_FAMILY, explain_families, explain_family
 from incident_lib.analysis.integrity import checksum, compare_threads
 from incident_lib.analysis.investigate import (
+    BlockedFilter,
     Investigation,
     copy_blocked,
     count_threads,
     investigate,
     list_blocked,
     list_duplicates,
+    stream_blocked,
+    stream_ids,
     write_blocked,
     write_duplicates,
 )
@@ -20,6 +23,7 @@ from incident_lib.analysis.standby import Standby, read_standby
 
 __all__ = [
     "PLAN_FAMILY",
+    "BlockedFilter",
     "Investigation",
     "Recovery",
     "Standby",
@@ -39,6 +43,8 @@ __all__ = [
     "read_recovery",
     "read_residual",
     "read_standby",
+    "stream_blocked",
+    "stream_ids",
     "summarize_blockers",
     "write_blocked",
     "write_duplicates",

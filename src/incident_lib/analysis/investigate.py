@@ -6,7 +6,8 @@ import csv
 from dataclasses import dataclass
 from datetime import datetime
 from io import StringIO
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from psycopg import ClientCursor, sql
 
@@ -29,6 +30,15 @@ class Investigation:
     access: TableAccess
     catalog: Catalog
     counts: Counts
+
+
+class BlockedFilter(NamedTuple):
+    """Which blocked families are wanted; None: any. `provider` is that of the blocking thread."""
+
+    root: UUID | None = None
+    owner: UUID | None = None
+    blocked_for: str | None = None
+    provider: str | None = None
 
 
 def investigate(connection: Connection) -> Investigation:
@@ -97,7 +107,8 @@ def list_blocked(
     """
     if not catalog.blocks:
         return []
-    rows = fetch_all(connection, "analysis/blocked", {"purpose_since": purpose_since, "most": limit})
+    values = BlockedFilter()._asdict() | {"purpose_since": purpose_since, "most": limit}
+    rows = fetch_all(connection, "analysis/blocked", values)
     return [BlockedFamily(**row | {"since": row["since"] and datetime.fromisoformat(row["since"])}) for row in rows]
 
 
@@ -140,10 +151,35 @@ def copy_blocked(
         out.write(line)
 
 
+def stream_blocked(
+    connection: Connection,
+    catalog: Catalog,
+    *,
+    purpose_since: datetime | None = None,
+    limit: int | None = None,
+    only: BlockedFilter = BlockedFilter(),  # noqa: B008 - a tuple
+) -> Iterator[list[str]]:
+    """Stream what `list_blocked` lists, as texts in the order of the columns; an empty text stands for NULL."""
+    lines = _blocked_lines(connection, catalog, purpose_since, limit, only)
+    next(lines)
+    return csv.reader(line.decode() for line in lines)
+
+
+def stream_ids(connection: Connection, *, of_roots: bool) -> Iterator[UUID]:
+    """Stream the root prompts of all threads, or their users, each once."""
+    lines = _stream(connection, "analysis/ids", {"of_roots": of_roots})
+    next(lines)
+    return (UUID(line.decode().strip()) for line in lines)
+
+
 def _blocked_lines(
-    connection: Connection, catalog: Catalog, purpose_since: datetime | None, limit: int | None
+    connection: Connection,
+    catalog: Catalog,
+    purpose_since: datetime | None,
+    limit: int | None,
+    only: BlockedFilter = BlockedFilter(),  # noqa: B008 - a tuple
 ) -> Iterator[bytes]:
-    values = {"purpose_since": purpose_since, "most": limit if catalog.blocks else 0}
+    values = only._asdict() | {"purpose_since": purpose_since, "most": limit if catalog.blocks else 0}
     return _stream(connection, "analysis/blocked", values)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from incident_lib.database import reading
 from incident_lib.logs.reading import read_rejections
-from incident_lib.logs.threads import join_threads
+from incident_lib.logs.threads import RejectedFamily, join_threads
 from incident_lib.model import RejectedInserts, UnreadLog, UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
 
 class Attempts(NamedTuple):
-    """What logs say: the rejected inserts, None where no log was read; and the logs that were not read."""
+    """What logs say.
+
+    Attributes:
+        rejected: the rejected inserts, as a run record holds them; None where no log was read.
+        unread: the logs that were not read.
+        families: the families with rejected inserts, those with most first.
+    """
 
     rejected: RejectedInserts | None
     unread: list[UnreadLog]
+    families: tuple[RejectedFamily, ...] = ()
 
 
 def log_files(named: str) -> list[str]:
@@ -54,7 +61,7 @@ def read_attempts(
     listener: Callable[[int, int | None], None],
     purpose_since: datetime | None = None,
 ) -> Attempts:
-    """The incident's rejected inserts in the logs, and what the threads show of their families; no id.
+    """The incident's rejected inserts in the logs, and what the threads show of their families.
 
     Args:
         environment: whose logs they are.
@@ -70,4 +77,4 @@ def read_attempts(
         return Attempts(None, rejections.unread)
     with reading(environment) as connection:
         joined = join_threads(connection, rejections.since(purpose_since))
-    return Attempts(joined.as_record(), rejections.unread)
+    return Attempts(joined.as_record(), rejections.unread, joined.families)

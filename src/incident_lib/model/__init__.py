@@ -65,10 +65,13 @@ from incident_lib.model.records import (
     Verdict,
 )
 from incident_lib.model.tables import (
+    ATTEMPTS,
+    BLOCKED,
     REJECTED_INSERT_MEANINGS,
     Column,
     Table,
     blocked_table,
+    blockers_table,
     checks_table,
     claims_table,
     counts_table,
@@ -78,6 +81,7 @@ from incident_lib.model.tables import (
     purposes_table,
     rehearsal_table,
     rejected_inserts_table,
+    residual_table,
     steps_table,
     threads_table,
 )
@@ -108,6 +112,8 @@ from incident_lib.model.threads import COLUMNS, PURPOSES, SCHEMA, TABLE, Blocked
 from incident_lib.model.timestamps import format_minute, format_timestamp, parse_timestamp, to_iso, utc_now
 
 __all__ = [
+    "ATTEMPTS",
+    "BLOCKED",
     "BUILD_NAME",
     "COLUMNS",
     "COUNT_MEANINGS",
@@ -187,6 +193,7 @@ __all__ = [
     "before_and_after",
     "blocked_sentence",
     "blocked_table",
+    "blockers_table",
     "checks_table",
     "claims_table",
     "count_name",
@@ -213,6 +220,7 @@ __all__ = [
     "purposes_table",
     "rehearsal_table",
     "rejected_inserts_table",
+    "residual_table",
     "rollback_sentence",
     "sanitize",
     "shorten",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from incident_lib.model.checks import Check
     from incident_lib.model.plan import Plan, StepResult
     from incident_lib.model.pseudonyms import Pseudonyms
-    from incident_lib.model.records import ClaimResult, RehearsalStep, RejectedInserts
+    from incident_lib.model.records import BlockerCount, ClaimResult, RehearsalStep, RejectedInserts, ResidualConflicts
     from incident_lib.model.threads import BlockedFamily, Thread
 
 UNKNOWN = "unknown"
@@ -119,6 +119,21 @@ BLOCKED = (
     Column("blocking_purpose"),
     Column("blocking_provider", missing="none"),
 )
+BLOCKERS = (
+    Column("blocked_for"),
+    Column("purpose", "purpose of the blocking thread", missing="none"),
+    Column("provider", missing="none"),
+    number("families"),
+)
+RESIDUAL = (Column("provider", missing="none"), number("active_threads"), number("families"))
+ATTEMPTS = (
+    Column("root"),
+    Column("owner", missing="none"),
+    Column("first", "first (UTC)", "datetime64[us, UTC]"),
+    Column("last", "last (UTC)", "datetime64[us, UTC]"),
+    number("attempts"),
+    Column("succeeded_at", "got a chat (UTC)", "datetime64[us, UTC]", missing="not yet"),
+)
 PLAN = (Column("step"), Column("sql", "SQL", code=True), Column("lock", "strongest lock"), Column("why"))
 STEPS = (
     Column("step"),
@@ -207,6 +222,16 @@ def blocked_table(families: Iterable[BlockedFamily], names: Pseudonyms | None) -
         for f in families
     ]
     return make_table(BLOCKED, rows)
+
+
+def blockers_table(kinds: Iterable[BlockerCount]) -> Table:
+    """How many families are blocked by each kind of thread."""
+    return make_table(BLOCKERS, ((k.blocked_for, k.purpose, k.provider, k.families) for k in kinds))
+
+
+def residual_table(residual: ResidualConflicts) -> Table:
+    """The provider conflicts, by the provider whose threads have the key."""
+    return make_table(RESIDUAL, ((c.provider, c.active_threads, c.families) for c in residual.by_provider))
 
 
 def threads_table(threads: Iterable[Thread], names: Pseudonyms | None) -> Table:

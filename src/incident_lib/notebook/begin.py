@@ -1,30 +1,88 @@
-"""What a notebook calls first: `begin`, which checks the parameters and opens the run; and what needs no run."""
+"""What a notebook calls first: `connect` and `begin`, which check the parameters; and what needs no Incident."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from weakref import WeakSet
 
 from incident_lib import progress
-from incident_lib.analysis import explain_family
-from incident_lib.database import DEMO, check_name, demo, read_catalog, reading, resolve_environment
+from incident_lib.database import DEMO, check_name, demo, known_environments, resolve_environment
 from incident_lib.database import purpose_since as known_purpose_since
-from incident_lib.model import Family, IncidentError, UsageError, parse_timestamp, pseudonyms_for, threads_table
-from incident_lib.notebook.frames import styled
+from incident_lib.model import Column, IncidentError, RunStatus, UsageError, parse_timestamp, pseudonyms_for
+from incident_lib.notebook.frames import make_frame
 from incident_lib.notebook.incident import Incident
-from incident_lib.notebook.parameters import check_flags, check_injected, check_texts
+from incident_lib.notebook.parameters import check_flags, check_injected, check_texts, names_in
+from incident_lib.notebook.session import MIGRATION, Recording
 from incident_lib.progress import waiting
-from incident_lib.records import RunFolder, error_message, status_after
+from incident_lib.records import RunFolder, error_message, status_after, status_of
 from incident_lib.report import read_postmortem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from pandas.io.formats.style import Styler
-
+    from incident_lib.database import Environment
+    from incident_lib.notebook.frames import Frame
     from incident_lib.report import Postmortem
+
+_opened: WeakSet[Incident] = WeakSet()
+
+
+def environments() -> Frame:
+    """The environments that resolve here: the names that `connect` takes, and how each resolves.
+
+    Nothing is connected to.
+
+    Returns:
+        Columns: environment, resolved_by (str). The first one is `demo`, an embedded PostgreSQL.
+    """
+    return make_frame((Column("environment"), Column("resolved_by")), known_environments())
+
+
+def connect(
+    environment: str,
+    *,
+    confirm: str = "",
+    purpose_since: str = "",
+    redact: bool = True,
+    notebook: str = "",
+    run: str = "",
+    record: bool = False,
+) -> Incident:
+    """The incident in one environment, to work with. Without `notebook`, nothing is recorded, and no folder written.
+
+    No connection stays open between two calls. If this fails, an earlier Incident of the same variable cannot be used
+    any more, nor its snapshots: no later cell works on another environment than the one that was meant.
+
+    Args:
+        environment: which database, by name; `environments()` lists those that resolve.
+        confirm: the same name once more, to allow changes; anything else is a dry run.
+        purpose_since: when the column `purpose` came, ISO 8601; empty: unknown (known on the demo).
+        redact: pseudonyms in place of ids; turn it off by hand only.
+        notebook: a name for the run record; empty: nothing is recorded. On the demo, each notebook gets a database of
+            its own, as the incident left it.
+        run: the folder of the run that the notebook belongs to; empty: a new run of its own.
+        record: whether a session without `run` feeds reports; one that belongs to a run does, as that run does.
+
+    Raises:
+        UsageError: a parameter has a wrong type or value, the environment is not known, or the run has ended.
+        Failed: the run's folder cannot be written.
+    """
+    _leave_records()
+    try:
+        check_injected()
+        check_texts(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since, notebook=notebook)
+        check_flags(redact=redact, record=record)
+        incident = _opened_incident(environment, confirm, purpose_since, notebook, run, redact=redact, record=record)
+    except IncidentError as error:
+        _revoke_earlier(notebook, error)
+        if notebook:
+            _record_refusal(notebook, environment, run, error, recorded=record is True)
+        raise
+    _opened.add(incident)
+    return incident
 
 
 def begin(
@@ -37,72 +95,179 @@ def begin(
     redact: bool = True,
     record: bool = False,
 ) -> Incident:
-    """Begin a notebook: check its parameters, open its run, and print what it may do.
-
-    On the demo the notebook gets a database of its own, as the incident left it.
-
-    Args:
-        notebook: its name, as in the run record.
-        environment: which database, by name.
-        confirm: the same name once more, to let the notebook change it; anything else is a dry run.
-        run: the folder of the run that this notebook belongs to; empty: a new run of its own.
-        purpose_since: when the column `purpose` came, ISO 8601; empty: unknown (known on the demo).
-        redact: pseudonyms in place of ids; turn it off by hand only.
-        record: whether a session without `run` feeds reports; one that belongs to a run does, as that run does.
-
-    Raises:
-        UsageError: a parameter has a wrong type or value, or the environment is not known.
-        Failed: the run's folder cannot be written.
-    """
-    try:
-        return _begin(notebook, environment, confirm, run, purpose_since, redact=redact, record=record)
-    except IncidentError as error:
-        _record_refusal(notebook, environment, run, error, recorded=record is True)
-        raise
-
-
-def _begin(
-    notebook: str, environment: str, confirm: str, run: str, since: str, *, redact: bool, record: bool
-) -> Incident:
-    check_injected()
-    check_texts(environment=environment, confirm=confirm, run=run, purpose_since=since)
-    check_flags(redact=redact, record=record)
-    parse_timestamp(since)
-    with waiting(f"opening {environment} …"):
-        found = resolve_environment(environment, database=f"demo_{notebook}")
-        if environment == DEMO:
-            demo.reset(f"demo_{notebook}")
-        came = known_purpose_since(found, since)
-    incident = Incident(
-        notebook=notebook,
-        environment=found,
+    """Begin a notebook: `connect` with a record of its run. The same parameters, in the notebook's order."""
+    return connect(
+        environment,
         confirm=confirm,
-        run=RunFolder(Path(run)) if run else RunFolder.create(environment, started_by=notebook, recorded=record),
+        purpose_since=purpose_since,
+        redact=redact,
+        notebook=notebook,
+        run=run,
+        record=record,
+    )
+
+
+def _opened_incident(
+    environment: str, confirm: str, purpose_since: str, notebook: str, run: str, *, redact: bool, record: bool
+) -> Incident:
+    if run and not notebook:
+        raise UsageError("A run needs a notebook.", "run is given, and notebook is not.", "Pass notebook=… as well.")
+    parse_timestamp(purpose_since)
+    found = _resolved(environment, notebook)
+    came = known_purpose_since(found, purpose_since)
+    recording = _recording(notebook, environment, run, record=record) if notebook else None
+    incident = Incident(
+        found,
+        confirm=confirm,
         names=pseudonyms_for(environment) if redact else None,
-        alone=not run,
-        recorded=bool(run) or record,
         purpose_since=came,
+        recording=recording,
         show=progress.cell_bars(),
     )
-    incident.open()
-    _on_cell_error(incident.failed)
+    _print_intent(incident, recording, redact=redact)
+    if recording:
+        recording.open()
+        _on_cell_error(recording.failed)
     return incident
+
+
+def _resolved(environment: str, notebook: str) -> Environment:
+    """The environment; on the demo, a notebook gets a database of its own, made again."""
+    if notebook and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", notebook):
+        raise UsageError(
+            f"{notebook!r} cannot be the name of a notebook.",
+            "A name has letters, digits, `_` and `-` only.",
+            "Use a name like 01_investigate.",
+        )
+    database = f"{DEMO}_{notebook}" if notebook else DEMO
+    with waiting(f"opening {environment} …"):
+        found = resolve_environment(environment, database=database)
+        if environment == DEMO and notebook:
+            demo.reset(database)
+    return found
+
+
+def _recording(notebook: str, environment: str, run: str, *, record: bool) -> Recording:
+    """The record of this notebook's run: a new one, or that of a run that goes on.
+
+    Raises:
+        UsageError: the run has ended, or is of another environment.
+    """
+    folder = _running(run, environment) if run else RunFolder.create(environment, notebook, recorded=record)
+    return Recording(
+        notebook=notebook,
+        run=folder,
+        names=pseudonyms_for(environment),
+        alone=not run,
+        recorded=bool(run) or record,
+    )
+
+
+def _running(run: str, environment: str) -> RunFolder:
+    folder = RunFolder(Path(run))
+    record = folder.read()
+    status = status_of(record)
+    if record.environment != environment:
+        why = f"It is of the environment {record.environment!r}, not of {environment!r}."
+    elif status != RunStatus.RUNNING.value:
+        why = f"It has ended: {status}."
+    else:
+        return folder
+    raise UsageError(
+        f"The run {folder.folder.name} cannot be continued.",
+        why,
+        "Leave run empty: the notebook gets a run of its own.",
+    )
+
+
+def _print_intent(incident: Incident, recording: Recording | None, *, redact: bool) -> None:
+    """Print what the notebook may do, and what of it is shared."""
+    name = incident.environment.name
+    if not redact:
+        print("DO NOT SHARE: redact is off, and the outputs below hold raw ids.")  # noqa: T201
+    if recording and recording.notebook == MIGRATION and incident.dry_run:
+        print(f"DRY RUN: nothing will be changed in {name!r}. Set confirm to {name!r} to allow changes.")  # noqa: T201
+    elif recording and recording.notebook == MIGRATION:
+        print(f"This notebook may change {name!r}: confirm allows it.")  # noqa: T201
+    if recording and not recording.recorded:
+        print("Not recorded: reports leave this session out. Set record to True to record it.")  # noqa: T201
 
 
 def _record_refusal(notebook: str, environment: str, run: str, error: IncidentError, *, recorded: bool) -> None:
     """Record why a notebook could not begin: in its run, or in a run of its own, if the environment is known."""
     with suppress(IncidentError, TypeError):
-        if not run and environment != DEMO:
-            resolve_environment(environment)
-        folder = RunFolder(Path(run)) if run else RunFolder.create(check_name(environment), notebook, recorded=recorded)
+        if run:
+            folder = _running(run, environment)
+        else:
+            if environment != DEMO:
+                resolve_environment(environment)
+            folder = RunFolder.create(check_name(environment), notebook, recorded=recorded)
         folder.note_notebook(notebook, status_after(error).value)
         folder.set(error=error_message(error))
         if not run:
             folder.finish(status_after(error))
 
 
+# Earlier Incidents
+
+
+def _revoke_earlier(notebook: str, error: IncidentError) -> None:
+    """End the use of the Incidents that the failed one was to replace: of this notebook, or of the cell's variables."""
+    message = UsageError(
+        "No environment is connected.",
+        f"The last attempt failed: {error.what} {error.why}",
+        "Correct the parameters, and run the cell that connects again.",
+    )
+    replaced = {id(value) for value in _variables_of_the_cell()}
+    for incident in list(_opened):
+        if id(incident) in replaced or (notebook and incident._notebook == notebook):
+            incident._access.error = message
+            _opened.discard(incident)
+
+
+def _variables_of_the_cell() -> Iterator[object]:
+    """What the variables hold that the running cell sets."""
+    shell = progress.shell()
+    if shell is None or not (cells := shell.user_ns.get("In")):
+        return
+    with suppress(SyntaxError):
+        for name in names_in(shell.transform_cell(cells[-1])):
+            if name in shell.user_ns:
+                yield shell.user_ns[name]
+
+
+def _leave_records() -> None:
+    """From now on, an error in a cell changes no record of a notebook that was begun earlier."""
+    if shell := progress.shell():
+        for old in [each for each in shell.events.callbacks["post_run_cell"] if each.__name__ == "after_cell"]:
+            shell.events.unregister("post_run_cell", old)
+
+
+def _on_cell_error(call: Callable[[BaseException], None]) -> None:
+    """Call back for each cell that raises."""
+    shell = progress.shell()
+    if shell is None:
+        return
+
+    def after_cell(result: Any) -> None:
+        if error := result.error_before_exec or result.error_in_exec:
+            call(error)
+
+    shell.events.register("post_run_cell", after_cell)
+
+
+# Without an Incident
+
+
 def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
-    """The postmortem of a run, or of an environment's latest; see `report.read_postmortem`.
+    """The postmortem of a run, or of an environment's incident; on the demo, of the example run.
+
+    Args:
+        environment: its name; empty: all environments.
+        run: the folder of a run: the incident as it was known to it.
+
+    Returns:
+        The report: `title`, `facts`, `sections`; `show_section` displays one of them.
 
     Raises:
         UsageError: a parameter has a wrong type or value, or the folder holds no run record.
@@ -112,40 +277,6 @@ def postmortem(environment: str = DEMO, run: str = "") -> Postmortem:
     return read_postmortem(environment, run)
 
 
-def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> Styler:
-    """One family, thread by thread: what blocks what with the enforced indexes, and with the fixed index.
-
-    Args:
-        environment: which database, by name.
-        root: the family's root prompt, a UUID.
-        owner: its user, a UUID.
-        redact: pseudonyms in place of ids.
-
-    Raises:
-        UsageError: the environment is not known, or an id is not a UUID.
-        Failed: the environment cannot be reached, or cannot be read.
-    """
-    try:
-        family = Family(UUID(root), UUID(owner))
-    except (ValueError, AttributeError, TypeError):
-        raise UsageError(
-            "A family is named by two UUIDs.", "One of them is not a UUID.", "Copy them from blocked.csv."
-        ) from None
-    with waiting(f"reading {environment} …"), reading(resolve_environment(environment)) as connection:
-        threads = explain_family(connection, read_catalog(connection), family)
-    return styled(threads_table(threads, pseudonyms_for(environment) if redact else None))
-
-
-def _on_cell_error(call: Callable[[BaseException], None]) -> None:
-    """Call back for each cell that raises; an earlier callback of this kind is removed."""
-    shell = progress.shell()
-    if shell is None:
-        return
-    for old in [each for each in shell.events.callbacks["post_run_cell"] if each.__name__ == "after_cell"]:
-        shell.events.unregister("post_run_cell", old)
-
-    def after_cell(result: Any) -> None:
-        if error := result.error_before_exec or result.error_in_exec:
-            call(error)
-
-    shell.events.register("post_run_cell", after_cell)
+def explain(environment: str, root: str, owner: str, *, redact: bool = True) -> Frame:
+    """One family, thread by thread: `connect(environment).threads(root, owner)`."""
+    return connect(environment, redact=redact).threads(root, owner)

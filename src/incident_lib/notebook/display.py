@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from incident_lib.model import counts_table, hide_ids
-from incident_lib.notebook.frames import styled
-from incident_lib.report import WIDTH, Figure, escape_markdown, render_block
+from incident_lib.notebook.frames import to_frame
+from incident_lib.report import Figure, escape_markdown, render_block
 
 if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
-
-    from incident_lib.model import Counts
+    from incident_lib.notebook.frames import Frame
+    from incident_lib.notebook.snapshot_frames import Snapshot
     from incident_lib.report import Chart, Postmortem
+
+
+class Shown:
+    """Something to display, in every form that a frontend may choose; outside of IPython, its text is printed."""
+
+    def __init__(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
+        self._data, self._metadata = data, metadata or {}
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return self._data, self._metadata
+
+    def __repr__(self) -> str:
+        return str(self._data["text/plain"])
 
 
 def headline(line: str) -> None:
@@ -21,22 +33,30 @@ def headline(line: str) -> None:
 
 
 def bullets(lines: list[str]) -> None:
-    """Display sentences as a list."""
-    _markdown("\n".join(f"- {escape_markdown(line)}" for line in lines))
+    """Display sentences as a list; nothing where there is none."""
+    if lines:
+        _markdown("\n".join(f"- {escape_markdown(line)}" for line in lines))
 
 
-def counts(**snapshots: Counts | None) -> Styler:
-    """The counts of one snapshot, or of several beside each other, and what each count means."""
-    return styled(counts_table(**snapshots))
+def counts(**snapshots: Snapshot | None) -> Frame:
+    """The counts of several snapshots beside each other: `counts(before=before, after=after)`.
+
+    Args:
+        snapshots: by the heading of their column; None: not taken.
+
+    Returns:
+        Columns: count (str), one for each snapshot (Int64; <NA>: not known, or not taken), meaning (str).
+    """
+    return to_frame(counts_table(**{name: taken.totals if taken else None for name, taken in snapshots.items()}))
 
 
 def show(chart: Chart) -> None:
     """Display a chart with its alternative text, and its caption under it."""
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    picture = Image(chart.png(), width=int(96 * WIDTH), alt=chart.alt)
-    display(picture, metadata={"image/png": {"alt": chart.alt}})
-    _markdown(f"*{escape_markdown(chart.caption)}*")
+    from incident_lib.notebook.pictures import bundle
+
+    display(Shown(*bundle(chart.png(), chart.alt, chart.caption)))
 
 
 def show_section(post: Postmortem, name: str = "") -> None:
@@ -62,6 +82,6 @@ def show_section(post: Postmortem, name: str = "") -> None:
 
 
 def _markdown(text: str) -> None:
-    from IPython.display import Markdown, display
+    from IPython.display import display
 
-    display(Markdown(hide_ids(text)))
+    display(Shown({"text/markdown": hide_ids(text), "text/plain": hide_ids(text)}))

@@ -1,115 +1,278 @@
-"""The incident in one environment, as a notebook works on it; each snapshot and change goes into the run record."""
+"""The incident in one environment, as a notebook works on it: snapshots, families, queries, the fix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.analysis import checksum, compare_threads, read_recovery
-from incident_lib.database import DEMO, demo, engine, read_catalog, reading, sending
+from incident_lib.analysis import BlockedFilter, checksum, compare_threads, explain_family, read_recovery
+from incident_lib.database import DEMO, demo, read_catalog, reading, sending
 from incident_lib.logs import log_files, read_attempts
-from incident_lib.migration import FAMILIES, Probe, apply, holds, probe_families, verify_catalog, verify_probes
+from incident_lib.migration import FAMILIES, Probe, apply, probe_families, verify_catalog, verify_probes
 from incident_lib.model import (
-    checks_table,
+    ATTEMPTS,
+    PURPOSES,
+    Column,
+    Family,
+    UsageError,
     format_bytes,
     left_out,
-    make_table,
+    pseudonyms_for,
     rejected_inserts_table,
-    steps_table,
+    threads_table,
     unread_sentence,
 )
+from incident_lib.notebook.access import Access, Revocable
 from incident_lib.notebook.display import bullets
-from incident_lib.notebook.frames import styled
-from incident_lib.notebook.session import Session
-from incident_lib.notebook.snapshot import Snapshot, take_snapshot
+from incident_lib.notebook.families import find_id, read_families
+from incident_lib.notebook.frames import make_frame, to_frame
+from incident_lib.notebook.own_query import run_query
+from incident_lib.notebook.parameters import as_log
+from incident_lib.notebook.results import Applied, Probed, Recovered, Verified
+from incident_lib.notebook.session import MIGRATION
+from incident_lib.notebook.snapshot import take_snapshot
+from incident_lib.notebook.snapshot_frames import Snapshot
 from incident_lib.progress import waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+    from uuid import UUID
 
-    import pandas as pd
-    from pandas.io.formats.style import Styler
-
+    from incident_lib.database import Environment
+    from incident_lib.logs import Attempts
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Table
+    from incident_lib.model import Pseudonyms
+    from incident_lib.notebook.frames import Frame
+    from incident_lib.notebook.session import Recording
+    from incident_lib.notebook.snapshot import SnapshotData
+    from incident_lib.records import RunFolder
+
+PHASES = ("before", "after")
 
 
 def _no_progress(name: str, share: float | None, note: str) -> None:
     """Show nothing."""
 
 
-@dataclass(kw_only=True, repr=False)
-class Incident(Session):
-    """The incident in one environment, as one notebook works on it; what it does goes into the run record.
+class Incident(Revocable):
+    """The incident in one environment. `il.connect` and `il.begin` return it.
+
+    Every look is one read-only transaction with time-outs, and returns pandas DataFrames with typed columns. Ids are
+    pseudonyms, unless `redact` is off. Only `apply`, `probe` and, on the demo, `retry` write, and only where `confirm`
+    is the environment's name.
 
     Attributes:
-        purpose_since: when the column purpose came, as far as it is known.
-        show: is called with a name, its share (None: unknown) and a note, several times a second.
-        last: the latest snapshot.
+        environment: the name, and how it resolved.
+        dry_run: whether nothing may be changed.
+        purpose_since: when the column `purpose` came, as far as it is known.
     """
 
-    purpose_since: datetime | None = None
-    show: Callable[[str, float | None, str], None] = _no_progress
-    last: Snapshot | None = None
-    migration: MigrationResult | None = None
-    probes: list[Probe] = field(default_factory=list)
-    checksum: dict[str, Any] | None = None
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        confirm: str = "",
+        names: Pseudonyms | None = None,
+        purpose_since: datetime | None = None,
+        recording: Recording | None = None,
+        show: Callable[[str, float | None, str], None] = _no_progress,
+    ) -> None:
+        self._access = Access()
+        self.environment = environment
+        self.dry_run = confirm != environment.name
+        self.purpose_since = purpose_since
+        self._confirm, self._names, self._recording, self._show = confirm, names, recording, show
+        self._latest: SnapshotData | None = None
+        self._to_probe: list[Family] | None = None
+        self._attempts: Attempts | None = None
+        self._migration: MigrationResult | None = None
+        self._probes: list[Probe] = []
+        self._checksum: dict[str, Any] | None = None
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The folder of the run that this session is recorded in; None: nothing is recorded."""
+        return self._recording.run if self._recording else None
+
+    @property
+    def _notebook(self) -> str:
+        return self._recording.notebook if self._recording else ""
 
     def __repr__(self) -> str:
-        return f"<Incident in {self.environment.name}, run {self.run.folder.name}>"
+        record = f"run {self._recording.run.folder.name}" if self._recording else "not recorded"
+        return f"<Incident in {self.environment.name}, {record}>"
 
-    def snapshot(self, moment: str = "before") -> Snapshot:
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if not name.startswith("_")]
+
+    # Look
+
+    def snapshot(self, phase: str = "before") -> Snapshot:
         """Take one snapshot: indexes, counts, blocked families, preflight, what remains; all of one transaction.
 
-        It becomes the record's `before` or `after`; in a dry run there is no `after`. A snapshot `before` writes
-        blocked.csv into the run's folder: every blocked family, with raw ids.
+        It becomes the record's `before` or `after`, where this session is recorded; in a dry run there is no `after`.
+        A recorded snapshot `before` writes blocked.csv into the run's folder: every blocked family, with raw ids.
 
         Args:
-            moment: `before` or `after` the migration.
+            phase: `before` or `after` the migration.
+
+        Raises:
+            UsageError: another phase.
+            Failed: the environment cannot be reached, or cannot be read.
         """
-        before = moment == "before"
+        if phase not in PHASES:
+            raise UsageError(f"There is no phase {phase!r}.", "A snapshot is `before` or `after`.", "Correct the name.")
+        return Snapshot(self._take_snapshot(before=phase == "before"), self._access)
+
+    def _take_snapshot(self, *, before: bool) -> SnapshotData:
+        folder = self._recording.run.folder if self._recording and before else None
         with waiting(f"reading {self.environment.name} …"):
-            self.last = take_snapshot(
+            found = take_snapshot(
                 self.environment,
                 purpose_since=self.purpose_since,
-                names=self.names,
-                blocked_file=self.run.folder / "blocked.csv" if before else None,
-                example=None if before or self.last is None else self.last.example_family,
+                names=self._names,
+                blocked_file=folder / "blocked.csv" if folder else None,
+                example=None if before or self._latest is None else self._latest.example_family,
             )
+        self._latest = found
         if before or not self.dry_run:
-            self.note(**self.last.as_record(moment, self.shared_names), unknown=self.unknown())
-        return self.last
+            record = found.as_record("before" if before else "after", self._shared_names)
+            self._note(**record, unknown=self.unknown())
+        return found
 
-    def unknown(self) -> list[str]:
-        """What the latest snapshot does not show, a sentence each."""
-        latest = self.last or self.snapshot()
-        return latest.unknown(logs_read=self.run.read().rejected_inserts is not None)
+    @property
+    def _shared_names(self) -> Pseudonyms:
+        """Pseudonyms also where `redact` is off: the record's, and those that `threads` and `families` take."""
+        return self._names or pseudonyms_for(self.environment.name)
 
-    def attempts(self, log: str = "") -> Styler | str:
-        """The incident's rejected inserts from the server logs; on the demo, without a name, from its own server's.
+    def _note(self, **values: Any) -> None:
+        if self._recording:
+            self._recording.note(**values)
 
-        What is not the incident's is displayed above the table; a log that was not read is no log without any.
+    def families(
+        self,
+        limit: int | None = None,
+        *,
+        owner: str | UUID | None = None,
+        root: str | UUID | None = None,
+        provider: str | None = None,
+        blocked_for: str | None = None,
+    ) -> Frame:
+        """The blocked families: one row for each family and each purpose that is blocked in it.
+
+        Chat first, then those that have been blocked longest. It is read as a stream, in a transaction of its own; how
+        large the DataFrame will be is said first where it has more than 100,000 rows. It is empty where no family is
+        blocked, or an enforced index cannot be read (then `snapshot().verdict` says so).
 
         Args:
-            log: the files' names, separated by spaces; each may be a pattern.
+            limit: at most so many rows.
+            owner: only this user's: a UUID, or the pseudonym shown.
+            root: only this root prompt's: a UUID, or the pseudonym shown.
+            provider: only those blocked by a thread of this provider.
+            blocked_for: only those blocked for this purpose: `chat` or `run`.
+
+        Returns:
+            Columns: root, owner, blocked_for (str), since (datetime64[us, UTC]; NaT: unknown), blocking_thread,
+            blocking_purpose, blocking_provider (str; missing: none). `root` and `owner` are those of `attempts`.
+
+        Raises:
+            UsageError: an id or a purpose that is not one, or a pseudonym that no thread has.
+            Failed: the environment cannot be reached, or cannot be read.
         """
+        if blocked_for is not None and blocked_for not in PURPOSES:
+            raise UsageError(
+                f"No family is blocked for {blocked_for!r}.", "The purposes are chat and run.", "Correct blocked_for."
+            )
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
+            raise UsageError("limit must be a number of rows.", f"It is {limit!r}.", "Write it like limit=100.")
+        with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
+            only = BlockedFilter(
+                root=None if root is None else find_id(connection, self._shared_names, "root", root),
+                owner=None if owner is None else find_id(connection, self._shared_names, "owner", owner),
+                blocked_for=blocked_for,
+                provider=provider,
+            )
+            return read_families(connection, self._names, purpose_since=self.purpose_since, limit=limit, only=only)
+
+    def threads(self, root: str | UUID, owner: str | UUID) -> Frame:
+        """One family, thread by thread: what blocks what with the enforced indexes, and with the fixed index.
+
+        Args:
+            root: the family's root prompt: a UUID, or the pseudonym shown.
+            owner: its user: a UUID, or the pseudonym shown.
+
+        Returns:
+            The oldest first; no row where the family has no thread. Columns: thread (str), created_at (datetime64[us,
+            UTC]), purpose, provider (str), is_active (boolean), blocks, would_block (str: the purposes that the thread
+            blocks now, and with the fixed index).
+
+        Raises:
+            UsageError: an id is neither a UUID nor a pseudonym that a thread has.
+            Failed: the environment cannot be reached, or cannot be read.
+        """
+        with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
+            family = Family(
+                find_id(connection, self._shared_names, "root", root),
+                find_id(connection, self._shared_names, "owner", owner),
+            )
+            found = explain_family(connection, read_catalog(connection), family)
+        return to_frame(threads_table(found, self._names))
+
+    def attempts(self, log: str | Sequence[str] = "") -> Frame:
+        """The families with rejected inserts, from the server logs: one row for each, those with most first.
+
+        On the demo, without a name, its own server's log is read. What is not the incident's, and logs that could not
+        be read, are named above the table. `rejected_inserts` has the sums.
+
+        Args:
+            log: the files' names, as a list, or in one text, separated by spaces; each may be a pattern.
+
+        Returns:
+            Columns: root, owner (str), first, last (datetime64[us, UTC]: of the rejected inserts), attempts (Int64: how
+            many), succeeded_at (datetime64[us, UTC]: when the family got a chat later; NaT: not yet). `root` and
+            `owner` are those of `families`. No row where no log was given.
+
+        Raises:
+            UsageError: a name leads to no file, or `log` is neither a text nor a list of texts.
+            Failed: a log or the environment cannot be read.
+        """
+        found = self._read_attempts(as_log(log))
+        families = found.families if found else ()
+        names = self._names
+        rows = [
+            (
+                str(each.family.root) if names is None else names.name("root", each.family.root),
+                each.family.owner
+                and (str(each.family.owner) if names is None else names.name("owner", each.family.owner)),
+                each.first,
+                each.last,
+                each.attempts,
+                each.chat_at,
+            )
+            for each in families
+        ]
+        return make_frame(ATTEMPTS, rows)
+
+    def _read_attempts(self, log: str) -> Attempts | None:
         if not (files := self._logs(log)):
-            return "No log was given: rejected inserts are unknown."
+            bullets(["No log was given: rejected inserts are unknown."])
+            return None
         found = read_attempts(
             self.environment,
             files,
-            lambda done, total: self.show("logs", total and done / total, format_bytes(done)),
+            lambda done, total: self._show("logs", total and done / total, format_bytes(done)),
             self.purpose_since,
         )
-        self.note(rejected_inserts=found.rejected, unread_logs=found.unread)
-        if self.last:
-            self.note(unknown=self.unknown())
+        self._attempts = found
+        self._note(rejected_inserts=found.rejected, unread_logs=found.unread)
+        if self._latest:
+            self._note(unknown=self.unknown())
         unread = unread_sentence(found.unread)
         if found.rejected is None:
-            return f"{unread} Rejected inserts are unknown."
-        bullets([line for line in (unread, *left_out(found.rejected)) if line])
-        return styled(rejected_inserts_table({"number": found.rejected}))
+            bullets([f"{unread} Rejected inserts are unknown."])
+        else:
+            bullets([line for line in (unread, *left_out(found.rejected)) if line])
+        return found
 
     def _logs(self, named: str) -> list[str]:
         """The logs of these names; without a name the demo's own, on the clock of its database."""
@@ -117,101 +280,159 @@ class Incident(Session):
             return [str(demo.server_log(self.environment.address))]
         return log_files(named)
 
-    def probe(self) -> str:
-        """Send what a chat client sends, for a few blocked families; PostgreSQL's answers; all of it is rolled back."""
+    @property
+    def rejected_inserts(self) -> Frame:
+        """The sums over the rejected inserts that `attempts` read last, one a row; no row where it read none.
+
+        Columns: count (str), number (Int64), meaning (str).
+        """
+        rejected = self._attempts.rejected if self._attempts else None
+        if rejected is None:
+            count, meaning = rejected_inserts_table({}).columns
+            return make_frame((count, Column("number", dtype="Int64"), meaning), [])
+        return to_frame(rejected_inserts_table({"number": rejected}))
+
+    def sql(self, query: str, **values: Any) -> Frame:
+        """Send a query of your own: one statement in a read-only transaction, with the time-outs of every other look.
+
+        Args:
+            query: SQL, with `:name` for each value.
+            values: by name; a list is an array: `= ANY(:names)`.
+
+        Returns:
+            Typed also without a row: boolean, Int64, Float64, datetime64[us, UTC] (of a timestamp without zone:
+            datetime64[us]), timedelta64[us], else str. Ids are pseudonyms, also within texts, unless `redact` is off.
+
+        Raises:
+            UsageError: a name without a value, or a value without a name.
+            Failed: PostgreSQL rejected the query, or it took too long. Where the text is wrong (class 42), it has
+                PostgreSQL's own message.
+        """
+        with waiting(f"querying {self.environment.name} …"):
+            return run_query(self.environment, query, values, self._names)
+
+    def unknown(self) -> list[str]:
+        """What the latest snapshot does not show, a sentence each."""
+        latest = self._latest or self._take_snapshot(before=True)
+        read = (
+            self._recording.run.read().rejected_inserts
+            if self._recording
+            else (self._attempts and self._attempts.rejected)
+        )
+        return latest.unknown(logs_read=read is not None)
+
+    # Fix
+
+    def probe(self) -> Probed:
+        """Send what a chat client sends, for a few blocked families; all of it is rolled back.
+
+        The families are those of the first snapshot: the same before and after the migration.
+
+        Returns:
+            PostgreSQL's answers; in a dry run there are none, since a probe writes.
+
+        Raises:
+            Failed: the environment cannot be reached, or the role may not write.
+        """
         if self.dry_run:
-            return "Not probed: this is a dry run, and a probe writes."
-        families = [each.family for each in self._first_blocked() if each.blocked_for == "chat"][:FAMILIES]
+            return Probed(None)
+        if self._to_probe is None:
+            head = (self._latest or self._take_snapshot(before=True)).blocked_head
+            self._to_probe = [each.family for each in head if each.blocked_for == "chat"][:FAMILIES]
         with sending(self.environment, "probe") as connection:
-            self.probes.append(probe_families(connection, families))
-        self.note(probes=[str(answer) for answer in self.probes])
-        return str(self.probes[-1])
+            self._probes.append(probe_families(connection, self._to_probe))
+        self._note(probes=[str(answer) for answer in self._probes])
+        return Probed(self._probes[-1])
 
-    def _first_blocked(self) -> tuple[Any, ...]:
-        """The first families of the snapshot before: the same before and after the migration."""
-        if not hasattr(self, "_blocked"):
-            self._blocked = (self.last or self.snapshot()).blocked_head
-        return self._blocked
-
-    def apply(self) -> Styler:
+    def apply(self) -> Applied:
         """Apply the plan where `confirm` allows it; a dry run changes nothing, and says so.
 
         Raises:
             Refused: a preflight check fails.
             Failed: a step failed; the steps before it are in the record.
         """
-        latest = self.last or self.snapshot()
+        latest = self._latest or self._take_snapshot(before=True)
         if self.dry_run:
-            print(f"Dry run: nothing was changed. Set confirm to {self.environment.name!r} to apply the fix.")  # noqa: T201
-            return styled(_outcomes(steps_table([])))
+            return Applied(self.environment.name, None)
         latest.checks.require(self.environment.name)
         if self.environment.name == DEMO:
-            self.checksum = checksum(self.environment)
-        self.migration = apply(
+            self._checksum = checksum(self.environment)
+        self._migration = apply(
             self.environment,
-            confirm=self.confirm,
-            listener=lambda step: self.show(step.step, step.share, step.note),
+            confirm=self._confirm,
+            listener=lambda step: self._show(step.step, step.share, step.note),
             done=self._record_steps,
         )
-        self._record_steps(self.migration)
-        return styled(_outcomes(steps_table(self.migration.steps)))
+        self._record_steps(self._migration)
+        return Applied(self.environment.name, self._migration)
 
     def _record_steps(self, migration: MigrationResult) -> None:
-        self.note(steps=list(migration.steps), incident_ended_at=migration.ended_at)
+        self._note(steps=list(migration.steps), incident_ended_at=migration.ended_at)
 
-    def verify(self) -> Styler:
-        """Check definition, flags, and the answers to the probes."""
+    def verify(self) -> Verified:
+        """Check definition and flags of the indexes, and the answers to the probes.
+
+        Raises:
+            Failed: the environment cannot be reached, or cannot be read.
+        """
         with reading(self.environment) as connection:
             checks = verify_catalog(read_catalog(connection))
-        if len(self.probes) > 1:
-            checks += (verify_probes(self.probes[0], self.probes[-1]),)
-        self.note(verified=holds(checks), verification=list(checks))
-        return styled(checks_table(checks))
+        if len(self._probes) > 1:
+            checks += (verify_probes(self._probes[0], self._probes[-1]),)
+        found = Verified(self.environment.name, checks)
+        self._note(verified=found.holds, verification=list(checks))
+        return found
 
     def integrity(self) -> str:
-        """Whether the migration changed a thread.
+        """Whether the migration changed a thread, in a sentence.
 
         On the demo the checksums over all rows are compared; elsewhere, where clients go on writing, the row versions
         that carry a transaction of the migration are counted.
         """
-        if self.migration is None:
+        if self._migration is None:
             return "Nothing was applied: there is nothing to compare."
         with waiting("comparing the threads …"):
-            finding = compare_threads(self.environment, self.checksum, self.migration.xids)
-        self.note(integrity=finding)
+            finding = compare_threads(self.environment, self._checksum, self._migration.xids)
+        self._note(integrity=finding)
         return finding
 
     def retry(self) -> str:
         """Let the demo's clients try again where their chat was rejected; elsewhere only the users can try again."""
         if self.environment.name != DEMO:
             return "Only the demo's clients are simulated; in this environment users try again by themselves."
+        if self.dry_run:
+            return "The clients did not try again: this is a dry run, and they write."
         result = demo.retry_chats(self.environment.address)
         finding = (
             f"The chats of {result.families:,} families had been rejected; tried again, {result.succeeded:,} were "
             f"created, {result.rejected:,} were rejected."
         )
-        self.note(retries=finding)
+        self._note(retries=finding)
         return finding
 
-    def recovery(self) -> str:
-        """How many of the families that were blocked for chat have got one since the fix, from the table."""
-        if self.migration is None or self.migration.ended_at is None:
-            return "Nothing was applied: no family can have recovered."
+    def recovery(self) -> Recovered:
+        """How many of the families that were blocked for chat have got one since the fix, from the table.
+
+        Raises:
+            UsageError: the fix was applied in a session without a record, which has no list of those families.
+            Failed: the environment cannot be reached, or cannot be read.
+        """
+        if self._migration is None or self._migration.ended_at is None:
+            return Recovered(None)
+        if self._recording is None:
+            raise UsageError(
+                "The recovery needs the list of the families that were blocked.",
+                "It is in the folder of a run, and this session has none.",
+                f"Apply in a recorded session, such as 02_migrate, or `incident run --env {self.environment.name}`.",
+            )
         with reading(self.environment) as connection:
-            found = read_recovery(connection, self.run.folder, self.migration.ended_at)
-        self.note(recovery=found.as_record())
-        return str(found)
+            found = read_recovery(connection, self._recording.run.folder, self._migration.ended_at)
+        self._note(recovery=found.as_record())
+        return Recovered(found)
 
-    def ask(self, query: str, **values: Any) -> pd.DataFrame:
-        """Send a query of your own, read-only: SQL with `:name` for each value. Its result may hold raw ids."""
-        import pandas as pd
-        from sqlalchemy import text
+    # The record
 
-        with engine(self.environment).connect() as connection:
-            return pd.read_sql(text(query), connection, params=values)
-
-
-def _outcomes(steps: Table) -> Table:
-    """The steps with their outcomes alone: SQL and seconds are in the report."""
-    wanted = [place for place, column in enumerate(steps.columns) if column.name in {"step", "outcome"}]
-    return make_table([steps.columns[p] for p in wanted], ([row[p] for p in wanted] for row in steps.rows))
+    def finish(self) -> None:
+        """Mark this notebook as done in the record of its run; what comes after it is not recorded."""
+        if self._recording:
+            self._recording.finish(dry_run=self.dry_run and self._recording.notebook == MIGRATION)

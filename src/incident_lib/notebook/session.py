@@ -1,4 +1,4 @@
-"""One notebook at work: what it may do, and what of it goes into the run record."""
+"""One notebook at work: what of it goes into the record of its run."""
 
 from __future__ import annotations
 
@@ -6,61 +6,58 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import IncidentError, RunStatus, pseudonyms_for
+from incident_lib.model import IncidentError, RunStatus
 from incident_lib.records import error_message, status_after
 
 if TYPE_CHECKING:
-    from incident_lib.database import Environment
+    import threading
+
     from incident_lib.model import Pseudonyms
     from incident_lib.records import RunFolder
 
-MIGRATION = "02_migrate"  # the only notebook that may change an environment
+MIGRATION = "02_migrate"  # the notebook that may change an environment
 
 
 @dataclass(kw_only=True)
-class Session:
-    """One notebook at work in one environment.
+class Recording:
+    """The record of one notebook's run, from `open` to `finish`; afterwards nothing of the notebook changes it.
 
     Attributes:
-        confirm: the environment's name once more, where the notebook may change it.
-        names: pseudonyms for what is displayed; None where `redact` is off.
+        notebook: its name.
+        run: the folder of the run.
+        names: pseudonyms for whatever looks like an id.
         alone: no `incident run` around it, so that this notebook ends the run itself.
         recorded: whether its run feeds reports.
     """
 
     notebook: str
-    environment: Environment
-    confirm: str
     run: RunFolder
-    names: Pseudonyms | None
+    names: Pseudonyms
     alone: bool
     recorded: bool = True
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether this notebook must not change the environment."""
-        return self.confirm != self.environment.name
+    _heart: threading.Event | None = None
 
     def open(self) -> None:
-        """Print what this notebook may do, and start the record of it."""
-        if self.names is None:
-            print("DO NOT SHARE: redact is off, and the outputs below hold raw ids.")  # noqa: T201
-        if self.notebook == MIGRATION:
-            print(self._intent())  # noqa: T201
-        if not self.recorded:
-            print("Not recorded: reports leave this session out. Set record to True to record it.")  # noqa: T201
+        """Note that the notebook runs, and start the heartbeat."""
         self.run.note_notebook(self.notebook, "running")
-        self.run.start_heart()
+        self._heart = self.run.start_heart()
 
-    def _intent(self) -> str:
-        name = self.environment.name
-        if self.dry_run:
-            return f"DRY RUN: nothing will be changed in {name!r}. Set confirm to {name!r} to allow changes."
-        return f"This notebook may change {name!r}: confirm allows it."
+    def close(self) -> None:
+        """Leave the record as it is: from now on nothing is noted."""
+        if self._heart:
+            self._heart.set()
+            self._heart = None
+
+    def note(self, **values: Any) -> None:
+        """Set fields of the record, with pseudonyms for whatever looks like an id; nothing once it is closed."""
+        if self._heart:
+            self.run.set(names=self.names, **values)
 
     def failed(self, error: BaseException) -> None:
-        """Record that a cell raised an error."""
+        """Note that a cell raised an error."""
+        if self._heart is None:
+            return
         known = error if isinstance(error, IncidentError) else None
         self.run.note_notebook(self.notebook, status_after(error).value, self._seconds())
         if known:
@@ -68,21 +65,14 @@ class Session:
         if self.alone:
             self.run.finish(status_after(error), known)
 
-    def _seconds(self) -> float:
-        return (datetime.now(UTC) - self.started).total_seconds()
-
-    @property
-    def shared_names(self) -> Pseudonyms:
-        """Pseudonyms for what is shared whether or not `redact` is off: the record."""
-        return self.names or pseudonyms_for(self.environment.name)
-
-    def note(self, **values: Any) -> None:
-        """Set fields of the run's record, with pseudonyms for whatever looks like an id."""
-        self.run.set(names=self.shared_names, **values)
-
-    def finish(self) -> None:
-        """Mark this notebook as done; its run too, where this notebook began it."""
+    def finish(self, *, dry_run: bool) -> None:
+        """Note that the notebook is done; its run too, where this notebook began it."""
+        if self._heart is None:
+            return
         self.run.note_notebook(self.notebook, "done", self._seconds())
         if self.alone:
-            dry = self.dry_run and self.notebook == MIGRATION
-            self.run.finish(RunStatus.DRY_RUN if dry else RunStatus.SUCCEEDED)
+            self.run.finish(RunStatus.DRY_RUN if dry_run else RunStatus.SUCCEEDED)
+        self.close()
+
+    def _seconds(self) -> float:
+        return (datetime.now(UTC) - self.started).total_seconds()

@@ -1,4 +1,4 @@
-"""One snapshot of an environment: everything that a notebook shows of "before" or "after", of one transaction."""
+"""One snapshot of an environment, as it is read and recorded: everything of one transaction."""
 
 from __future__ import annotations
 
@@ -24,23 +24,14 @@ from incident_lib.model import (
     ExampleThread,
     IndexDefinition,
     Indexes,
-    blocked_table,
-    checks_table,
     format_minute,
-    indexes_table,
     list_unknowns,
-    plan_table,
-    purposes_table,
-    threads_table,
     verdict_line,
 )
-from incident_lib.notebook.frames import styled
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
-
-    from pandas.io.formats.style import Styler
 
     from incident_lib.database import Connection, Environment
     from incident_lib.migration import Preflight
@@ -55,11 +46,11 @@ if TYPE_CHECKING:
         Thread,
     )
 
-HEAD = 100  # blocked families that are kept in memory
+HEAD = 10_000  # blocked families that are kept in memory
 
 
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SnapshotData:
     """One snapshot of an environment. All of it was read in one REPEATABLE READ, READ ONLY transaction.
 
     Attributes:
@@ -99,40 +90,6 @@ class Snapshot:
             safe=self.checks.safe,
             hides_rows=found.access.hides_rows,
         )
-
-    @property
-    def summary(self) -> str:
-        """The preflight in a sentence: safe to apply now or not, for how long, what it waits for, the next command."""
-        return self.checks.summary(self.environment)
-
-    @property
-    def indexes(self) -> Styler:
-        """The unique indexes in the catalog, by definition and flags."""
-        return styled(indexes_table(self.investigation.catalog))
-
-    @property
-    def purposes(self) -> Styler:
-        """The active threads by purpose, whatever the column holds."""
-        return styled(purposes_table(self.counts))
-
-    @property
-    def preflight(self) -> Styler:
-        """Every preflight check with its status and the action to take."""
-        return styled(checks_table(self.checks.checks))
-
-    @property
-    def plan(self) -> Styler:
-        """The plan to the fixed index, step by step."""
-        return styled(plan_table(self.checks.plan))
-
-    def blocked(self, limit: int = 10) -> Styler:
-        """The families that have been blocked longest, and what blocks them; chat first; at most HEAD of them."""
-        return styled(blocked_table(self.blocked_head[:limit], self.names))
-
-    @property
-    def example(self) -> Styler:
-        """One family, thread by thread: the fix plan's own, whose ids are published, where it has threads here."""
-        return styled(threads_table(self.example_threads, self.names))
 
     def unknown(self, *, logs_read: bool) -> list[str]:
         """What this snapshot does not show, a sentence each."""
@@ -197,7 +154,7 @@ def take_snapshot(
     names: Pseudonyms | None = None,
     blocked_file: Path | None = None,
     example: Family | None = None,
-) -> Snapshot:
+) -> SnapshotData:
     """Take one snapshot: every query runs once, all of them in one read-only transaction.
 
     Args:
@@ -218,7 +175,7 @@ def take_snapshot(
         threads = explain_families(connection, found.catalog, [*candidates, *([conflict.family] if conflict else [])])
         chosen = next((family for family in candidates if threads[family]), candidates[0])
         blocked_by, blocked_since = summarize_blockers(connection, found.catalog, purpose_since)
-        return Snapshot(
+        return SnapshotData(
             environment=environment.name,
             investigation=found,
             checks=run_preflight(connection, environment, found),

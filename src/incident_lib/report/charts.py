@@ -163,6 +163,14 @@ def remaining_conflicts(*counts: Counts) -> Chart:
     return Chart(title, caption, alt, lambda sheet: draw_rows(sheet, groups, "active threads"))
 
 
+def counted(numbers: Sequence[tuple[str, int | None]], title: str, unit: str, caption: str = "") -> Chart:
+    """Any counts, a bar for each; None: not known."""
+    rows: list[tuple[str, list[Bar]]] = [(shorten(label), [(number, BEFORE, "")]) for label, number in numbers]
+    alt = f"{title}. " + " ".join(f"{label}: {format_count(number)} {unit}." for label, number in numbers)
+    height = 1.1 + 0.33 * max(2, len(rows))
+    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, unit), height=height)
+
+
 def _of(counts: Counts | None, purpose: str) -> int | None:
     number: int | None = None if counts is None else getattr(counts.blocked, purpose)
     return number
