@@ -68,8 +68,23 @@ def test_it_begins_with_its_title(cells: Cells) -> None:
 
 
 def test_it_ends_with_what_we_do_not_know(cells: Cells) -> None:
-    """The last section has the heading "What we do not know"."""
-    assert headings(cells)[-1] == "## What we do not know"
+    """The last section has the heading "What we do not know"; only questions of the reader's own come after it."""
+    assert [heading for heading in headings(cells) if heading != "## Your own questions"][-1] == (
+        "## What we do not know"
+    )
+
+
+def test_the_first_notebook_ends_with_questions_of_ones_own() -> None:
+    """The last cell of the first notebook has three lines, behind the end of the record: they filter, group, plot."""
+    *_, finish, text, own = BOOKS["01_investigate"]
+
+    assert finish.source == "incident.finish()"
+    assert text.source.startswith("## Your own questions\n")
+    assert [word in line for word, line in zip(("query", "groupby", "plot"), own.source.splitlines(), strict=True)] == [
+        True,
+        True,
+        True,
+    ]
 
 
 def test_parameters_come_first(cells: Cells) -> None:
@@ -78,15 +93,15 @@ def test_parameters_come_first(cells: Cells) -> None:
 
 
 def test_parameters_are_plain_assignments(cells: Cells) -> None:
-    """Parameters are texts or flags, each with its own assignment, so that papermill can replace them."""
+    """Parameters are texts or flags with their types, which `papermill --help-notebook` shows."""
     kinds = [
-        (type(statement), type(getattr(statement, "value", None)), type(getattr(statement.value, "value", None)))
-        if isinstance(statement, ast.Assign)
+        (ast.unparse(statement.annotation), type(ast.literal_eval(statement.value)).__name__)
+        if isinstance(statement, ast.AnnAssign) and statement.value
         else type(statement)
         for statement in statements(code(cells)[0])
     ]
 
-    assert set(kinds) <= {(ast.Assign, ast.Constant, str), (ast.Assign, ast.Constant, bool)}
+    assert set(kinds) <= {("str", "str"), ("bool", "bool")}
 
 
 def test_each_parameter_is_explained(cells: Cells) -> None:
@@ -96,7 +111,7 @@ def test_each_parameter_is_explained(cells: Cells) -> None:
 
 def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
     """By default a notebook reads and changes only the demo, redacts ids, and changes no report."""
-    defaults = {s.targets[0].id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
+    defaults = {s.target.id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
     allowed = {"environment": "demo", "confirm": "demo", "redact": True, "record": False, "run": ""}
     allowed |= {"purpose_since": "", "log": ""}
 
@@ -183,20 +198,26 @@ def test_no_output_is_an_error(cells: Cells) -> None:
 
 
 def test_every_picture_has_an_alternative_text(cells: Cells) -> None:
-    """Each picture has an alternative text with numbers."""
+    """Each picture has an alternative text with numbers, in every form."""
     pictures = [output for output in outputs(cells) if "image/png" in output.get("data", {})]
     texts = [output.metadata["image/png"]["alt"] for output in pictures]
 
     assert pictures
     assert [text for text in texts if not re.search(r"\d", text)] == []
+    assert [unescape(re.findall(r'alt="([^"]*)"', output.data["text/html"])[0]) for output in pictures] == texts
+    assert [output.data["text/plain"].split("\n")[0] for output in pictures] == texts
 
 
 def test_every_picture_has_a_caption(cells: Cells) -> None:
-    """Each picture is followed by a caption."""
-    shown = outputs(cells)
-    after = [shown[n + 1] for n, output in enumerate(shown) if "image/png" in output.get("data", {})]
+    """Each picture has a caption, but that of the reader's own question."""
+    pictures = [
+        output
+        for cell in code(cells)
+        for output in cell.outputs
+        if "image/png" in output.get("data", {}) and "plot.bars" not in cell.source
+    ]
 
-    assert [output for output in after if not output.data["text/markdown"].startswith("*")] == []
+    assert [output for output in pictures if not output.data["text/html"].endswith("</em></p>")] == []
 
 
 def test_no_raw_id_is_committed(cells: Cells) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 import psutil
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager
 
 from incident_lib.runs.kernels import Kernels
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -42,3 +49,28 @@ def test_a_kernel_has_no_names_of_preloaded_modules() -> None:
         client.stop_channels()
 
     assert results == ["(True, [])"]
+
+
+def test_a_kernel_of_another_interpreter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel `python3` that is installed for the user, and does not start, changes nothing: this interpreter runs."""
+    stray = tmp_path / "kernels" / "python3"
+    stray.mkdir(parents=True)
+    (stray / "kernel.json").write_text(
+        '{"argv": ["/bin/false", "{connection_file}"], "display_name": "stray", "language": "python"}', "utf-8"
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
+    with Kernels(1) as kernels:
+        manager = kernels.take()
+        manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
+        client = manager.client()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        said: list[str] = []
+        client.execute_interactive(
+            "import sys; sys.executable", output_hook=lambda m: said.extend(m["content"].get("data", {}).values())
+        )
+        client.stop_channels()
+
+    assert KernelSpecManager().get_kernel_spec("python3").display_name == "stray"
+    assert said == [repr(sys.executable)]

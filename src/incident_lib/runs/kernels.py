@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # What every notebook imports in its first cells; its names stay out of the notebook's.
 PRELOADED = "exec('import incident_lib.notebook.begin, incident_lib.notebook.display, matplotlib.figure', {})"
+KERNEL = "python3"  # its name in the notebooks
 ARGUMENTS = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={PRELOADED}"]
 
 
@@ -68,7 +70,8 @@ def _started(file: Path) -> Any:
     from jupyter_client.manager import KernelManager
 
     manager = KernelManager(
-        kernel_name="python3",
+        kernel_name=KERNEL,
+        kernel_spec_manager=_this_interpreter(),
         connection_file=str(file),
         transport="ipc" if os.name == "posix" else "tcp",
         transport_encryption="auto",
@@ -76,6 +79,29 @@ def _started(file: Path) -> Any:
     )
     manager.start_kernel(extra_arguments=ARGUMENTS)
     return manager
+
+
+def _this_interpreter() -> Any:
+    """The only kernel that is known: this interpreter's, which has this package.
+
+    A kernel `python3` that somebody installed for this user or this system is another interpreter, and comes first on
+    Jupyter's path.
+    """
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager, NoSuchKernel
+
+    class ThisInterpreter(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            if kernel_name != KERNEL:
+                raise NoSuchKernel(kernel_name)
+            return KernelSpec(
+                name=KERNEL,
+                argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                display_name="Python 3 (ipykernel)",
+                language="python",
+                metadata={"kernel_provisioner": {"provisioner_name": "local-provisioner", "config": {}}},
+            )
+
+    return ThisInterpreter()
 
 
 def _ended(manager: Any) -> None:

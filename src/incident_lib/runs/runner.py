@@ -22,7 +22,7 @@ from incident_lib.model import (
 )
 from incident_lib.notebook import assigned_names
 from incident_lib.records import RunFolder, status_after
-from incident_lib.runs.kernels import Kernels
+from incident_lib.runs.kernels import KERNEL, Kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,7 +143,7 @@ def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernel
             source,
             out,
             parameters={key: value for key, value in given.items() if key in known},
-            kernel_name="python3",
+            kernel_name=KERNEL,
             km=kernels.take(),
             progress_bar=False,
             timeout_func=lambda _: max(1, round(deadline - time.monotonic())),  # what is left, for any cell
@@ -204,6 +204,8 @@ def _error_of(folder: RunFolder, notebook: str, raised: Exception, job: Job) -> 
     if begun and name != "DeadKernelError":
         return Failed(f"{notebook} failed.", f"A cell raised {name}.", again)
     silent = "Its kernel did not answer." if "didn't respond" in str(raised) else "Its kernel died."
+    if not begun:
+        again = f"See what the kernel itself says: {sys.executable} -m ipykernel_launcher"
     return Failed(f"{notebook} failed.", silent, again)
 
 
