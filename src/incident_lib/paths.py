@@ -10,15 +10,19 @@ from typing import IO
 from incident_lib.model import Failed
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOKS = ROOT / "notebooks"
-DEMO_DATA = ROOT / "data" / "demo"
+IS_CHECKOUT = (ROOT / "pyproject.toml").is_file() and (ROOT / "notebooks").is_dir()
+# A wheel brings the notebooks and the demo's data along, and what is written goes to the working directory.
+_BROUGHT = ROOT if IS_CHECKOUT else Path(__file__).resolve().parent / "packaged"
+_WORK = ROOT if IS_CHECKOUT else Path.cwd()
+NOTEBOOKS = _BROUGHT / "notebooks"
+DEMO_DATA = _BROUGHT / "data" / "demo"
 EXAMPLE_RUN = DEMO_DATA / "example"
-NOTES = ROOT / "data" / "postmortem.md"
+NOTES = _WORK / "data" / "postmortem.md"
 
 
 def runs() -> Path:
-    """The folder of all runs: `data/runs`, or the one that INCIDENT_RUNS names."""
-    return Path(os.environ.get("INCIDENT_RUNS") or ROOT / "data" / "runs")
+    """The folder of all runs: `data/runs` of the checkout or the working directory, or what INCIDENT_RUNS names."""
+    return Path(os.environ.get("INCIDENT_RUNS") or _WORK / "data" / "runs")
 
 
 def environment_file(environment: str, name: str) -> Path:

