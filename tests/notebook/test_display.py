@@ -9,7 +9,7 @@ import pytest
 from incident_lib import paths
 from incident_lib.model import PLAN_OWNER
 from incident_lib.notebook.display import Shown, show, show_section
-from incident_lib.report import charts
+from incident_lib.report import Chart, charts
 from tests.support.reports import EXAMPLE, Page, blocker_count, page, read, run_folder, run_without_snapshot, wiki
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def forms(shown: list[Any], kind: str) -> list[str]:
     """What was displayed in one form, such as `text/markdown`, in order; of HTML not that of charts."""
-    bundles = [it._repr_mimebundle_()[0] if isinstance(it, Shown) else {"text/html": it.data} for it in shown]
+    bundles = [it._repr_mimebundle_()[0] if isinstance(it, Shown | Chart) else {"text/html": it.data} for it in shown]
     return [str(each[kind]) for each in bundles if kind in each and (kind != "text/html" or "image/png" not in each)]
 
 

@@ -54,9 +54,7 @@ def show(chart: Chart) -> None:
     """Display a chart with its alternative text, and its caption under it."""
     from IPython.display import display
 
-    from incident_lib.notebook.pictures import bundle
-
-    display(Shown(*bundle(chart.png(), chart.alt, chart.caption)))
+    display(chart)
 
 
 def show_section(post: Postmortem, name: str = "") -> None:

@@ -4,6 +4,7 @@ from incident_lib.report import charts
 from incident_lib.report.chart import WIDTH, Chart
 from incident_lib.report.document import Figure
 from incident_lib.report.notes import read_notes
+from incident_lib.report.picture import bundle
 from incident_lib.report.postmortem import Postmortem, choose_runs, read_postmortem, read_runs
 from incident_lib.report.render import escape_markdown, render_block, write_report
 
@@ -12,6 +13,7 @@ __all__ = [
     "Chart",
     "Figure",
     "Postmortem",
+    "bundle",
     "charts",
     "choose_runs",
     "escape_markdown",

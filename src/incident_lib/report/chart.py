@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from incident_lib.report.picture import bundle
 from incident_lib.report.sheet import Sheet
 from incident_lib.report.style import FONT, NARROW, WIDE, in_colour_scheme
 
@@ -20,7 +21,7 @@ WIDTH = WIDE / 72  # inches
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in a comment of the SVG
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Chart:
     """A chart: what it says, and how it is laid out on a sheet of any width."""
 
@@ -28,6 +29,12 @@ class Chart:
     caption: str
     alt: str
     compose: Callable[[Sheet], None]
+
+    def __repr__(self) -> str:
+        return f"<Chart: {self.title}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        return bundle(self.png(), self.alt, self.caption, int(96 * WIDTH))
 
     def figure(self, *, narrow: bool = False, paper: str = "white") -> Figure:
         """Draw it on a new figure.

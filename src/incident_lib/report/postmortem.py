@@ -40,13 +40,16 @@ DEMO = "demo"  # its invented families are never in a report with those of other
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Postmortem:
     """The postmortem over one or many runs."""
 
     chapters: tuple[Chapter, ...]
     notes: Notes
     claims: ClaimsReport | None = None
+
+    def __repr__(self) -> str:
+        return f"<Postmortem: {self.title}>"
 
     @property
     def title(self) -> str:
