@@ -103,7 +103,7 @@ def dry(address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.fixture(scope="module")
 def confirmed(dry: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The migration with `confirm`, on the database of the dry run."""
-    words = ("-p", "environment", "staging", "-p", "confirm", "staging")
+    words = ("-p", "environment", "staging", "-p", "confirm", "staging", "-p", "record", "True")
     return papermill(tmp_path_factory.mktemp("confirmed"), address, "02_migrate", *words)
 
 
@@ -182,9 +182,16 @@ WRONG = {
     "a wrong type of redact": (
         "01_investigate",
         ("-p", "environment", "staging", "-p", "redact", "maybe"),
-        "The parameter redact must be true or false.\n"
+        "The parameter redact must be True or False.\n"
         "  why:  It is 'maybe', of type str.\n"
         "  next: Correct it in the notebook's first cell, or with -p.",
+    ),
+    "a flag in small letters": (
+        "02_migrate",
+        ("-p", "environment", "staging", "-p", "redact", "false"),
+        "The parameter redact must be True or False.\n"
+        "  why:  It is the text 'false': for papermill, only True and False with a capital letter are flags.\n"
+        "  next: Write -p redact False, or -y 'redact: false'.",
     ),
     "not a time": (
         "01_investigate",
@@ -341,3 +348,49 @@ def test_sigterm(tmp_path: Path) -> None:
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 
     assert status_of(record_of(contents), at=later) in {"killed", "failed"}
+
+
+# papermill's own options
+
+
+def test_help_has_the_types(tmp_path: Path, address: str) -> None:
+    """`--help-notebook` lists the parameters with their types, defaults and comments."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "papermill", "--help-notebook", str(paths.NOTEBOOKS / "01_investigate.ipynb")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    listed = re.findall(r"^  (\w+): (\w+) \(default ([^)]*)\)", ran.stdout, re.MULTILINE)
+
+    assert listed == [
+        ("environment", "str", '"demo"'),
+        ("purpose_since", "str", '""'),
+        ("log", "str", '""'),
+        ("redact", "bool", "True"),
+        ("record", "bool", "False"),
+        ("run", "str", '""'),
+    ]
+    assert "pseudonyms in place of ids" in ran.stdout
+
+
+@pytest.mark.parametrize("option", ["--inject-paths", "--inject-output-path", "--inject-input-path"])
+def test_paths_may_be_injected(tmp_path: Path, address: str, option: str) -> None:
+    """Papermill may inject the paths of its notebooks, which are no parameters of them."""
+    ran = papermill(tmp_path, address, "03_postmortem", option, "-p", "environment", "demo")
+
+    assert ran.code == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("log: [{0}]", 0), ("log: {0}", 0), ("log: [7]", 1), ("log: 7", 1), ("log: [none.log]", 1)]
+)
+def test_logs_may_be_a_list(tmp_path: Path, address: str, given: str, code: int) -> None:
+    """The logs are a text or a list of texts; anything else is refused."""
+    (tmp_path / "parameters.yaml").write_text(given.format(paths.DEMO_DATA / "server.log") + "\nenvironment: staging\n")
+    ran = papermill(tmp_path, address, "01_investigate", "-f", "parameters.yaml")
+    said = "" if code == 0 else "There is no such log." if "none" in given else "The parameter log must be a text, or a"
+
+    assert ran.code == code
+    assert said in re.sub(r"\x1b\[[0-9;]*m", "", ran.stderr)
