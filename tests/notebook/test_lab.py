@@ -26,12 +26,19 @@ pytestmark = [
 PATIENCE = 60_000  # milliseconds
 
 
+def executed(source, out):
+    """Execute a notebook on the demo; JupyterLab does not trust what it has not run."""
+    command = [sys.executable, "-m", "nbconvert", "--log-level=ERROR", "--to=notebook", "--execute", f"--output={out}"]
+    subprocess.run([*command, str(source)], check=True, cwd=source.parent)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """The address of JupyterLab with a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     for notebook in paths.NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, folder)
+    executed(folder / "01_investigate.ipynb", folder / "committed.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,8 +95,9 @@ def test_run_all_cells_shows_headline_and_chart(page, lab):
     chosen(page, "Run", "Run All Cells")
     headline = page.locator(".jp-RenderedMarkdown strong", has_text="families (237 users) cannot start a chat")
     expect(headline.first).to_be_visible(timeout=PATIENCE)
-    chart = page.locator(".jp-RenderedImage img").first
+    chart = page.locator(".jp-OutputArea-output img").first
     expect(chart).to_be_visible(timeout=PATIENCE)
+    expect(chart).to_have_attribute("alt", re.compile(r"1,088 families cannot start a chat; nothing has been applied"))
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
 
 
@@ -115,3 +123,43 @@ def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, 
         query = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
         (definition,) = connection.execute(query).fetchone()
     assert "purpose" not in definition
+
+
+def typed(page, text):
+    """Replace the first code cell."""
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+
+
+def test_no_cell_below_a_typo_uses_the_earlier_environment(page, lab):
+    """After a run of 01, a typo in `environment` and Run All: the cells below stop, also when they are run by hand."""
+    opened(page, lab, "01_investigate")
+    chosen(page, "Run", "Run All Cells")
+    expect(page.get_by_text("Families blocked for chat by a run thread").last).to_be_visible(timeout=PATIENCE)
+    parameters = 'environment = "dmeo"\npurpose_since = ""\nlog = ""\nredact = True\nrecord = False\nrun = ""\n'
+    typed(page, parameters)
+    chosen(page, "Run", "Run All Cells")
+    expect(page.get_by_text("The environment 'dmeo' is not known.").first).to_be_visible(timeout=PATIENCE)
+    for code in ("before.indexes", "incident.rejected_inserts"):
+        cell = page.locator(
+            ".jp-CodeCell", has=page.locator(".cm-content", has_text=re.compile(f"^{re.escape(code)}$"))
+        )
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        said = cell.locator(".jp-OutputArea-output")
+        expect(said).to_contain_text("No environment is connected.", timeout=PATIENCE)
+        expect(said).to_contain_text("The environment 'dmeo' is not known.")
+
+
+def test_an_untrusted_notebook_has_alternative_texts_and_aligned_tables(page, lab, tmp_path):
+    """A notebook that is opened, not run, has the alternative texts, and its numbers are aligned to the right."""
+    page.goto(f"{lab}/lab/tree/committed.ipynb?reset")
+    picture = page.locator(".jp-OutputArea-output img").first
+    expect(picture).to_have_attribute("alt", re.compile(r"\d"), timeout=PATIENCE)
+    assert picture.evaluate("image => image.naturalWidth") > 0
+    number = page.locator(".jp-RenderedHTMLCommon td", has_text=re.compile(r"^1,257$")).first
+    assert number.evaluate("cell => getComputedStyle(cell).textAlign") == "right"
+    text = page.locator(".jp-RenderedHTMLCommon td", has_text=re.compile("^idx_q_threads_family_unique$")).first
+    assert text.evaluate("cell => getComputedStyle(cell).textAlign") == "left"
+    assert page.locator(".jp-RenderedHTMLCommon th[scope=col]").count() > 0
