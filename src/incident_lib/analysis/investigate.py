@@ -165,6 +165,15 @@ def stream_blocked(
     return csv.reader(line.decode() for line in lines)
 
 
+def estimate_blocked(connection: Connection, catalog: Catalog, blocked_for: str | None = None) -> int:
+    """About how many families are blocked: the planner's estimate, which takes milliseconds."""
+    if not catalog.blocks:
+        return 0
+    text = ClientCursor(connection).mogrify(query_text("analysis/estimate"), {"blocked_for": blocked_for})
+    ((plan,),) = connection.execute(sql.SQL(text)).fetchall()
+    return int(plan[0]["Plan"]["Plan Rows"])
+
+
 def stream_ids(connection: Connection, *, of_roots: bool) -> Iterator[UUID]:
     """Stream the root prompts of all threads, or their users, each once."""
     lines = _stream(connection, "analysis/ids", {"of_roots": of_roots})

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import pandas as pd
 
-from incident_lib.analysis import BlockedFilter, count_threads, stream_blocked, stream_ids
+from incident_lib.analysis import BlockedFilter, estimate_blocked, stream_blocked, stream_ids
 from incident_lib.database import read_catalog
-from incident_lib.model import BLOCKED, PURPOSES, UsageError, format_bytes
+from incident_lib.model import BLOCKED, UsageError, format_bytes
 from incident_lib.notebook.frames import make_frame, with_columns
 
 if TYPE_CHECKING:
@@ -53,12 +53,10 @@ def read_families(
 
 def _announce(connection: Connection, catalog: Catalog, only: BlockedFilter) -> None:
     """Say how large the frame will be, if it will be large."""
-    blocked = count_threads(connection, catalog).blocked
-    wanted = [only.blocked_for] if only.blocked_for else PURPOSES
-    rows = sum(getattr(blocked, purpose) or 0 for purpose in wanted)
+    rows = estimate_blocked(connection, catalog, only.blocked_for)
     if rows > LARGE:
         print(  # noqa: T201 - to the person who waits
-            f"Reading up to {rows:,} rows, about {format_bytes(rows * BYTES_A_ROW)} of memory. "
+            f"Reading about {rows:,} rows, {format_bytes(rows * BYTES_A_ROW)} of memory. "
             "With limit, owner, root, provider or blocked_for it is less."
         )
         sys.stdout.flush()

@@ -106,10 +106,13 @@ def _as_python(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
 
 
+SHORT = 24  # characters: cells of a column that has no longer one stay on one line
+
 # A browser aligns by `style`, also in a notebook that is not trusted; GitHub drops styles, and aligns by `align`.
 _LEFT = 'align="left" style="text-align: left; vertical-align: top; white-space: pre-wrap"'
 _RIGHT = 'align="right" style="text-align: right; vertical-align: top"'
-_HEAD = {"left": _LEFT.replace("pre-wrap", "nowrap"), "right": _RIGHT}
+_WHOLE = _LEFT.replace("pre-wrap", "nowrap")
+_HEAD = {"left": _WHOLE, "right": _RIGHT}
 
 
 def _as_html(frame: Frame) -> str:
@@ -118,10 +121,14 @@ def _as_html(frame: Frame) -> str:
     if shown.labels:
         heads.insert(0, _head(shown.labels[0]))
     lines = ["<table>", f"<thead><tr>{''.join(heads)}</tr></thead>", "<tbody>"]
+    longest = [max(map(len, cells)) for cells in zip(*shown.rows, strict=True)] or [0] * len(shown.columns)
+    ways = [
+        _RIGHT if _is_right(column) else _WHOLE if most <= SHORT else _LEFT
+        for column, most in zip(shown.columns, longest, strict=True)
+    ]
     for place, row in enumerate(shown.rows):
         cells = "".join(
-            f"<td {_RIGHT if _is_right(column) else _LEFT}>{_code(column, cell)}</td>"
-            for column, cell in zip(shown.columns, row, strict=True)
+            f"<td {way}>{_code(column, cell)}</td>" for column, cell, way in zip(shown.columns, row, ways, strict=True)
         )
         label = f'<th scope="row" {_LEFT}>{escape(shown.labels[1][place])}</th>' if shown.labels else ""
         lines.append(f"<tr>{label}{cells}</tr>")
