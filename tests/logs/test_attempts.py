@@ -136,11 +136,11 @@ def test_overlapping_logs_are_counted_once(incident: Environment, tmp_path: Path
     assert found.duplicates == sum(b"23505" in line and b" ERROR: " in line for line in lines[2400:3000])
 
 
-def recorded(incident: Environment, run: RunFolder) -> Incident:
+def recorded(incident: Environment, run: RunFolder, since: datetime | None = None) -> Incident:
     """The incident with a record that is open."""
     recording = Recording(notebook="01_investigate", run=run, names=Pseudonyms("a key"), alone=True)
     recording.open()
-    return Incident(incident, recording=recording)
+    return Incident(incident, recording=recording, purpose_since=since)
 
 
 def test_a_notebook_without_a_log(
@@ -214,35 +214,23 @@ def test_a_notebook_says_that_a_log_was_not_read(
 
 
 def test_a_notebook_says_what_is_not_the_incidents(
-    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    incident: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The notebook says how many rejected inserts were left out, and why; the record has the same numbers."""
-    import IPython.display
-
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    displayed: list[str] = []
-    monkeypatch.setattr(IPython.display, "display", lambda it, **_: displayed.append(it.data))
     run = RunFolder.create("staging", "a test")
-    since = datetime.fromisoformat(PURPOSE_SINCE)
-    notebook = Incident(
-        notebook="01_investigate",
-        environment=incident,
-        confirm="",
-        run=run,
-        names=None,
-        alone=True,
-        purpose_since=since,
-    )
-    table = notebook.attempts(str(LOG)).to_html()
+    notebook = recorded(incident, run, datetime.fromisoformat(PURPOSE_SINCE))
+    families = notebook.attempts(str(LOG))
     found = run.read().rejected_inserts
 
-    assert [line.partition(".")[0] for line in displayed[0].splitlines()] == [
+    assert [line.partition(".")[0] for line in capsys.readouterr().out.splitlines()] == [
         "- Not counted: 93 rejected inserts before the column purpose was added",
         "- Not counted: 41 rejected inserts whose key a thread of the same purpose had",
     ]
     assert found is not None
     assert (found.failed_attempts, found.before_purpose, found.by_provider) == (1206, 93, 41)
-    assert ">1,206<" in table
+    assert (families["attempts"].sum(), len(families)) == (1206, found.families)
+    assert notebook.rejected_inserts.set_index("count")["number"]["rejected inserts"] == 1206
 
 
 # incident run --log
