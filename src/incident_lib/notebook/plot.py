@@ -77,23 +77,14 @@ def _drawn(chart: Chart, ax: Axes | None) -> Axes:
     from matplotlib.figure import Figure
 
     from incident_lib.notebook.pictures import ChartAxes
-    from incident_lib.report import WIDTH
+    from incident_lib.report import WIDTH, draw_bars
 
     with mpl.rc_context({"text.parse_math": False}):  # a `$` in a name begins no formula
-        if ax is not None:
-            return _drawn_beside_others(chart, ax)
-        figure = Figure(figsize=(WIDTH, chart.height), layout="constrained", facecolor="white")
-        made = cast("ChartAxes", figure.add_subplot(axes_class=ChartAxes))
-        made.alt, made.caption = chart.alt, chart.caption
-        return chart.draw(made)
-
-
-def _drawn_beside_others(chart: Chart, ax: Axes) -> Axes:
-    """Drawn on Axes of somebody else's figure: the title is the Axes' own, and the figure keeps its title."""
-    figure = ax.get_figure()
-    title = figure.get_suptitle() if figure else ""
-    chart.draw(ax)
-    if figure:
-        figure.suptitle(title)
-    ax.set_title(chart.title, loc="left", fontweight="bold", wrap=True)
+        if ax is None:
+            bars = sum(len(rows) for _, rows in chart.groups)
+            figure = Figure(figsize=(WIDTH, 1.2 + 0.33 * bars), layout="constrained", facecolor="white")
+            ax = made = cast("ChartAxes", figure.add_subplot(axes_class=ChartAxes))
+            made.alt, made.caption = chart.alt, chart.caption
+        draw_bars(ax, chart.groups, chart.unit)
+        ax.set_title(chart.title, loc="left", fontweight="bold", wrap=True)
     return ax

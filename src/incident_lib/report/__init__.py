@@ -7,6 +7,7 @@ from incident_lib.report.notes import read_notes
 from incident_lib.report.picture import bundle
 from incident_lib.report.postmortem import Postmortem, choose_runs, read_postmortem, read_runs
 from incident_lib.report.render import escape_markdown, render_block, write_report
+from incident_lib.report.rows import draw_bars
 
 __all__ = [
     "WIDTH",
@@ -16,6 +17,7 @@ __all__ = [
     "bundle",
     "charts",
     "choose_runs",
+    "draw_bars",
     "escape_markdown",
     "read_notes",
     "read_postmortem",

@@ -12,9 +12,11 @@ from incident_lib.report.sheet import Sheet
 from incident_lib.report.style import FONT, NARROW, WIDE, in_colour_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.figure import Figure
+
+    from incident_lib.report.rows import Group
 
 WIDTH = WIDE / 72  # inches
 
@@ -29,6 +31,8 @@ class Chart:
     caption: str
     alt: str
     compose: Callable[[Sheet], None]
+    groups: Sequence[Group] = ()  # of bars, for Axes of another figure
+    unit: str = ""  # of the bars
 
     def __repr__(self) -> str:
         return f"<Chart: {self.title}>"

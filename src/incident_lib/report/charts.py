@@ -40,12 +40,10 @@ def before_after(before: Counts | None, after: Counts | None, ended: str = "") -
         f"{', '.join(f'{format_count(_of(counts, purpose))} {when}' for counts, _, when in snapshots)}."
         for purpose in ("chat", "run")
     )
-    return Chart(
-        title,
-        "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose.",
-        alt,
-        lambda sheet: draw_rows(sheet, groups, "families"),
+    caption = (
+        "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose."
     )
+    return _of_bars(title, caption, alt, groups, "families")
 
 
 @dataclass(frozen=True)
@@ -102,13 +100,13 @@ def blockers(kinds: Sequence[BlockerCount]) -> Chart:
     key = Key()
     title = _most_blocked_by(kinds, key)
     colours = {"chat": BEFORE, "run": FAINT}
-    groups = [(_kind(kind, key), [Bar(kind.families, colours[kind.blocked_for])]) for kind in drawn]
+    groups: list[Group] = [(_kind(kind, key), [Bar(kind.families, colours[kind.blocked_for])]) for kind in drawn]
     numbers = " ".join(f"{_kind(kind, key)}: {format_families(kind.families)}." for kind in drawn)
     caption = "Families by the purpose and the provider of the thread that blocks them: of several, the oldest."
     if len(drawn) < len(kinds):
         caption += f" The {len(drawn)} kinds with most families are drawn; all are in the table."
     alt = f"{title}. {numbers}{key.sentence}"
-    return Chart(title, caption + key.sentence, alt, lambda sheet: draw_rows(sheet, groups, "families"))
+    return _of_bars(title, caption + key.sentence, alt, groups, "families")
 
 
 def _of_purpose(kinds: Sequence[BlockerCount], purpose: str) -> list[BlockerCount]:
@@ -160,15 +158,18 @@ def remaining_conflicts(*counts: Counts) -> Chart:
         "Provider conflicts: active threads that block another provider in their family. "
         "Active threads without an owner: outside both unique indexes."
     )
-    return Chart(title, caption, alt, lambda sheet: draw_rows(sheet, groups, "active threads"))
+    return _of_bars(title, caption, alt, groups, "active threads")
 
 
 def counted(numbers: Sequence[tuple[str, int | None]], title: str, unit: str, caption: str = "") -> Chart:
     """Any counts, a bar for each; None: not known."""
-    rows: list[tuple[str, list[Bar]]] = [(shorten(label), [(number, BEFORE, "")]) for label, number in numbers]
+    groups: list[Group] = [(label, [Bar(number, BEFORE)]) for label, number in numbers]
     alt = f"{title}. " + " ".join(f"{label}: {format_count(number)} {unit}." for label, number in numbers)
-    height = 1.1 + 0.33 * max(2, len(rows))
-    return Chart(title, caption, alt, lambda ax: bars(ax, title, rows, unit), height=height)
+    return _of_bars(title, caption, alt, groups, unit)
+
+
+def _of_bars(title: str, caption: str, alt: str, groups: Sequence[Group], unit: str) -> Chart:
+    return Chart(title, caption, alt, lambda sheet: draw_rows(sheet, groups, unit), groups, unit)
 
 
 def _of(counts: Counts | None, purpose: str) -> int | None:

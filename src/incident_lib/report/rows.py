@@ -163,6 +163,25 @@ def draw_rows(sheet: Sheet, groups: Sequence[Group], unit: str) -> None:
     sheet.lines(unit, left, color=FAINT)
 
 
+def draw_bars(ax: Axes, groups: Sequence[Group], unit: str) -> None:
+    """Draw groups of bars on Axes of any figure, the first at the top, each with its label as a tick."""
+    y, ticks = 0.0, list[float]()
+    for _, rows in groups:
+        places = [y - number * 1.3 * BAR for number in range(len(rows))]
+        ticks.append((places[0] + places[-1]) / 2)
+        y = places[-1] - 2 * BAR
+        for row, place in zip(rows, places, strict=True):
+            row.draw(ax, place)
+            _annotate(ax, (row.end, place), row.clearance, row.text)
+    ax.set_yticks(ticks, [label for label, _ in groups])
+    ax.set_xlabel(unit)
+    ax.spines[["top", "right", "bottom"]].set_visible(False)
+    ax.tick_params(length=0)
+    ax.set_xticks([])
+    ax.margins(x=0.25, y=0.05)
+    ax.set_xlim(left=0)
+
+
 def _add_group(
     placed: list[Callable[[Axes], None]], layout: _Layout, rows: Sequence[Row], lines: list[str], y: float
 ) -> float:
