@@ -92,7 +92,7 @@ def test_a_notebook_shows_no_raw_id(displayed: list[Any], tmp_path: Path) -> Non
 def test_a_notebook_shows_the_markup_of_a_caption_as_text(displayed: list[Any]) -> None:
     """Markup in a name that stands in the caption of a chart, since its font lacks it, is shown as text."""
     show(charts.blockers([blocker_count("chat", 7, "run", "会 *a* <b>c</b>")]))
-    caption = wiki(displayed[-1].data)
+    shown, _ = displayed[-1]._repr_mimebundle_()
 
-    assert caption.text.strip().endswith("Provider 1: 会 *a* <b>c</b>.")
-    assert [tag for tag, _ in caption.elements] == ["p", "em"]
+    assert shown["text/html"].endswith("Provider 1: 会 *a* &lt;b&gt;c&lt;/b&gt;.</em></p>")
+    assert shown["text/plain"].endswith("Provider 1: 会 *a* <b>c</b>.")
