@@ -140,7 +140,7 @@ def test_the_demo_is_an_incident_of_three_weeks(ran: Ran) -> None:
     under = {name: pictures[name].texts[-1].get_text() for name in ("over-time", "recovered")}
 
     assert timedelta(days=21) < ended - deployed < timedelta(days=22.5)
-    assert rejected[0] < deployed < rejected[1] < ended <= min(recovered)
+    assert deployed < rejected[0] < rejected[1] < ended <= min(recovered)
     assert under == {
         "over-time": f"time (UTC), from {rejected[0]:%Y-%m-%d}",
         "recovered": f"time (UTC), from {deployed:%Y-%m-%d}",
