@@ -267,7 +267,7 @@ def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", EVERY)
 def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made: Any) -> None:
     """The first and the last rejected insert are in the timeline, with the log as their source."""
-    rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC")
+    rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC", "environment")
     of_logs = [row for row in rows if row[-1] == "server log"]
 
     assert of_logs == [
@@ -305,8 +305,8 @@ def test_logs_without_a_time(tmp_path: Path, rejected_inserts: Contents | None) 
     """Without a log, or without a rejected insert of known time, neither section has such a row."""
     found = page(run(tmp_path, rejected_inserts=rejected_inserts))
 
-    assert "server log" not in [row[-1] for row in table(found, "Timeline", "UTC")]
-    assert "rejected insert" not in text(found, "Detection")
+    assert "server log" not in [row[-1] for row in table(found, "Timeline", "UTC", "environment")]
+    assert "Detection" not in found.sections
 
 
 # Recovery
@@ -472,13 +472,13 @@ def test_the_picture_of_recovery_is_the_same_each_time() -> None:
 
 def rehearsed_rows(made: Page) -> dict[str, list[str]]:
     """The rows of the rehearsal's table by their first cell; the first one has the verdict."""
-    (rows,) = (rows for rows in tables(made, RESOLUTION) if rows[0][1:] == ["rehearsal", "run"])
+    (rows,) = (rows for rows in tables(made, "Rehearsal") if rows[0][1:] == ["rehearsal", "run"])
     return {row[0]: row[1:] for row in rows[1:]}
 
 
 @pytest.mark.parametrize("made", EVERY)
 def test_a_rehearsal_is_compared_with_the_run(tmp_path: Path, made: Any) -> None:
-    """The resolution has the numbers of the rehearsal beside those of the run."""
+    """The rehearsal's numbers stand beside those of the run."""
     found = made(run(tmp_path, rehearsal=SAID_YES))
 
     rows = rehearsed_rows(found)
@@ -493,7 +493,7 @@ def test_a_rehearsal_is_compared_with_the_run(tmp_path: Path, made: Any) -> None
     }
     assert met.startswith("9,876 writes, the slowest 42 ms")
     assert then == "not measured"
-    said = text(found, RESOLUTION)
+    said = text(found, "Rehearsal")
     assert "Rehearsed 2025-11-22 05:06:07 UTC on a copy of the columns of the unique indexes." in said
     assert "Nothing was written to the environment." in said
     assert "sessions that delay the build: pid 17 (psql, idle, open 99 s)" in said
@@ -539,7 +539,7 @@ def test_a_rehearsal_after_the_run_is_left_out(tmp_path: Path) -> None:
     """A rehearsal that is later than the run is not in the report."""
     later = {"rehearsed_at": "2999-01-01T00:00:00Z"}
 
-    assert "Rehearsed 2999" not in text(page(run(tmp_path, rehearsal=SAID_YES | later)), RESOLUTION)
+    assert "Rehearsal" not in page(run(tmp_path, rehearsal=SAID_YES | later)).sections
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -550,7 +550,7 @@ def test_each_environment_has_its_own_rehearsal(tmp_path: Path, made: Any) -> No
         run(tmp_path, "b", rehearsal=SAID_YES | SAID_NO),
         run(tmp_path, "c"),
     )
-    first = [rows[1][0] for rows in tables(found, RESOLUTION) if rows[0][1:] == ["rehearsal", "run"]]
+    first = [rows[1][0] for rows in tables(found, "Rehearsal") if rows[0][1:] == ["rehearsal", "run"]]
 
     assert first == ["it will work", "it will NOT work"]
 

@@ -464,7 +464,7 @@ def test_events_are_sorted_among_those_of_the_runs(tmp_path: Path, made: Any) ->
         "## Timeline\n- 2999-01-01 00:00 UTC: it was over (a dream)\n- 2025-09-22 05:00:10 UTC: the deploy began\n"
         "- 2025-10-13 08:18 UTC: support was told (inbox)\n"
     )
-    rows = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Timeline"].tables[0][1:]
+    rows = made(run_folder(tmp_path, {}), notes=file_of(tmp_path, text)).sections["Timeline"].tables[1][1:]
 
     assert [row for row in rows if row[1] == "–"] == [
         ["2025-09-22 05:00:10", "–", "the deploy began", "people"],

@@ -107,7 +107,7 @@ class Head:
         hit = self._hit()
         if hit is None:
             return Card("Families that could not start a chat", UNKNOWN, "none was counted")
-        users = [chapter.before.affected_owners for chapter in self.chapters if chapter.before]
+        users = [chapter.before.blocked_owners.chat for chapter in self.chapters if chapter.before]
         known = [number for number in users if number is not None]
         # The same user may be in two environments: users are not added up.
         detail = (
@@ -152,7 +152,9 @@ class Head:
         return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))
 
     def _end(self) -> str:
-        if not self.chapters or not self._fixed:
+        if not self._fixed and any(chapter.record.steps for chapter in self.chapters):
+            return "The fix, which adds purpose to the index, was begun; the latest snapshot does not show it complete."
+        if not self._fixed:
             return "The fix, which adds purpose to the index, has not been applied."
         if self._fixed < len(self.chapters):
             number = plural(len(self.chapters), "environment")

@@ -138,7 +138,7 @@ class Sections:
     def _verdicts(self) -> list[Block]:
         """What was found and how the run ended, where that was not the fix; of many environments, only failures."""
         several = len(self.chapters) > 1
-        listed = [chapter for chapter in self.chapters if not chapter.is_fixed or chapter.failed]
+        listed = [chapter for chapter in self.chapters if not chapter.is_fixed or chapter.ended]
         if len(self.chapters) > MOST_SUMMARIZED:
             listed = [chapter for chapter in listed if chapter.failed]
         return [_verdict(chapter, f"{chapter.environment}: " if several else "") for chapter in listed]

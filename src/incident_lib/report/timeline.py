@@ -47,7 +47,9 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
     if len(chapters) <= MOST_IN_FULL:
         exact += [(chapter.environment, event) for chapter in chapters for event in _work(chapter)]
     full = make_table(("UTC", "environment", "what happened", "source"), _rows(exact, format_timestamp))
-    return (shown, Part("The steps of the fix, exact times and sources", (full,), folded=True))
+    note = Paragraph("With more than three environments the steps are under Resolution.", "note")
+    more = (full,) if len(chapters) <= MOST_IN_FULL else (full, note)
+    return (shown, Part("The steps of the fix, exact times and sources", more, folded=True))
 
 
 def _rows(events: list[tuple[str, Event]], form: Callable[[datetime], str]) -> list[tuple[str, str, str, str]]:
