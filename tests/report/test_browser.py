@@ -329,6 +329,33 @@ def test_the_contents_scroll_to_a_section(browser, written):
         expect(heading).to_be_in_viewport()
 
 
+def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
+    """On a screen of 1280 by 800 the title, the four cards, the story and the chart need no scrolling."""
+    with opened(browser, written("demo")) as page:
+        page.set_viewport_size({"width": WIDE, "height": 800})
+        ends = page.evaluate(
+            "[...document.querySelectorAll('h1, .cards li, #summary ~ p, figure img')].slice(0, 7)"
+            ".map(each => each.getBoundingClientRect().bottom)"
+        )
+
+    assert len(ends) == 7
+    assert max(ends) < 800
+
+
+def test_the_contents_stay_in_view(browser, written):
+    """On a wide screen the contents are still in view at the end of the page."""
+    with opened(browser, written("demo")) as page:
+        page.evaluate("window.scrollTo(0, document.body.scrollHeight / 2)")
+
+        expect(page.locator("nav")).to_be_in_viewport()
+
+
+def test_a_phone_has_a_short_page(browser, written):
+    """On a phone the demo's page, with its details folded, is lower than 16,000 pixels."""
+    with opened(browser, written("demo"), width=NARROW) as page:
+        assert page.evaluate("document.documentElement.scrollHeight") < 16_000
+
+
 def test_reduced_motion_disables_smooth_scrolling(browser, written):
     """With reduced motion, a link to a section scrolls at once."""
     with opened(browser, written("demo"), reduced_motion="reduce") as page:
@@ -403,33 +430,48 @@ def test_without_scripts_a_disclosure_opens(browser, written, by):
         expect(text).to_be_visible()
 
 
-def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light") -> Path:
+def _by_browser(browser: Browser, file: Path, out: Path, scheme: str = "light", *, appendix: bool = False) -> Path:
     """A report printed by the browser."""
+    if appendix:
+        file = out.with_suffix(".html")
+        file.write_text(render.render_html(read_runs([paths.EXAMPLE_RUN]), appendix=True), "utf-8")
     with opened(browser, file, scheme=scheme) as page:
         page.pdf(path=out, format="A4")
     return out
 
 
-def _by_weasyprint(browser: Browser, file: Path, out: Path) -> Path:
+def _by_weasyprint(browser: Browser, file: Path, out: Path, *, appendix: bool = False) -> Path:
     """The PDF that the report command writes for the same runs."""
+    post = read_runs([paths.EXAMPLE_RUN])
     try:
-        return render.write_report(read_runs([paths.EXAMPLE_RUN]), out.with_suffix(".html"), pdf=True)[-1]
+        return render.write_report(post, out.with_suffix(".html"), pdf=True, appendix=appendix)[-1]
     except UsageError as error:
         pytest.skip(str(error))
 
 
 @printed
 @pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
-def test_disclosures_are_printed_open(browser, written, tmp_path, printer):
-    """Each word of each disclosure is in the PDF, although none was opened."""
+def test_with_the_appendix_disclosures_are_printed_open(browser, written, tmp_path, printer):
+    """With --appendix, each word of each disclosure is in the PDF, although none was opened."""
     with opened(browser, written("demo")) as page:
         folded = " ".join(page.evaluate(FOLDED))
-    file = printer(browser, written("demo"), tmp_path / "paper.pdf")
-    text = subprocess.run(["pdftotext", file, "-"], capture_output=True, check=True).stdout.decode()
+    file = printer(browser, written("demo"), tmp_path / "paper.pdf", appendix=True)
+    text = subprocess.run(["pdftotext", "-raw", file, "-"], capture_output=True, check=True).stdout.decode()
     paper = "".join(text.split())  # on paper lines break at other places, also within a word
 
     assert "norowishiddenfromthisrole" in paper
     assert [word for word in folded.split() if word not in paper] == []
+
+
+@printed
+@pytest.mark.parametrize("printer", [_by_browser, _by_weasyprint])
+def test_the_demo_is_printed_on_six_pages(browser, written, tmp_path, printer):
+    """Without --appendix, the demo's report has at most six pages, and none of its appendix."""
+    file = printer(browser, written("demo"), tmp_path / "paper.pdf")
+    text = subprocess.run(["pdftotext", "-raw", file, "-"], capture_output=True, check=True).stdout.decode()
+
+    assert text.count("\f") <= 6
+    assert "Appendix" not in text
 
 
 @printed

@@ -17,7 +17,7 @@ ENVIRONMENTS = (
     "staging",
     "test",
 )  # succeeded, dry run, failed before its first snapshot, killed
-QUERIES = "### The queries behind the figures"
+QUERIES = "<details>\n<summary>The queries behind the figures</summary>"
 
 
 def made() -> str:

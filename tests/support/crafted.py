@@ -63,6 +63,7 @@ def run_without_snapshot(folder: Path, name: str = "unreachable") -> Path:
     contents: Contents = {**dict.fromkeys(EXAMPLE), **{key: EXAMPLE[key] for key in known}}
     contents |= dict.fromkeys(("indexes", "counts", "snapshot_at", "example_threads"), nothing)
     contents |= {"environment": name, "status": "failed", "error": _ERROR, "steps": [], "probes": [], "notebooks": []}
+    contents |= {"unread_logs": [], "recorded": True}
     return run_folder(folder, contents, name)
 
 

@@ -129,12 +129,13 @@ class Head:
 
     def _duration(self) -> Card:
         began, ended, label = self.began_at, self.ended_at, "Duration"
-        if began is None:
-            return Card(label, UNKNOWN, "it is not known since when families are blocked")
-        if ended is None and self._fixed == len(self.chapters):
-            return Card(label, "over", f"since before the first snapshot; it began {format_minute(began)} UTC")
+        since = f"since {format_minute(began)} UTC" if began else "since an unknown time"
+        if ended is None and self.chapters and self._fixed == len(self.chapters):
+            return Card(label, UNKNOWN, "it ended before the first snapshot")
         if ended is None:
-            return Card(label, "not over", f"since {format_minute(began)} UTC, as of the latest snapshot")
+            return Card(label, "not over", f"{since}, as of the latest snapshot")
+        if began is None:
+            return Card(label, UNKNOWN, f"{since}, to {format_minute(ended)} UTC")
         lasted = format_duration((ended - began).total_seconds())
         return Card(label, lasted, f"{format_minute(began)} to {format_minute(ended)} UTC")
 
@@ -145,8 +146,8 @@ class Head:
             states = [f"not fixed: {join_names(open_, MOST_NAMED)}"] if open_ else ["in every environment"]
         if len(self.chapters) == 1:
             (only,) = self.chapters
-            state = only.environment if self._fixed or not only.ended else f"{only.environment}: {only.ended}"
-            return Card("Status", "fixed" if self._fixed else "not fixed", state)
+            state = "" if self._fixed else f": {only.ended or 'nothing was applied'}"
+            return Card("Status", "fixed" if self._fixed else "not fixed", f"{only.environment}{state}")
         if not self.chapters:
             return Card("Status", UNKNOWN, "no run has been recorded")
         return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))

@@ -70,7 +70,7 @@ _HINTS = {
     "What went well": "what helped.",
     "What went badly": "what did not help.",
     "Where we were lucky": "what could have been worse.",
-    "Action items": "what is to be done, by whom and until when.",
+    "Action items": "what is to be done, its owner and its date.",
 }
 
 

@@ -43,13 +43,14 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
         shown = make_table(("UTC", "environment", "what happened"), [row[:3] for row in rows])
     else:
         shown = make_table(("UTC", "what happened"), [(at, what) for at, _, what, _ in rows])
-    exact = [event for event in main if event[1].source != _FIX]
-    if len(chapters) <= MOST_IN_FULL:
+    in_full = len(chapters) <= MOST_IN_FULL
+    exact = [event for event in main if event[1].source != _FIX or not in_full]
+    if in_full:
         exact += [(chapter.environment, event) for chapter in chapters for event in _work(chapter)]
     full = make_table(("UTC", "environment", "what happened", "source"), _rows(exact, format_timestamp))
     note = Paragraph("With more than three environments the steps are under Resolution.", "note")
-    more = (full,) if len(chapters) <= MOST_IN_FULL else (full, note)
-    return (shown, Part("The steps of the fix, exact times and sources", more, folded=True))
+    title = "The steps of the fix, exact times and sources" if in_full else "Exact times and sources"
+    return (shown, Part(title, (full,) if in_full else (full, note), folded=True))
 
 
 def _rows(events: list[tuple[str, Event]], form: Callable[[datetime], str]) -> list[tuple[str, str, str, str]]:
