@@ -9,11 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from incident_lib.database import fetch_all, introspection, read_access, read_catalog
+from incident_lib.database import fetch_all, introspection, lock_holders, read_access, read_catalog
 from incident_lib.database.introspection import is_decidable
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
 from incident_lib.model.errors import Failed
-from incident_lib.model.threads import SCHEMA, TABLE
 from tests.conftest import add
 
 EVERY_VERSION = True
@@ -358,8 +357,7 @@ def leftover(connection):
 def test_which_locks_count(environment, connection, mode):
     """The sessions that hold the lock of a build, or a stronger one, are found."""
     with holding(environment, mode) as pid:
-        rows = fetch_all(connection, "database/lock_holders", {"schema": SCHEMA, "table": TABLE})
-    assert rows == [{"pid": pid}]
+        assert lock_holders(connection, autovacuum=False) == {pid}
 
 
 def test_lock_holders(environment, connection, leftover):

@@ -108,7 +108,7 @@ def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> 
         rows = list(csv.DictReader(file))
     progress: list[tuple[int, int | None]] = []
     found, unread, families = read_attempts(
-        incident, [str(LOG)], lambda done, total: progress.append((done, total)), datetime.fromisoformat(PURPOSE_SINCE)
+        incident, [str(LOG)], lambda done, total: progress.append((done, total)), PURPOSE_SINCE
     )
     assert found is not None
     counted = Counter(row["purpose"] for row in rows if row["attempted_at"] >= "2025-09-22 06")
@@ -219,7 +219,7 @@ def test_a_notebook_says_what_is_not_the_incidents(
     """The notebook says how many rejected inserts were left out, and why; the record has the same numbers."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
     run = RunFolder.create("staging", "a test")
-    notebook = recorded(incident, run, datetime.fromisoformat(PURPOSE_SINCE))
+    notebook = recorded(incident, run, PURPOSE_SINCE)
     families = notebook.attempts(str(LOG))
     found = run.read().rejected_inserts
 

@@ -410,7 +410,7 @@ def test_rejected_inserts_before_the_column_purpose_are_left_out() -> None:
 
 def test_the_demos_rejected_inserts_are_split_as_its_clients_counted_them(incident: Environment) -> None:
     """Of 1,340 rejected inserts 93 are before the purpose and 41 beside another provider's run; 990 are chats."""
-    since = parsed(PURPOSE_SINCE)
+    since = PURPOSE_SINCE
     with reading(incident) as connection:
         found = join_threads(connection, read_rejections([str(LOG)]).since(since)).rejections
     after = [attempt for attempt in counted() if attempt.at >= since]
