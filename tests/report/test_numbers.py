@@ -465,7 +465,7 @@ def test_every_number_of_the_cards_is_the_records() -> None:
     )
     assert (inserts.number, inserts.detail) == tuple(
         text.format(record["rejected_inserts"][word])
-        for text, word in (("{:,}", "failed_attempts"), ("by {:,} families", "families"))
+        for text, word in (("{:,}", "failed_attempts"), ("1,000 of them runs; by {:,} families", "families"))
     )
     assert (duration.number, duration.detail) == (lasted, f"{_minute(began.isoformat())} to {_minute(ENDED)} UTC")
     assert (status.number, status.detail) == ("fixed", "demo")

@@ -71,9 +71,9 @@ def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
     story, chart = blocks(run_folder(tmp_path, {}), "summary")
 
     assert story == Paragraph(
-        "A unique index that is older than the column purpose takes run threads for chats, so users could not start a "
-        "chat in 1,088 families (Failed to create new chat, error 500). The fix, which adds purpose to the index, is "
-        f"applied: no family is blocked by purpose; {CONFLICTS} threads still block another provider."
+        "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, users "
+        "could not start a chat in 1,088 families (Failed to create new chat, error 500). The fix, which adds purpose "
+        f"to the index, is applied: no family is blocked by purpose; {CONFLICTS} threads still block another provider."
     )
     assert isinstance(chart, Figure)
     assert chart.name == "before-after"

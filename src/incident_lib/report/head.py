@@ -43,8 +43,8 @@ class Head:
         hit = self._hit()
         families = f" in {format_families(hit)}" if hit else ""
         return (
-            "A unique index that is older than the column purpose takes run threads for chats, so users could not "
-            f"start a chat{families} (Failed to create new chat, error 500). {self._end()}"
+            "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, "
+            f"users could not start a chat{families} (Failed to create new chat, error 500). {self._end()}"
         )
 
     @property
@@ -121,10 +121,12 @@ class Head:
         if not found:
             unread = any(chapter.record.unread_logs for chapter in self.chapters)
             return Card(label, UNKNOWN, "the log was not read" if unread else "no server log was read")
-        families = sum(each.families for each in found)
+        families, runs = (sum(getattr(each, name) or 0 for each in found) for name in ("families", "runs"))
         partly = "" if len(found) == len(self.chapters) else f", in {plural(len(found), 'environment')}"
         return Card(
-            label, f"{sum(each.failed_attempts for each in found):,}", f"by {format_families(families)}{partly}"
+            label,
+            f"{sum(each.failed_attempts for each in found):,}",
+            f"{runs:,} of them runs; by {format_families(families)}{partly}",
         )
 
     def _duration(self) -> Card:
