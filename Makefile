@@ -17,7 +17,7 @@ run: setup  ## the main job on the demo: three notebooks, then data/runs/postmor
 	$(BIN)/incident claims
 	$(BIN)/incident run
 
-test: setup  ## the quick tests: under three minutes
+test: setup  ## the quick tests: about four minutes
 	$(BIN)/pytest $(QUICK)
 
 # All tests use more examples for each property than `make test` does.
