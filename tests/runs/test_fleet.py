@@ -118,6 +118,32 @@ def test_what_a_call_raises_is_raised() -> None:
     assert isinstance(future.exception(), ValueError)
 
 
+UNPICKLABLE = """
+class Error(Exception):
+    pass
+
+raise Error(lambda: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os._exit(3)", "BrokenExecutor: Its process exited (3)."),
+        ("import os; os.abort()", "BrokenExecutor: Its process was killed by SIGABRT."),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError: "),
+        (UNPICKLABLE, "RuntimeError: Error"),
+    ],
+    ids=["exit", "signal", "BaseException", "an error that cannot be pickled"],
+)
+def test_how_a_call_was_lost_is_said(code: str, said: str) -> None:
+    """The exception of a call without a result says how its process ended, or what it raised."""
+    with LocalProcesses(1) as workers:
+        error = workers.submit(exec, code, {}).exception()
+
+    assert f"{type(error).__name__}: {error}" == said
+
+
 def test_results_come_in_order() -> None:
     """`map` returns the results in the order of the calls."""
     with LocalProcesses(2) as workers:
@@ -669,7 +695,7 @@ def test_the_dozens_messages(dozen: Fleet) -> None:
         )
         + message(
             "The run of 'killed' was lost.",
-            "Its process was killed.",
+            "Its process was killed by SIGKILL.",
             "Run it again: --resume --env killed",
         )
     )

@@ -33,6 +33,18 @@ def test_no_kernel_is_left() -> None:
     assert running() == 0
 
 
+def test_the_thread_that_opened_sockets_closes_them() -> None:
+    """When the next kernel is taken, no socket of the earlier one's client is left for another thread to close."""
+    with Kernels(2) as kernels:
+        client = kernels.take().client()
+        client.start_channels()
+        assert client.channels_running
+        kernels.take()
+        left = client.channels_running
+
+    assert not left
+
+
 def test_a_kernel_has_no_names_of_preloaded_modules() -> None:
     """A kernel with preloaded modules has no names of them."""
     with Kernels(1) as kernels:

@@ -163,8 +163,8 @@ def _result(future: Future[RunResult], job: Job) -> RunResult:
     started = time.monotonic()
     try:
         return future.result()
-    except BrokenExecutor:
-        error: IncidentError = _lost(job, "Its process was killed.")
+    except BrokenExecutor as raised:
+        error: IncidentError = _lost(job, str(raised))
     except IncidentError as raised:
         error = raised
     except Exception as raised:  # noqa: BLE001 - another executor may raise anything

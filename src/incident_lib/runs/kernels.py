@@ -47,7 +47,9 @@ class Kernels:
         return self._taken
 
     def _end(self) -> None:
+        """Shut down the kernel taken before. The thread that opened its sockets closes them, as ZeroMQ demands."""
         if self._taken is not None:
+            self._taken.disconnect()
             self._thread.submit(_ended, self._taken)
             self._taken = None
 
@@ -67,9 +69,7 @@ def _started(file: Path) -> Any:
     A TCP port is chosen before the kernel binds it: in between, another program may take it, and the kernel never
     answers. Where there are no such sockets, TCP is used, encrypted.
     """
-    from jupyter_client.manager import KernelManager
-
-    manager = KernelManager(
+    manager = _manager_class()(
         kernel_name=KERNEL,
         kernel_spec_manager=_this_interpreter(),
         connection_file=str(file),
@@ -79,6 +79,22 @@ def _started(file: Path) -> Any:
     )
     manager.start_kernel(extra_arguments=ARGUMENTS)
     return manager
+
+
+def _manager_class() -> Any:
+    """A manager that can close the sockets of its clients: nbclient leaves them open where it did not start the kernel."""
+    from jupyter_client.manager import KernelManager
+
+    class Manager(KernelManager):
+        def client(self, **options: Any) -> Any:
+            self.clients = [*getattr(self, "clients", []), super().client(**options)]
+            return self.clients[-1]
+
+        def disconnect(self) -> None:
+            for client in getattr(self, "clients", []):
+                client.stop_channels()
+
+    return Manager
 
 
 def _this_interpreter() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -64,8 +65,7 @@ class _Worker:
             line.send((call, words, options))
             result, error = line.recv()
         except (EOFError, OSError):
-            self.close()
-            raise BrokenExecutor("the process died") from None
+            raise BrokenExecutor(self._death()) from None
         if error is not None:
             raise error
         return result
@@ -76,6 +76,14 @@ class _Worker:
         self._process.start()
         far.close()
         return self._line
+
+    def _death(self) -> str:
+        """How the process ended, as a sentence."""
+        self.close()
+        code = self._process.exitcode
+        return (
+            f"Its process was killed by {signal.Signals(-code).name}." if code < 0 else f"Its process exited ({code})."
+        )
 
     def interrupt(self) -> None:
         if self._process is not None and self._process.is_alive():
@@ -100,11 +108,25 @@ def _serve(line: Connection) -> None:
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             call, words, options = line.recv()
-            line.send(_answer(call, words, options))
+            line.send_bytes(_pickled(*_answer(call, words, options)))
 
 
-def _answer(call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Exception | None]:
+def _answer(
+    call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[Any, BaseException | None]:
     try:
         return call(*words, **options), None
-    except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent raises it
         return None, error
+
+
+def _pickled(result: Any, error: BaseException | None) -> bytes:
+    """Both for the parent; an error that no pickle holds is replaced by its name."""
+    try:
+        contents = pickle.dumps((result, error))
+        pickle.loads(contents)  # noqa: S301 - what this process has just written
+    except Exception:  # noqa: BLE001 - pickling runs the code of the object
+        return pickle.dumps((None, RuntimeError(type(error or result).__name__)))
+    return contents
