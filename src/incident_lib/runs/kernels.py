@@ -82,7 +82,7 @@ def _started(file: Path) -> Any:
 
 
 def _manager_class() -> Any:
-    """A manager that can close the sockets of its clients: nbclient leaves them open where it did not start the kernel."""
+    """A manager that can close its clients' sockets: nbclient leaves those of a given kernel open."""
     from jupyter_client.manager import KernelManager
 
     class Manager(KernelManager):
