@@ -69,7 +69,7 @@ lock: setup  ## update all pinned dependencies, for every Python from 3.11 on
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-header --group dev --upgrade -o requirements.lock pyproject.toml
 
-schemas: setup  ## generate the JSON Schemas of the record, the claims and the rehearsal: data/schemas
+schemas: setup  ## generate the JSON Schemas of the files and of the commands' answers: data/schemas
 	$(BIN)/python -m incident_lib.records.schemas
 
 notebooks: setup  ## execute the notebooks on the demo in place: their committed outputs

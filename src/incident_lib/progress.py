@@ -106,7 +106,7 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=_console()) as progress:
+    with Progress(*columns, console=_console(), transient=True) as progress:
         tasks: dict[str, object] = {}
 
         def show(name: str, share: float | None, note: str) -> None:

@@ -138,7 +138,7 @@ def test_apply_says_what_it_waits_for(staging: Environment, monkeypatch: pytest.
     out, err = process.communicate(timeout=30)
     waits = [line for line in err.splitlines() if line.startswith("drop: ") and "holds up drop" in line]
     assert (process.returncode, len(waits)) == (0, 0 if place else 1)
-    assert "drop: done" in out
+    assert "drop\t" in out
 
 
 def test_quick_commands_say_nothing(staging: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

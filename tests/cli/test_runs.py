@@ -56,8 +56,8 @@ def ran(*words: str) -> tuple[int, str, str]:
 
 
 def lines(out: str) -> list[str]:
-    """The lines of a table, with single spaces."""
-    return [" ".join(line.split()) for line in out.splitlines() if line.strip() and "─" not in line]
+    """The lines of what follows the answer, with single spaces."""
+    return [" ".join(line.split()) for line in out.splitlines()[1:] if line.strip()]
 
 
 def test_the_list(runs: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_list(runs: Path) -> None:
 
     assert (code, err) == (0, "")
     assert lines(out) == [
-        "run started (UTC) started by status blocked before blocked after in the report",
+        "run started (UTC) started by status blocked before after in the report",
         f"{LATEST} 2026-01-04 12:00 01_investigate dry-run 1,088 – no: not recorded",
         f"{LATER} 2026-01-03 12:00 incident run dry-run 1,088 – after",
         f"{FIX} 2026-01-02 12:00 incident run succeeded 1,088 0 before, the fix",
@@ -84,7 +84,7 @@ def test_the_list_of_all_environments(runs: Path) -> None:
 
 def test_the_list_as_json(runs: Path) -> None:
     """JSON has the same for each run, and its folder."""
-    found = json.loads(ran("--env", "staging", "--format", "json")[1])
+    found = json.loads(ran("--env", "staging", "--format", "json")[1])["result"]["runs"]
 
     assert found[2] == {
         "run": FIX,
@@ -94,8 +94,11 @@ def test_the_list_as_json(runs: Path) -> None:
         "started_by": "incident run",
         "status": "succeeded",
         "recorded": True,
-        "blocked": {"before": 1088, "after": 0},
+        "blocked_before": 1088,
+        "blocked_after": 0,
         "use": "before, the fix",
+        "counts_before": None,
+        "counts_after": None,
     }
 
 
@@ -103,8 +106,8 @@ def test_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a run the output says so."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
 
-    assert ran("--env", "staging") == (0, f"There is no run of staging in {tmp_path}.\n", "")
-    assert ran("--format", "json")[:2] == (0, "[]\n")
+    assert ran("--env", "staging") == (0, f"There is no run of staging in {os.path.relpath(tmp_path)}.\n", "")
+    assert json.loads(ran("--format", "json")[1])["result"] == {"runs": []}
 
 
 def test_a_folder_that_cannot_be_read_is_named(runs: Path) -> None:
@@ -149,10 +152,11 @@ def test_two_runs_side_by_side(runs: Path) -> None:
 
 def test_two_runs_as_json(runs: Path) -> None:
     """JSON has both runs with their counts."""
-    first, second = json.loads(ran("compare", BEFORE, FIX, "--format", "json")[1])
+    first, second = json.loads(ran("compare", BEFORE, FIX, "--format", "json")[1])["result"]["runs"]
+    counts: Any = EXAMPLE["counts"]
 
-    assert (first["run"], first["counts"]["after"]) == (BEFORE, None)
-    assert (second["run"], second["counts"]) == (FIX, EXAMPLE["counts"])
+    assert (first["run"], first["counts_after"]) == (BEFORE, None)
+    assert (second["run"], second["counts_before"], second["counts_after"]) == (FIX, counts["before"], counts["after"])
 
 
 def test_a_run_may_be_named_by_its_folder(runs: Path) -> None:

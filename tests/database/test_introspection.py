@@ -404,9 +404,18 @@ def test_missing_table(connection):
         read_access(connection)
     assert str(error.value) == (
         "There is no table public.q_threads in this database.\n"
-        "  why:  The catalog does not list it.\n"
-        "  next: Is this the right database? Check the environment's address."
+        "  why:  It holds 1 table, none of that name: it may be the wrong database.\n"
+        "  next: Check the database in the environment's address: `incident env list` says where that is."
     )
+
+
+def test_a_table_elsewhere_is_named(connection):
+    """A table of that name in another schema, or in other letters, is named with what is not looked at."""
+    connection.execute('ALTER TABLE public.q_threads RENAME TO "Q_Threads"')
+    connection.execute("CREATE SCHEMA app CREATE TABLE q_threads (row_id uuid)")
+    with pytest.raises(Failed) as error:
+        read_access(connection)
+    assert error.value.why == 'It holds app.q_threads, public."Q_Threads", which this project does not look at.'
 
 
 def test_missing_table_has_no_indexes(connection):

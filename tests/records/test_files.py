@@ -15,7 +15,7 @@ from msgspec import inspect
 
 from incident_lib.model import ClaimsReport, RehearsalReport, RunRecord, UsageError
 from incident_lib.records import RunFolder, read_claims, read_rehearsal, to_json, write_claims, write_rehearsal
-from incident_lib.records.schemas import FOLDER, SCHEMAS, schema
+from incident_lib.records.schemas import ANSWERS, FOLDER, SCHEMAS, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -257,7 +257,7 @@ def test_a_rehearsal_is_written_beside_the_runs(tmp_path: Path, monkeypatch: pyt
     assert read_rehearsal(file) == rehearsal
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [*SCHEMAS, ANSWERS])
 def test_committed_schemas_are_generated(name: str) -> None:
     """The committed JSON Schemas are those of the types: `make schemas` would change no file."""
     assert (FOLDER / f"{name}.schema.json").read_text("utf-8") == schema(name)
@@ -265,4 +265,4 @@ def test_committed_schemas_are_generated(name: str) -> None:
 
 def test_every_schema_is_of_a_type() -> None:
     """Each committed schema is generated from a type."""
-    assert {file.name for file in FOLDER.iterdir()} == {f"{name}.schema.json" for name in SCHEMAS}
+    assert {file.name for file in FOLDER.iterdir()} == {f"{name}.schema.json" for name in (*SCHEMAS, ANSWERS)}

@@ -3,6 +3,7 @@
 from incident_lib.analysis.access import check_access, check_role, check_server
 from incident_lib.analysis.blockers import summarize_blockers
 from incident_lib.analysis.families import PLAN_FAMILY, explain_families, explain_family
+from incident_lib.analysis.finding import FoundFamily, find_family
 from incident_lib.analysis.integrity import checksum, compare_threads
 from incident_lib.analysis.investigate import (
     BlockedFilter,
@@ -25,6 +26,7 @@ from incident_lib.analysis.standby import Standby, read_standby
 __all__ = [
     "PLAN_FAMILY",
     "BlockedFilter",
+    "FoundFamily",
     "Investigation",
     "Recovery",
     "Standby",
@@ -38,6 +40,7 @@ __all__ = [
     "estimate_blocked",
     "explain_families",
     "explain_family",
+    "find_family",
     "find_provider_conflict",
     "investigate",
     "list_blocked",

@@ -8,20 +8,22 @@ import sys
 
 import click
 
+from incident_lib.cli.answer import json_is_asked_for, print_error
 from incident_lib.cli.apply import apply, rollback
 from incident_lib.cli.claims import claims
 from incident_lib.cli.demo import demo
-from incident_lib.cli.env import env, explain
+from incident_lib.cli.env import env
 from incident_lib.cli.failures import failures
-from incident_lib.cli.investigate import investigate
+from incident_lib.cli.investigate import explain, investigate
 from incident_lib.cli.plan import plan, sql
+from incident_lib.cli.programs import lab, open_, psql
 from incident_lib.cli.rehearse import rehearse
 from incident_lib.cli.report import report
 from incident_lib.cli.run import run
 from incident_lib.cli.runs import runs
 from incident_lib.cli.verify import verify
 from incident_lib.cli.watch import watch
-from incident_lib.model import IncidentError
+from incident_lib.model import IncidentError, UsageError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -60,6 +62,9 @@ for _command in (
     demo,
     env,
     explain,
+    open_,
+    lab,
+    psql,
 ):
     cli.add_command(_command)
 
@@ -71,12 +76,15 @@ def main() -> None:
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="incident", standalone_mode=False)
     except IncidentError as error:
-        click.echo(f"incident: {error}", err=True)
+        print_error(error)
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        if json_is_asked_for(sys.argv):
+            print_error(UsageError("The command line is not right.", error.format_message(), "See incident --help."))
+        else:
+            error.show()
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         again = "a migration continues from the catalog, every other command starts again"

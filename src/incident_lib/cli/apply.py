@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand, chosen_format
 from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
-from incident_lib.cli.preflight import preflight, print_duplicates, print_nothing_to_do, print_verification
+from incident_lib.cli.preflight import duplicates, not_enforced, preflight, split_checks
 from incident_lib.model import IndexKind
+
+if TYPE_CHECKING:
+    from incident_lib.migration import MigrationResult
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
 MAX_BLOCK = click.option(
@@ -22,7 +27,7 @@ MAX_BLOCK = click.option(
 )
 
 
-@click.command()
+@click.command(cls=AnsweringCommand)
 @ENVIRONMENT
 @CONFIRM
 @NO_WAIT
@@ -30,12 +35,12 @@ MAX_BLOCK = click.option(
 @MAX_BLOCK
 @PLAIN
 @TIMEOUT
-def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> int:
+def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Apply the fix, step by step, with progress. Needs the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, **options)
 
 
-@click.command()
+@click.command(cls=AnsweringCommand)
 @ENVIRONMENT
 @CONFIRM
 @NO_WAIT
@@ -43,7 +48,7 @@ def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> int:
 @MAX_BLOCK
 @PLAIN
 @TIMEOUT
-def rollback(name: str, confirm: str, no_wait: bool, **options: Any) -> int:
+def rollback(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Restore the original index, where the data allows it. Needs the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
 
@@ -58,10 +63,11 @@ def _change(
     max_block: float,
     plain: bool,
     timeout: float,
-) -> int:
+) -> Answer:
     from incident_lib import migration
+    from incident_lib.cli.terminal import Page
     from incident_lib.database import bounded
-    from incident_lib.model import format_timestamp
+    from incident_lib.model import ChangeResult
     from incident_lib.progress import bars
 
     migration.require_confirm(name, confirm)
@@ -69,14 +75,22 @@ def _change(
         bounded(budget) as deadline,
         preflight(name, target, timeout, plain=plain) as (environment, connection, checks),
     ):
-        if checks.duplicates:
-            print_duplicates(connection, name, target)
+        if checks.duplicates and chosen_format() == "table":
+            page = Page()
+            for block in duplicates(connection, name, target)[1]:
+                page.add(block)
+            page.show(pager=False)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
         click.echo("Once the original index is built, run threads block new chats again.", err=True)
     checks.require(name)
     if not checks.plan.steps:
-        print_nothing_to_do(name, target)
-        return 0
+        done = "rolled back" if target is IndexKind.ORIGINAL else "applied"
+        return Answer(
+            f"{name}: already {done}: only the {target} index is enforced.",
+            ChangeResult(target=target, steps=[], incident_ended_at=None, verification=[]),
+            environment=name,
+            next=checks.next_command(name),
+        )
     with bars() as show:
         result = migration.apply(
             environment,
@@ -88,8 +102,28 @@ def _change(
             plain=plain,
             listener=lambda progress: show(progress.step, progress.share, progress.note),
         )
-    for step in result.steps:
-        click.echo(f"{step.name}: {step.outcome}, {step.seconds:.3f} s")
-    if result.ended_at and target is IndexKind.FIXED:
-        click.echo(f"The incident ended at {format_timestamp(result.ended_at.replace(microsecond=0))} UTC.")
-    return print_verification(name, result.after, target=target)
+    return _answer(name, target, result)
+
+
+def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
+    """The steps, when the incident ended, and what is enforced now."""
+    from incident_lib.migration import verify_catalog
+    from incident_lib.model import ChangeResult, format_timestamp, steps_table
+
+    checks = verify_catalog(result.after, target)
+    error = not_enforced(name, checks, target)
+    ended = result.ended_at if target is IndexKind.FIXED else None
+    text = error.what if error else f"{name}: only the {target} index is enforced."
+    if ended:
+        text += f" The incident ended at {format_timestamp(ended.replace(microsecond=0))} UTC."
+    return Answer(
+        text,
+        ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),
+        environment=name,
+        next=f"incident watch --env {name}" if ended and not error else f"incident verify --env {name}",
+        body=(
+            steps_table(result.steps).only("step", "seconds", "outcome").titled("Steps"),
+            *split_checks(checks, everything=True),
+        ),
+        error=error,
+    )

@@ -1,66 +1,73 @@
-"""Commands about environments: env list, env check; and about one family: explain."""
+"""The commands about environments: env list, env check, env add."""
 
 from __future__ import annotations
 
-from uuid import UUID
-
 import click
 
-from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand
+from incident_lib.cli.options import NAME
 
 
 @click.group()
 def env() -> None:
-    """List environments and check their permissions."""
+    """List environments, check what a role may do there, add one."""
 
 
-@env.command("list")
-def list_() -> int:
+@env.command("list", cls=AnsweringCommand)
+def list_() -> Answer:
     """List the names that resolve here, and how. Addresses are not shown."""
-    from incident_lib.cli import terminal
     from incident_lib.database import known_environments
-    from incident_lib.model import make_table
+    from incident_lib.model import EnvironmentsResult, NamedEnvironment, make_table, plural
 
-    terminal.print_table(make_table(("environment", "resolves by"), known_environments()))
-    return 0
+    known = known_environments()
+    return Answer(
+        f"{plural(len(known), 'environment')} can be used here.",
+        EnvironmentsResult(environments=[NamedEnvironment(environment=name, resolves_by=how) for name, how in known]),
+        body=(make_table(("environment", "resolves by"), known),),
+    )
 
 
-@env.command()
-@click.argument("name")
-def check(name: str) -> int:
+@env.command(cls=AnsweringCommand)
+@click.argument("name", type=NAME, envvar="INCIDENT_ENV")
+def check(name: str) -> Answer:
     """Connect, and check server, role, permissions and pooler; each missing permission, and what fails without it."""
     from incident_lib.analysis import check_access
-    from incident_lib.cli import terminal
     from incident_lib.database import resolve_environment
-    from incident_lib.model import checks_table
+    from incident_lib.model import AccessResult, Status, checks_table, join_names, plural
     from incident_lib.progress import waiting
 
     with waiting(f"reading {name} …"):
         found = check_access(resolve_environment(name))
-    terminal.print_table(checks_table(found))
-    return 0
+    lacking = [check.name for check in found if check.status is not Status.PASS]
+    return Answer(
+        f"{name}: {plural(len(found), 'check')}, "
+        + (f"not passed: {join_names(lacking)}." if lacking else "all passed."),
+        AccessResult(checks=list(found)),
+        environment=name,
+        body=(checks_table(found),),
+    )
 
 
-@click.command()
-@ENVIRONMENT
-@click.argument("root", type=click.UUID)
-@click.argument("owner", type=click.UUID)
-@TIMEOUT
-def explain(name: str, root: UUID, owner: UUID, timeout: float) -> int:
-    """One family, thread by thread: what blocks what (with raw ids: do not share)."""
-    from incident_lib.analysis import explain_family
-    from incident_lib.cli import terminal
-    from incident_lib.database import read_catalog, reading, resolve_environment
-    from incident_lib.model import Family, threads_table
-    from incident_lib.progress import waiting
+@env.command()
+@click.argument("name")
+@click.option("--host", required=True, help="The server: a name, an address, or the folder of its socket.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5432, show_default=True, help="Its port.")
+@click.option("--dbname", required=True, metavar="DATABASE", help="The database with q_threads.")
+@click.option("--user", required=True, metavar="ROLE", help="The role to connect as.")
+@click.option("--sslmode", default="", metavar="MODE", help="As libpq has it, e.g. verify-full.")
+def add(name: str, host: str, port: int, dbname: str, user: str, sslmode: str) -> int:
+    """Add an environment: a libpq service of that name, without a password, which psql can use, too."""
+    from incident_lib.cli.terminal import Page
+    from incident_lib.database import add_service, password_line
 
-    with (
-        waiting(f"reading {name} …"),
-        reading(resolve_environment(name), seconds=timeout) as connection,
-    ):
-        threads = explain_family(connection, read_catalog(connection), Family(root, owner))
-    if threads:
-        terminal.print_table(threads_table(threads, None))
-    else:
-        terminal.print_line("This family has no thread.")
+    options = {"host": host, "port": str(port), "dbname": dbname, "user": user, "sslmode": sslmode}
+    file = add_service(name, {key: value for key, value in options.items() if value})
+    page = Page()
+    page.paragraph(f"{name} was added to {file}, without a password.", bold=True)
+    page.paragraph("If it needs one, store it where libpq reads it, in a file that only you can read:")
+    page.verbatim(f"  {password_line(options)}")
+    page.paragraph("Next:")
+    page.verbatim(f"  incident env check {name}")
+    page.show(pager=False)
     return 0

@@ -1,11 +1,41 @@
 """The options that several commands share."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+class EnvironmentName(click.ParamType[str]):
+    """The name of an environment; a shell completes it."""
+
+    name = "name"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        """The names that resolve here and begin so, and how each resolves."""
+        from click.shell_completion import CompletionItem
+
+        from incident_lib.database import known_environments
+
+        return [CompletionItem(name, help=how) for name, how in known_environments() if name.startswith(incomplete)]
+
+
+NAME = EnvironmentName()
 ENVIRONMENT = click.option(
-    "--env", "name", required=True, metavar="NAME", help="The environment; `demo` needs no database of yours."
+    "-e",
+    "--env",
+    "name",
+    required=True,
+    type=NAME,
+    envvar="INCIDENT_ENV",
+    metavar="NAME",
+    help="The environment; `demo` needs no database of yours.  [default: INCIDENT_ENV]",
 )
-CONFIRM = click.option("--confirm", metavar="NAME", default="", help="The environment's name once more.")
+CONFIRM = click.option("--confirm", type=NAME, metavar="NAME", default="", help="The environment's name once more.")
 TIMEOUT = click.option(
     "--timeout",
     type=click.FloatRange(min=0),

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import ENVIRONMENT, PLAIN, TIMEOUT
-from incident_lib.cli.preflight import preflight, print_duplicates
+from incident_lib.cli.preflight import duplicates, preflight, split_checks
 from incident_lib.model import IndexKind, Refused
 
+if TYPE_CHECKING:
+    from incident_lib.migration import Preflight
+    from incident_lib.model import PlanResult
 
-@click.command()
+
+@click.command(cls=AnsweringCommand)
 @ENVIRONMENT
 @click.option("--rollback", is_flag=True, help="The plan back to the original index.")
+@click.option("--all", "everything", is_flag=True, help="List the checks that passed, too.")
 @PLAIN
 @TIMEOUT
-def plan(name: str, rollback: bool, plain: bool, timeout: float) -> int:
+def plan(name: str, rollback: bool, everything: bool, plain: bool, timeout: float) -> Answer:
     """The preflight, and every step with its SQL, its lock and the reason; changes nothing."""
-    from incident_lib.cli import terminal
-    from incident_lib.model import Table, checks_table, plan_table
+    from incident_lib.model import plan_table
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
     with preflight(name, target, timeout, plain=plain) as (_, connection, checks):
-        terminal.print_table(checks_table(checks.checks))
-        if checks.plan.steps:
-            steps = plan_table(checks.plan)
-            terminal.print_table(Table(steps.columns, steps.rows, "Steps"))
-        if checks.duplicates:
-            print_duplicates(connection, name, target)
-    if not checks.safe:
-        raise Refused(
-            f"It is not safe to {'roll back' if rollback else 'apply the fix to'} {name!r} now.",
-            "; ".join(f"{check.name}: {check.finding}" for check in checks.failures) + ".",
-            " ".join(check.action for check in checks.failures),
-        )
-    click.echo(checks.summary(name))
-    return 0
+        file, found = duplicates(connection, name, target) if checks.duplicates else (None, ())
+    return Answer(
+        checks.sentence,
+        _result(checks, file),
+        environment=name,
+        next=checks.next_command(name),
+        body=(
+            *split_checks(checks.checks, everything=everything),
+            *([plan_table(checks.plan).titled("Steps")] if checks.plan.steps else []),
+            *found,
+        ),
+        error=None if checks.safe else _not_safe(name, checks),
+    )
+
+
+def _result(checks: Preflight, file: str | None) -> PlanResult:
+    from incident_lib.model import PlannedStep, PlanResult
+
+    return PlanResult(
+        target=checks.plan.target,
+        safe=checks.safe,
+        checks=list(checks.checks),
+        steps=[PlannedStep(name=s.name, sql=list(s.sql), lock=s.lock, why=s.why) for s in checks.plan.steps],
+        duplicates=file,
+    )
+
+
+def _not_safe(name: str, checks: Preflight) -> Refused:
+    act = "roll back" if checks.plan.target is IndexKind.ORIGINAL else "apply the fix to"
+    return Refused(
+        f"It is not safe to {act} {name!r} now.",
+        "; ".join(f"{check.name}: {check.finding}" for check in checks.failures) + ".",
+        " ".join(check.action for check in checks.failures),
+    )
 
 
 @click.command()
@@ -47,12 +75,16 @@ def plan(name: str, rollback: bool, plain: bool, timeout: float) -> int:
 )
 def sql(rollback: bool, out: str | None) -> int:
     """The migration as idempotent SQL for psql, or for a migrations folder."""
-    from incident_lib.cli import terminal
+    from pathlib import Path
+
+    from incident_lib import paths
     from incident_lib.migration import migration_files, migration_script
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
     if out is None:
         click.echo(migration_script(target), nl=False)
-    else:
-        terminal.write_files(out, migration_files(target))
+        return 0
+    for name, text in migration_files(target):
+        paths.replace_text(Path(out) / name, text)
+        click.echo(Path(out) / name)
     return 0

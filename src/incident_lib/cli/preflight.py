@@ -1,20 +1,19 @@
-"""What the commands about the migration share: the preflight in one snapshot, duplicates, the final check."""
+"""What the commands about the migration share: the preflight in one snapshot, checks, duplicates, the final check."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
+from incident_lib.cli.terminal import Verbatim
 from incident_lib.model import IndexKind, Refused, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from incident_lib.database import Connection, Environment
     from incident_lib.migration import Preflight
-    from incident_lib.model import Catalog, Check
+    from incident_lib.model import Check, Table
 
 
 @contextmanager
@@ -35,11 +34,22 @@ def preflight(
         yield environment, connection, checks
 
 
-def print_duplicates(connection: Connection, name: str, target: IndexKind) -> None:
-    """Print what prevents an index: the first keys, a file with all of them, and SQL that would resolve them."""
+def split_checks(checks: Sequence[Check], *, everything: bool = False) -> tuple[Table | str, ...]:
+    """The checks that did not pass, and how many did; or all of them."""
+    from incident_lib.model import checks_table, plural
+
+    shown = [check for check in checks if everything or check.status is not Status.PASS]
+    passed = len(checks) - len(shown)
+    return (
+        *([checks_table(shown).titled("Checks")] if shown else []),
+        *([f"\n{plural(passed, 'check')} passed: --all lists them."] if passed else []),
+    )
+
+
+def duplicates(connection: Connection, name: str, target: IndexKind) -> tuple[str, tuple[Table | Verbatim | str, ...]]:
+    """What prevents an index: a file with all of the keys; the first keys, and SQL that would resolve them."""
     from incident_lib import paths
     from incident_lib.analysis import list_duplicates, write_duplicates
-    from incident_lib.cli import terminal
     from incident_lib.migration import settling_sql
     from incident_lib.model import make_table
     from incident_lib.progress import waiting
@@ -48,35 +58,24 @@ def print_duplicates(connection: Connection, name: str, target: IndexKind) -> No
     with waiting(f"writing {file.name} …"):
         write_duplicates(connection, target, file)
         rows = list_duplicates(connection, target, limit=5)
-    terminal.print_table(
-        make_table(list(rows[0]), [list(row.values()) for row in rows], "Families, raw ids: do not share")
+    return str(file), (
+        make_table(list(rows[0]), [list(row.values()) for row in rows], "Families, raw ids: do not share"),
+        "\nAll of them, with raw ids (do not share):",
+        Verbatim(f"  {file}"),
+        "\nThis SQL would resolve them. It ends threads that users see: no command here runs it.",
+        Verbatim(f"\n{settling_sql(target)}"),
     )
-    click.echo(f"All of them: {file} (raw ids: do not share)\n")
-    click.echo("This SQL would resolve them. It ends threads that users see: no command here runs it.\n")
-    click.echo(f"{settling_sql(target)}\n")
 
 
-def print_verification(
-    name: str, catalog: Catalog, probes: tuple[Check, ...] = (), target: IndexKind = IndexKind.FIXED
-) -> int:
-    """Print whether the target's unique index is the only one enforced; the exit code says so, too."""
-    from incident_lib.cli import terminal
-    from incident_lib.migration import holds, verify_catalog
-    from incident_lib.model import checks_table, plan_command
+def not_enforced(name: str, checks: tuple[Check, ...], target: IndexKind) -> Refused | None:
+    """The refusal where the target's unique index is not the only one enforced."""
+    from incident_lib.migration import holds
+    from incident_lib.model import plan_command
 
-    checks = (*verify_catalog(catalog, target), *probes)
-    terminal.print_table(checks_table(checks))
-    if not holds(checks):
-        raise Refused(
-            f"The {target} index is not the only one enforced in {name!r}.",
-            "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
-            f"Run `{plan_command(target, name)}`: it shows what is left to do.",
-        )
-    click.echo(f"{name}: only the {target} index is enforced.")
-    return 0
-
-
-def print_nothing_to_do(name: str, target: IndexKind) -> None:
-    """Print that an environment is at the target already, so that no step is left."""
-    done = "rolled back" if target is IndexKind.ORIGINAL else "applied"
-    click.echo(f"{name}: already {done}: only the {target} index is enforced.")
+    if holds(checks):
+        return None
+    return Refused(
+        f"The {target} index is not the only one enforced in {name!r}.",
+        "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
+        f"Run `{plan_command(target, name)}`: it shows what is left to do.",
+    )

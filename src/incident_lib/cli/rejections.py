@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from incident_lib import paths
-from incident_lib.cli.terminal import print_line, print_table
+from incident_lib.cli.terminal import Page
 from incident_lib.logs import DAY, HOUR
 from incident_lib.model import Column, format_families, left_out, make_table, plural, rejected_inserts_table, to_iso
 
@@ -40,24 +40,26 @@ def sentence(found: Rejections) -> str:
 
 def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
     """Print the sentence; then when, what the threads show of these families, and what was not understood."""
-    print_line(sentence(found), "bold")
+    page = Page()
+    page.paragraph(sentence(found), bold=True)
     for line in left_out(found.as_record()):
-        print_line(line)
+        page.paragraph(line)
     days, hours = found.per(DAY), found.per(HOUR)
     inserts = Column("inserts", "rejected inserts", "Int64")
     if 0 < len(days) <= MOST_DAYS:
         most = max(count for _, count in days)
         bars = [(f"{day:%Y-%m-%d}", count, "█" * -(-_WIDTH * count // most)) for day, count in days]
-        print_table(make_table((Column("day", "day (UTC)"), inserts, Column("bar", " ")), bars))
+        page.table(make_table((Column("day", "day (UTC)"), inserts, Column("bar", " ")), bars))
     busiest = sorted(hours, key=lambda hour: (-hour[1], hour[0]))[:BUSIEST]
     if busiest:
         rows = [(f"{at:%Y-%m-%d %H}:00", count) for at, count in busiest]
-        print_table(make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in"))
+        page.table(make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in"))
     if joined:
         table = rejected_inserts_table({"number": joined.as_record()})
-        print_table(make_table(table.columns, table.rows[3:], "Beside the threads"))
+        page.table(make_table(table.columns, table.rows[3:], "Beside the threads"))
     if remarks := _remarks(found):
-        print_table(make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted"))
+        page.table(make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted"))
+    page.show(pager=True)
 
 
 def _remarks(found: Rejections) -> list[tuple[int, str]]:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand
+from incident_lib.cli.options import NAME
+from incident_lib.cli.terminal import Verbatim
 
-@click.command()
+
+@click.command(cls=AnsweringCommand)
 @click.argument("runs", nargs=-1, metavar="[RUN…]", type=click.Path())
-@click.option("--env", "names", multiple=True, metavar="NAME", help="The incident of an environment; may be repeated.")
+@click.option(
+    "-e",
+    "--env",
+    "names",
+    multiple=True,
+    type=NAME,
+    metavar="NAME",
+    help="The incident of an environment; may be repeated.",
+)
 @click.option("--all", "everything", is_flag=True, help="The incident of all environments that have runs.")
 @click.option(
     "--out",
@@ -33,14 +46,16 @@ def report(
     notes: str | None,
     pdf: bool,
     appendix: bool,
-) -> int:
+) -> Answer:
     """Write the postmortem of one incident from its runs alone; no database is needed.
 
     It is over the runs, or over the environments, that are named. INCIDENT_RUNS is the folder of all runs. The demo's
     invented families are in no report with those of others.
     """
+    import shlex
     from pathlib import Path
 
+    from incident_lib.model import ReportResult, join_names
     from incident_lib.progress import waiting
     from incident_lib.report import choose_runs, read_runs, write_report
 
@@ -48,8 +63,9 @@ def report(
         chosen = choose_runs([Path(folder) for folder in runs], names, everything=everything)
         post = read_runs(chosen, Path(notes) if notes else None)
         files = write_report(post, Path(out), pdf=pdf, appendix=appendix)
-    for file in files:
-        click.echo(file)
-    for line in post.unfinished:
-        click.echo(line, err=True)
-    return 0
+    return Answer(
+        f"The report is over {join_names([chapter.environment for chapter in post.chapters])}.",
+        ReportResult(files=[str(file) for file in files], unfinished=list(post.unfinished)),
+        next=f"incident open {shlex.quote(out)}",
+        body=(Verbatim("\n".join(map(str, files))), *post.unfinished),
+    )

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from incident_lib.cli.options import SINCE, TIMEOUT
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand, chosen_format
+from incident_lib.cli.options import NAME, SINCE, TIMEOUT
+from incident_lib.model import RunStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -15,11 +18,14 @@ if TYPE_CHECKING:
     from incident_lib.runs import RunResult
 
 
-@click.command()
-@click.option("--env", "names", multiple=True, metavar="NAME", help="An environment; may repeat. [default: demo]")
+@click.command(cls=AnsweringCommand)
+@click.option(
+    "-e", "--env", "names", multiple=True, type=NAME, metavar="NAME", help="An environment; may repeat. [default: demo]"
+)
 @click.option(
     "--confirm",
     multiple=True,
+    type=NAME,
     metavar="NAME",
     help="An environment that may be changed; may repeat. Others are a dry run. [demo confirms itself]",
 )
@@ -55,11 +61,9 @@ def run(
     log: str,
     purpose_since: str,
     timeout: float,
-) -> int:
+) -> Answer:
     """Run the notebooks for each environment, then write the postmortem over all of them."""
-    from incident_lib import paths
     from incident_lib.database import demo
-    from incident_lib.model import RunStatus
     from incident_lib.progress import bars
     from incident_lib.runs import LocalProcesses, run_fleet
 
@@ -82,13 +86,10 @@ def run(
         )
     if not was_running:
         demo.stop()
-    _print_results(results)
     for result in results:
-        if result.error:
+        if result.error and (len(results) > 1 or chosen_format() == "table"):
             click.echo(f"incident: {result.error}", err=True)
-    click.echo(f"Report: {os.path.relpath(paths.runs() / 'postmortem.html')}")
-    codes: dict[str, int] = {RunStatus.FAILED: 3, RunStatus.REFUSED: 1}
-    return max(codes.get(result.status, 0) for result in results)
+    return _answer(results)
 
 
 def _cluster(address: str) -> Executor:
@@ -107,29 +108,47 @@ def _cluster(address: str) -> Executor:
         raise Failed("The cluster cannot be reached.", f"No scheduler answers at {address}.", "Is it up?") from None
 
 
-def _print_results(results: list[RunResult]) -> None:
-    """Print how the run of each environment ended, and its verdict."""
-    from incident_lib.cli import terminal
-    from incident_lib.model import Column, make_table
+def _answer(results: list[RunResult]) -> Answer:
+    """How the run of each environment ended, its verdict, and the report over all of them."""
+    from incident_lib import paths
+    from incident_lib.model import Column, EndedRun, ErrorMessage, RunResults, make_table
     from incident_lib.report import read_runs
 
     post = read_runs([result.folder for result in results])
-    for line in post.verdicts:
-        terminal.print_line(line)
-    rows = [
-        (
-            chapter.environment,
-            *(chapter.number(moment, "chat") for moment in ("before", "after")),
-            result.status,
-            f"{result.seconds:.1f}",
-        )
-        for chapter, result in zip(post.chapters, results, strict=True)
-    ]
+    report = os.path.relpath(paths.runs() / "postmortem.html")
+    blocked = [tuple(chapter.number(moment, "chat") for moment in ("before", "after")) for chapter in post.chapters]
     columns = (
         Column("environment"),
         Column("before", "blocked for chat before", "Int64"),
         Column("after", dtype="Int64"),
         Column("outcome"),
-        Column("seconds", dtype="Float64"),
+        Column("seconds", dtype="Float64", decimals=1),
     )
-    terminal.print_table(make_table(columns, rows))
+    rows = [
+        (result.environment, *numbers, result.status, result.seconds)
+        for numbers, result in zip(blocked, results, strict=True)
+    ]
+    return Answer(
+        "\n".join(post.verdicts),
+        RunResults(
+            runs=[
+                EndedRun(
+                    environment=result.environment,
+                    folder=str(result.folder),
+                    status=result.status,
+                    seconds=round(result.seconds, 3),
+                    blocked_before=before if isinstance(before, int) else None,
+                    blocked_after=after if isinstance(after, int) else None,
+                    error=ErrorMessage.of(result.error) if result.error else None,
+                )
+                for (before, after), result in zip(blocked, results, strict=True)
+            ],
+            report=report,
+        ),
+        next="incident open",
+        body=(make_table(columns, rows), f"Report: {report}"),
+        exit_code=max(_CODES.get(result.status, 0) for result in results),
+    )
+
+
+_CODES: dict[str, int] = {RunStatus.FAILED: 3, RunStatus.REFUSED: 1}

@@ -2,80 +2,84 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand, AnsweringGroup
+from incident_lib.cli.options import NAME
+
 if TYPE_CHECKING:
-    from incident_lib.model import Table
+    from collections.abc import Sequence
+
+    from incident_lib.model import RunSummary, Table
     from incident_lib.records import RunEntry
 
-FORMAT = click.option("--format", "shape", type=click.Choice(["table", "json"]), default="table", show_default=True)
 
-
-@click.group(invoke_without_command=True)
-@click.option("--env", "name", default="", metavar="NAME", help="The runs of one environment.  [default: all]")
-@FORMAT
+@click.group(cls=AnsweringGroup, invoke_without_command=True)
+@click.option(
+    "-e", "--env", "name", type=NAME, default="", metavar="NAME", help="The runs of one environment.  [default: all]"
+)
 @click.pass_context
-def runs(context: click.Context, name: str, shape: str) -> int:
+def runs(context: click.Context, name: str) -> Answer | None:
     """List the runs, and what a report over their environment takes from each."""
-    return 0 if context.invoked_subcommand else _list(name, shape)
-
-
-def _list(name: str, shape: str) -> int:
     from incident_lib import paths
-    from incident_lib.cli import terminal
+    from incident_lib.model import RunsResult, plural
     from incident_lib.records import list_runs, unreadable_folders
 
+    if context.invoked_subcommand:
+        return None
     entries = list_runs(name)
-    if shape == "json":
-        click.echo(json.dumps([_described(entry) for entry in entries], indent=1))
-    elif entries:
-        terminal.print_table(_table(entries))
-    else:
-        terminal.print_line(f"There is no run of {name or 'any environment'} in {paths.runs()}.")
     for folder in unreadable_folders():
         click.echo(f"{folder} is no run that this version can read.", err=True)
-    return 0
+    where = os.path.relpath(paths.runs())
+    return Answer(
+        f"{plural(len(entries), 'run')} of {name or 'all environments'} in {where}."
+        if entries
+        else f"There is no run of {name or 'any environment'} in {where}.",
+        RunsResult(runs=[_summary(entry) for entry in entries]),
+        environment=name or None,
+        body=(_table(entries),) if entries else (),
+    )
 
 
-@runs.command()
+@runs.command(cls=AnsweringCommand)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@FORMAT
-def compare(first: str, second: str, shape: str) -> int:
+def compare(first: str, second: str) -> Answer:
     """The counts of two runs side by side; A and B are named as `incident runs` lists them."""
-    from incident_lib.cli import terminal
-    from incident_lib.model import counts_table
+    from incident_lib.model import RunsResult, counts_table
     from incident_lib.records import find_run
 
     entries = [find_run(first), find_run(second)]
-    if shape == "json":
-        click.echo(json.dumps([_described(entry, counts=True) for entry in entries], indent=1))
-        return 0
-    for letter, entry in zip("AB", entries, strict=True):
-        terminal.print_line(f"{letter}: {entry.name}, {entry.status}, report: {entry.use}")
     snapshots = {
         f"{letter} {half}": counts
         for letter, entry in zip("AB", entries, strict=True)
         for half in ("before", "after")
         if (counts := getattr(entry.run.record.counts, half))
     }
-    if snapshots:
-        terminal.print_table(counts_table(**snapshots))
-    else:
-        terminal.print_line("Neither of the two took a snapshot.")
-    return 0
+    return Answer(
+        "The counts of two runs." if snapshots else "Neither of the two took a snapshot.",
+        RunsResult(runs=[_summary(entry, counts=True) for entry in entries]),
+        body=(
+            *(
+                f"{letter}: {entry.name}, {entry.status}, report: {entry.use}"
+                for letter, entry in zip("AB", entries, strict=True)
+            ),
+            *([counts_table(**snapshots)] if snapshots else []),
+        ),
+    )
 
 
-@runs.command()
+@runs.command(cls=AnsweringCommand)
 @click.argument("name", metavar="RUN")
 @click.option("--confirm", metavar="NAME", default="", help="The run's name once more; without it the command asks.")
-def delete(name: str, confirm: str) -> int:
+def delete(name: str, confirm: str) -> Answer:
     """Delete a run's folder, with its notebooks and blocked.csv; its name is the confirmation."""
-    from incident_lib.model import UsageError
+    from incident_lib.model import DeletedResult, UsageError
     from incident_lib.records import delete_run, find_run
 
     entry = find_run(name)
@@ -89,11 +93,10 @@ def delete(name: str, confirm: str) -> int:
             f"Confirm it: incident runs delete {entry.name} --confirm {entry.name}",
         )
     delete_run(entry)
-    click.echo(f"Deleted {entry.name}.")
-    return 0
+    return Answer(f"Deleted {entry.name}.", DeletedResult(run=entry.name), environment=entry.run.record.environment)
 
 
-def _table(entries: list[RunEntry]) -> Table:
+def _table(entries: Sequence[RunEntry]) -> Table:
     from incident_lib.model import Column, make_table
 
     columns = (
@@ -102,7 +105,7 @@ def _table(entries: list[RunEntry]) -> Table:
         "started by",
         "status",
         Column("before", "blocked before", "Int64", missing="–"),
-        Column("after", "blocked after", "Int64", missing="–"),
+        Column("after", "after", "Int64", missing="–"),
         Column("use", "in the report"),
     )
     rows = (
@@ -111,7 +114,7 @@ def _table(entries: list[RunEntry]) -> Table:
             entry.run.record.started_at,
             entry.run.record.started_by,
             entry.status,
-            *_blocked(entry).values(),
+            *(_blocked(entry, half) for half in ("before", "after")),
             entry.use,
         )
         for entry in entries
@@ -119,30 +122,29 @@ def _table(entries: list[RunEntry]) -> Table:
     return make_table(columns, rows)
 
 
-def _blocked(entry: RunEntry) -> dict[str, int | str | None]:
-    """The families blocked for chat before and after; `unknown` where a snapshot could not tell, None where none is."""
-    found: dict[str, int | str | None] = {}
-    for half in ("before", "after"):
-        counts = getattr(entry.run.record.counts, half)
-        found[half] = None if counts is None else "unknown" if counts.blocked.chat is None else counts.blocked.chat
-    return found
+def _blocked(entry: RunEntry, half: str) -> int | str | None:
+    """The families blocked for chat; `unknown` where a snapshot could not tell, None where none was taken."""
+    counts = getattr(entry.run.record.counts, half)
+    return None if counts is None else "unknown" if counts.blocked.chat is None else counts.blocked.chat
 
 
-def _described(entry: RunEntry, *, counts: bool = False) -> dict[str, Any]:
+def _summary(entry: RunEntry, *, counts: bool = False) -> RunSummary:
     """A run as JSON has it."""
-    import msgspec
+    from incident_lib.model import RunSummary
 
     record = entry.run.record
-    described = {
-        "run": entry.name,
-        "environment": record.environment,
-        "folder": str(entry.run.folder),
-        "started_at": record.started_at,
-        "started_by": record.started_by,
-        "status": entry.status,
-        "recorded": record.recorded,
-        "blocked": _blocked(entry),
-        "use": entry.use,
-    }
-    made: dict[str, Any] = msgspec.to_builtins(described | ({"counts": record.counts} if counts else {}))
-    return made
+    before, after = record.counts.before, record.counts.after
+    return RunSummary(
+        run=entry.name,
+        environment=record.environment,
+        folder=str(entry.run.folder),
+        started_at=record.started_at,
+        started_by=record.started_by,
+        status=entry.status,
+        recorded=record.recorded,
+        blocked_before=before.blocked.chat if before else None,
+        blocked_after=after.blocked.chat if after else None,
+        use=entry.use,
+        counts_before=before if counts else None,
+        counts_after=after if counts else None,
+    )

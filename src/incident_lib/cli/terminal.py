@@ -1,77 +1,90 @@
-"""What the terminal prints: tables for people, CSV and JSON for programs."""
+"""Standard output: how wide it is, whether it has colours, and the pager where a text is longer than the screen."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from incident_lib import paths
-from incident_lib.model import Status, Verdict
+import click
+
+from incident_lib.cli.layout import lay_out, printable, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rich.console import Console
-
     from incident_lib.model import Table
 
-WIDE = 2000  # columns where the output is no terminal: nothing is cut or wrapped there
-_STYLES: dict[str, str] = {
-    Status.PASS: "green",
-    Status.INFO: "cyan",
-    Status.WARN: "yellow",
-    Status.FAIL: "bold red",
-    Verdict.HOLDS: "green",
-    Verdict.ONLY_HERE: "yellow",
-    Verdict.NO: "bold red",
-}
+
+class Verbatim(str):
+    """Lines that are printed as they are: commands to type, SQL, paths."""
+
+    __slots__ = ()
 
 
-def console() -> Console:
-    """Standard output; as wide as anything where it is no terminal."""
-    from rich.console import Console
+class Page:
+    """A text for people, built up of paragraphs, tables and lines that are never wrapped; printed as a whole.
 
-    made = Console(highlight=False, markup=False)
-    if not made.is_terminal:
-        made.width = WIDE
-    return made
-
-
-def print_line(text: str, style: str = "") -> None:
-    """Print a line of text that cannot control the terminal."""
-    console().print(printable(text), style=style or None)
-
-
-def print_table(table: Table, *, columns: Iterable[str] = ()) -> None:
-    """Print a table under its title; numbers are aligned to the right.
-
-    Args:
-        table: what to print.
-        columns: the names of the columns to print; all of them if empty.
+    On a terminal it is laid out in its columns. Elsewhere a paragraph is one line, and a table is its headings and
+    rows separated by tabs.
     """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
 
-    wanted = set(columns) or {column.name for column in table.columns}
-    places = [place for place, column in enumerate(table.columns) if column.name in wanted]
-    made = RichTable(
-        title=table.title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    for place in places:
-        made.add_column(table.headings[place], justify="right" if table.columns[place].is_number else "left")
-    for row in table.cells:
-        made.add_row(
-            *(Text(printable(row[place]), style=_STYLES.get(row[place], ""), overflow="fold") for place in places)
-        )
-    console().print(made)
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._terminal = sys.stdout.isatty()
+        self._width = shutil.get_terminal_size().columns
+        self._colours = has_colours(sys.stdout)
+
+    def add(self, block: Table | Verbatim | str) -> None:
+        """Add a table, lines that are never wrapped, or a paragraph."""
+        if isinstance(block, Verbatim):
+            self.verbatim(block)
+        elif isinstance(block, str):
+            self.paragraph(block)
+        else:
+            self.table(block)
+
+    def paragraph(self, text: str, **style: Any) -> None:
+        """Add a text that is wrapped at spaces."""
+        for line in printable(text).split("\n"):
+            made = wrap(line, self._width) if self._terminal else [line]
+            self._lines.extend(self._style(part, **style) for part in made or [""])
+
+    def verbatim(self, text: str) -> None:
+        """Add lines that stay as they are: commands to type, SQL, paths."""
+        self._lines.extend(printable(text).split("\n"))
+
+    def table(self, table: Table) -> None:
+        """Add a table under its title, with an empty line before it."""
+        if self._lines:
+            self._lines.append("")
+        if table.title:
+            self.paragraph(table.title, bold=True)
+        if self._terminal:
+            self._lines.extend(lay_out(table, self._width, self._style))
+        else:
+            rows = [table.headings, *table.cells]
+            self._lines.extend("\t".join(" ".join(printable(cell).split()) for cell in row) for row in rows)
+
+    def _style(self, text: str, **style: Any) -> str:
+        return click.style(text, **style) if self._colours and style else text
+
+    def show(self, *, pager: bool) -> None:
+        """Print it; through the pager where it is longer than the terminal is high, unless `pager` is false."""
+        text = "\n".join((*self._lines, ""))
+        if pager and self._terminal and len(self._lines) >= shutil.get_terminal_size().lines:
+            os.environ.setdefault("LESS", "FRX")  # as git does: end on one screen, keep colours, leave the text there
+            click.echo_via_pager(text, color=self._colours)
+        else:
+            click.echo(text, nl=False, color=self._colours or None)
 
 
-def printable(text: object) -> str:
-    """Text that cannot control a terminal: control characters are shown as escapes."""
-    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in str(text))
+def has_colours(stream: Any) -> bool:
+    """Whether colours are printed there: NO_COLOR and FORCE_COLOR decide, then TERM, then whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
 def print_csv(spooled: BinaryIO) -> None:
@@ -80,15 +93,3 @@ def print_csv(spooled: BinaryIO) -> None:
     sys.stdout.flush()
     shutil.copyfileobj(spooled, sys.stdout.buffer)
     sys.stdout.buffer.flush()
-
-
-def write_files(folder: str, files: Iterable[tuple[str, str]]) -> None:
-    """Write text files into a folder, and print their paths.
-
-    Raises:
-        Failed: the folder cannot be written.
-    """
-    for name, text in files:
-        file = Path(folder) / name
-        paths.replace_text(file, text)
-        print_line(str(file))

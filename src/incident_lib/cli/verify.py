@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand
+from incident_lib.cli.investigate import standby_age
 from incident_lib.cli.options import CONFIRM, ENVIRONMENT
-from incident_lib.cli.preflight import print_verification
+from incident_lib.cli.preflight import not_enforced
 from incident_lib.model import Refused
 
 if TYPE_CHECKING:
@@ -26,18 +29,18 @@ PROBE_BUDGET = click.option(
 )
 
 
-@click.command()
+@click.command(cls=AnsweringCommand)
 @ENVIRONMENT
 @click.option("--probe", "probed", is_flag=True, help="Also send what a client sends, rolled back. Needs --confirm.")
 @CONFIRM
 @PROBE_BUDGET
 @click.option("--allow-standby", is_flag=True, help="Verify a standby, too: it answers for the past.")
-def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: bool) -> int:
+def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: bool) -> Answer:
     """Is only the fixed index enforced, by definition and flags? Exit code 0 only then."""
     from incident_lib.analysis import read_standby
-    from incident_lib.cli import terminal
     from incident_lib.database import bounded, read_access, read_catalog, reading, resolve_environment
-    from incident_lib.migration import require_confirm
+    from incident_lib.migration import require_confirm, verify_catalog
+    from incident_lib.model import IndexKind, VerifyResult, checks_table
     from incident_lib.progress import waiting
 
     if probed:
@@ -50,9 +53,16 @@ def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: 
             catalog = read_catalog(connection)
         _require_primary(standby, probed=probed, allowed=allow_standby)
         probes = _probe(environment) if probed else ()
-    if standby:
-        terminal.print_line(str(standby), "yellow")
-    return print_verification(name, catalog, probes)
+    checks = (*verify_catalog(catalog, IndexKind.FIXED), *probes)
+    error = not_enforced(name, checks, IndexKind.FIXED)
+    return Answer(
+        error.what if error else f"{name}: only the fixed index is enforced.",
+        VerifyResult(enforced=error is None, standby=standby_age(standby), verification=list(checks)),
+        environment=name,
+        next=f"incident plan --env {name}" if error else "",
+        body=(*([str(standby)] if standby else []), checks_table(checks)),
+        error=error,
+    )
 
 
 def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import AnsweringCommand, chosen_format
 from incident_lib.cli.options import ENVIRONMENT
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-@click.command()
+    from incident_lib.runs import RecoveryProgress
+
+
+@click.command(cls=AnsweringCommand)
 @ENVIRONMENT
 @click.option(
     "--log",
@@ -26,24 +36,42 @@ from incident_lib.cli.options import ENVIRONMENT
     help="The time between two readings.",
 )
 @click.option("--once", is_flag=True, help="Read once, then end.")
-def watch(name: str, log: Path | None, every: float, once: bool) -> int:
-    """Which families have got a chat since the fix, and which inserts are still rejected; until Ctrl-C."""
-    from contextlib import suppress
-    from itertools import islice
+def watch(name: str, log: Path | None, every: float, once: bool) -> Iterator[Answer]:
+    """Which families have got a chat since the fix, and which inserts are still rejected; until Ctrl-C.
 
+    As JSON, each reading is a line.
+    """
     from incident_lib.database import demo
     from incident_lib.progress import bars
     from incident_lib.runs import watch_recovery
 
     was_running = demo.is_running()
-    last = ""
+    readings = islice(watch_recovery(name, every, log), 1 if once else None)
+    last = None
     try:
-        with suppress(KeyboardInterrupt), bars() as show:
-            for progress in islice(watch_recovery(name, every, log), 1 if once else None):
-                last = str(progress)
-                show(name, progress.recovery.share, last)
+        with suppress(KeyboardInterrupt):
+            if once or chosen_format() == "json":
+                for reading in readings:
+                    yield _answer(name, reading)
+                return
+            with bars() as show:
+                for last in readings:
+                    show(name, last.recovery.share, str(last))
     finally:
         if not was_running:
             demo.stop()
-    click.echo(f"{name}: {last or 'nothing was read.'}")
-    return 0
+    if last:
+        yield _answer(name, last)
+
+
+def _answer(name: str, reading: RecoveryProgress) -> Answer:
+    from incident_lib.model import WatchResult
+
+    recovery = reading.recovery
+    return Answer(
+        f"{name}: {reading}",
+        WatchResult(
+            blocked=recovery.blocked, recovered=recovery.recovered, since=recovery.since, rejected=reading.rejected
+        ),
+        environment=name,
+    )

@@ -6,6 +6,7 @@ No wait is endless: within `bounded` each statement is cancelled at the deadline
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,7 @@ from psycopg.errors import _WaitTimeout
 
 from incident_lib.database.diagnosis import connection_failure, translate_errors
 from incident_lib.database.environments import service_options
+from incident_lib.database.statements import LOGGER, LoggedCursor
 from incident_lib.model import Failed, UsageError
 
 if TYPE_CHECKING:
@@ -269,6 +271,8 @@ def _connect(environment: Environment, activity: str, *, autocommit: bool) -> Co
     except (psycopg.Error, UnicodeError) as error:  # libpq raises no error of its own for an impossible host name
         raise connection_failure(environment.name, environment.source, str(error)) from None
     connection.deadline, connection.environment = deadline, environment.name
+    if LOGGER.isEnabledFor(logging.DEBUG):
+        connection.cursor_factory = LoggedCursor
     return connection
 
 

@@ -7,16 +7,20 @@ import re
 from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import conninfo
 
+from incident_lib import paths
 from incident_lib.database import demo
 from incident_lib.model import UsageError, parse_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
 DEMO = "demo"
@@ -50,8 +54,9 @@ def resolve_environment(name: str, *, database: str = DEMO) -> Environment:
         return Environment(name, variable, _checked(os.environ[variable], variable))
     if name in services():
         return Environment(name, f"libpq service {name}", conninfo.make_conninfo(service=name))
+    close = get_close_matches(name, [known for known, _ in known_environments()], 1)
     raise UsageError(
-        f"The environment {name!r} is not known.",
+        f"The environment {name!r} is not known.{f' Did you mean {close[0]!r}?' if close else ''}",
         f"The variable {variable} is not set, and no pg_service.conf has a service [{name}].",
         f"Set {variable}=postgresql://… , or add [{name}] to ~/.pg_service.conf, or use `demo`.",
     )
@@ -99,8 +104,7 @@ def service_options(name: str) -> dict[str, Any]:
 
 
 def _service_files() -> ConfigParser:
-    user = Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
-    files = [user]
+    files = [_user_services()]
     if "PGSYSCONFDIR" in os.environ:
         files.append(Path(os.environ["PGSYSCONFDIR"]) / "pg_service.conf")
     parser = ConfigParser(interpolation=None, strict=False, delimiters=("=",))
@@ -110,6 +114,48 @@ def _service_files() -> ConfigParser:
         except (ConfigError, OSError, UnicodeDecodeError):
             continue
     return parser
+
+
+def add_service(name: str, options: Mapping[str, str]) -> Path:
+    """Add an environment to the user's libpq services; what the file holds stays as it is.
+
+    Args:
+        name: of the environment and of the service.
+        options: what libpq needs to connect; never a password.
+
+    Returns:
+        The file: PGSERVICEFILE, else `~/.pg_service.conf`.
+
+    Raises:
+        UsageError: the name is malformed, or resolves already; or a value has a line break.
+        Failed: the file cannot be written.
+    """
+    check_name(name)
+    if how := dict(known_environments()).get(name):
+        raise UsageError(
+            f"The environment {name!r} is there already.",
+            f"It resolves by: {how}.",
+            "Choose another name, or change it there.",
+        )
+    if any(not value.isprintable() for value in options.values()):
+        raise UsageError("The environment was not added.", "A value has a line break in it.", "Give plain values.")
+    file = _user_services()
+    held = file.read_text("utf-8") if file.exists() else ""
+    gap = "" if not held else "\n" if held.endswith("\n") else "\n\n"
+    lines = [f"[{name}]", *(f"{key}={value}" for key, value in options.items())]
+    paths.replace_text(file, held + gap + "\n".join(lines) + "\n")
+    return file
+
+
+def password_line(options: Mapping[str, str]) -> str:
+    """The shell command that stores a password for libpq, with a placeholder for it."""
+    parts = (options[key].replace("\\", "\\\\").replace(":", "\\:") for key in ("host", "port", "dbname", "user"))
+    fields = ":".join(parts)
+    return f"touch ~/.pgpass && chmod 600 ~/.pgpass && echo {quote(f'{fields}:PASSWORD')} >> ~/.pgpass"
+
+
+def _user_services() -> Path:
+    return Path(os.environ.get("PGSERVICEFILE") or Path.home() / ".pg_service.conf")
 
 
 def is_address(text: str) -> bool:
@@ -139,3 +185,28 @@ def purpose_since(environment: Environment, given: str) -> datetime | None:
     if not given and environment.name == DEMO:
         return demo.purpose_since(environment.address)
     return parse_timestamp(given)
+
+
+def libpq_variables(environment: Environment, *, read_only: bool) -> dict[str, str]:
+    """The variables with which another program of libpq connects to an environment, so that no argument holds them.
+
+    Args:
+        environment: which database.
+        read_only: whether each transaction only reads, unless the session itself asks for more.
+
+    Raises:
+        UsageError: the address has an option that libpq takes from no variable.
+    """
+    known = {option.keyword.decode(): option.envvar for option in psycopg.pq.Conninfo.get_defaults()}
+    given = {key: str(value) for key, value in conninfo.conninfo_to_dict(environment.address).items() if value}
+    if stray := sorted(key for key in given if not known.get(key)):
+        raise UsageError(
+            f"psql cannot be started for {environment.name!r}.",
+            f"Its address has what libpq takes from no variable: {', '.join(stray)}.",
+            f"Put the address into a libpq service: incident env add {environment.name}",
+        )
+    made = {(known[key] or b"").decode(): value for key, value in given.items()}
+    if read_only:
+        given_options = made.get("PGOPTIONS", os.environ.get("PGOPTIONS", ""))
+        made["PGOPTIONS"] = f"{given_options} -c default_transaction_read_only=on".strip()
+    return made | {"PGAPPNAME": "incident_lib psql"}

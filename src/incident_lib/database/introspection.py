@@ -21,6 +21,8 @@ from incident_lib.model import (
     IndexKind,
     Partition,
     UniqueIndex,
+    join_names,
+    plural,
     sort_indexes,
 )
 
@@ -148,6 +150,20 @@ def lock_holders(connection: Connection, *, autovacuum: bool = True) -> set[int]
     return {row["pid"] for row in rows if autovacuum or not row["autovacuum"]}
 
 
+def _no_table(found: dict[str, Any]) -> Failed:
+    """There is no such table: is it elsewhere, or is it the wrong database?"""
+    what = f"There is no table {SCHEMA}.{TABLE} in this database."
+    if found["named"]:
+        return Failed(
+            what,
+            f"It holds {join_names(found['named'])}, which this project does not look at.",
+            f"If that is the table of the incident, rename or move it to {SCHEMA}.{TABLE} in a copy, and look there.",
+        )
+    tables = plural(found["tables"], "table") if found["tables"] else "no table at all"
+    why = f"It holds {tables}{', none of that name' if found['tables'] else ''}: it may be the wrong database."
+    return Failed(what, why, "Check the database in the environment's address: `incident env list` says where that is.")
+
+
 def read_access(connection: Connection) -> TableAccess:
     """Read what the table is, and what this role may do with it.
 
@@ -156,11 +172,7 @@ def read_access(connection: Connection) -> TableAccess:
     """
     row = fetch_one(connection, "database/table_access", _PARAMETERS)
     if not row["found"]:
-        raise Failed(
-            f"There is no table {SCHEMA}.{TABLE} in this database.",
-            "The catalog does not list it.",
-            "Is this the right database? Check the environment's address.",
-        )
+        raise _no_table(fetch_one(connection, "database/tables_elsewhere", {"table": TABLE}))
     if missing := [column for column in COLUMNS if column not in row["columns"]]:
         raise Failed(
             f"{SCHEMA}.{TABLE} lacks {', '.join(missing)}.",

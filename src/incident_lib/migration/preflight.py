@@ -89,25 +89,32 @@ class Preflight:
         return tuple(check for check in self.checks if check.status is Status.WARN)
 
     def summary(self, environment: str) -> str:
-        """The preflight in a line: safe now or not, how long it takes, what it waits for, the next command."""
-        back = self.plan.target is IndexKind.ORIGINAL
-        act, command = ("roll back", "rollback") if back else ("apply", "apply")
+        """The preflight and the command that follows, in a line; see `sentence` and `next_command`."""
+        resolve = "resolve that, then " if self.failures else ""
+        return f"{self.sentence} Next: {resolve}{self.next_command(environment)}"
+
+    @property
+    def sentence(self) -> str:
+        """The preflight in a sentence or two: safe now or not, how long it takes, what it would wait for."""
+        act = "roll back" if self.plan.target is IndexKind.ORIGINAL else "apply"
         if self.failures:
-            return (
-                f"It is not safe to {act} now: {', '.join(check.name for check in self.failures)}. "
-                f"Next: resolve that, then {plan_command(self.plan.target, environment)}"
-            )
+            return f"It is not safe to {act} now: {', '.join(check.name for check in self.failures)}."
         if not self.plan.steps:
-            verify = "plan" if back else "verify"
-            return f"Only the {self.plan.target} index is enforced. Next: incident {verify} --env {environment}"
+            return f"Only the {self.plan.target} index is enforced."
         waits = "; ".join(dict.fromkeys(check.finding for check in self.warnings if check.name in WAITS))
         blocked = f"It would wait for: {waits}." if waits else "No session would block it now."
         if others := [check for check in self.warnings if check.name not in WAITS]:
             blocked += f" Warnings: {'; '.join(f'{check.name}: {check.finding}' for check in others)}."
-        return (
-            f"It is safe to {act} now; {self.estimate}. {blocked} "
-            f"Next: incident {command} --env {environment} --confirm {environment}"
-        )
+        return f"It is safe to {act} now; {self.estimate}. {blocked}"
+
+    def next_command(self, environment: str) -> str:
+        """The command that follows."""
+        back = self.plan.target is IndexKind.ORIGINAL
+        if self.failures or (back and not self.plan.steps):
+            return plan_command(self.plan.target if self.failures else IndexKind.FIXED, environment)
+        if not self.plan.steps:
+            return f"incident verify --env {environment}"
+        return f"incident {'rollback' if back else 'apply'} --env {environment} --confirm {environment}"
 
     def require(self, environment: str) -> None:
         """Refuse where a check fails.

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from incident_lib.model.catalog import IndexKind, IndexState
+from incident_lib.model.catalog import Catalog, IndexKind, IndexState
 from incident_lib.model.checks import Check
 from incident_lib.model.counts import Counts
+from incident_lib.model.errors import IncidentError
 from incident_lib.model.plan import StepResult
 
 SCHEMA_VERSION = 2
@@ -66,6 +67,15 @@ class Indexes(_Part, frozen=True, kw_only=True):
     state: IndexState
     definitions: list[IndexDefinition]
 
+    @classmethod
+    def of(cls, catalog: Catalog) -> Indexes:
+        """Those of a catalog."""
+        definitions = [
+            IndexDefinition(name=i.name, kind=i.kind, definition=i.definition, flags=i.flags())
+            for i in catalog.family_indexes
+        ]
+        return cls(state=catalog.state, definitions=definitions)
+
 
 class ErrorMessage(_Part, frozen=True, kw_only=True):
     """What stopped a run: what happened, why, and what to do next."""
@@ -73,6 +83,11 @@ class ErrorMessage(_Part, frozen=True, kw_only=True):
     what: str
     why: str
     next: str
+
+    @classmethod
+    def of(cls, error: IncidentError) -> ErrorMessage:
+        """That of an error."""
+        return cls(what=error.what, why=error.why, next=error.next)
 
 
 class NotebookResult(_Part, frozen=True, kw_only=True):

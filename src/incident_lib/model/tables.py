@@ -7,7 +7,7 @@ A function takes typed values and returns a `Table`: columns, and rows of raw va
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,16 @@ class Table:
     def cells(self) -> list[tuple[str, ...]]:
         """The rows as people read them."""
         return [tuple(c.format(v) for c, v in zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def only(self, *names: str) -> Table:
+        """The columns of these names alone."""
+        places = [place for place, column in enumerate(self.columns) if column.name in names]
+        rows = (tuple(row[place] for place in places) for row in self.rows)
+        return replace(self, columns=tuple(self.columns[place] for place in places), rows=tuple(rows))
+
+    def titled(self, title: str) -> Table:
+        """The same table under a title."""
+        return replace(self, title=title)
 
     @property
     def headings(self) -> tuple[str, ...]:

@@ -33,28 +33,41 @@ _FIX = {
 def verdict_line(
     environment: str, state: IndexState, counts: Counts, *, safe: bool | None, hides_rows: bool = False
 ) -> str:
-    """The verdict in one line.
+    """The verdict and the command that follows, in one line; see `verdict_sentence` and `command_after_verdict`."""
+    sentence = verdict_sentence(state, counts, safe=safe, hides_rows=hides_rows)
+    return f"{sentence} Next: {command_after_verdict(environment, state, safe=safe)}"
+
+
+def verdict_sentence(state: IndexState, counts: Counts, *, safe: bool | None, hides_rows: bool = False) -> str:
+    """The verdict: how many families are blocked, whether the fix has been applied, and whether that is safe now.
 
     Args:
-        environment: its name, for the next command.
         state: of the unique indexes.
         counts: of the same snapshot.
         safe: what the preflight says; None: no preflight was run.
         hides_rows: whether row level security hides rows from the role.
     """
-    next_step = f"Next: incident apply --env {environment} --confirm {environment}"
-    if state is IndexState.FIXED:
-        apply, next_step = "Nothing is left to apply.", f"Next: incident verify --env {environment}"
-    elif safe is None:
-        apply, next_step = "Whether it is safe to apply it is unknown.", f"Next: incident plan --env {environment}"
-    elif safe:
-        apply = "It is safe to apply it now."
-    else:
-        apply, next_step = "It is not safe to apply it now.", f"Next: incident plan --env {environment}"
     blocked = blocked_sentence(counts)
     if hides_rows and state is not IndexState.FIXED:
         blocked = CANNOT_TELL if counts.blocked.chat == 0 else f"{HIDDEN_ROWS} {blocked}"
-    return f"{blocked} {_FIX[state]} {apply} {next_step}"
+    apply = "Nothing is left to apply." if state is IndexState.FIXED else _SAFE[safe]
+    return f"{blocked} {_FIX[state]} {apply}"
+
+
+_SAFE = {
+    None: "Whether it is safe to apply it is unknown.",
+    True: "It is safe to apply it now.",
+    False: "It is not safe to apply it now.",
+}
+
+
+def command_after_verdict(environment: str, state: IndexState, *, safe: bool | None) -> str:
+    """The command that follows a verdict."""
+    if state is IndexState.FIXED:
+        return f"incident verify --env {environment}"
+    return (
+        f"incident apply --env {environment} --confirm {environment}" if safe else f"incident plan --env {environment}"
+    )
 
 
 def blocked_sentence(counts: Counts) -> str:

@@ -22,7 +22,6 @@ from incident_lib.model import (
     BeforeAfter,
     ExampleFamily,
     ExampleThread,
-    IndexDefinition,
     Indexes,
     format_minute,
     list_unknowns,
@@ -109,12 +108,8 @@ class SnapshotData:
             names: pseudonyms for the ids of the worked example.
         """
         found = self.investigation
-        definitions = [
-            IndexDefinition(name=i.name, kind=i.kind, definition=i.definition, flags=i.flags())
-            for i in found.catalog.family_indexes
-        ]
         fields: dict[str, Any] = {
-            "indexes": BeforeAfter(**{moment: Indexes(state=found.catalog.state, definitions=definitions)}),
+            "indexes": BeforeAfter(**{moment: Indexes.of(found.catalog)}),
             "counts": BeforeAfter(**{moment: found.counts}),
             "snapshot_at": BeforeAfter(**{moment: found.at}),
             "verdict": self.verdict,

@@ -1,0 +1,71 @@
+"""The commands that start other programs: open, lab, psql."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from incident_lib.cli.options import ENVIRONMENT
+
+
+@click.command("open")
+@click.argument("file", default="", metavar="[REPORT]", type=click.Path(dir_okay=False))
+def open_(file: str) -> int:
+    """Open a report in the browser; by default that of the latest `incident run`."""
+    from incident_lib import paths
+    from incident_lib.model import Failed, UsageError
+
+    page = Path(file) if file else paths.runs() / "postmortem.html"
+    if not page.is_file():
+        raise UsageError(
+            f"There is no report {os.path.relpath(page)}.",
+            "No run has written one there.",
+            "Write one: incident run, or incident report --all",
+        )
+    if click.launch(str(page.resolve())) != 0:
+        raise Failed(
+            "No browser could be started.",
+            "This machine names no program that opens a page.",
+            f"Open it yourself, or copy it to where there is one: {os.path.relpath(page)}",
+        )
+    return 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, metavar="[JUPYTER OPTION…]", type=click.UNPROCESSED)
+def lab(words: tuple[str, ...]) -> int:
+    """Open the notebooks in JupyterLab; further options are JupyterLab's."""
+    from importlib.util import find_spec
+
+    from incident_lib import paths
+    from incident_lib.model import UsageError
+
+    if not find_spec("jupyterlab"):
+        raise UsageError("JupyterLab is not installed here.", "It is no part of the library.", "pip install jupyterlab")
+    folder = f"--notebook-dir={paths.NOTEBOOKS}"
+    os.execv(sys.executable, [sys.executable, "-m", "jupyter", "lab", folder, *words])  # noqa: S606 - no shell is meant
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@ENVIRONMENT
+@click.option("--write", is_flag=True, help="Let this session write.")
+@click.argument("words", nargs=-1, metavar="[PSQL OPTION…]", type=click.UNPROCESSED)
+def psql(name: str, write: bool, words: tuple[str, ...]) -> int:
+    """Open psql in an environment; its session only reads, unless --write. Further options are psql's."""
+    from shutil import which
+
+    from incident_lib.database import libpq_variables, resolve_environment
+    from incident_lib.model import UsageError
+
+    program = which("psql")
+    if not program:
+        raise UsageError(
+            "psql is not installed here.",
+            "It is PostgreSQL's own client; this project does not bring it.",
+            "Install it: apt-get install postgresql-client, or brew install libpq",
+        )
+    variables = libpq_variables(resolve_environment(name), read_only=not write)
+    os.execve(program, [program, *words], os.environ | variables)  # noqa: S606 - no shell is meant
