@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 QUICK := -n 3 --dist loadfile -m "not slow"  # more workers than cores: tests often wait for a server
 
-.PHONY: help run test coverage test-slow test-all soak lint lab setup lock schemas notebooks example clean bench
+.PHONY: help run test coverage test-slow test-all soak lint lab setup lock schemas reference notebooks example clean bench
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name does; do \
@@ -71,6 +71,9 @@ lock: setup  ## update all pinned dependencies, for every Python from 3.11 on
 
 schemas: setup  ## generate the JSON Schemas of the files and of the commands' answers: data/schemas
 	$(BIN)/python -m incident_lib.records.schemas
+
+reference: setup  ## generate docs/cli.md from the commands' help
+	$(BIN)/python -m incident_lib.cli.reference
 
 notebooks: setup  ## execute the notebooks on the demo in place: their committed outputs
 	INCIDENT_PROGRESS=off INCIDENT_RUNS=$$(mktemp -d) $(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \

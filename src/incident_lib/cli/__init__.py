@@ -26,7 +26,19 @@ from incident_lib.cli.watch import watch
 from incident_lib.model import IncidentError, UsageError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Sections(click.Group):
+    """The commands of the program, listed by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the commands under the titles of their sections."""
+        width = max(len(name) for name in self.commands)
+        limit = formatter.width - width - 6
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(each.name).ljust(width), each.get_short_help_str(limit)) for each in commands])
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="incident-lib", prog_name="incident")
 @click.option(
     "--env-file",
@@ -45,28 +57,16 @@ def cli(env_file: str | None) -> None:
         load_dotenv(env_file, override=False)
 
 
-for _command in (
-    run,
-    report,
-    runs,
-    investigate,
-    plan,
-    verify,
-    sql,
-    apply,
-    rollback,
-    failures,
-    watch,
-    claims,
-    rehearse,
-    demo,
-    env,
-    explain,
-    open_,
-    lab,
-    psql,
-):
-    cli.add_command(_command)
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Look": (investigate, explain, failures, watch),
+    "Change": (plan, rehearse, apply, verify, rollback, sql),
+    "Report": (run, report, runs, claims),
+    "Environments": (env, demo),
+    "Other programs": (open_, lab, psql),
+}
+for _commands in SECTIONS.values():
+    for _command in _commands:
+        cli.add_command(_command)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ MAX_BLOCK = click.option(
 @PLAIN
 @TIMEOUT
 def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
-    """Apply the fix, step by step, with progress. Needs the environment's name as --confirm."""
+    """Apply the fix, step by step. Needs the environment's name as --confirm."""
     return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, **options)
 
 
@@ -49,7 +49,7 @@ def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
 @PLAIN
 @TIMEOUT
 def rollback(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
-    """Restore the original index, where the data allows it. Needs the environment's name as --confirm."""
+    """Restore the original index, where the data allows it. Needs --confirm."""
     return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
 
 

@@ -19,9 +19,9 @@ from incident_lib.cli.terminal import Verbatim
     help="The file to write. [default: data/runs/claims.json]",
 )
 def claims(out: Path | None) -> Answer:
-    """Test the fix plan's claims on scratch databases of the embedded server, while clients write.
+    """Test the fix plan's claims, while clients write.
 
-    Only scratch databases are changed. The exit code is 0 whatever the verdicts are.
+    Only scratch databases of the embedded server are changed. The exit code is 0 whatever the verdicts are.
     """
     from incident_lib.experiments import run_claims
     from incident_lib.model import claims_table, summarize_verdicts

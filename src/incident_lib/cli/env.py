@@ -16,7 +16,7 @@ def env() -> None:
 
 @env.command("list", cls=AnsweringCommand)
 def list_() -> Answer:
-    """List the names that resolve here, and how. Addresses are not shown."""
+    """List the environments, and how each name resolves. Addresses are not shown."""
     from incident_lib.database import known_environments
     from incident_lib.model import EnvironmentsResult, NamedEnvironment, make_table, plural
 
@@ -31,7 +31,7 @@ def list_() -> Answer:
 @env.command(cls=AnsweringCommand)
 @click.argument("name", type=NAME, envvar="INCIDENT_ENV")
 def check(name: str) -> Answer:
-    """Connect, and check server, role, permissions and pooler; each missing permission, and what fails without it."""
+    """Connect, and check what the role may do. Each missing permission, and what fails without it."""
     from incident_lib.analysis import check_access
     from incident_lib.database import resolve_environment
     from incident_lib.model import AccessResult, Status, checks_table, join_names, plural
@@ -57,7 +57,7 @@ def check(name: str) -> Answer:
 @click.option("--user", required=True, metavar="ROLE", help="The role to connect as.")
 @click.option("--sslmode", default="", metavar="MODE", help="As libpq has it, e.g. verify-full.")
 def add(name: str, host: str, port: int, dbname: str, user: str, sslmode: str) -> int:
-    """Add an environment: a libpq service of that name, without a password, which psql can use, too."""
+    """Add an environment as a libpq service. It holds no password; psql can use it, too."""
     from incident_lib.cli.terminal import Page
     from incident_lib.database import add_service, password_line
 

@@ -55,7 +55,7 @@ def failures(  # noqa: PLR0917 - click passes them by name
     timeout: float,
     out: str | None,
 ) -> int:
-    """Rejected inserts from server logs: how many, of which families, when (csv and json with raw ids: do not share).
+    """Rejected inserts from server logs. As csv and json with raw ids: do not share.
 
     LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
     not; `-` is standard input. An entry that several logs have is counted once. Inserts that were rejected before the

@@ -42,7 +42,7 @@ WHOLE = click.option("--wide", is_flag=True, help="Whole ids, also where the ter
 @SINCE
 @TIMEOUT
 def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: float) -> Answer:
-    """The verdict, the counts, the blocked families (with raw ids: do not share)."""
+    """What is blocked: verdict, counts, families. Ids are raw: do not share them."""
     from incident_lib import analysis
     from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment
@@ -156,7 +156,7 @@ def _families(families: Sequence[BlockedFamily], found: Investigation, *, wide: 
 @WHOLE
 @TIMEOUT
 def explain(name: str, root: str, owner: str, wide: bool, timeout: float) -> Answer:
-    """One family, thread by thread: what blocks what (with raw ids: do not share).
+    """One family, thread by thread: what blocks what. Ids are raw: do not share them.
 
     ROOT and OWNER are its two ids, or their first digits, as `investigate` shows them.
     """
@@ -201,7 +201,7 @@ def explain(name: str, root: str, owner: str, wide: bool, timeout: float) -> Ans
 
 def _sentence(threads: Sequence[Thread]) -> str:
     """What the threads of a family block, now and with the fixed index."""
-    from incident_lib.model import join_names, plural
+    from incident_lib.model import plural
 
     active = [thread for thread in threads if thread.is_active]
     family = f"This family has {plural(len(threads), 'thread')}, {len(active):,} active."
@@ -211,9 +211,9 @@ def _sentence(threads: Sequence[Thread]) -> str:
     fixed = sorted({purpose for thread in threads for purpose in thread.would_block})
 
     def of(purposes: list[str]) -> str:
-        return f"a new {join_names(purposes)}" if purposes else "nothing"
+        return " and ".join(f"a new {purpose}" for purpose in purposes) or "nothing"
 
-    return f"{family} They block {of(now)}; with the fixed index, {of(fixed)}."
+    return f"{family} Blocked now: {of(now)}; with the fixed index: {of(fixed)}."
 
 
 def _threads(threads: Sequence[Thread], *, whole: bool) -> Table:

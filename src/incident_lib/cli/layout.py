@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GAP = "  "
 NARROWEST = 30  # columns of a text beside others
 INDENT = "    "
+NOTHING = "–"
 COLOURS: dict[str, dict[str, object]] = {
     Status.PASS: {"fg": "green"},
     Status.INFO: {"fg": "cyan"},
@@ -48,7 +49,7 @@ class _Cells:
     @property
     def is_empty(self) -> bool:
         """Whether no row has a value: such a column is not printed."""
-        return all(text in {"", "–"} for text in self.texts)
+        return all(text in {"", NOTHING} for text in self.texts)
 
 
 def lay_out(table: Table, width: int, style: Callable[..., str]) -> Iterator[str]:
@@ -61,18 +62,18 @@ def lay_out(table: Table, width: int, style: Callable[..., str]) -> Iterator[str
     """
     rows = [tuple(map(printable, row)) for row in table.cells]
     every = [
-        _Cells(column, heading, tuple(row[place] for row in rows))
+        _Cells(column, heading, tuple(row[place] if row[place] != NOTHING or column.is_number else "" for row in rows))
         for place, (column, heading) in enumerate(zip(table.columns, table.headings, strict=True))
     ]
     cells = [each for each in every if not each.is_empty]
     lines = any("\n" in text for each in cells for text in each.texts)
     if not lines and _total(cells) <= width:
         return _aligned(cells, width, style)
-    by_width = sorted(cells, key=lambda each: (each.column.code, each.width))
+    by_width = sorted(cells, key=lambda each: (each is not cells[0], each.column.code, each.width))
     long = [by_width.pop()]
     if not long[0].column.code and width - _total(by_width) - len(GAP) >= NARROWEST:
         return _aligned([each for each in cells if each not in long] + long, width, style)
-    while by_width and _total(by_width) > width - NARROWEST:
+    while by_width and _total(by_width) > width:
         long.append(by_width.pop())
     beside = [each for each in cells if each in by_width]
     return _stacked(beside, [each for each in cells if each in long], width, style)
@@ -107,7 +108,7 @@ def _stacked(beside: Sequence[_Cells], long: Sequence[_Cells], width: int, style
         if beside:
             yield _line(beside, [each.texts[place] for each in beside], partial(style, bold=True))
         for each in long:
-            if each.texts[place] in {"", "–"}:
+            if not each.texts[place]:
                 continue
             label = "" if each is long[0] else f"{each.heading}: "
             for paragraph in f"{label}{each.texts[place]}".split("\n"):

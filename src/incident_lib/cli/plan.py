@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @PLAIN
 @TIMEOUT
 def plan(name: str, rollback: bool, everything: bool, plain: bool, timeout: float) -> Answer:
-    """The preflight, and every step with its SQL, its lock and the reason; changes nothing."""
+    """The checks, and every step with its SQL. Changes nothing."""
     from incident_lib.model import plan_table
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
@@ -74,7 +74,7 @@ def _not_safe(name: str, checks: Preflight) -> Refused:
     help="Write numbered files with one statement each, for a migrations folder.",
 )
 def sql(rollback: bool, out: str | None) -> int:
-    """The migration as idempotent SQL for psql, or for a migrations folder."""
+    """The migration as SQL for psql, or for a migrations folder."""
     from pathlib import Path
 
     from incident_lib import paths

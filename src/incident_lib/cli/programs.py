@@ -14,7 +14,7 @@ from incident_lib.cli.options import ENVIRONMENT
 @click.command("open")
 @click.argument("file", default="", metavar="[REPORT]", type=click.Path(dir_okay=False))
 def open_(file: str) -> int:
-    """Open a report in the browser; by default that of the latest `incident run`."""
+    """Open a report in the browser. By default that of the latest `incident run`."""
     from incident_lib import paths
     from incident_lib.model import Failed, UsageError
 
@@ -37,7 +37,7 @@ def open_(file: str) -> int:
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, metavar="[JUPYTER OPTION…]", type=click.UNPROCESSED)
 def lab(words: tuple[str, ...]) -> int:
-    """Open the notebooks in JupyterLab; further options are JupyterLab's."""
+    """Open the notebooks in JupyterLab. Further options are JupyterLab's."""
     from importlib.util import find_spec
 
     from incident_lib import paths
@@ -54,7 +54,7 @@ def lab(words: tuple[str, ...]) -> int:
 @click.option("--write", is_flag=True, help="Let this session write.")
 @click.argument("words", nargs=-1, metavar="[PSQL OPTION…]", type=click.UNPROCESSED)
 def psql(name: str, write: bool, words: tuple[str, ...]) -> int:
-    """Open psql in an environment; its session only reads, unless --write. Further options are psql's."""
+    """Open psql in an environment. It only reads, unless --write; further options are psql's."""
     from shutil import which
 
     from incident_lib.database import libpq_variables, resolve_environment

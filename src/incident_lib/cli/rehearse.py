@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @BUDGET
 def rehearse(name: str, timeout: float, budget: float) -> Answer:
-    """Try the fix on a copy of the threads in the unique indexes, without ids. The environment is only read."""
+    """Try the fix on a copy of the active threads. Ids are not copied; the environment is only read."""
     from incident_lib import experiments
     from incident_lib.database import resolve_environment
     from incident_lib.progress import bars

@@ -47,7 +47,7 @@ def report(
     pdf: bool,
     appendix: bool,
 ) -> Answer:
-    """Write the postmortem of one incident from its runs alone; no database is needed.
+    """Write the postmortem from the runs alone. No database is needed.
 
     It is over the runs, or over the environments, that are named. INCIDENT_RUNS is the folder of all runs. The demo's
     invented families are in no report with those of others.

@@ -62,7 +62,7 @@ def run(
     purpose_since: str,
     timeout: float,
 ) -> Answer:
-    """Run the notebooks for each environment, then write the postmortem over all of them."""
+    """Run the notebooks, then write the postmortem. Once for each environment."""
     from incident_lib.database import demo
     from incident_lib.progress import bars
     from incident_lib.runs import LocalProcesses, run_fleet

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 )
 @click.pass_context
 def runs(context: click.Context, name: str) -> Answer | None:
-    """List the runs, and what a report over their environment takes from each."""
+    """List the runs, and what a report takes from each."""
     from incident_lib import paths
     from incident_lib.model import RunsResult, plural
     from incident_lib.records import list_runs, unreadable_folders
@@ -50,7 +50,7 @@ def runs(context: click.Context, name: str) -> Answer | None:
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 def compare(first: str, second: str) -> Answer:
-    """The counts of two runs side by side; A and B are named as `incident runs` lists them."""
+    """The counts of two runs side by side. A and B are named as `incident runs` lists them."""
     from incident_lib.model import RunsResult, counts_table
     from incident_lib.records import find_run
 
@@ -78,7 +78,7 @@ def compare(first: str, second: str) -> Answer:
 @click.argument("name", metavar="RUN")
 @click.option("--confirm", metavar="NAME", default="", help="The run's name once more; without it the command asks.")
 def delete(name: str, confirm: str) -> Answer:
-    """Delete a run's folder, with its notebooks and blocked.csv; its name is the confirmation."""
+    """Delete a run's folder, with its notebooks. Its name is the confirmation."""
     from incident_lib.model import DeletedResult, UsageError
     from incident_lib.records import delete_run, find_run
 

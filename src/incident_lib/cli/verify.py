@@ -36,7 +36,7 @@ PROBE_BUDGET = click.option(
 @PROBE_BUDGET
 @click.option("--allow-standby", is_flag=True, help="Verify a standby, too: it answers for the past.")
 def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: bool) -> Answer:
-    """Is only the fixed index enforced, by definition and flags? Exit code 0 only then."""
+    """Is only the fixed index enforced? Exit code 0 only then."""
     from incident_lib.analysis import read_standby
     from incident_lib.database import bounded, read_access, read_catalog, reading, resolve_environment
     from incident_lib.migration import require_confirm, verify_catalog

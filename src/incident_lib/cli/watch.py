@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--once", is_flag=True, help="Read once, then end.")
 def watch(name: str, log: Path | None, every: float, once: bool) -> Iterator[Answer]:
-    """Which families have got a chat since the fix, and which inserts are still rejected; until Ctrl-C.
+    """How many families have got a chat since the fix. Until Ctrl-C.
 
     As JSON, each reading is a line.
     """
