@@ -89,8 +89,8 @@ def test_help_lists_every_command() -> None:
 def test_help_tells_the_exit_codes() -> None:
     """`incident --help` tells what each exit code means."""
     assert (
-        "Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not be done; 130 interrupted."
-        in " ".join(shell("-h").stdout.split())
+        "Exit codes: 0 done; 1 the answer is no, not known or not found, or refused; 2 bad usage; "
+        "3 could not be done, or a log was not read; 130 interrupted." in " ".join(shell("-h").stdout.split())
     )
 
 
@@ -245,6 +245,13 @@ def test_investigate_of_nothing_blocked(staging: Environment) -> None:
     assert json.loads(ran.stdout)["answer"] == (
         "No family is blocked for chat. The fix has not been applied. It is safe to apply it now."
     )
+
+
+def test_an_unknown_time_names_its_option(staging: Environment, connection: psycopg.Connection) -> None:
+    """Where it is unknown since when a family is blocked, the option that would tell it is named."""
+    add(connection, uuid4(), uuid4(), purpose="run")
+
+    assert "see --purpose-since" in shell("investigate", "-e", "staging").stdout
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -49,7 +49,8 @@ class Sections(click.Group):
 def cli(env_file: str | None) -> None:
     """Find the prompt families that a unique index blocks, and replace that index safely.
 
-    Exit codes: 0 done; 1 the answer is no, or refused; 2 bad usage; 3 could not be done; 130 interrupted.
+    Exit codes: 0 done; 1 the answer is no, not known or not found, or refused; 2 bad usage; 3 could not be done, or a
+    log was not read; 130 interrupted.
     """
     if env_file:
         from dotenv import load_dotenv

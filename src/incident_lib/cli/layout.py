@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from incident_lib.model import Column, Table
 
 GAP = "  "
+SHORT = 28  # columns: where rows do not fit, longer texts than these are below the others
 NARROWEST = 30  # columns of a text beside others
 INDENT = "    "
 NOTHING = "–"
@@ -73,7 +74,7 @@ def lay_out(table: Table, width: int, style: Callable[..., str]) -> Iterator[str
     long = [by_width.pop()]
     if not long[0].column.code and width - _total(by_width) - len(GAP) >= NARROWEST:
         return _aligned([each for each in cells if each not in long] + long, width, style)
-    while by_width and _total(by_width) > width:
+    while by_width and (_total(by_width) > width or (by_width[-1] is not cells[0] and by_width[-1].width > SHORT)):
         long.append(by_width.pop())
     beside = [each for each in cells if each in by_width]
     return _stacked(beside, [each for each in cells if each in long], width, style)

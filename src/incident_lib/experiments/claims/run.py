@@ -66,6 +66,7 @@ def run_claims(
             listener(strategy.name, place / (len(strategies) + 1))
             with scratch_database("claims", copy_of=large) as loaded:
                 trials.append(Trial(strategy, *result, try_under_load(loaded, strategy, load)))
+    listener("done", 1.0)
     return make_report(
         trials,
         tested_at=tested_at,
