@@ -87,6 +87,17 @@ def test_the_table_is_read_once(large: psycopg.Connection[Any], query: str) -> N
     assert len(re.findall(r"Scan.* on q_threads", found)) == 1
 
 
+def test_the_first_blocked_families_are_read_in_the_order_of_an_index(large: psycopg.Connection[Any]) -> None:
+    """The first twenty are found without reading the rest: an index gives the order, and the limit ends the scan."""
+    with psycopg.ClientCursor(large) as cursor:
+        values = {"purpose_since": None, "blocked_for": "chat", "most": 20}
+        asked = cursor.mogrify(query_text("analysis/first_blocked"), values)
+        found = "\n".join(row for (row,) in cursor.execute(f"EXPLAIN (ANALYZE) {asked}"))  # type: ignore[arg-type]
+
+    (rows,) = re.findall(r"Index Scan using \w+ on q_threads .*actual time=\S+ rows=(\d+)", found)
+    assert int(rows) < 1_000
+
+
 def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:
     """A NULL purpose is counted, blocks chat and run, and is no duplicate for the fixed index."""
     connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")

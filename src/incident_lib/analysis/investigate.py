@@ -13,7 +13,7 @@ from psycopg import ClientCursor, sql
 
 from incident_lib import paths
 from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog
-from incident_lib.model import BlockedFamily, Catalog, Counts, IndexKind, PerPurpose
+from incident_lib.model import PURPOSES, BlockedFamily, Catalog, Counts, IndexKind, PerPurpose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,9 +107,18 @@ def list_blocked(
     """
     if not catalog.blocks:
         return []
-    values = BlockedFilter()._asdict() | {"purpose_since": purpose_since, "most": limit}
-    rows = fetch_all(connection, "analysis/blocked", values)
+    rows = _first_blocked(connection, purpose_since, limit) if limit else []
+    if not rows:
+        values = BlockedFilter()._asdict() | {"purpose_since": purpose_since, "most": limit}
+        rows = fetch_all(connection, "analysis/blocked", values)
     return [BlockedFamily(**row | {"since": row["since"] and datetime.fromisoformat(row["since"])}) for row in rows]
+
+
+def _first_blocked(connection: Connection, purpose_since: datetime | None, limit: int) -> list[dict[str, Any]]:
+    """The first of the list where all of them have been blocked for chat since the column came; else empty."""
+    values = {"purpose_since": purpose_since, "blocked_for": PURPOSES[0], "most": limit}
+    rows = fetch_all(connection, "analysis/first_blocked", values)
+    return rows if len(rows) == limit else []
 
 
 def write_blocked(

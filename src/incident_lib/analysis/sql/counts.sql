@@ -10,7 +10,7 @@ WITH family AS (
 ), mixed AS (
     SELECT count(*) FILTER (WHERE is_active) AS n FROM public.q_threads
     WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
-    HAVING count(DISTINCT provider) > 1 OR count(provider) BETWEEN 1 AND count(*) - 1
+    HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1
 ), kind AS MATERIALIZED ( -- a row for all families of an owner that hold the like; both reads may go side by side
     SELECT owner, n, chats, runs, others, count(*) AS families, 0::bigint AS residual FROM family GROUP BY 1, 2, 3, 4, 5
     UNION ALL SELECT NULL::uuid, 0::bigint, 0::bigint, 0::bigint, NULL::text[], 0::bigint, sum(n)::bigint FROM mixed
