@@ -80,6 +80,13 @@ def test_scrub_replaces_an_id_in_upper_case() -> None:
     assert NAMES.scrub(str(ID).upper()) == NAMES.name("id", ID)
 
 
+def test_scrub_replaces_ids_without_a_separator() -> None:
+    """Ids that follow each other, or other hexadecimal digits, are replaced."""
+    name = NAMES.name("id", ID)
+
+    assert NAMES.scrub(f"{ID}{ID} a{ID}b") == f"{name}{name} a{name}b"
+
+
 def test_scrub_replaces_ids_in_nested_values() -> None:
     """Ids in nested lists, tuples and dicts are replaced."""
     name = NAMES.name("id", ID)
