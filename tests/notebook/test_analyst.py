@@ -198,6 +198,47 @@ def test_an_empty_result_is_typed(cells: Kernel) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("ARRAY[1, 2]", "'[1, 2]'"),
+        ("ARRAY[now()] IS NULL", "np.False_"),
+        ("'infinity'::date", "NaT"),
+        ("'0044-03-15 BC'::date", "NaT"),
+        ("'4000000 years'::interval", "NaT"),
+        (r"E'it\\'s :here'", '"it\'s :here"'),
+    ],
+)
+def test_a_value_that_pandas_has_no_type_for(cells: Kernel, column: str, shown: str) -> None:
+    """An array is a text, a time that Python cannot hold is missing, and a colon in a string is no name."""
+    assert value(cells, f'incident.sql("SELECT {column} AS it")["it"][0]') == shown
+
+
+@pytest.mark.parametrize("values", ["['chat']", "('chat',)", "incident.families(limit=1)['blocked_for']"])
+def test_several_values_are_an_array(cells: Kernel, values: str) -> None:
+    """A list, a tuple and a column of a DataFrame are sent as an array."""
+    code = f"""
+incident.sql("SELECT DISTINCT purpose FROM q_threads WHERE purpose = ANY(:some)", some={values})["purpose"].tolist()"""
+
+    assert value(cells, code) == "['chat']"
+
+
+def test_a_value_that_cannot_be_sent(cells: Kernel) -> None:
+    """A value of a type that PostgreSQL does not know is an error that says so."""
+    assert "A value has a type that PostgreSQL does not know." in cells.run("incident.sql('SELECT :x', x=il)").error
+
+
+def test_an_error_carries_no_other(cells: Kernel) -> None:
+    """The error of a query has no cause and no context with PostgreSQL's own text, which may have raw ids."""
+    code = """try:
+    incident.sql("SELECT owner_id::text::int FROM q_threads")
+except Exception as error:
+    found = error
+found.__cause__, found.__context__"""
+
+    assert value(cells, code) == "(None, None)"
+
+
+@pytest.mark.parametrize(
     ("query", "says"),
     [
         ("DELETE FROM q_threads", "PostgreSQL says: cannot execute DELETE in a read-only transaction."),

@@ -14,9 +14,7 @@ DEMO_KEY = "the demo's pseudonyms may be recomputed by anybody"
 _INHERITED = "INCIDENT_PASSING_KEY"  # made here, for this process and those it starts
 # With hyphens also next to other digits, as in several ids without a separator; 32 digits alone, since checksums and
 # commits have more.
-_UUID = re.compile(
-    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE
-)
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
 
 # The fix plan's own thread: its ids are published there, and stay as they are.
 PLAN_THREAD = UUID("8be3a08f-10f5-4b30-af5f-39c4656368f0")

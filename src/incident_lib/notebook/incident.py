@@ -297,7 +297,7 @@ class Incident(Revocable):
 
         Args:
             query: SQL, with `:name` for each value.
-            values: by name; a list is an array: `= ANY(:names)`.
+            values: by name; a list, or a column of a DataFrame, is an array: `= ANY(:names)`.
 
         Returns:
             Typed also without a row: boolean, Int64, Float64, datetime64[us, UTC] (of a timestamp without zone:

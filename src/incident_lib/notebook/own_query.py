@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
-from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
+from psycopg.types.datetime import DateLoader, IntervalLoader, TimestampLoader, TimestamptzLoader
 
 from incident_lib.database import action_for, reading, safe_message
 from incident_lib.model import Column, Failed, UsageError
@@ -51,7 +51,7 @@ _WORDS = {
 
 # Strings, quoted names, comments and casts, which are left as they are; and names.
 _TOKENS = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*|/\*.*?\*/|::|(?<![\w:]):(?P<name>[A-Za-z_]\w*)""",
+    r"""\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*|/\*.*?\*/|::|(?<![\w:]):(?P<name>[A-Za-z_]\w*)""",
     re.DOTALL,
 )
 
@@ -59,11 +59,14 @@ _TOKENS = re.compile(
 def run_query(environment: Environment, query: str, values: Mapping[str, Any], names: Pseudonyms | None) -> Frame:
     """Send one statement in a read-only transaction, and return its rows; see `Incident.sql`."""
     text = _with_placeholders(query, values)
+    failure = None
     with reading(environment) as connection:
         try:
             columns, rows = _fetch(connection, text, values)
         except psycopg.Error as error:
-            raise _query_failure(environment.name, error, names) from None
+            failure = _query_failure(environment.name, error, names)
+    if failure:  # raised here, it does not carry PostgreSQL's error, whose text may have raw ids
+        raise failure
     made = [Column(_scrubbed(name, names), dtype=dtype) for name, dtype in _distinct(columns)]
     words = [_WORDS.get(name, "id") for name, _ in columns]
     return make_frame(
@@ -106,24 +109,38 @@ def _with_placeholders(query: str, values: Mapping[str, Any]) -> bytes:
     return placed_query.encode()
 
 
-class _Timestamptz(TimestamptzLoader):
-    """Infinity, and years that Python does not have, are missing values."""
+class _OddIsMissing:
+    """Infinity, and what Python's types cannot hold, such as a year before 1, are missing values."""
 
     def load(self, data: Any) -> Any:
         try:
-            return super().load(data)
+            return super().load(data)  # type: ignore[misc]
         except (psycopg.DataError, ValueError, OverflowError):
             return None
 
 
-class _Timestamp(TimestampLoader):
-    """The same, without a zone."""
+class _Timestamptz(_OddIsMissing, TimestamptzLoader):
+    """A timestamp."""
 
-    def load(self, data: Any) -> Any:
-        try:
-            return super().load(data)
-        except (psycopg.DataError, ValueError, OverflowError):
-            return None
+
+class _Timestamp(_OddIsMissing, TimestampLoader):
+    """A timestamp without a zone."""
+
+
+class _Date(_OddIsMissing, DateLoader):
+    """A date."""
+
+
+class _Interval(_OddIsMissing, IntervalLoader):
+    """A duration."""
+
+
+_LOADERS: dict[str, type[Any]] = {
+    "timestamptz": _Timestamptz,
+    "timestamp": _Timestamp,
+    "date": _Date,
+    "interval": _Interval,
+}
 
 
 def _fetch(
@@ -135,17 +152,25 @@ def _fetch(
     what follows it, is a syntax error.
     """
     cursor = connection.cursor()
-    cursor.adapters.register_loader("timestamptz", _Timestamptz)
-    cursor.adapters.register_loader("timestamp", _Timestamp)
+    for name, loader in _LOADERS.items():
+        cursor.adapters.register_loader(name, loader)
     with connection.pipeline():
-        cursor.execute(text, dict(values))
+        cursor.execute(text, {name: _as_parameter(value) for name, value in values.items()})
         rows = cursor.fetchall()
     types = connection.adapters.types
     columns = []
     for column in cursor.description or ():
         known = types.get(column.type_code)
-        columns.append((column.name, _DTYPES.get(known.name if known else "", "str")))
+        is_array = known is not None and known.oid != column.type_code  # an array's element type
+        columns.append((column.name, _DTYPES.get(known.name, "str") if known and not is_array else "str"))
     return columns, rows
+
+
+def _as_parameter(value: Any) -> Any:
+    """What has several values is an array: a tuple, and a column of a DataFrame, too."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _distinct(columns: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -193,6 +218,8 @@ def _query_failure(environment: str, error: psycopg.Error, names: Pseudonyms | N
         return Failed(what, f"PostgreSQL says: {_scrubbed(primary, names)}.", _scrubbed(hint, names))
     if state == "57014":
         return Failed(what, safe_message(error), "Ask for less, or set the variable INCIDENT_TIMEOUT to more seconds.")
+    if not state and isinstance(error, psycopg.ProgrammingError) and "adapt" in str(error):
+        return Failed(what, "A value has a type that PostgreSQL does not know.", "Pass texts, numbers, times or lists.")
     if not state and isinstance(error, psycopg.ProgrammingError):
         return Failed(what, "It returned no rows.", "Send a query, such as SELECT.")
     return Failed(what, safe_message(error), action_for(error))
