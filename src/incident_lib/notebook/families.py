@@ -124,9 +124,10 @@ def find_id(connection: Connection, names: Pseudonyms, word: str, given: str | U
             f"It is {given!r}.",
             f"Copy it from a table: a UUID, or a text like {word}-0123456789.",
         )
-    found = next(
-        (id_ for id_ in stream_ids(connection, of_roots=word == "root") if names.name(word, id_) == given), None
-    )
+    found = None
+    for id_ in stream_ids(connection, of_roots=word == "root"):  # to its end: to stop it earlier aborts the transaction
+        if found is None and names.name(word, id_) == given:
+            found = id_
     if found is None:
         raise UsageError(
             f"No thread has the {word} {given!r}.",
