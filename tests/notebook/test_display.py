@@ -8,8 +8,8 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.model import PLAN_OWNER
-from incident_lib.notebook.display import Shown, show, show_section
-from incident_lib.report import Chart, charts
+from incident_lib.notebook.display import show, show_section
+from incident_lib.report import charts
 from tests.support.reports import EXAMPLE, Page, blocker_count, page, read, run_folder, run_without_snapshot, wiki
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def forms(shown: list[Any], kind: str) -> list[str]:
     """What was displayed in one form, such as `text/markdown`, in order; of HTML not that of charts."""
-    bundles = [it._repr_mimebundle_()[0] if isinstance(it, Shown | Chart) else {"text/html": it.data} for it in shown]
+    bundles = [it._repr_mimebundle_()[0] for it in shown]
     return [str(each[kind]) for each in bundles if kind in each and (kind != "text/html" or "image/png" not in each)]
 
 
@@ -40,6 +40,16 @@ def test_a_notebook_shows_every_section(displayed: list[Any], name: str) -> None
     show_section(read(paths.EXAMPLE_RUN), name)
 
     assert displayed
+
+
+@pytest.mark.parametrize("name", [section.name for section in read(paths.EXAMPLE_RUN).sections])
+def test_each_section_has_a_text(displayed: list[Any], name: str) -> None:
+    """The text of what is displayed is its content, which a diff can compare: no name of an object, no markup."""
+    show_section(read(paths.EXAMPLE_RUN), name)
+    texts = forms(displayed, "text/plain")
+
+    assert len(texts) == len(displayed)
+    assert [text for text in texts if not text.strip() or " object>" in text or "</" in text] == []
 
 
 def test_a_notebook_shows_a_run_without_a_snapshot(displayed: list[Any], tmp_path: Path) -> None:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import counts_table, hide_ids
-from incident_lib.notebook.frames import to_frame
-from incident_lib.report import Figure, escape_markdown, render_block
+from incident_lib.model import Column, counts_table, hide_ids
+from incident_lib.notebook.frames import make_frame, to_frame
+from incident_lib.report import (
+    Bullets,
+    Code,
+    Figure,
+    Paragraph,
+    Part,
+    Prose,
+    Unwritten,
+    escape_markdown,
+    render_block,
+)
 
 if TYPE_CHECKING:
+    from incident_lib.model import Table
     from incident_lib.notebook.frames import Frame
     from incident_lib.notebook.snapshot_frames import Snapshot
-    from incident_lib.report import Chart, Postmortem
+    from incident_lib.report import Block, Chart, Postmortem
 
 
 class Shown:
@@ -67,7 +78,7 @@ def show_section(post: Postmortem, name: str = "") -> None:
     Raises:
         UsageError: the report has no such section.
     """
-    from IPython.display import HTML, display
+    from IPython.display import display
 
     if not name:
         headline(post.title)
@@ -76,7 +87,32 @@ def show_section(post: Postmortem, name: str = "") -> None:
     for block in post.section(name).blocks:
         if isinstance(block, Figure):
             show(block.chart)
-        display(HTML(hide_ids(render_block(block))))
+        display(Shown({"text/html": hide_ids(render_block(block)), "text/plain": hide_ids(_as_text(block))}))
+
+
+def _as_text(block: Block) -> str:
+    """A block as lines of text, which a diff can compare."""
+    match block:
+        case Paragraph(text) | Prose(text):
+            lines = [text]
+        case Bullets(items):
+            lines = [f"- {item}" for item in items]
+        case Unwritten(hint):
+            lines = [f"To be written. {hint}"]
+        case Code(title, text):
+            lines = [title, text]
+        case Part(title, blocks):
+            lines = [title, *map(_as_text, blocks)]
+        case Figure():
+            lines = [_cells_as_text(block.table)]
+        case _:
+            lines = [_cells_as_text(block)]
+    return "\n".join(lines)
+
+
+def _cells_as_text(table: Table) -> str:
+    """A table whose cells are as the report has them, already formatted."""
+    return repr(make_frame([Column(heading) for heading in table.headings], table.cells))
 
 
 def _markdown(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from incident_lib.report import charts
 from incident_lib.report.chart import WIDTH, Chart
-from incident_lib.report.document import Figure
+from incident_lib.report.document import Block, Bullets, Code, Figure, Paragraph, Part, Prose, Unwritten
 from incident_lib.report.notes import read_notes
 from incident_lib.report.picture import bundle
 from incident_lib.report.postmortem import Postmortem, choose_runs, read_postmortem, read_runs
@@ -11,9 +11,16 @@ from incident_lib.report.rows import draw_bars
 
 __all__ = [
     "WIDTH",
+    "Block",
+    "Bullets",
     "Chart",
+    "Code",
     "Figure",
+    "Paragraph",
+    "Part",
     "Postmortem",
+    "Prose",
+    "Unwritten",
     "bundle",
     "charts",
     "choose_runs",
