@@ -13,7 +13,7 @@
 | `explain(name, root, owner)` | one family, thread by thread |
 | `postmortem(environment=name)` | the report, from records alone; `show_section` displays a section of it |
 | `headline`, `bullets`, `show`, `charts` | display a line, a list, or a chart of the report |
-| `Incident`, `Snapshot`, `Frame`, `Postmortem` | what these return |
+| `Incident`, `Snapshot`, `Postmortem` | what these return; tables are `DataFrame`s |
 
 What has rows is a pandas DataFrame with typed columns, also when it is empty. Errors have one message: what happened,
 why, what to do next.
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from incident_lib.notebook.begin import begin, connect, environments, explain, postmortem
     from incident_lib.notebook.compare import compare
     from incident_lib.notebook.display import bullets, counts, headline, show, show_section
-    from incident_lib.notebook.frames import Frame
     from incident_lib.notebook.incident import Incident
     from incident_lib.notebook.snapshot_frames import Snapshot
     from incident_lib.report import Postmortem, charts
 
 _HOMES = {
-    "Frame": "notebook.frames",
     "Incident": "notebook.incident",
     "Postmortem": "report",
     "Snapshot": "notebook.snapshot_frames",
@@ -53,7 +51,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "Frame",
     "Incident",
     "Postmortem",
     "Snapshot",

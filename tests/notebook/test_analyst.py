@@ -89,6 +89,14 @@ def test_help_has_columns_and_errors(cells: Kernel, name: str, parts: list[str])
     assert [part for part in parts if part not in text] == []
 
 
+def test_help_is_short_enough_to_read(cells: Kernel) -> None:
+    """Help for the library is not buried under the methods of pandas."""
+    text = cells.help("il")
+
+    assert "pandas.DataFrame" not in text
+    assert len(text.splitlines()) < 600
+
+
 # Tables
 
 
