@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+CLAIMS = re.compile(r"now none is blocked|No family is blocked|(?<!nothing )has been applied|is fixed|incident ended:")
+
+
 @dataclass
 class Ran:
     """A run of papermill in its own folder."""
@@ -125,6 +128,33 @@ def test_the_record_says_dry_run(dry: Ran) -> None:
 
     assert (record["status"], record["steps"], record["error"]) == ("dry-run", [], None)
     assert [(entry["name"], entry["outcome"]) for entry in record["notebooks"]] == [("02_migrate", "done")]
+
+
+def test_a_dry_run_has_no_counts_after(dry: Ran) -> None:
+    """The counts of a dry run have no column `after`."""
+    (heads,) = [text.splitlines()[0].split() for text in dry.outputs() if text.startswith("count ")]
+
+    assert "before" in heads
+    assert "after" not in heads
+
+
+def test_a_dry_run_claims_no_fix(dry: Ran) -> None:
+    """No heading and no output of a dry run says that the fix has been applied, or that no family is blocked."""
+    texts = [cell.source for cell in dry.contents.cells if cell.cell_type == "markdown"] + dry.outputs()
+
+    assert [text for text in texts if CLAIMS.search(text)] == []
+    assert any("The fix has not been applied." in text for text in texts)
+
+
+def test_the_postmortem_of_a_dry_run_claims_no_fix(dry: Ran, address: str, tmp_path: Path) -> None:
+    """The postmortem's headings and outputs hold for a dry run, too."""
+    (folder,) = (dry.folder / "runs" / "staging").iterdir()
+    ran = papermill(tmp_path, address, "03_postmortem", "-p", "environment", "staging", "-p", "run", str(folder))
+    texts = [cell.source for cell in ran.contents.cells if cell.cell_type == "markdown"] + ran.outputs()
+
+    assert ran.code == 0, ran.stderr
+    assert [text for text in texts if CLAIMS.search(text)] == []
+    assert any("nothing has been applied" in text for text in texts)
 
 
 def test_a_confirmed_migration_succeeds(confirmed: Ran) -> None:
