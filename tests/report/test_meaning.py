@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from incident_lib.notebook.display import show_section
+from incident_lib.notebook.display import Shown, show_section
 from incident_lib.report.render import render_html, render_markdown, write_report
 from tests.support.reports import EXAMPLE, NO_AFTER, Page, empty_pictures, end, read, run_folder, squeezed, wiki
 
@@ -49,7 +49,7 @@ def notebook(post: Postmortem, _folder: Path) -> str:
         patch.setattr(IPython.display, "display", lambda it, **_: shown.append(it))
         for section in post.sections:
             show_section(post, section.name)
-    return " ".join(Page(it.data).text for it in shown if isinstance(it, IPython.display.HTML))
+    return " ".join(Page(it._repr_mimebundle_()[0]["text/html"]).text for it in shown if isinstance(it, Shown))
 
 
 @pytest.fixture(params=[html, markdown, pdf, notebook], ids=lambda form: form.__name__)
