@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -69,6 +70,32 @@ def test_an_answer_is_of_the_schema(command: str, tmp_path: Path) -> None:
     told = answer(ran)
 
     assert (told["command"], told["exit_code"]) == (command, ran.returncode)
+
+
+ODD = 'back\\slash "quoted"\n\ttab, \N{SNOWMAN}'
+
+
+def test_a_list_of_all_is_that_of_the_first(incident: Environment) -> None:
+    """Without a limit PostgreSQL itself makes the JSON: its objects equal those of a limited list, odd letters, too."""
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        connection.execute("UPDATE public.q_threads SET purpose = %s WHERE purpose = 'eval'", [ODD])
+        connection.execute("UPDATE public.q_threads SET provider = %s WHERE purpose = %s", [ODD, ODD])
+    words = ("investigate", "-e", "odd", "--format", "json", "--purpose-since", "2025-01-01T00:00:00Z", "--limit")
+    every, first = (answer(shell(*words, limit, INCIDENT_ODD_URL=incident.address)) for limit in ("0", "5000"))
+
+    assert len(first["result"]["blocked"]) > 1_000
+    assert {family["blocking_purpose"] for family in first["result"]["blocked"]} == {"chat", "run", ODD}
+    for family in (*every["result"]["blocked"], *first["result"]["blocked"]):
+        family["since"] = family["since"] and datetime.fromisoformat(family["since"])
+    assert every["result"] == first["result"]
+
+
+def test_a_list_of_none_is_of_the_schema(staging: Environment, connection: psycopg.Connection) -> None:
+    """Without a unique index and without a blocked family, the lists are empty."""
+    connection.execute("DROP INDEX public.idx_q_threads_family_unique")
+    told = answer(shell("investigate", "-e", "staging", "--format", "json", "--limit", "0"))
+
+    assert (told["result"]["indexes"]["definitions"], told["result"]["blocked"]) == ([], [])
 
 
 def test_a_change_and_back_are_of_the_schema(named: Environment, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Answer:
         body: what people read after it.
         error: why the answer is no; it decides the exit code.
         exit_code: where no single error does.
-        csv: for `--format csv`.
+        listed: the whole list, as CSV or, for JSON, as the objects of the result's last, empty list.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Answer:
     body: tuple[Table | Verbatim | str, ...] = ()
     error: IncidentError | None = None
     exit_code: int = 0
-    csv: BinaryIO | None = field(default=None, repr=False)
+    listed: BinaryIO | None = field(default=None, repr=False)
 
     def print(self, command: str, shape: str, *, pager: bool) -> None:
         """Print it on standard output.
@@ -48,14 +48,26 @@ class Answer:
             pager: whether a long text may go through one.
         """
         if shape == "json":
-            click.echo(self._envelope(command))
-        elif shape == "csv" and self.csv:
-            from incident_lib.cli.terminal import print_csv
+            self._print_json(command)
+        elif shape == "csv" and self.listed:
+            from incident_lib.cli.terminal import print_file
 
             click.echo(self.text, err=True)
-            print_csv(self.csv)
+            print_file(self.listed)
         else:
             self._page().show(pager=pager)
+
+    def _print_json(self, command: str) -> None:
+        envelope = self._envelope(command)
+        if self.listed is None:
+            click.echo(envelope)
+            return
+        from incident_lib.cli.terminal import print_file
+
+        before, _, after = envelope.rpartition('": []')  # the key of the last empty list
+        click.echo(f'{before}": [')
+        print_file(self.listed)
+        click.echo(f"\n  ]{after}")
 
     def _envelope(self, command: str) -> str:
         import msgspec

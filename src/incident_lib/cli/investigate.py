@@ -60,6 +60,8 @@ def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: 
         checks = run_preflight(connection, environment, found)
         if chosen_format() == "csv":
             analysis.copy_blocked(connection, found.catalog, listed, **wanted)
+        elif chosen_format() == "json" and not limit:
+            analysis.copy_blocked_json(connection, found.catalog, listed, purpose_since=wanted["purpose_since"])
         else:
             families = analysis.list_blocked(connection, found.catalog, **wanted)
     state, hides_rows = found.catalog.state, found.access.hides_rows
@@ -77,7 +79,7 @@ def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: 
         next=command_after_verdict(name, state, safe=checks.safe),
         body=(*([str(standby)] if standby else []), *_tables(found), *_families(families, found, wide=wide)),
         error=_not_known(name) if hides_rows else None,
-        csv=listed,
+        listed=None if families else listed,
     )
 
 

@@ -87,8 +87,8 @@ def has_colours(stream: Any) -> bool:
     return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
 
 
-def print_csv(spooled: BinaryIO) -> None:
-    """Print a CSV file that was written before, from its beginning."""
+def print_file(spooled: BinaryIO) -> None:
+    """Print a file that was written before, from its beginning."""
     spooled.seek(0)
     sys.stdout.flush()
     shutil.copyfileobj(spooled, sys.stdout.buffer)
