@@ -32,6 +32,7 @@ from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
 from incident_lib.runs.runner import Job, RunResult, run_environment
 from tests.support import clusters, tcp
 from tests.support.command import INTERRUPTED, message, shell, streams
+from tests.support.kernel import is_fork_server, is_kernel
 from tests.support.reports import record_of
 
 if TYPE_CHECKING:
@@ -364,7 +365,7 @@ def test_an_environment_that_hangs_is_stopped(runs: Path, monkeypatch: pytest.Mo
         ("away", "failed", "The environment 'away' cannot be reached."),
     ]
     assert {name: record["status"] for name, record in records(runs).items()} == {"hangs": "failed", "away": "failed"}
-    assert [process for process in left if "ipykernel_launcher" in process.cmdline()] == []
+    assert [process for process in left if is_kernel(process)] == []
 
 
 # Interrupted runs
@@ -402,7 +403,7 @@ def hanging(runs: Path) -> Iterator[tuple[subprocess.Popen[str], set[psutil.Proc
 def test_an_interrupted_run(runs: Path, how: str) -> None:
     """Ctrl-C to all processes, or SIGTERM to one, ends a run soon, with 130, one message, and no kernel left."""
     with hanging(runs) as (process, family):
-        assert [one for one in family if "ipykernel_launcher" in one.cmdline()]
+        assert [one for one in family if is_kernel(one)]
         if how == "Ctrl-C":
             os.killpg(process.pid, signal.SIGINT)
         else:
@@ -427,10 +428,10 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
 def test_a_killed_run_is_shown_as_killed(runs: Path) -> None:
     """The record of a run that was killed is shown as killed after a minute, and no kernel is left."""
     with hanging(runs) as (process, family):
+        workers = [one for one in family if not is_kernel(one) and not is_fork_server(one)]
         process.kill()
-        for one in family:
-            if "ipykernel_launcher" not in one.cmdline():
-                one.kill()
+        for worker in workers:
+            worker.kill()
         process.communicate(timeout=30)
         _, alive = psutil.wait_procs(family, timeout=10)
     contents = records(runs)["staging"]
@@ -621,7 +622,8 @@ def worker_of(port: int, process: int) -> tuple[psutil.Process, psutil.Process] 
     for one in psutil.Process(process).children(recursive=True):
         with suppress(psutil.Error):
             if [c for c in one.net_connections("tcp") if c.raddr and c.raddr.port == port]:
-                return one, one.parent()
+                parent = one.parent()
+                return one, parent.parent() if is_fork_server(parent) else parent
     return None
 
 

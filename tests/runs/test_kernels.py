@@ -10,6 +10,7 @@ import pytest
 from jupyter_client.kernelspec import KernelSpecManager
 
 from incident_lib.runs.kernels import Kernels
+from tests.support.kernel import kernels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,7 @@ pytestmark = pytest.mark.slow
 
 def running() -> int:
     """The number of running kernels that this process has started."""
-    children = psutil.Process().children()
-    return sum("ipykernel_launcher" in child.cmdline() for child in children if child.status() != "zombie")
+    return len(kernels_of(psutil.Process()))
 
 
 def test_no_kernel_is_left() -> None:

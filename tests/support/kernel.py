@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from incident_lib.runs.kernels import Kernels
 
 if TYPE_CHECKING:
@@ -80,3 +82,25 @@ def started() -> Iterator[Kernel]:
             yield Kernel(client)
         finally:
             client.stop_channels()
+
+
+def kernels_of(process: psutil.Process) -> list[psutil.Process]:
+    """The kernels among the descendants of a process: interpreters, and processes that its fork server forked."""
+    return [one for one in process.children(recursive=True) if is_kernel(one)]
+
+
+def is_kernel(process: psutil.Process) -> bool:
+    """Whether a process is a kernel: an interpreter of its own, or the fork of a fork server."""
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if "ipykernel_launcher" in process.cmdline():
+            return True
+        return is_fork_server(process) and is_fork_server(process.parent())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_fork_server(process: psutil.Process | None) -> bool:
+    """Whether a process is a fork server, or one of its kernels."""
+    return process is not None and "incident_lib.runs.forkserver" in process.cmdline()

@@ -1,4 +1,7 @@
-"""Kernels started ahead: while one notebook runs, the kernel of the next one starts on another core."""
+"""Kernels started ahead: while one notebook runs, the kernel of the next one starts on another core.
+
+A kernel is forked from a process that has imported everything, where that can be done, and else is a new interpreter.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 # What every notebook imports in its first cells; its names stay out of the notebook's.
 PRELOADED = "exec('import incident_lib.notebook.begin, incident_lib.notebook.display, matplotlib.figure', {})"
 KERNEL = "python3"  # its name in the notebooks
-ARGUMENTS = ["--HistoryManager.hist_file=:memory:", f"--IPKernelApp.exec_lines={PRELOADED}"]
+NO_HISTORY = "--HistoryManager.hist_file=:memory:"
 
 
 class Kernels:
@@ -77,8 +80,21 @@ def _started(file: Path) -> Any:
         transport_encryption="auto",
         client_class="jupyter_client.asynchronous.AsyncKernelClient",
     )
-    manager.start_kernel(extra_arguments=ARGUMENTS)
+    if _is_forked(manager):
+        manager.start_kernel(extra_arguments=[NO_HISTORY])
+    else:
+        manager.start_kernel(extra_arguments=[NO_HISTORY, f"--IPKernelApp.exec_lines={PRELOADED}"])
     return manager
+
+
+def _is_forked(manager: Any) -> bool:
+    """Have a manager's kernel forked, where that can be done; whether it is."""
+    from incident_lib.runs.forked import SERVER, ForkProvisioner
+
+    if not SERVER.is_usable():
+        return False
+    manager.provisioner = ForkProvisioner(kernel_id="", kernel_spec=manager.kernel_spec, parent=manager)
+    return True
 
 
 def _manager_class() -> Any:
