@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # What every notebook imports in its first cells; its names stay out of the notebook's.
 PRELOADED = "exec('import incident_lib.notebook.begin, incident_lib.notebook.display, matplotlib.figure', {})"
 KERNEL = "python3"  # its name in the notebooks
+ENGINE = "incident"  # papermill's name of the engine that runs them
 NO_HISTORY = "--HistoryManager.hist_file=:memory:"
 
 

@@ -22,7 +22,7 @@ from incident_lib.model import (
 )
 from incident_lib.notebook import assigned_names
 from incident_lib.records import RunFolder, status_after
-from incident_lib.runs.kernels import KERNEL, Kernels
+from incident_lib.runs.kernels import ENGINE, KERNEL, Kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +144,7 @@ def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernel
             out,
             parameters={key: value for key, value in given.items() if key in known},
             kernel_name=KERNEL,
+            engine_name=ENGINE,
             km=kernels.take(),
             progress_bar=False,
             timeout_func=lambda _: max(1, round(deadline - time.monotonic())),  # what is left, for any cell
@@ -169,6 +170,8 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         from nbclient.exceptions import CellTimeoutError, DeadKernelError
         from papermill import PapermillExecutionError, execute_notebook
         from papermill.exceptions import PapermillException
+
+        import incident_lib.runs.engine  # noqa: F401 - it registers itself
     return execute_notebook, (
         PapermillExecutionError,
         PapermillException,
