@@ -776,15 +776,15 @@ def test_an_unreachable_environment(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_million_threads(environment, connection, capsys):
-    """A million active threads are rehearsed; the test prints the time."""
+def test_many_threads(environment, connection, capsys):
+    """A hundred thousand active threads are rehearsed; the test prints the time."""
     connection.execute("SET session_replication_role = replica")
     connection.execute(
         "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, is_active)"
-        " SELECT md5('root' || n)::uuid, md5('owner' || n % 50000)::uuid, true FROM generate_series(1, 1000000) AS n"
+        " SELECT md5('root' || n)::uuid, md5('owner' || n % 50000)::uuid, true FROM generate_series(1, 100000) AS n"
     )
     began = time.monotonic()
     report = rehearse(environment)
     with capsys.disabled():
-        print(f"\n1,000,000 active threads were rehearsed in {time.monotonic() - began:.1f} s")
-    assert (report.threads, report.works, report.build_seconds_per_million > 0) == (1_000_000, True, True)
+        print(f"\n100,000 active threads were rehearsed in {time.monotonic() - began:.1f} s")
+    assert (report.threads, report.works, report.build_seconds_per_million > 0) == (100_000, True, True)

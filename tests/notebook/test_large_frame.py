@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from incident_lib.database import Environment
 
 pytestmark = pytest.mark.slow
-FAMILIES = 1_200_000
+FAMILIES = 150_000
 FILL = """
 INSERT INTO public.q_threads (root_prompt_row_id, owner_id, purpose, is_active, created_at)
 SELECT gen_random_uuid(), md5((n %% 20000)::text)::uuid, 'run', true,
@@ -59,5 +59,5 @@ def test_a_large_frame(staging: Environment, capsys: pytest.CaptureFixture[str])
 
     assert found["rows"] == FAMILIES
     assert found["grown"] <= 3 * found["frame"]
-    assert re.match(r"Reading about 1,[12]\d\d,\d{3} rows, \d+ MB of memory\.", found["said"])
+    assert re.match(r"Reading about 1[45]\d,\d{3} rows, \d+ MB of memory\.", found["said"])
     assert found["after"] < 2.0
