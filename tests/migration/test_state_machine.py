@@ -474,7 +474,7 @@ def test_in_any_order(environment, connection, monkeypatch):
     run_state_machine_as_test(
         lambda: Incident(environment, connection),
         settings=settings(
-            max_examples=600 if SOAK else 60,
+            max_examples=600 if SOAK else 40,
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -18,15 +18,27 @@ from typing import Any
 
 # What the cells of the notebooks import. No module of this list may start a thread.
 IMPORTED = (
+    "fasteners",
+    "importlib.resources.readers",
+    "incident_lib.notebook.begin",
+    "incident_lib.notebook.display",
+    "incident_lib.notebook.pictures",
+    "incident_lib.notebook.plot",
     "ipykernel.ipkernel",
     "ipykernel.kernelapp",
     "ipykernel_launcher",
+    "jinja2",
+    "markdown_it",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
-    "incident_lib.notebook",
-    "incident_lib.notebook.begin",
-    "incident_lib.notebook.display",
-    "incident_lib.notebook.plot",
+    "matplotlib.figure",
+    "mistune",
+    "mistune.plugins.footnotes",
+    "mistune.plugins.formatting",
+    "mistune.plugins.table",
+    "mistune.plugins.url",
+    "zmq.utils.garbage",
+    *(f"PIL.{kind}ImagePlugin" for kind in ("Bmp", "Gif", "Jpeg", "Png", "Ppm")),
 )
 READY, THREADED = b"ready\n", b"threads\n"
 
