@@ -134,7 +134,7 @@ def main() -> None:
     rows = [
         Row(
             what, f"{against}, and the SQL", f"{run:.2f} s", f"{peer:.2f} s + {took['sql']:.2f} s",
-            run / (peer + took["sql"]), 1.4,
+            run / (peer + took["sql"]), 1.0,
         )
         for against, peer in (
             (f"{count} kernels' start", took["kernels"]),

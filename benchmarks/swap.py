@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from incident_lib.database import Environment
 
 CLIENTS, RATE = 8, 200  # pgbench writers, transactions a second together
-READER_SECONDS = 6.0
-LONG_SECONDS = 10.0  # a long transaction, which has not touched the table
+# How long they are open: a reader, and a long transaction, which has not touched the table.
+SECONDS = {"reader": 6.0, "long": 10.0}
 DEPLOY_AFTER = 1.5  # seconds from the beginning of the swap to an ALTER TABLE
 DEPLOY = "ALTER TABLE public.q_threads ADD COLUMN IF NOT EXISTS deployed integer"
 DEPLOY_HEAD = "## A long transaction, and an ALTER TABLE while the index is replaced"
@@ -209,7 +209,7 @@ def read(environment: Environment) -> None:
     """A reader's transaction that stays open."""
     with psycopg.connect(environment.address, application_name="reader") as connection:
         connection.execute("SELECT count(*) FROM public.q_threads WHERE name = 'nobody'")
-        time.sleep(READER_SECONDS)
+        time.sleep(SECONDS["reader"])
 
 
 def hold(environment: Environment) -> None:
@@ -217,7 +217,7 @@ def hold(environment: Environment) -> None:
     with psycopg.connect(environment.address, application_name="long transaction") as connection:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         connection.execute("SELECT 1")
-        time.sleep(LONG_SECONDS)
+        time.sleep(SECONDS["long"])
 
 
 class Waiting:
@@ -302,8 +302,8 @@ def report_deploys(results: Deploys, rounds: int, head: str) -> list[str]:
         DEPLOY_HEAD,
         "",
         f"{head}. {CLIENTS} pgbench writers and as many readers, each at {RATE} transactions a second;",
-        f"a transaction with an old snapshot is open for {LONG_SECONDS:g} s; {DEPLOY_AFTER:g} s after the swap begins",
-        f"a deploy alters the table. Medians of {rounds} rounds, worst in brackets; max-block is {MAX_BLOCK:g} s.",
+        f"a transaction with an old snapshot is open for {SECONDS['long']:g} s; {DEPLOY_AFTER:g} s after the swap",
+        f"begins a deploy alters the table. Medians of {rounds} rounds, worst in brackets; max-block: {MAX_BLOCK:g} s.",
         "Measured with `python benchmarks/swap.py --scenario deploy`.",
         "",
         "| threads | way | longest stall of a read | of a write | ALTER TABLE | whole swap |",
@@ -357,7 +357,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--scenario", nargs="+", choices=["swap", "deploy"], default=["swap", "deploy"])
+    parser.add_argument("--seconds", type=float, nargs=2, default=list(SECONDS.values()), metavar=("READER", "LONG"))
     options = parser.parse_args()
+    SECONDS.update(zip(SECONDS, options.seconds, strict=True))
     results: Results = {}
     deploys: Deploys = {}
     for threads in options.threads:

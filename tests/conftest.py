@@ -39,6 +39,28 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Timestamps that PostgreSQL allows and Python's datetime does not.
 ODD_MOMENTS = ("infinity", "-infinity", "20000-01-01 00:00:00+00", "0044-03-15 00:00:00+00 BC")
 
+# The files that take longest: with `--dist loadfile` they are begun first, so that none of them is left at the end.
+LONGEST = (
+    "runs/test_fleet.py",
+    "repository/test_benchmarks.py",
+    "notebook/test_papermill.py",
+    "migration/test_chaos.py",
+    "migration/test_budget.py",
+    "migration/test_state_machine.py",
+    "migration/test_partitions.py",
+    "runs/test_runner.py",
+    "end_to_end/test_secrets.py",
+    "notebook/test_lab.py",
+    "experiments/test_claims.py",
+    "migration/test_step_back.py",
+    "migration/test_topologies.py",
+    "experiments/test_rehearse.py",
+    "cli/test_cli.py",
+    "cli/test_waiting.py",
+    "migration/test_interrupted.py",
+    "runs/test_forked.py",
+)
+
 _SERVERS: dict[int, PostgresServer] = {}
 
 settings.register_profile("tests", deadline=None, derandomize=True, max_examples=examples(60))
@@ -51,6 +73,14 @@ def pytest_sessionfinish() -> None:
     for cluster in _SERVERS.values():
         clusters.remove(cluster)
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own order by parameters
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the order within a file stays."""
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -80,7 +80,10 @@ def test_a_benchmark_replaces_only_its_own_section(tmp_path: Path) -> None:
     assert [text in written for text in ("\n\nkept\n", "\n\nkept too\n", "old")] == [True, True, False]
 
 
-@pytest.mark.parametrize(("name", "words"), [("swap", ["--threads", "4000"]), ("fleet", ["--environments", "1"])])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("swap", ["--threads", "4000", "--seconds", "0.5", "2"]), ("fleet", ["--environments", "1"])],
+)
 def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, words: list[str]) -> None:
     """The benchmarks of the swap and of fleets write their own files."""
     environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
