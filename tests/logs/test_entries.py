@@ -22,7 +22,6 @@ from incident_lib.logs.entry import (
     BEGINS_WITHIN,
     DAMAGED,
     ENDS_WITHIN,
-    NO_MESSAGE,
     OTHER_WORDS,
     UNREADABLE,
     Damaged,

@@ -1,24 +1,28 @@
-"""Read PostgreSQL's server logs, in any of their formats, as a stream: the entries whose message has a needle."""
+"""Read PostgreSQL's server logs as streams, as they really come: the entries whose message has a needle."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.logs import exports
+from incident_lib.logs.coverage import Coverage
 from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, line_end
-from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, scan
-from incident_lib.logs.source import Log
+from incident_lib.logs.native import NATIVE, Native, native_format
+from incident_lib.logs.pieces import Pieces
+from incident_lib.logs.sampling import Sampler
+from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, Left, scan
 from incident_lib.logs.stderr import Stderr
 from incident_lib.logs.structured import Csvlog, Jsonlog
+from incident_lib.logs.wrapped import Wrapped, is_descending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.logs.entry import Format
+    from incident_lib.logs.source import Log
 
-BYTES_OF_A_LINE = 5000  # that are looked at
-FORMATS = ("stderr", "csvlog", "jsonlog", "export")
+WRAPPINGS = ("lines", "json", "csv", "yaml")
+FORMATS = (*NATIVE, *WRAPPINGS)
 HEAD = 1 << 16  # bytes of a log by which its format is recognised
+_LINES = 200  # of these at most
 
 
 def entries(
@@ -29,57 +33,83 @@ def entries(
     form: str | None = None,
     chunk: int = CHUNK,
     after: int = AFTER,
+    coverage: Coverage | None = None,
+    zone: str | None = None,
 ) -> Iterator[Entry | Damaged]:
     """The entries whose message contains the needle, in order, and damage that may have been such entries.
 
     Args:
-        log: as `opened` yields it.
+        log: as `open_log` yields it, or a member of it.
         needle: what the message must contain, in its first line.
-        prefix: the server's log_line_prefix; None: any of the usual ones.
-        form: one of FORMATS; None: recognised by the beginning of the log.
+        prefix: the server's log_line_prefix; None: any.
+        form: one of FORMATS; None: recognised, wherever it changes.
         chunk: how many bytes are read at a time.
-        after: how many bytes after a needle belong to its entry at most.
+        after: how many bytes after a needle belong to its entry at most, in PostgreSQL's own formats.
+        coverage: to note what was recognised.
+        zone: the server's log_timezone, for the times that `coverage` notes.
     """
+    coverage = coverage or Coverage(log.name)
     head = log.peek(HEAD)
-    form = form or recognise_format(head)
-    if form == "export":
-        yield from exports.entries(log.read, needle, chunk)
+    native = form if form in NATIVE else None if form else recognise_format(head, prefix)
+    if native:
+        yield from _native(log, needle, native, coverage, (prefix, form, zone), (chunk, after))
     else:
-        kind = _format(form, prefix)
-        first = head[: line_end(head, 0)]
-        if kind.begins_within(first[:BEFORE], needle.encode()):
-            yield Damaged(BEGINS_WITHIN)
-            log.skip(len(first))
-        yield from scan(log.read, needle.encode(), kind, size=chunk, after=after)
+        yield from Wrapped(needle, coverage, prefix, zone).entries(log.read, chunk, form)
     if log.broken:
         yield Damaged(UNREADABLE)
 
 
-def _format(form: str, prefix: str | None) -> Format:
-    if form == "stderr":
-        return Stderr(prefix)
-    return Csvlog() if form == "csvlog" else Jsonlog()
+def _native(
+    log: Log,
+    needle: str,
+    native: str,
+    coverage: Coverage,
+    given: tuple[str | None, str | None, str | None],
+    sizes: tuple[int, int],
+) -> Iterator[Entry | Damaged]:
+    prefix, form, zone = given
+    kind = native_format(native, prefix) if form else Native(native, prefix)
+    head = log.peek(HEAD)
+    first = head[: line_end(head, 0)]
+    sampler = Sampler(log.read, coverage, prefix, zone)
+    sampler.wrapping = native
+    if kind.begins_within(first[:BEFORE], needle.encode()):
+        yield Damaged(BEGINS_WITHIN)
+        log.skip(len(first))
+    for found in scan(sampler.read, needle.encode(), kind, size=sizes[0], after=sizes[1]):
+        if isinstance(found, Left):
+            log.unread(found.data)
+            sampler.leave(len(found.data))
+            yield from Wrapped(needle, coverage, prefix, zone).entries(log.read, sizes[0], None)
+            return
+        yield found
+    sampler.end()
 
 
-def recognises(head: bytes, *, prefix: str | None = None, form: str | None = None) -> bool:
-    """Whether the beginning of a log has an entry of a PostgreSQL server, or is an export that has messages.
+def recognise_format(head: bytes, prefix: str | None = None) -> str | None:
+    """Which of PostgreSQL's own formats a log begins with, as it is; None: something is around each line.
 
     Args:
-        head: the beginning.
-        prefix: the server's log_line_prefix; None: any of the usual ones.
-        form: one of FORMATS; None: recognised by the beginning.
+        head: its first bytes; the first line may be cut off.
+        prefix: the server's log_line_prefix, if it is known.
     """
-    form = form or recognise_format(head)
-    if form == "export":
-        return exports.has_messages(head)
-    kind = _format(form, prefix)
-    return any(kind.is_entry(line[:BYTES_OF_A_LINE]) for line in head.split(b"\n"))
+    stderr = Stderr(prefix)
+    if _latest_first(head, prefix):
+        return None
+    for line in head.split(b"\n", _LINES)[:_LINES]:
+        bare = line.strip(b"\0\r")
+        if Csvlog.line.match(bare):
+            return "csvlog"
+        if Jsonlog.line.match(bare):
+            return "jsonlog"
+        if not bare.startswith(b"\t") and stderr.is_own(bare[:5000]):
+            return "stderr"
+        if bare[:1] in {b"{", b"["}:
+            return None
+    return None
 
 
-def recognise_format(head: bytes) -> str:
-    """The format of a log, one of FORMATS, by its beginning: a line or record may be cut off."""
-    begins = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if exports.HEADER.match(begins) or (exports.OBJECTS.match(begins) and not Jsonlog.first.match(begins)):
-        return "export"
-    places = {"csvlog": Csvlog.first.search(head), "jsonlog": Jsonlog.first.search(head)}
-    return min(((found.start(), form) for form, found in places.items() if found), default=(0, "stderr"))[1]
+def _latest_first(head: bytes, prefix: str | None) -> bool:
+    pieces = Pieces(prefix)
+    found = [piece for line in head.split(b"\n", _LINES)[:_LINES] if line[:1] != b"\t" and (piece := pieces.read(line))]
+    return len(found) > 1 and is_descending(found)

@@ -13,7 +13,6 @@ BEGINS_WITHIN = "not counted: the file begins within it"
 ENDS_WITHIN = "not counted: the file ends within it"
 DAMAGED = "not counted: its line is damaged, or does not begin with the log_line_prefix"
 OTHER_WORDS = "not counted: an error in an unknown language, without its DETAIL"
-NO_MESSAGE = "not read: an export without the message; select event_message, too"
 UNREADABLE = "not read: the rest of a damaged compressed file"
 
 # What a DETAIL says of a key of ours, in every language: (column, …)=(value, …
@@ -21,8 +20,6 @@ KEY = re.compile(rb"\((?=[^\n=]*root_prompt_row_id)(?=[^\n=]*owner_id)[^\n=]*\)=
 
 _SKIPPED = r"(?:\s|(?>/\*.*?\*/)|--[^\n]*\n)*+"
 BUILD = re.compile(_SKIPPED + r"(?:CREATE|REINDEX|ALTER)\b", re.IGNORECASE | re.DOTALL)
-
-
 _INSERT = re.compile(r"INSERT\s+INTO\s[^(;]*q_threads\"?\s*\(([^()]*)\)", re.IGNORECASE)
 
 
@@ -67,7 +64,12 @@ class Damaged:
     reason: str
 
 
-Found = tuple[int, "Entry | Damaged | None"]
+class Unknown:
+    """A line that is not of the format."""
+
+
+UNKNOWN = Unknown()
+Found = tuple[int, "Entry | Damaged | Unknown | None"]
 
 
 class Format(Protocol):
@@ -77,9 +79,6 @@ class Format(Protocol):
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to continue."""
-
-    def is_entry(self, line: bytes) -> bool:
-        """Whether a line is an entry, or begins one."""
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """Whether the first line of a file is what is left of an entry that began in another file."""

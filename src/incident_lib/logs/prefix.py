@@ -58,10 +58,23 @@ _PARTS = re.compile(r"%(?P<width>-?\d*)(?P<escape>[A-Za-z%])|(?P<literal>[^%]+|%
 _WORD = rb"[^\s:\d@=\[\]\"]+"
 _LABEL = rb"(?P<label>%b(?: %b)?\d? ?): {2,3}(?P<text>(?s:.*))" % (_WORD, _WORD)
 _ERROR = rb"(?P<label>%b):  (?P<text>.*)" % b"|".join(re.escape(word.encode()) for word in sorted(ERRORS))
+_LOCATION = re.compile(rb"\[\w+\.c:\d+\] +")  # AlloyDB writes the place in the source before the message
+_STATE = re.compile(rb"([0-9A-Z]{5}): ")  # and PostgreSQL the SQLSTATE, where log_error_verbosity is verbose
+
+
+def split_message(text: bytes) -> tuple[bytes | None, bytes]:
+    """The SQLSTATE that stands before a message, if it does, and the message itself."""
+    if located := _LOCATION.match(text):
+        text = text[located.end() :]
+    if state := _STATE.match(text):
+        return state[1], text[state.end() :]
+    return None, text
 
 
 class Prefix:
     """One log_line_prefix: `error` matches an error's first line, `line` any line of an entry but its continuations.
+
+    `end` finds it at the end of what stands before a label.
 
     Their groups: label, text, and the prefix's time, process, session, state, role, application, tag.
     """
@@ -71,6 +84,7 @@ class Prefix:
         taken: set[str] = set()
         pattern = b"".join(self._part(part, taken, spaces=spaces) for part in _PARTS.finditer(prefix))
         self.error, self.line = re.compile(pattern + _ERROR), re.compile(pattern + _LABEL)
+        self.end = re.compile(pattern + rb"\Z")
 
     @staticmethod
     def _part(part: re.Match[str], taken: set[str], *, spaces: bool) -> bytes:

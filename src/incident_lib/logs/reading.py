@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from incident_lib.logs.entries import HEAD, entries, recognises
-from incident_lib.logs.entry import Damaged, Entry
+from incident_lib.logs.entries import entries
+from incident_lib.logs.entry import UNREADABLE, Damaged, Entry
 from incident_lib.logs.rejections import Rejection, judge_entry
 from incident_lib.logs.source import open_log, total_size
 from incident_lib.logs.tally import Rejections
@@ -34,7 +34,7 @@ def read_rejections(
     """The rejected inserts in these logs. They are read as streams: memory does not grow with the size of a log.
 
     Args:
-        names: files, compressed by gzip or not; `-` is standard input.
+        names: files, compressed, in archives or not; `-` is standard input.
         prefix: the server's log_line_prefix; None: any of the usual ones.
         form: one of `logs.FORMATS`; None: recognised, for each file.
         zone: the server's log_timezone, where its abbreviation stands for several.
@@ -50,7 +50,13 @@ def read_rejections(
     for name in names:
         with open_log(name, partial(_progress, listener, found.bytes_read, total)) as log:
             found.begin(log.name)
-            _count_log(found, log, prefix, form, zone)
+            for member in log.members():
+                coverage = found.cover(member)
+                for entry in entries(member, INDEX_NAME, prefix=prefix, form=form, coverage=coverage, zone=zone):
+                    count_entry(found, entry, zone)
+            if log.broken and log.is_archive:
+                found.not_understood[UNREADABLE] += 1
+            found.bytes_read += log.done
     return found
 
 

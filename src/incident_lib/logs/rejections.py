@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from incident_lib.logs.messages import build_patterns, duplicate_patterns
-from incident_lib.logs.times import parse_log_time
+from incident_lib.logs.times import has_year, parse_log_time
 from incident_lib.model import INDEX_NAMES, KEYS, Family, IndexKind
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ OURS = "incident_lib"  # how the application_name of our own sessions begins
 NO_DETAIL = "counted as family unknown: no DETAIL was logged (log_error_verbosity, or row level security)"
 ODD_DETAIL = "counted as family unknown: its DETAIL cannot be read"
 NO_TIME = "counted as time unknown: it has none, or an ambiguous zone; give --time-zone"
+NO_YEAR = "counted in the latest year that is possible: its time has no year (syslog)"
 NO_STATE = "not counted: an error that names the unique index, in an unknown language and without SQLSTATE"
 
 # REINDEX CONCURRENTLY builds an index with the suffix _ccnew, which rejects inserts, too, before it gets the name.
@@ -83,7 +84,8 @@ def _said(message: str) -> str:
 
 
 def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
-    known = ((at, NO_TIME), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
+    year = None if at and not has_year(entry.time) else True
+    known = ((at, NO_TIME), (year, NO_YEAR), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
     return Rejection(
         time=entry.time,
         at=at,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from incident_lib.logs.entry import ENDS_WITHIN, Damaged, line_end
+from incident_lib.logs.entry import ENDS_WITHIN, Damaged, Unknown, line_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,13 +14,20 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20  # bytes that are read at a time
 BEFORE = 1 << 12  # no message has it further from the beginning of its line
 AFTER = 1 << 18  # nor its DETAIL and its statement from the message
+BACKLOG = 1 << 14  # bytes before a line of another format that are read again with it
 LEAST = 8  # bytes of a needle that tell that it is one, where a file is cut off within it
+
+
+class Left(NamedTuple):
+    """What was read and is left, from before a line that is not of the format."""
+
+    data: bytes
 
 
 def scan(
     read: Callable[[int], bytes], needle: bytes, form: Format, *, size: int = CHUNK, after: int = AFTER
-) -> Iterator[Entry | Damaged]:
-    """The entries that a format finds around each needle.
+) -> Iterator[Entry | Damaged | Left]:
+    """The entries that a format finds around each needle; at a line of another format it ends with what is left.
 
     Args:
         read: the next bytes, so many at most; none at the end.
@@ -29,29 +36,38 @@ def scan(
         size: how many bytes are read at a time.
         after: how many bytes after a needle belong to its entry at most.
     """
-    data, within, name = b"", False, needle.decode()  # within: the data begins amid a line
+    data, at, within, name = b"", 0, False, needle.decode()  # within: the data begins amid a line
     while True:
         more = read(size)
         data += more
-        at = 0
         while (hit := data.find(needle, at)) >= 0:
-            begin = data.rfind(b"\n", at, hit) + 1 or at
+            begin = data.rfind(b"\n", 0, hit) + 1
             if more and len(data) - begin < after:
                 break
             if (within and begin == 0) or hit - begin > BEFORE:
                 at = line_end(data, hit)
                 continue
-            at, found = form.find(data, begin, hit)
+            before, (at, found) = at, form.find(data, begin, hit)
+            if isinstance(found, Unknown):
+                yield Left(data[_line_after(data, max(before, begin - BACKLOG), begin) :])
+                return
             if isinstance(found, Damaged) or (found and name in found.message.partition("\n")[0]):
                 yield found
-        kept = begin if hit >= 0 else max(at, data.rfind(b"\n") + 1, len(data) - BEFORE)
         if not more:
             break
+        kept = max(0, (begin if hit >= 0 else len(data)) - BACKLOG)
+        at = max(at, kept if hit >= 0 else len(data) - len(needle))
         within = (within and kept == 0) or (kept > 0 and data[kept - 1 : kept] != b"\n")
-        data = data[kept:]
+        data, at = data[kept:], max(0, at - kept)
     last = data[data.rfind(b"\n") + 1 :]
-    if not within and _ends_within(last, needle, form):
+    if not (within and last == data) and _ends_within(last, needle, form):
         yield Damaged(ENDS_WITHIN)
+
+
+def _line_after(data: bytes, at: int, most: int) -> int:
+    """Where the first line begins at or after a place, but not after another."""
+    begins = at == 0 or data[at - 1 : at] == b"\n"
+    return at if begins else min(line_end(data, at), most)
 
 
 def _ends_within(last: bytes, needle: bytes, form: Format) -> bool:

@@ -1,32 +1,30 @@
-"""The bytes of a log, from a file or standard input, decompressed, and how many were read."""
+"""The text of a log, from a file or standard input: decompressed, out of its archive, in UTF-8."""
 
 from __future__ import annotations
 
-import gzip
 import sys
-import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from incident_lib.logs import compression, encoding
+from incident_lib.logs.compression import Decompressed, archive_of, archived, compression_of
+from incident_lib.logs.encoding import Recoded, encoding_of
 from incident_lib.model import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from incident_lib.logs.compression import Readable
+
 STDIN = "-"
-_GZIP = b"\x1f\x8b"
-
-
-class _Bytes(Protocol):
-    def read(self, size: int, /) -> bytes:
-        """At most so many bytes; none at the end."""
+MOST_LAYERS = 4  # compressions, one within the other
 
 
 class _Ahead:
     """A stream that can be looked ahead into."""
 
-    def __init__(self, stream: _Bytes, listener: Callable[[int], None] = lambda done: None) -> None:  # noqa: ARG005
+    def __init__(self, stream: Readable, listener: Callable[[int], None] = lambda done: None) -> None:  # noqa: ARG005
         self.done, self._listener = 0, listener  # bytes that were taken from the stream; who gets their number
         self._read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
         self._ahead = b""
@@ -44,6 +42,10 @@ class _Ahead:
         given, self._ahead = self._ahead[:size], self._ahead[size:]
         return given
 
+    def unread(self, data: bytes) -> None:
+        """Put bytes back: they are read next."""
+        self._ahead = data + self._ahead
+
     def _take(self, size: int) -> bytes:
         taken: bytes = self._read(size)
         self.done += len(taken)
@@ -56,18 +58,59 @@ class _Ahead:
 
 
 class Log:
-    """The bytes of one log, decompressed where they are compressed by gzip.
+    """The text of one log, decompressed and in UTF-8.
 
     Attributes:
-        name: of the file, without its folder.
+        name: of the file, without its folder; within an archive with the archive's name before it.
+        layers: what its bytes were: `gzip`, `tar`, `UTF-16 LE`, from the outermost on.
         broken: whether some of it could not be decompressed.
     """
 
-    def __init__(self, stream: _Bytes, name: str, listener: Callable[[int], None] = lambda done: None) -> None:  # noqa: ARG005
-        self.name, self.broken = name, False
-        self._raw = _Ahead(stream, listener)
-        compressed = self._raw.peek(len(_GZIP)) == _GZIP
-        self._text = _Ahead(_Unzipped(self._raw, self)) if compressed else self._raw
+    def __init__(
+        self,
+        stream: Readable,
+        name: str,
+        listener: Callable[[int], None] = lambda done: None,  # noqa: ARG005
+        layers: tuple[str, ...] = (),
+    ) -> None:
+        self.name, self.broken, self.layers = name, False, layers
+        self._raw = self._text = _Ahead(stream, listener)
+        for _ in range(MOST_LAYERS):
+            if not (found := compression_of(self._text.peek(compression.HEAD))):
+                break
+            self.layers += (found,)
+            self._text = _Ahead(Decompressed(self._text, found, self._break))
+        self._archive = archive_of(self._text.peek(compression.HEAD))
+        if self._archive:
+            self.layers += (self._archive,)
+        else:
+            self._decode()
+
+    def _decode(self) -> None:
+        name, mark = encoding_of(self._text.peek(encoding.HEAD))
+        self.skip(mark)
+        if name.startswith("UTF-16"):
+            self._text = _Ahead(Recoded(self._text, name))
+        if name != "UTF-8":
+            self.layers += (name,)
+
+    def _break(self) -> None:
+        self.broken = True
+
+    def members(self) -> Iterator[Log]:
+        """The logs in it: of an archive each file's, else this one."""
+        if self._archive is None:
+            yield self
+            return
+        for name, content in archived(self._text, self._archive, self._break):
+            member = Log(content, f"{self.name}/{name}", layers=self.layers)
+            yield from member.members()
+            self.broken = self.broken or member.broken
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is an archive: its members are the logs."""
+        return self._archive is not None
 
     @property
     def done(self) -> int:
@@ -82,25 +125,14 @@ class Log:
         """The next bytes, at most so many; none at the end."""
         return self._text.read(size)
 
+    def unread(self, data: bytes) -> None:
+        """Put bytes back: they are read next."""
+        self._text.unread(data)
+
     def skip(self, size: int) -> None:
         """Skip the next bytes."""
         while size > 0 and (left_out := self.read(size)):
             size -= len(left_out)
-
-
-class _Unzipped:
-    """The decompressed bytes of a gzip file, up to the first damage."""
-
-    def __init__(self, stream: _Ahead, log: Log) -> None:
-        self._stream, self._log = gzip.GzipFile(fileobj=stream, mode="rb"), log
-
-    def read(self, size: int) -> bytes:
-        """The next bytes, so many at most; none at the end, or where it is damaged."""
-        try:
-            return b"" if self._log.broken else self._stream.read1(size)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
-            self._log.broken = True
-            return b""
 
 
 @contextmanager

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from incident_lib.logs.entry import (
     BUILD,
-    DAMAGED,
     KEY,
     OTHER_WORDS,
+    UNKNOWN,
     Damaged,
     Entry,
     Found,
+    Unknown,
     decode,
     line_end,
     names_provider,
 )
 from incident_lib.logs.messages import FIRST, LATER, STATEMENTS, duplicate_patterns
-from incident_lib.logs.prefix import USUAL, Prefix
+from incident_lib.logs.prefix import USUAL, Prefix, split_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 NEIGHBOURS = 50  # lines of other processes that may be between the lines of an entry
 LONG = 5000  # bytes of a line that are looked at
 
-_STATE = re.compile(rb"([0-9A-Z]{5}): ")  # in front of the message where log_error_verbosity is verbose
 _ONE_NAME = re.compile(r'[^"«»“”„]*["«»“”„]\s?\w+\s?["«»“”„][^"«»“”„]*')  # a message that quotes just one name
 _DUPLICATE = duplicate_patterns(r"\w+")
-_REJECTION = re.compile(rf"(?<!\d)23505(?!\d).*[\"«»“”„]\s?\w+\s?[\"«»“”„]|{_DUPLICATE.pattern}")
+REJECTION = re.compile(rf"(?<!\d)23505(?!\d).*[\"«»“”„]\s?\w+\s?[\"«»“”„]|{_DUPLICATE.pattern}")
 
 
 class Stderr:
@@ -41,16 +41,11 @@ class Stderr:
         """Prefix: the server's log_line_prefix; None: whichever of the usual ones a line begins with."""
         self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
 
-    def is_entry(self, line: bytes) -> bool:
-        """See `Format`."""
-        matches = (prefix.line.match(line) for prefix in self._prefixes)
-        return any(_word(found["label"]) in FIRST | LATER for found in matches if found)
-
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""
         if line.startswith(b"\t") or any(prefix.error.match(line) for prefix in self._prefixes):
             return False
-        rest = needle in line and not _REJECTION.search(decode(line) or "")
+        rest = needle in line and not REJECTION.search(decode(line) or "")
         return KEY.search(line) is not None or (rest and not any(prefix.line.match(line) for prefix in self._prefixes))
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
@@ -65,12 +60,16 @@ class Stderr:
                 return end, _entry(first, [*_following(data, end, prefix, first)])
         return end, self._odd(data, end, line)
 
+    def is_own(self, line: bytes) -> bool:
+        """Whether a line begins with a prefix and a label, or continues one that does."""
+        return line.startswith(b"\t") or any(prefix.line.match(line) for prefix in self._prefixes)
+
     def _prefer(self, prefix: Prefix) -> None:
         if prefix is not self._prefixes[0]:
             self._prefixes.remove(prefix)
             self._prefixes.insert(0, prefix)
 
-    def _odd(self, data: bytes, end: int, line: bytes) -> Entry | Damaged | None:
+    def _odd(self, data: bytes, end: int, line: bytes) -> Entry | Damaged | Unknown | None:
         """What a line is that does not begin with a prefix and a known severity of an error."""
         matches = ((prefix, match) for prefix in self._prefixes if (match := prefix.line.match(line)))
         for prefix, first in matches:
@@ -79,7 +78,7 @@ class Stderr:
             if _word(first["label"]) in FIRST | LATER or not _ONE_NAME.fullmatch(entry.message):
                 return None
             return entry if entry.detail or entry.state not in {None, "23505"} else Damaged(OTHER_WORDS)
-        return Damaged(DAMAGED) if _REJECTION.search(decode(line) or "") else None
+        return UNKNOWN
 
 
 def _word(label: bytes) -> str:
@@ -99,12 +98,12 @@ def _detail(following: list[bytes]) -> bytes | None:
 
 def _entry(first: re.Match[bytes], following: list[bytes]) -> Entry:
     had = first.groupdict()
-    verbose = _STATE.match(had["text"])
+    verbose, message = split_message(had["text"])
     statements = (part for part in map(decode, following) if part and BUILD.match(part))
     return Entry(
         time=decode(had.get("time")) or "",
-        message=decode(had["text"][verbose.end() if verbose else 0 :]) or "",
-        state=decode(had.get("state") or (verbose[1] if verbose else None)),
+        message=decode(message) or "",
+        state=decode(had.get("state") or verbose),
         detail=decode(_detail(following)),
         role=decode(had.get("role")),
         process=decode(_process(first)),

@@ -32,16 +32,12 @@ class Csvlog:
     line = re.compile(_TIME + rb"[^,\"\n]+,(?:\"|,)")
     first = re.compile(b"^" + line.pattern, re.MULTILINE)
     cut = re.compile(rb".*,23505,\"[^\"\n]*")
-    _record = re.compile(
+    record = re.compile(
         _fields("time role . process . . . tag . . . . state")
         + rb",\"(?P<message>[^\"]*(?:\"\"[^\"]*)*)\"(?=,|\r?\n|\Z)"
         + rb"(?:,%b(?:,%b(?:,%b)?)?)?" % (_fields("detail"), _fields(". . . . query"), _fields(". . application"))
     )
     _rejection = re.compile(rb",23505,\"[^\"\n]*\"\"\Z")
-
-    def is_entry(self, line: bytes) -> bool:
-        """See `Format`."""
-        return self.line.match(line) is not None
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""
@@ -51,11 +47,21 @@ class Csvlog:
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """See `Format`."""
         end, begin = line_end(data, hit), _after_nuls(data, begin)
-        record = self._record.match(data, begin) if self.line.match(data, begin) else None
+        record = self.record.match(data, begin) if self.line.match(data, begin) else None
         if record and record.start("message") <= hit < record.end("message"):
-            had = {name: _unquoted(field) for name, field in record.groupdict().items()}
+            had = _values(record)
             return end, Entry.of({**had, "command": had["tag"] or had["query"], "statement": had["query"]})
         return end, Damaged(DAMAGED) if self._rejection.search(data, begin, hit) else None
+
+
+def csv_fields(line: bytes, begin: int) -> dict[str, str | None] | None:
+    """The fields of a record of csvlog that begins within a line, as far as the line has them; None: it is none."""
+    found = Csvlog.record.match(line, begin)
+    return _values(found) if found else None
+
+
+def _values(record: re.Match[bytes]) -> dict[str, str | None]:
+    return {name: _unquoted(field) for name, field in record.groupdict().items()}
 
 
 def _unquoted(field: bytes | None) -> str | None:
@@ -71,10 +77,6 @@ class Jsonlog:
     cut = re.compile(rb".*\"state_code\":\"23505\",\"message\":\"[^\"\\]*")
     _pair = re.compile(rb"[{,]\"(\w+)\":(\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|[^\",{}\[\]\n]+)")
     _rejection = re.compile(rb"\"state_code\":\"23505\",\"message\":\"[^\"\\\n]*\\\"\Z")
-
-    def is_entry(self, line: bytes) -> bool:
-        """See `Format`."""
-        return self.line.match(line) is not None
 
     def begins_within(self, line: bytes, needle: bytes) -> bool:
         """See `Format`."""

@@ -10,12 +10,14 @@ from itertools import chain
 from math import isnan, nan
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from incident_lib.logs.coverage import Coverage
 from incident_lib.model import IndexKind, RejectedInserts, UnreadLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from incident_lib.logs.rejections import Rejection
+    from incident_lib.logs.source import Log
     from incident_lib.model import Family
 
 T = TypeVar("T")
@@ -81,7 +83,7 @@ class Rejections:
         ours: rejections of this project's own probes: no user's inserts.
         bytes_read: of the files, compressed or not.
         files: their names.
-        unread: those of them in which no entry of a server was recognised.
+        coverages: what was recognised of each; of an archive, of each file in it.
         before_purpose: how many were left out, since they were before the column purpose; None: unknown, none was.
         by_provider: how many were left out, since a thread of the same purpose had their key; None: unknown, none was.
     """
@@ -91,7 +93,7 @@ class Rejections:
     ours: int = 0
     bytes_read: int = 0
     files: list[str] = field(default_factory=list)
-    unread: list[UnreadLog] = field(default_factory=list)
+    coverages: list[Coverage] = field(default_factory=list)
     before_purpose: int | None = None
     by_provider: int | None = None
     _times: dict[Group, Families] = field(default_factory=dict, repr=False)
@@ -103,6 +105,11 @@ class Rejections:
         """Begin another file: an entry that another file has already is not counted again."""
         self.files.append(file)
         self._near.clear()
+
+    def cover(self, log: Log) -> Coverage:
+        """Begin a log, or one that is in an archive: what is recognised of it is noted in the result."""
+        self.coverages.append(Coverage(log.name, log.layers))
+        return self.coverages[-1]
 
     def add(self, rejection: Rejection) -> None:
         """Count a rejection, unless it is a copy of one that was counted."""
@@ -184,9 +191,14 @@ class Rejections:
         return self._counts(lambda group: group.is_run)[True]
 
     @property
+    def unread(self) -> list[UnreadLog]:
+        """The logs in which no entry of a server was recognised."""
+        return [UnreadLog(file=each.name, lines=each.lines) for each in self.coverages if not each.recognised]
+
+    @property
     def is_read(self) -> bool:
         """Whether an entry of a server was recognised in at least one of the logs."""
-        return len(self.unread) < len(self.files)
+        return any(each.recognised for each in self.coverages)
 
     def since(self, purpose_since: datetime | None) -> Rejections:
         """Those that are not before the column purpose, which caused none of them; all where its time is unknown."""

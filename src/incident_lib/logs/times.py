@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from incident_lib.model import UsageError
 
 _WRITTEN = re.compile(
-    r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?)\d*"
+    r"(?P<local>\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,6})?)\d*"
     r" ?(?P<zone>[A-Za-z]{1,6}|[+-]\d\d(?::?\d\d){0,2}|)",
     re.ASCII,
 )
-_EPOCH = re.compile(r"\d{10}(?:\.\d{1,6})?|\d{13}|\d{16}", re.ASCII)
+_EPOCH = re.compile(r"\d{10}(?:\.\d{1,6})?|\d{13}|\d{16}|\d{19}", re.ASCII)
+_SYSLOG = re.compile(r"(?:[A-Z][a-z]{2} )?(?P<day>[A-Z][a-z]{2} [ \d]\d) (?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?", re.ASCII)
 _ZERO = frozenset({"", "UTC", "GMT", "UCT", "Z"})
 
 
@@ -38,13 +39,15 @@ def parse_log_time(text: str, zone: str | None = None) -> datetime | None:
     """The time in UTC that a log's text names; None where it names no time, or an ambiguous one.
 
     Args:
-        text: `2025-09-22 08:00:00.123 CEST`, ISO 8601, or an epoch in seconds, milli- or microseconds.
-            Without a zone it is UTC, as exports are.
+        text: `2025-09-22 08:00:00.123 CEST`, ISO 8601, syslog's `Sep 22 08:00:00`, which has no year, or an epoch
+            in seconds, milli-, micro- or nanoseconds. Without a zone it is UTC, as exports are.
         zone: the server's log_timezone, for an abbreviation that several zones share, like `IST`.
     """
     try:
         if _EPOCH.fullmatch(text):
             return _from_epoch(text)
+        if without_year := _SYSLOG.fullmatch(text):
+            return _from_syslog(without_year, zone)
         found = _WRITTEN.fullmatch(text)
         if found is None:
             return None
@@ -56,8 +59,27 @@ def parse_log_time(text: str, zone: str | None = None) -> datetime | None:
 
 
 def _from_epoch(text: str) -> datetime:
-    scale = {10: 1, 13: 10**3, 16: 10**6}[len(text.partition(".")[0])]
+    scale = {10: 1, 13: 10**3, 16: 10**6, 19: 10**9}[len(text.partition(".")[0])]
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=round(float(text) * 10**6 / scale))
+
+
+def has_year(text: str) -> bool:
+    """Whether a log's time names its year; syslog's does not."""
+    return _SYSLOG.fullmatch(text) is None
+
+
+def _from_syslog(found: re.Match[str], zone: str | None) -> datetime:
+    """A time without a year: the latest that is not in the future."""
+    now = datetime.now(UTC)
+    for year in range(now.year + 1, now.year - 9, -1):  # 29 February is in one of eight
+        try:
+            local = datetime.strptime(f"{year} {found['day']} {found['time']}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
+        except ValueError:
+            continue
+        at = local.replace(tzinfo=ZoneInfo(zone) if zone else UTC).astimezone(UTC)
+        if at <= now + timedelta(days=1):
+            return at
+    raise ValueError(found[0])
 
 
 def _offset(written: str, local: datetime, zone: str | None) -> timedelta | None:

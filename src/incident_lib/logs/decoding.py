@@ -1,0 +1,90 @@
+"""One record of a log as the pieces of a server's log that it carries, out of whatever is around them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import yaml
+
+from incident_lib.logs.pieces import TIMES, Carrier, Piece, Pieces, Rest, mask
+from incident_lib.logs.records import Block, Element, Row
+from incident_lib.logs.structured import Csvlog, csv_fields
+from incident_lib.logs.unwrapping import decode_json, unwrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from incident_lib.logs.records import Record
+
+_TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
+_MOST = 2_000  # pieces of one record that are known at once
+
+
+class Decoder:
+    """Reads the records of one log; knows what usually stands before its lines."""
+
+    def __init__(self, prefix: str | None = None) -> None:
+        """Prefix: the server's log_line_prefix; None: any."""
+        self.pieces = Pieces(prefix)
+        self.carriers: dict[str, int] = {}
+
+    def decode(self, record: Record) -> list[Piece | Rest]:
+        """The pieces that a record carries, in its order; none if it is of no server's log, or damaged."""
+        if isinstance(record, bytes):
+            return [*self._line(record.strip(b"\0\r\n"))]
+        kind, value = _value(record)
+        return self._unwrapped(value, Carrier(), kind)
+
+    def _unwrapped(self, value: object, carrier: Carrier, kind: str) -> list[Piece | Rest]:
+        found: list[Piece | Rest] = [*unwrap(value, self.pieces, carrier)]
+        if found:
+            self.carriers[kind] = self.carriers.get(kind, 0) + 1
+        return found
+
+    def _line(self, line: bytes) -> Iterator[Piece | Rest]:
+        if line.rstrip(b", ")[-1:] == b"}" and (start := line.find(b"{")) >= 0:
+            found = decode_json(line[start:].rstrip(b", "))
+            if isinstance(found, dict) and (carried := self._unwrapped(found, _carrier(line[:start]), "JSON lines")):
+                yield from carried
+                return
+        if (begins := Csvlog.line.search(line)) and (fields := csv_fields(line, begins.start())):
+            self.carriers["csvlog"] = self.carriers.get("csvlog", 0) + 1
+            yield _of_csvlog(fields, _carrier(line[: begins.start()]))
+        elif piece := self.pieces.read(line):
+            yield piece
+        elif places := [place for tab in _TABS if (place := line.find(tab)) >= 0]:
+            at = min(places)
+            yield Rest(mask(line[:at]), line[at:].removeprefix(b"#011").removeprefix(b"\t"))
+
+
+def _value(record: Element | Row | Block) -> tuple[str, object]:
+    if isinstance(record, Block):
+        try:
+            return "YAML", yaml.load(record.raw.decode("utf-8", "replace"), _Loader)  # noqa: S506 - texts only
+        except yaml.YAMLError:
+            return "YAML", None
+    return ("JSON" if isinstance(record, Element) else "CSV"), record.value
+
+
+_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+def _carrier(lead: bytes) -> Carrier:
+    times = TIMES.findall(lead)
+    return Carrier(times[0].decode() if times else "", mask(lead).decode("utf-8", "replace"))
+
+
+def _of_csvlog(had: dict[str, str | None], carrier: Carrier) -> Piece:
+    return Piece(
+        label="LOG" if had["state"] == "00000" else "ERROR",
+        text=(had["message"] or "").encode("utf-8", "replace"),
+        source=carrier.source,
+        time=had["time"] or "",
+        process=had["process"],
+        state=had["state"],
+        role=had["role"],
+        application=had["application"],
+        command=had["tag"],
+        detail=had["detail"],
+        statement=had["query"],
+    )

@@ -1,0 +1,130 @@
+"""Entries of a log in which other programs have put something around each line: read record by record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from incident_lib.logs.decoding import Decoder
+from incident_lib.logs.entry import DAMAGED, Damaged, decode
+from incident_lib.logs.joining import join
+from incident_lib.logs.messages import ERRORS
+from incident_lib.logs.pieces import Piece
+from incident_lib.logs.records import Block, Element, Row, Stream, has
+from incident_lib.logs.stderr import REJECTION
+from incident_lib.logs.times import parse_log_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from incident_lib.logs.coverage import Coverage
+    from incident_lib.logs.entry import Entry
+    from incident_lib.logs.pieces import Rest
+    from incident_lib.logs.records import Record
+
+NEIGHBOURS = 60  # records of others that may be between the pieces of an entry
+BATCH = 2_000  # records that are kept
+SAMPLE = 400  # at the beginning, by which the order and what stands before the lines is known
+EVERY = 40  # of a large log one of so many records is looked at
+
+
+class Wrapped:
+    """The entries of one log about a needle."""
+
+    def __init__(self, needle: str, coverage: Coverage, prefix: str | None = None, zone: str | None = None) -> None:
+        self._needle, self._encoded, self._zone = needle, needle.encode(), zone
+        self._coverage, self.decoder = coverage, Decoder(prefix)
+        self._known: dict[int, list[Piece | Rest]] = {}
+        self._descending = False
+
+    def entries(self, read: Callable[[int], bytes], size: int, form: str | None) -> Iterator[Entry | Damaged]:
+        """The entries whose message has the needle, and records that may have been such entries."""
+        records = Stream(read, size).records(form)
+        held: list[Record] = []
+        begin = 0  # how many of these were searched
+        while True:
+            added = [*islice(records, BATCH)]
+            held += added
+            self._look(held, len(held) - len(added))
+            end = len(held) - (NEIGHBOURS if added else 0)
+            for at in range(begin, max(begin, end)):
+                if has(held[at], self._needle, self._encoded):
+                    yield from self._at(held, at)
+            if not added:
+                break
+            dropped = max(0, end - NEIGHBOURS)
+            held, begin = held[dropped:], max(begin, end) - dropped
+            self._known = {place - dropped: known for place, known in self._known.items() if place >= dropped}
+        self._coverage.wrapping = self._wrapping()
+
+    def _wrapping(self) -> str:
+        return ", ".join(self.decoder.carriers) or "lines"
+
+    def _look(self, held: list[Record], at: int) -> None:
+        """Look at new records: at all in the beginning, later at some; the first tell in which order they are."""
+        coverage, first = self._coverage, self._coverage.lines == 0
+        coverage.lines += len(held) - at
+        places = range(at, len(held))
+        if not first:
+            places = range(at, len(held), EVERY)
+        found = [(place, self._decoded(held, place)) for place in places]
+        if first:
+            self._descending = is_descending([p for _, each in found[:SAMPLE] for p in each if isinstance(p, Piece)], self._zone)
+        for place, each in found:
+            coverage.see(held[place], each, self.decoder, self._zone)
+
+    def _decoded(self, held: list[Record], place: int) -> list[Piece | Rest]:
+        if place not in self._known:
+            self._known[place] = self.decoder.decode(held[place])
+        return self._known[place]
+
+    def _at(self, held: list[Record], at: int) -> Iterator[Entry | Damaged]:
+        """The entries about the needle in a record."""
+        own = self._decoded(held, at)
+        later = [*islice(self._pieces(held, range(at + 1, len(held))), NEIGHBOURS)]
+        understood = False
+        for place, piece in enumerate(own):
+            if not isinstance(piece, Piece) or not self.decoder.pieces.accepts(piece):
+                continue
+            understood = True
+            if piece.label in ERRORS and self._encoded in piece.text.partition(b"\n")[0]:
+                after = chain(own[place + 1 :], later)
+                before = chain((p for p in reversed(own[:place]) if isinstance(p, Piece)), self._pieces(held, range(at - 1, -1, -1), backwards=True))
+                yield join(piece, *((before, after) if self._descending else (after, before)))
+        if not understood and (_is_damaged(held[at]) or _is_rejection(held[at])):
+            yield Damaged(DAMAGED)
+
+    def _pieces(self, held: list[Record], places: range, *, backwards: bool = False) -> Iterator[Piece | Rest]:
+        for place in places[:NEIGHBOURS]:
+            found = self._decoded(held, place)
+            yield from (each for each in reversed(found) if isinstance(each, Piece)) if backwards else found
+
+
+def _is_damaged(record: Record) -> bool:
+    return not isinstance(record, bytes | Block) and record.value is None
+
+
+def _is_rejection(record: Record) -> bool:
+    """Whether an unknown record reads like a rejection."""
+    if isinstance(record, Element | Row):
+        return False
+    text = decode(record if isinstance(record, bytes) else record.raw) or ""
+    return not text.startswith("\t") and REJECTION.search(text[:5000]) is not None
+
+
+def is_descending(sample: list[Piece], zone: str | None = None) -> bool:
+    """Whether the latest entries come first: by their times, else by the parts of entries."""
+    times = [parse_log_time(piece.time, zone) for piece in sample if piece.begins]
+    known = [at for at in times if at]
+    order = Counter((a < b) - (a > b) for a, b in zip(known, known[1:], strict=False))
+    if order[1] != order[-1]:
+        return order[-1] > order[1]
+    marks = "".join(_mark(piece) for piece in sample)
+    return sum(map(marks.count, ("SD", "DE", "SE"))) > sum(map(marks.count, ("DS", "ED", "ES")))
+
+
+def _mark(piece: Piece) -> str:
+    if piece.begins:
+        return "E" if piece.label in ERRORS else "-"
+    return "S" if piece.ends else "D"
