@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from incident_lib.logs.entries import entries, recognise_format
+from incident_lib.logs.coverage import Coverage
+from incident_lib.logs.entries import FORMATS, entries, recognise_format
 from incident_lib.logs.entry import (
     BEGINS_WITHIN,
     DAMAGED,
@@ -127,7 +128,7 @@ BYTES = {form: made().encode() for form, made in FORMS.items()}
 def read(log: str | bytes, **options: Any) -> list[Entry | Damaged]:
     """The entries about the unique index in a log."""
     data = log.encode() if isinstance(log, str) else log
-    return list(entries(Log(io.BytesIO(data), "server.log"), INDEX_NAME, **options))
+    return list(entries(Log(io.BytesIO(data), "server.log"), (INDEX_NAME,), **options))
 
 
 def entry(**values: Any) -> Entry:
@@ -246,14 +247,16 @@ def test_a_prefix_may_be_given(prefix: str, values: dict[str, str], expected: di
     assert read(log, prefix=prefix) == [entry(**expected)]
 
 
-def test_another_prefix_is_reported_as_damaged() -> None:
-    """A line that does not begin with the given prefix is reported as damaged."""
-    assert read(stderr(), prefix="%t ") == [Damaged(DAMAGED)]
+def test_another_prefix_than_the_given_one() -> None:
+    """Lines that do not begin with the given prefix are read by what stands before all their labels."""
+    assert read(stderr(), prefix="%t ") == [entry(state=None, role=None)]
+    assert read(stderr(), prefix="%t ", form="stderr") == [Damaged(DAMAGED)]
 
 
-def test_an_unknown_prefix_is_reported_as_damaged() -> None:
-    """A rejection with an unknown prefix is reported as damaged."""
-    assert read(stderr(prefix="(%p)%m ")) == [Damaged(DAMAGED)]
+def test_an_unknown_prefix() -> None:
+    """An unknown prefix is recognised by what stands before all labels; one before a single line is not."""
+    assert read(stderr(prefix="(%p)%m ")) == [entry(state=None, role=None)]
+    assert read(stderr(prefix="%m|%p|", detail=None, statement=None)) == [Damaged(DAMAGED)]
 
 
 def test_prefixes_may_change_midway() -> None:
@@ -452,7 +455,7 @@ def test_memory_does_not_grow(form: str, noise: str) -> None:
     """A log of 100 MB, or one line of 100 MB, is read with a few megabytes of memory."""
     part = FORMS[form](noise).encode() if noise == "permission denied" else BYTES[form].replace(b"\n", b" ")
     tracemalloc.start()
-    found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), INDEX_NAME, form=form))
+    found = sum(1 for _ in entries(Log(Endless(part, 10**8), "x"), (INDEX_NAME,), form=form))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -484,7 +487,7 @@ def test_progress_is_in_bytes_of_the_file(tmp_path: Path) -> None:
     file, progress = tmp_path / "server.log.gz", list[int]()
     file.write_bytes(gzip.compress(BYTES["stderr"] * 1000))
     with open_log(str(file), progress.append) as log:
-        assert len(list(entries(log, INDEX_NAME))) == 1000
+        assert len(list(entries(log, (INDEX_NAME,)))) == 1000
 
     assert (progress[-1], log.done, log.name) == (file.stat().st_size, file.stat().st_size, "server.log.gz")
     assert total_size([str(file), str(file)]) == 2 * file.stat().st_size
@@ -604,10 +607,10 @@ def test_exported_csv_of_the_log_viewer() -> None:
 
 
 def test_exported_lines_with_their_prefix() -> None:
-    """If the message is the complete line, as a self-hosted server exports it, its prefix is removed."""
+    """If the message is the complete line, as a self-hosted server exports it, its prefix is read."""
     row = {"timestamp": 1758520800123000, "event_message": f"{begun('%m [%p] ')}ERROR:  {MESSAGE}"}
 
-    assert read(table(row)) == [Entry("1758520800123000", MESSAGE)]
+    assert read(table(row)) == [Entry(TIME, MESSAGE, process="4101")]
 
 
 def test_json_with_the_columns_of_csvlog() -> None:
@@ -619,11 +622,12 @@ def test_json_with_the_columns_of_csvlog() -> None:
 
 
 def test_an_export_without_the_message() -> None:
-    """Without the message the index is unknown: the export is reported as damaged."""
+    """Without the message the index is unknown: the export is not read."""
     without = {name: value for name, value in FLAT.items() if name != "event_message"} | {"sql_state_code": "23505"}
-
-    assert read(table(without)) == [Damaged(NO_MESSAGE)]
-    assert read(json.dumps([without, without])) == [Damaged(NO_MESSAGE)]
+    for log in (table(without), json.dumps([without, without])):
+        coverage = Coverage("export")
+        assert read(log, coverage=coverage) == []
+        assert not coverage.recognised
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -761,7 +765,7 @@ def test_cut_anywhere(form: str, data: st.DataObject, chunk: int) -> None:
     assert len(found) - counted <= 2
 
 
-@given(form=st.sampled_from([*FORMS, "export", None]), parts=st.lists(GARBAGE, max_size=8), chunk=CHUNKS)
+@given(form=st.sampled_from([*FORMATS, None]), parts=st.lists(GARBAGE, max_size=8), chunk=CHUNKS)
 def test_reading_never_fails(form: str | None, parts: list[bytes], chunk: int) -> None:
     """Reading never fails, whatever the bytes."""
     for log in (b"".join(parts), gzip.compress(b"".join(parts))[:-9], b"\x1f\x8b" + b"".join(parts)):

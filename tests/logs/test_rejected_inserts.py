@@ -254,6 +254,23 @@ def test_names_of_the_index(name: str) -> None:
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
 
 
+PARTITION = "q_threads_p1_root_prompt_row_id_owner_id_idx"
+
+
+@pytest.mark.parametrize("name", [PARTITION, PARTITION.replace("_idx", "_purpose_idx1"), f"p2025{PARTITION[12:]}"])
+def test_names_of_a_partitions_index(name: str) -> None:
+    """The index of a partition, which has a name of its own, is recognised by the columns of its key."""
+    assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
+
+
+def test_a_similar_index_of_another_table() -> None:
+    """An index of another table is ignored, unless its key is the unique index's."""
+    other = MESSAGE.replace(INDEX_NAME, "q_messages_root_prompt_row_id_owner_id_number_idx")
+
+    assert judge_entry(entry(message=other)) is None
+    assert judge_entry(entry(message=other.replace("_number", ""), detail=None)) is None
+
+
 @pytest.mark.parametrize("name", [f"{INDEX_NAME}_2", f"my_{INDEX_NAME}", "q_threads_pkey"])
 def test_names_of_others(name: str) -> None:
     """Another index is ignored, even if its name begins with the unique index's name."""
@@ -658,10 +675,93 @@ def test_the_table_counts_what_was_not_understood(tmp_path: Path) -> None:
 
 
 def test_a_log_without_a_rejected_insert(tmp_path: Path) -> None:
-    """Without a rejected insert, the output says so."""
-    (tmp_path / "empty.log").write_text("", "utf-8")
+    """Without a rejected insert, the output says how much was read."""
+    (tmp_path / "calm.log").write_text(
+        "2025-09-22 08:00:00.123 UTC [1] LOG:  checkpoint starting: time\n"
+        "2025-09-22 09:00:00.123 UTC [7] ERROR:  canceling statement due to statement timeout\n",
+        "utf-8",
+    )
+    code, out, err = ran(str(tmp_path / "calm.log"))
 
-    assert ran(str(tmp_path / "empty.log")) == (0, "No rejected insert is in these logs.\n", "")
+    assert (code, err) == (0, "")
+    assert lines(out) == [
+        "No rejected insert is in these logs. "
+        "Read: 2 entries of PostgreSQL, from 2025-09-22 08:00 to 2025-09-22 09:00 UTC."
+    ]
+
+
+def test_a_server_that_logs_no_errors(tmp_path: Path) -> None:
+    """A log without an error of any kind tells nothing about rejected inserts: the output says so."""
+    (tmp_path / "calm.log").write_text("2025-09-22 08:00:00 UTC [1] LOG:  checkpoint starting: time\n", "utf-8")
+
+    assert "a server that logs no errors logs no rejected inserts, either." in ran(str(tmp_path / "calm.log"))[1]
+
+
+def test_a_log_that_is_not_read(tmp_path: Path) -> None:
+    """A log in which no entry is recognised is not read: exit code 3, its lines without values, and what to try."""
+    (tmp_path / "api.log").write_text("INFO user=4711 path=/chats status=500 'secret'\n" * 3, "utf-8")
+    code, out, err = ran(str(tmp_path / "api.log"))
+
+    assert (code, out) == (3, "")
+    assert err == (
+        "The log was not read: no entry of a PostgreSQL server was recognised in api.log (3 lines looked at).\n"
+        '  why:  Rejected inserts are unknown, not none. Its lines look like: INFO user=… path=… status=… "…"\n'
+        "  next: incident failures --explain shows what its lines are; --log-line-prefix and --log-format name what "
+        "they should be."
+    )
+
+
+def test_an_empty_log(tmp_path: Path) -> None:
+    """An empty log is not read."""
+    (tmp_path / "empty.log").write_text("", "utf-8")
+    code, _, err = ran(str(tmp_path / "empty.log"))
+
+    assert code == 3
+    assert "Rejected inserts are unknown, not none. It is empty." in err
+
+
+def test_one_of_two_logs_is_not_read(tmp_path: Path) -> None:
+    """If one of several logs is not read, the headline says so beside the count, and the exit code is 3."""
+    (tmp_path / "api.log").write_text("hello\n", "utf-8")
+    code, out, _ = ran(str(LOG), str(tmp_path / "api.log"))
+
+    assert code == 3
+    assert lines(out)[0].startswith(SENTENCE)
+    assert "The log was not read: no entry of a PostgreSQL server was recognised in api.log" in out
+
+
+def test_a_log_that_is_partly_read(tmp_path: Path) -> None:
+    """If lines of a log are not understood, the headline has both numbers."""
+    (tmp_path / "mixed.log").write_text("2025-09-22 08:00:00 UTC [1] ERROR:  no\n" + "hello\n" * 3, "utf-8")
+
+    assert "Partly read: 3 of 4 lines were not understood." in ran(str(tmp_path / "mixed.log"))[1]
+
+
+def test_what_was_recognised(tmp_path: Path) -> None:
+    """--explain has wrapping, encoding, lead-in, prefix, times, severities, and lines without ids or values."""
+    lead = "2025-10-02T07:15:03.127272144Z "
+    entry_ = (
+        f"{lead}2025-09-22 08:00:00.123 UTC [1] ERROR:  {MESSAGE}\n{lead}2025-09-22 08:00:00.123 UTC [1] DETAIL:  x\n"
+    )
+    (tmp_path / "pod.log").write_text(f"Defaulted container 'postgres' out of: 12 {ROOT}\n{entry_}", "utf-16")
+    code, out, _ = ran(str(tmp_path / "pod.log"), "--explain")
+
+    assert code == 0
+    assert [line for line in lines(out) if "─" not in line] == [
+        "pod.log",
+        "what",
+        "bytes UTF-16 LE",
+        "wrapping lines",
+        "in front of each line 'T '",
+        "log_line_prefix '%m [%p] '",
+        "time PostgreSQL's own",
+        "first and last entry 2025-09-22 08:00:00.123000+00:00 to 2025-09-22 08:00:00.123000+00:00",
+        "lines 3",
+        "understood 2 of 3",
+        "severity entries",
+        "ERROR 1",
+        'not understood: Defaulted container "…" out of: 00 (an id, hidden)',
+    ]
 
 
 def test_a_log_without_families(tmp_path: Path) -> None:
@@ -708,9 +808,9 @@ def test_csv_compared_with_the_threads(incident: Environment, monkeypatch: pytes
 
 def test_csv_without_a_rejected_insert(tmp_path: Path) -> None:
     """CSV without a family has its header only."""
-    (tmp_path / "empty.log").write_text("", "utf-8")
+    (tmp_path / "calm.log").write_text("2025-09-22 08:00:00 UTC [1] LOG:  checkpoint starting: time\n", "utf-8")
 
-    assert ran(str(tmp_path / "empty.log"), "--format", "csv")[1].split() == [
+    assert ran(str(tmp_path / "calm.log"), "--format", "csv")[1].split() == [
         "root_prompt_row_id,owner_id,attempts,first,last"
     ]
 

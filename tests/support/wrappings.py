@@ -105,12 +105,16 @@ def truth() -> Lines:
         5,
         4103,
         ("ERROR", 'insert or update on table "q_threads" violates foreign key constraint "q_threads_fkey"'),
-        ("DETAIL", "Key (root_prompt_row_id)=(33333333-aaaa-4aaa-8aaa-000000000009) is not present in table \"q\"."),
+        ("DETAIL", 'Key (root_prompt_row_id)=(33333333-aaaa-4aaa-8aaa-000000000009) is not present in table "q".'),
         ("STATEMENT", short),
     )
     reject(61, 4103, 2, short)
     reject(62, 4103, 2, short)
-    add(63, 4104, ("LOG", f"duration: 1543.21 ms  statement: SELECT x\n\tFROM pg_index\n\tWHERE x = '{INDEX}'::regclass"))
+    add(
+        63,
+        4104,
+        ("LOG", f"duration: 1543.21 ms  statement: SELECT x\n\tFROM pg_index\n\tWHERE x = '{INDEX}'::regclass"),
+    )
     reject(3700, 4104, 3, long)
     add(3701, 4104, ("FATAL", "terminating connection due to administrator command"))
     reject(3800, 4101, 1, short)
@@ -170,7 +174,9 @@ def each(
     return wrap
 
 
-def rows(header: str, cells: Callable[[Part], tuple[Any, ...]], *, latest_first: bool = False) -> Callable[[Lines], bytes]:
+def rows(
+    header: str, cells: Callable[[Part], tuple[Any, ...]], *, latest_first: bool = False
+) -> Callable[[Lines], bytes]:
     """A row of CSV for each part."""
 
     def write(events: list[Any]) -> str:
@@ -191,7 +197,9 @@ def entries_of(parts: Lines) -> list[dict[str, str]]:
     return list(found.values())
 
 
-def whole(event: Callable[[dict[str, str]], Any], write: Callable[[list[Any]], str] | None = None) -> Callable[[Lines], bytes]:
+def whole(
+    event: Callable[[dict[str, str]], Any], write: Callable[[list[Any]], str] | None = None
+) -> Callable[[Lines], bytes]:
     """An object for each entry."""
     written = write or (lambda events: "".join(json.dumps(each) + "\n" for each in events))
     return lambda parts: written([event(entry) for entry in entries_of(parts)]).encode()
@@ -255,7 +263,7 @@ def interleaved(parts: Lines) -> bytes:
             name = names[part.pid]
             out.append(f"{name:8} | {line.replace(f'[{part.pid}]', '[17]')}")
         other = noise[number % len(noise)].line().replace("UTC [", "UTC [17] x").partition("[17]")[0]
-        out.append(f"api      | INFO:     10.0.0.7:{number} - \"POST /chats HTTP/1.1\" 500 Internal Server Error")
+        out.append(f'api      | INFO:     10.0.0.7:{number} - "POST /chats HTTP/1.1" 500 Internal Server Error')
         out.append(f"pg-2     | {other}[17] LOG:  checkpoint complete")
     return ("\n".join(out) + "\n").encode()
 
@@ -274,7 +282,9 @@ def otel(parts: Lines) -> bytes:
             for part in parts[begin : begin + 7]
         ]
         resource = {"attributes": [{"key": "host.name", "value": {"stringValue": "db-8"}}]}
-        lines.append(json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": {}, "logRecords": records}]}]}))
+        lines.append(
+            json.dumps({"resourceLogs": [{"resource": resource, "scopeLogs": [{"scope": {}, "logRecords": records}]}]})
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -291,7 +301,9 @@ def insights(parts: Lines) -> bytes:
         [{"field": "@timestamp", "value": f"{p.at:%Y-%m-%d %H:%M:%S}.120"}, {"field": "@message", "value": p.line(RDS)}]
         for p in reversed(parts)
     ]
-    return json.dumps({"results": results, "statistics": {"recordsMatched": 9.0}, "status": "Complete"}, indent=4).encode()
+    return json.dumps(
+        {"results": results, "statistics": {"recordsMatched": 9.0}, "status": "Complete"}, indent=4
+    ).encode()
 
 
 def heroku(parts: Lines) -> bytes:
@@ -322,8 +334,18 @@ def cloud(part: Part) -> dict[str, Any]:
 def drained(entry: dict[str, str]) -> dict[str, Any]:
     """An event of Supabase's drains."""
     parsed = {"error_severity": entry["severity"], "sql_state_code": entry["state"], "process_id": int(entry["pid"])}
-    parsed |= {"detail": entry.get("detail"), "query": entry.get("statement"), "user_name": "app", "command_tag": "INSERT"}
-    return {"event_message": entry["message"], "id": "c4", "metadata": {"parsed": parsed, "host": "db-8"}, "timestamp": entry["time"]}
+    parsed |= {
+        "detail": entry.get("detail"),
+        "query": entry.get("statement"),
+        "user_name": "app",
+        "command_tag": "INSERT",
+    }
+    return {
+        "event_message": entry["message"],
+        "id": "c4",
+        "metadata": {"parsed": parsed, "host": "db-8"},
+        "timestamp": entry["time"],
+    }
 
 
 def azure(part: Part, *, capital: bool = False) -> dict[str, Any]:
@@ -379,7 +401,9 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     "grep -HnA": led(lambda part, n: f"server.log{':-'[part.label != 'ERROR']}{n}{':-'[part.label != 'ERROR']}"),
     "syslog with a sequence": syslog(lambda part: f"{stamp(part)} db-8 postgres[{part.pid}]: "),
     "syslog and a prefix": syslog(lambda part: f"{stamp(part)} db-8 postgres[{part.pid}]: ", "%m [%p] %u@%d "),
-    "syslog with parts of a prefix": syslog(lambda part: f"{stamp(part)} db-8 postgres[{part.pid}]: ", "user=%u,db=%d "),
+    "syslog with parts of a prefix": syslog(
+        lambda part: f"{stamp(part)} db-8 postgres[{part.pid}]: ", "user=%u,db=%d "
+    ),
     "rsyslog": syslog(lambda part: f"{part.iso(6, '+00:00')} db-8 postgres[{part.pid}]: "),
     "syslog of RFC 5424": syslog(lambda part: f"<131>1 {part.iso(6)} db-8 postgres {part.pid} - - "),
     "RFC 5424 with a length": syslog(lambda part: f"312 <131>1 {part.iso(6)} db-8 postgres {part.pid} - - "),
@@ -405,7 +429,8 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
         }
     ),
     "journald, pretty JSON": lambda parts: "".join(
-        json.dumps({"__REALTIME_TIMESTAMP": nanoseconds(p)[:16], "_PID": str(p.pid), "MESSAGE": p.line()}, indent=8) + "\n"
+        json.dumps({"__REALTIME_TIMESTAMP": nanoseconds(p)[:16], "_PID": str(p.pid), "MESSAGE": p.line()}, indent=8)
+        + "\n"
         for p in parts
     ).encode(),
     "Heroku": heroku,
@@ -413,7 +438,12 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     "aws logs tail": led(lambda part, n: f"{part.iso(6, '+00:00')} db-1.0 ", RDS),
     "aws logs tail --format short": led(lambda part, n: f"{part.iso(0, '')} ", RDS),
     "aws logs filter-log-events": each(
-        lambda p: {"logStreamName": "db-1.0", "timestamp": int(nanoseconds(p)[:13]), "message": p.line(RDS), "eventId": "3"},
+        lambda p: {
+            "logStreamName": "db-1.0",
+            "timestamp": int(nanoseconds(p)[:13]),
+            "message": p.line(RDS),
+            "eventId": "3",
+        },
         within("events", indent=4),
     ),
     "aws logs filter-log-events, text": led(
@@ -434,7 +464,9 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     "Cloud SQL, JSON, the earliest first": each(cloud, pretty),
     "Cloud SQL, JSON lines": each(cloud),
     "Cloud SQL, YAML": each(cloud, documents, latest_first=True),
-    "Cloud SQL, CSV": rows("insertId,severity,textPayload,timestamp", lambda p: ("s=1", "ERROR", p.line(SQL), p.iso(6))),
+    "Cloud SQL, CSV": rows(
+        "insertId,severity,textPayload,timestamp", lambda p: ("s=1", "ERROR", p.line(SQL), p.iso(6))
+    ),
     "Cloud SQL, value(textPayload)": lambda parts: text(parts[::-1], SQL).encode(),
     "AlloyDB, JSON": each(
         lambda p: {"textPayload": p.line(SQL).replace("R:  ", "R:  [nbtinsert.c:671]  "), "timestamp": p.iso(6)}, pretty
@@ -502,23 +534,37 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     ),
     "Loki's API": loki,
     "logcli": led(lambda p, n: f'{p.iso(0)} {{container="postgres", pod="pg-0"}} '),
-    "logcli, jsonl": each(lambda p: {"labels": {"pod": "pg-0"}, "line": p.line(), "timestamp": p.iso(9)}, latest_first=True),
-    "Grafana, text": lambda parts: b"Common labels: {\"pod\":\"pg-0\"}\nLine limit: \"1000 (23 returned)\"\n\n\n"
-    + "".join(f"{nanoseconds(p)[:13]}\t{p.iso()}\t{p.line()}\n" for p in parts[::-1]).encode(),
+    "logcli, jsonl": each(
+        lambda p: {"labels": {"pod": "pg-0"}, "line": p.line(), "timestamp": p.iso(9)}, latest_first=True
+    ),
+    "Grafana, text": lambda parts: (
+        b'Common labels: {"pod":"pg-0"}\nLine limit: "1000 (23 returned)"\n\n\n'
+        + "".join(f"{nanoseconds(p)[:13]}\t{p.iso()}\t{p.line()}\n" for p in parts[::-1]).encode()
+    ),
     "Grafana, JSON": each(
         lambda p: {"line": p.line(), "timestamp": nanoseconds(p), "date": p.iso(), "fields": {"pod": "pg-0"}}, pretty
     ),
     "Grafana, CSV": rows("Date,Line,labels", lambda p: (p.iso(), p.line(), '{"pod":"pg-0"}'), latest_first=True),
     "Vector": each(
-        lambda p: {"file": "/var/log/a.log", "host": "db-8", "message": p.line(), "source_type": "file", "timestamp": p.iso(9)}
+        lambda p: {
+            "file": "/var/log/a.log",
+            "host": "db-8",
+            "message": p.line(),
+            "source_type": "file",
+            "timestamp": p.iso(9),
+        }
     ),
     "Fluent Bit": each(lambda p: [float(nanoseconds(p)[:10]), {"log": p.line()}]),
     "Supabase's drain, HTTP": whole(drained, json.dumps),
     "Supabase's drain, Datadog": whole(
-        lambda e: {"ddsource": "Supabase", "message": json.dumps(drained(e)), "hostname": "db-8", "service": "x"}, json.dumps
+        lambda e: {"ddsource": "Supabase", "message": json.dumps(drained(e)), "hostname": "db-8", "service": "x"},
+        json.dumps,
     ),
-    "Datadog's export, CSV": rows('Date,Host,Service,Message', lambda p: (p.iso(), "db-8", "postgres", p.line())),
-    "Papertrail": led(lambda p, n: f"80{n}\t{p.iso(0)}\t{p.iso(0)}\t71\tdb-8\t10.0.0.9\tLocal0\tError\tpostgres[{p.pid}]\t"),
-    "a banner of kubectl": lambda parts: b'Defaulted container "postgres" out of: postgres, init (init)\n'
-    + led(lambda p, n: f"{p.iso(9)} ")(parts),
+    "Datadog's export, CSV": rows("Date,Host,Service,Message", lambda p: (p.iso(), "db-8", "postgres", p.line())),
+    "Papertrail": led(
+        lambda p, n: f"80{n}\t{p.iso(0)}\t{p.iso(0)}\t71\tdb-8\t10.0.0.9\tLocal0\tError\tpostgres[{p.pid}]\t"
+    ),
+    "a banner of kubectl": lambda parts: (
+        b'Defaulted container "postgres" out of: postgres, init (init)\n' + led(lambda p, n: f"{p.iso(9)} ")(parts)
+    ),
 }

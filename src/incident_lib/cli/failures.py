@@ -25,19 +25,20 @@ if TYPE_CHECKING:
 @click.option(
     "--log-format",
     "form",
-    type=click.Choice(["stderr", "csvlog", "jsonlog", "export"]),
-    help="The format of the logs; export: Supabase's CSV or JSON. [default: recognised]",
+    type=click.Choice(["stderr", "csvlog", "jsonlog", "lines", "json", "csv", "yaml"]),
+    help="PostgreSQL's own format, or what carries its lines. [default: recognised, wherever it changes]",
 )
 @click.option(
     "--log-line-prefix",
     "prefix",
     metavar="TEXT",
-    help="The server's log_line_prefix, for stderr. [default: one of the usual ones]",
+    help="The server's log_line_prefix. [default: whatever stands before most lines]",
 )
 @click.option("--time-zone", "zone", metavar="ZONE", help="The server's log_timezone, where `IST` may be several.")
 @click.option("--env", "name", metavar="NAME", help="Also read the threads of these families there.")
 @SINCE
 @TIMEOUT
+@click.option("--explain", is_flag=True, help="Say what each log is and what was not understood, without any id.")
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
@@ -53,15 +54,16 @@ def failures(  # noqa: PLR0917 - click passes them by name
     name: str | None,
     purpose_since: str,
     timeout: float,
+    explain: bool,
     out: str | None,
 ) -> int:
     """Rejected inserts from server logs. As csv and json with raw ids: do not share.
 
-    LOG is PostgreSQL's stderr, csvlog or jsonlog, or an export of Supabase's log explorer; compressed by gzip or
-    not; `-` is standard input. An entry that several logs have is counted once. Inserts that were rejected before the
+    LOG is PostgreSQL's stderr, csvlog or jsonlog, as it is or as kubectl, Docker, syslog, a cloud or a log service has
+    it, in text, JSON, CSV or YAML, compressed or archived or not; `-` is standard input. An entry that several logs have is counted once. Inserts that were rejected before the
     column purpose came, or because of the provider (known with --env), are not the incident's, and not counted.
     """
-    from incident_lib.cli import rejections
+    from incident_lib.cli import recognition, rejections
     from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment
     from incident_lib.logs import join_threads, read_rejections
@@ -76,6 +78,10 @@ def failures(  # noqa: PLR0917 - click passes them by name
     with rejections.output(out):
         with _progress() as listener:
             found = read_rejections(logs, prefix=prefix, form=form, zone=zone, listener=listener)
+        if explain:
+            recognition.print_explained(found.coverages)
+            return 0 if found.is_read else 3
+        recognition.check_read(found)
         found, joined = found.since(since), None
         if environment:
             with waiting(f"reading {name} …"), reading(environment, seconds=timeout) as connection:
@@ -87,7 +93,7 @@ def failures(  # noqa: PLR0917 - click passes them by name
         click.echo(rejections.sentence(found), err=True)
         for line in left_out(found.as_record()):
             click.echo(line, err=True)
-    return 0
+    return 3 if found.unread else 0
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from incident_lib import paths
+from incident_lib.cli.recognition import in_short
 from incident_lib.cli.terminal import Page
 from incident_lib.logs import DAY, HOUR
 from incident_lib.model import Column, format_families, left_out, make_table, plural, rejected_inserts_table, to_iso
@@ -30,12 +31,17 @@ _WIDTH = 40  # of the longest bar
 def sentence(found: Rejections) -> str:
     """How many inserts were rejected, of how many families, and when, in one line."""
     if not found.failed_attempts:
-        return "No rejected insert is in these logs."
+        return f"No rejected insert is in these logs. {in_short(found)}"
     families = "by unknown families"
     if found.families:
         families = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"
     span = f", from {found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC" if found.first else ""
-    return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}."
+    partly = "" if _is_read_as_a_whole(found) else f" {in_short(found)}"
+    return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}.{partly}"
+
+
+def _is_read_as_a_whole(found: Rejections) -> bool:
+    return not found.unread and not any(each.not_understood for each in found.coverages)
 
 
 def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
@@ -86,6 +92,10 @@ def print_json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
     )
     record = msgspec.to_builtins(found.as_record())
     result = {name: record[name] for name in own} | {
+        "unread": msgspec.to_builtins(found.unread),
+        "entries_read": sum(each.entries for each in found.coverages),
+        "lines": sum(each.lines for each in found.coverages),
+        "lines_not_understood": sum(each.not_understood for each in found.coverages),
         "by_role": {role or "unknown": count for role, count in found.by_role.most_common()},
         "by_purpose": dict(found.by_purpose.most_common()),
         "beside_the_threads": joined and joined.counts(),

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from incident_lib.logs.decoding import Decoder
-    from incident_lib.logs.pieces import Rest
+    from incident_lib.logs.pieces import Pieces, Rest
     from incident_lib.logs.records import Record
 
 SAMPLES = 3  # of what was not understood
+LEADS = 3  # shapes that are noted
 _FAILED = ERRORS | {"FATAL", "PANIC"}
 
 
@@ -32,7 +33,9 @@ class Coverage:
         severities: entries that were seen, by severity.
         first, last: the earliest and the latest time that was seen.
         carried: entries that were seen, whose time is that of what carries them.
+        wrapping: what carries its entries; leads: the shapes of what stands before them; prefix: the log_line_prefix.
         samples: records that were not understood.
+        found: entries that were looked for and found.
     """
 
     name: str
@@ -48,11 +51,12 @@ class Coverage:
     leads: tuple[str, ...] = ()
     prefix: str = ""
     samples: list[str] = field(default_factory=list)
+    found: int = 0
 
     @property
     def recognised(self) -> bool:
         """Whether it has an entry of a server's log."""
-        return self.severities.total() > 0
+        return self.severities.total() > 0 or self.found > 0
 
     @property
     def exact(self) -> bool:
@@ -73,6 +77,11 @@ class Coverage:
     def errors_logged(self) -> bool:
         """Whether an error was seen: a server that logs no errors logs no rejected inserts."""
         return any(self.severities[severity] for severity in _FAILED)
+
+    def see_pieces(self, pieces: Pieces) -> None:
+        """Note what stands before the lines, the most frequent first."""
+        self.leads = tuple(lead.decode("utf-8", "replace") for lead, _ in pieces.leads.most_common(LEADS) if lead)
+        self.prefix = next((prefix for prefix, _ in pieces.prefixes.most_common(1)), "")
 
     def see(self, record: Record, found: list[Piece | Rest], decoder: Decoder, zone: str | None) -> None:
         """Note what a record is."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from incident_lib.logs.pieces import TIMES, Carrier, Piece, Pieces, Rest, mask
+from incident_lib.logs.pieces import TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
 from incident_lib.logs.records import Block, Element, Row
 from incident_lib.logs.structured import Csvlog, csv_fields
 from incident_lib.logs.unwrapping import decode_json, unwrap
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from incident_lib.logs.records import Record
-
-_TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
-_MOST = 2_000  # pieces of one record that are known at once
 
 
 class Decoder:
@@ -42,17 +39,26 @@ class Decoder:
         return found
 
     def _line(self, line: bytes) -> Iterator[Piece | Rest]:
-        if line.rstrip(b", ")[-1:] == b"}" and (start := line.find(b"{")) >= 0:
+        if (
+            line.rstrip(b", ")[-1:] == b"}"
+            and (start := line.find(b"{")) >= 0
+            and not self.pieces.is_continued(line[:start])
+        ):
             found = decode_json(line[start:].rstrip(b", "))
             if isinstance(found, dict) and (carried := self._unwrapped(found, _carrier(line[:start]), "JSON lines")):
                 yield from carried
                 return
-        if (begins := Csvlog.line.search(line)) and (fields := csv_fields(line, begins.start())):
+        begins = Csvlog.line.search(line)
+        if (
+            begins
+            and not self.pieces.is_continued(line[: begins.start()])
+            and (fields := csv_fields(line, begins.start()))
+        ):
             self.carriers["csvlog"] = self.carriers.get("csvlog", 0) + 1
             yield _of_csvlog(fields, _carrier(line[: begins.start()]))
         elif piece := self.pieces.read(line):
             yield piece
-        elif places := [place for tab in _TABS if (place := line.find(tab)) >= 0]:
+        elif places := [place for tab in TABS if (place := line.find(tab)) >= 0]:
             at = min(places)
             yield Rest(mask(line[:at]), line[at:].removeprefix(b"#011").removeprefix(b"\t"))
 

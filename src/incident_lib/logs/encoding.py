@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from incident_lib.logs.compression import Readable
 
 HEAD = 4096  # bytes by which an encoding is recognised
-_MARKS = {codecs.BOM_UTF8: "UTF-8 with a byte order mark", codecs.BOM_UTF16_LE: "UTF-16 LE", codecs.BOM_UTF16_BE: "UTF-16 BE"}
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8 with a byte order mark",
+    codecs.BOM_UTF16_LE: "UTF-16 LE",
+    codecs.BOM_UTF16_BE: "UTF-16 BE",
+}
 _CODECS = {"UTF-16 LE": "utf-16-le", "UTF-16 BE": "utf-16-be"}
 
 

@@ -15,7 +15,7 @@ from incident_lib.logs.structured import Csvlog, Jsonlog
 from incident_lib.logs.wrapped import Wrapped, is_descending
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from incident_lib.logs.source import Log
 
@@ -27,7 +27,7 @@ _LINES = 200  # of these at most
 
 def entries(
     log: Log,
-    needle: str,
+    needles: Sequence[str],
     *,
     prefix: str | None = None,
     form: str | None = None,
@@ -36,11 +36,11 @@ def entries(
     coverage: Coverage | None = None,
     zone: str | None = None,
 ) -> Iterator[Entry | Damaged]:
-    """The entries whose message contains the needle, in order, and damage that may have been such entries.
+    """The entries whose message contains a needle, in order, and damage that may have been such entries.
 
     Args:
         log: as `open_log` yields it, or a member of it.
-        needle: what the message must contain, in its first line.
+        needles: the message must contain one of them, in its first line.
         prefix: the server's log_line_prefix; None: any.
         form: one of FORMATS; None: recognised, wherever it changes.
         chunk: how many bytes are read at a time.
@@ -52,16 +52,16 @@ def entries(
     head = log.peek(HEAD)
     native = form if form in NATIVE else None if form else recognise_format(head, prefix)
     if native:
-        yield from _native(log, needle, native, coverage, (prefix, form, zone), (chunk, after))
+        yield from _native(log, needles, native, coverage, (prefix, form, zone), (chunk, after))
     else:
-        yield from Wrapped(needle, coverage, prefix, zone).entries(log.read, chunk, form)
+        yield from Wrapped(needles, coverage, prefix, zone).entries(log.read, chunk, form)
     if log.broken:
         yield Damaged(UNREADABLE)
 
 
 def _native(
     log: Log,
-    needle: str,
+    needles: Sequence[str],
     native: str,
     coverage: Coverage,
     given: tuple[str | None, str | None, str | None],
@@ -69,18 +69,18 @@ def _native(
 ) -> Iterator[Entry | Damaged]:
     prefix, form, zone = given
     kind = native_format(native, prefix) if form else Native(native, prefix)
-    head = log.peek(HEAD)
+    head, encoded = log.peek(HEAD), [needle.encode() for needle in needles]
     first = head[: line_end(head, 0)]
     sampler = Sampler(log.read, coverage, prefix, zone)
     sampler.wrapping = native
-    if kind.begins_within(first[:BEFORE], needle.encode()):
+    if kind.begins_within(first[:BEFORE], encoded):
         yield Damaged(BEGINS_WITHIN)
         log.skip(len(first))
-    for found in scan(sampler.read, needle.encode(), kind, size=sizes[0], after=sizes[1]):
+    for found in scan(sampler.read, encoded, kind, size=sizes[0], after=sizes[1]):
         if isinstance(found, Left):
             log.unread(found.data)
             sampler.leave(len(found.data))
-            yield from Wrapped(needle, coverage, prefix, zone).entries(log.read, sizes[0], None)
+            yield from Wrapped(needles, coverage, prefix, zone).entries(log.read, sizes[0], None)
             return
         yield found
     sampler.end()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 BEGINS_WITHIN = "not counted: the file begins within it"
 ENDS_WITHIN = "not counted: the file ends within it"
@@ -80,7 +80,7 @@ class Format(Protocol):
     def find(self, data: bytes, begin: int, hit: int) -> Found:
         """The entry whose first line begins at `begin` and has what is looked for at `hit`; and where to continue."""
 
-    def begins_within(self, line: bytes, needle: bytes) -> bool:
+    def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
         """Whether the first line of a file is what is left of an entry that began in another file."""
 
 

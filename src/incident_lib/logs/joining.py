@@ -25,7 +25,11 @@ def join(first: Piece, following: Iterable[Piece | Rest], preceding: Iterable[Pi
         preceding: those before it, the nearest first: for a log whose order within a moment is not kept.
     """
     parts = _parts(first, following)
-    detail = first.detail or _detail(parts) or _detail([each for each in _parts(first, preceding) if each.time == first.time])
+    detail = (
+        first.detail
+        or _detail(parts)
+        or _detail([each for each in _parts(first, preceding) if each.time == first.time])
+    )
     statements = [first.statement, *(decode(part.text) for part in parts)]
     builds = (each for each in statements if BUILD.match(each or ""))
     state = first.state if first.state and _CODE.fullmatch(first.state) else None

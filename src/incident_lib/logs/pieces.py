@@ -9,6 +9,7 @@ from typing import NamedTuple
 from incident_lib.logs.messages import FIRST, LATER, STATEMENTS
 from incident_lib.logs.prefix import USUAL, Prefix, split_message
 
+TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
 LONG = 5000  # bytes of a line that are looked at
 _OWN = (FIRST | LATER) - {"ERROR", "WARNING", "NOTICE", "INFO", "FATAL", "PANIC", "HINT", "QUERY"}  # no other program's
 _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
@@ -25,7 +26,9 @@ TIMES = re.compile(
 )
 _COUNTER = re.compile(rb"\[\d+-\d+\]|(?:^|[:-])\d+[:-](?=T?\Z)")  # PostgreSQL's in syslog; grep's line numbers
 _NUMBER = re.compile(rb"(?<![\w.-])\d+(?![\w.-])|(?<=postgres\.)\d+")
-_PROCESS = re.compile(rb"postgres(?:ql)?[^\s\[\]]*(?:\[| )(?P<syslog>\d+)|pid[=:]\"?(?P<named>\d+)|[\[(](?P<bare>\d+)(?:-\d+)?[\])]")
+_PROCESS = re.compile(
+    rb"postgres(?:ql)?[^\s\[\]]*(?:\[| )(?P<syslog>\d+)|pid[=:]\"?(?P<named>\d+)|[\[(](?P<bare>\d+)(?:-\d+)?[\])]"
+)
 
 
 class Piece(NamedTuple):
@@ -160,8 +163,14 @@ class Pieces:
         shape = mask(piece.lead)
         if not shape:
             return True
-        often = self.leads[shape] >= 2 and not shape.endswith((b"\t", b"#011"))
+        often = self.leads[shape] >= 2 and not shape.endswith(TABS)
         return often or 4 * self.leads[shape] >= self.leads.total()
+
+    def is_continued(self, lead: bytes) -> bool:
+        """Whether a line with this before it continues another: what is before its tab is before labels elsewhere."""
+        shape = mask(lead)
+        before = next((shape.removesuffix(tab) for tab in TABS if shape.endswith(tab)), None)
+        return before is not None and any(known.startswith(before) for known in self.leads)
 
     def continues(self, rest: Rest) -> bool:
         """Whether what is before a line without a label is before some that have one, too."""

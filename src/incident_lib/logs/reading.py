@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from incident_lib.logs.entries import entries
 from incident_lib.logs.entry import UNREADABLE, Damaged, Entry
-from incident_lib.logs.rejections import Rejection, judge_entry
+from incident_lib.logs.rejections import NAMES, Rejection, judge_entry
 from incident_lib.logs.source import open_log, total_size
 from incident_lib.logs.tally import Rejections
 from incident_lib.logs.times import check_zone
-from incident_lib.model import INDEX_NAME, UnreadLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +51,8 @@ def read_rejections(
             found.begin(log.name)
             for member in log.members():
                 coverage = found.cover(member)
-                for entry in entries(member, INDEX_NAME, prefix=prefix, form=form, coverage=coverage, zone=zone):
+                for entry in entries(member, NAMES, prefix=prefix, form=form, coverage=coverage, zone=zone):
+                    coverage.found += isinstance(entry, Entry)
                     count_entry(found, entry, zone)
             if log.broken and log.is_archive:
                 found.not_understood[UNREADABLE] += 1

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from incident_lib.logs.structured import Csvlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 LARGEST = 1 << 22  # bytes of one record
 HEADERS_WITHIN = 50  # lines at the beginning, one of which may be the header of CSV
 
 _OPENERS = frozenset({b"{", b"["})
 _JSON = re.compile(rb"\s*(?:\[\s*(?:[\[{\"]|\Z)|\{\s*(?:\"|\Z))")
-_MESSAGES = rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
+_MESSAGES = (
+    rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
+)
 _CELL = rb"\"?[\w@. ()\[\]']*"
 _HEADER = re.compile(rb"(?:%b\"?,)*%b\b(?:%b)\b[\w'\])]*\"?(?:,%b\"?)*\r?\Z" % (_CELL, _CELL, _MESSAGES, _CELL))
 _YAML_KEY = re.compile(rb"(?P<item> *- )?[\w@.-]+:(?: |\r?\Z)")
@@ -52,13 +54,15 @@ class Block(NamedTuple):
 Record = bytes | Element | Row | Block
 
 
-def has(record: Record, needle: str, encoded: bytes) -> bool:
-    """Whether a record has a text in it."""
+def has(record: Record, texts: Sequence[str], encoded: Sequence[bytes]) -> bool:
+    """Whether a record has one of some texts in it; encoded: the same as bytes."""
     if isinstance(record, bytes):
-        return encoded in record
+        return any(text in record for text in encoded)
     if isinstance(record, Row):
-        return any(needle in cell for cell in record.raw)
-    return needle in record.raw if isinstance(record, Element) else encoded in record.raw
+        return any(text in cell for text in texts for cell in record.raw)
+    if isinstance(record, Element):
+        return any(text in record.raw for text in texts)
+    return any(text in record.raw for text in encoded)
 
 
 class Stream:
@@ -102,7 +106,7 @@ class Stream:
     def _skip_line(self) -> None:
         self.held = b""
         while self.fill():
-            if (end := self.held.find(b"\n") + 1):
+            if end := self.held.find(b"\n") + 1:
                 self.held = self.held[end:]
                 return
             self.held = b""
@@ -117,7 +121,9 @@ class Stream:
         if (line[:1] in _OPENERS or form == "json") and _JSON.match(line):
             whole = line[:1] == b"{" and len(line) < LARGEST and line.rstrip().endswith((b"}", b"},"))
             return None if whole else self._document
-        if form == "csv" or (number <= HEADERS_WITHIN and b"," in line and _HEADER.match(line.removeprefix(b"\xef\xbb\xbf"))):
+        if form == "csv" or (
+            number <= HEADERS_WITHIN and b"," in line and _HEADER.match(line.removeprefix(b"\xef\xbb\xbf"))
+        ):
             return None if Csvlog.line.match(line) else self._table
         following = lines[place + 1] if place + 1 < len(lines) else b""
         if form == "yaml" or (line[:3] == b"---" and line.rstrip() == b"---" and _YAML_KEY.match(following)):

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from incident_lib.logs.messages import build_patterns, duplicate_patterns
 from incident_lib.logs.times import has_year, parse_log_time
-from incident_lib.model import INDEX_NAMES, KEYS, Family, IndexKind
+from incident_lib.model import INDEX_NAME, INDEX_NAMES, KEYS, Family, IndexKind
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,7 +27,12 @@ NO_YEAR = "counted in the latest year that is possible: its time has no year (sy
 NO_STATE = "not counted: an error that names the unique index, in an unknown language and without SQLSTATE"
 
 # REINDEX CONCURRENTLY builds an index with the suffix _ccnew, which rejects inserts, too, before it gets the name.
-_NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))})(?:_cc(?:new|old)\d*)?(?!\w)"
+# The index of a partition has the name that PostgreSQL makes of the partition's and the columns'.
+PARTITIONS = f"_{'_'.join(KEYS[IndexKind.ORIGINAL])}"
+NAMES = (INDEX_NAME, PARTITIONS)  # what a message about the unique index has in it
+_OF_PARTITION = rf"\w+{PARTITIONS}(?:_purpose)?_(?:idx|key)\d*"
+_NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))}|{_OF_PARTITION})(?:_cc(?:new|old)\d*)?(?!\w)"
+_OWN = re.compile(rf"(?<!\w)(?:q_threads|{'|'.join(map(re.escape, INDEX_NAMES))})")
 _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
 _KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
 
@@ -69,6 +74,8 @@ def judge_entry(entry: Entry, zone: str | None = None) -> Rejection | str | None
     if said in {"", "build"} or entry.state not in {None, REJECTED} or entry.builds:
         return None
     key = _key(entry.detail or "")
+    if not (key and key.kind) and not _OWN.search(entry.message):
+        return None  # of a table whose key has these columns, among others
     if entry.state is None and said != "duplicate" and not key:
         return NO_STATE
     return _rejection(entry, key or _Key(), parse_log_time(entry.time, zone))

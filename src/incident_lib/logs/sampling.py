@@ -68,6 +68,7 @@ class Sampler:
             self._look(self._cut)
         self._coverage.lines += self._estimated()
         self._coverage.wrapping = self.wrapping
+        self._coverage.see_pieces(self._decoder.pieces)
 
     def _estimated(self) -> int:
         return round(self._lines * max(self._done, self._bytes) / self._bytes) if self._bytes else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from incident_lib.logs.entry import ENDS_WITHIN, Damaged, Unknown, line_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from incident_lib.logs.entry import Entry, Format
 
@@ -25,22 +25,25 @@ class Left(NamedTuple):
 
 
 def scan(
-    read: Callable[[int], bytes], needle: bytes, form: Format, *, size: int = CHUNK, after: int = AFTER
+    read: Callable[[int], bytes], needles: Sequence[bytes], form: Format, *, size: int = CHUNK, after: int = AFTER
 ) -> Iterator[Entry | Damaged | Left]:
-    """The entries that a format finds around each needle; at a line of another format it ends with what is left.
+    """The entries that a format finds around each of some needles; at a line of another format it ends with what is left.
 
     Args:
         read: the next bytes, so many at most; none at the end.
-        needle: what an entry's first line must have; it has no line break in it.
+        needles: an entry's first line must have one of them; they have no line break in them.
         form: the format of the bytes.
         size: how many bytes are read at a time.
         after: how many bytes after a needle belong to its entry at most.
     """
-    data, at, within, name = b"", 0, False, needle.decode()  # within: the data begins amid a line
+    data, at, within = b"", 0, False  # within: the data begins amid a line
+    names = [needle.decode() for needle in needles]
+    longest = max(map(len, needles))
     while True:
         more = read(size)
         data += more
-        while (hit := data.find(needle, at)) >= 0:
+        places = _Places(data, needles)
+        while (hit := places.next(at)) >= 0:
             begin = data.rfind(b"\n", 0, hit) + 1
             if more and len(data) - begin < after:
                 break
@@ -51,17 +54,36 @@ def scan(
             if isinstance(found, Unknown):
                 yield Left(data[_line_after(data, max(before, begin - BACKLOG), begin) :])
                 return
-            if isinstance(found, Damaged) or (found and name in found.message.partition("\n")[0]):
+            if isinstance(found, Damaged) or (found and _names(found, names)):
                 yield found
         if not more:
             break
         kept = max(0, (begin if hit >= 0 else len(data)) - BACKLOG)
-        at = max(at, kept if hit >= 0 else len(data) - len(needle))
+        at = max(at, kept if hit >= 0 else len(data) - longest)
         within = (within and kept == 0) or (kept > 0 and data[kept - 1 : kept] != b"\n")
         data, at = data[kept:], max(0, at - kept)
     last = data[data.rfind(b"\n") + 1 :]
-    if not (within and last == data) and _ends_within(last, needle, form):
+    if not (within and last == data) and any(_ends_within(last, needle, form) for needle in needles):
         yield Damaged(ENDS_WITHIN)
+
+
+class _Places:
+    """Where the needles are in some bytes: each is searched once."""
+
+    def __init__(self, data: bytes, needles: Sequence[bytes]) -> None:
+        self._data, self._next = data, dict.fromkeys(needles, -2)  # -2: not searched yet
+
+    def next(self, at: int) -> int:
+        """The first place of one of them from here on; -1: there is none."""
+        for needle, place in self._next.items():
+            if place == -2 or 0 <= place < at:  # noqa: PLR2004
+                self._next[needle] = self._data.find(needle, at)
+        return min((place for place in self._next.values() if place >= 0), default=-1)
+
+
+def _names(entry: Entry, names: Sequence[str]) -> bool:
+    first = entry.message.partition("\n")[0]
+    return any(name in first for name in names)
 
 
 def _line_after(data: bytes, at: int, most: int) -> int:

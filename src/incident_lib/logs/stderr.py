@@ -22,7 +22,7 @@ from incident_lib.logs.messages import FIRST, LATER, STATEMENTS, duplicate_patte
 from incident_lib.logs.prefix import USUAL, Prefix, split_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 NEIGHBOURS = 50  # lines of other processes that may be between the lines of an entry
 LONG = 5000  # bytes of a line that are looked at
@@ -41,11 +41,11 @@ class Stderr:
         """Prefix: the server's log_line_prefix; None: whichever of the usual ones a line begins with."""
         self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
 
-    def begins_within(self, line: bytes, needle: bytes) -> bool:
+    def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
         """See `Format`."""
         if line.startswith(b"\t") or any(prefix.error.match(line) for prefix in self._prefixes):
             return False
-        rest = needle in line and not REJECTION.search(decode(line) or "")
+        rest = any(needle in line for needle in needles) and not REJECTION.search(decode(line) or "")
         return KEY.search(line) is not None or (rest and not any(prefix.line.match(line) for prefix in self._prefixes))
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:

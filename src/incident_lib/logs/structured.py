@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from incident_lib.logs.entry import DAMAGED, KEY, Damaged, Entry, Found, decode, line_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _TIME = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ "
 _NULS = re.compile(rb"\0*")  # what a crash may leave of a write
@@ -39,9 +39,9 @@ class Csvlog:
     )
     _rejection = re.compile(rb",23505,\"[^\"\n]*\"\"\Z")
 
-    def begins_within(self, line: bytes, needle: bytes) -> bool:
+    def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
         """See `Format`."""
-        rest = KEY.search(line) is not None or needle + b'"""' in line
+        rest = KEY.search(line) is not None or any(needle + b'"""' in line for needle in needles)
         return rest and not self.line.match(line) and b",23505," not in line
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:
@@ -78,9 +78,9 @@ class Jsonlog:
     _pair = re.compile(rb"[{,]\"(\w+)\":(\"[^\"\\\n]*(?:\\.[^\"\\\n]*)*\"|[^\",{}\[\]\n]+)")
     _rejection = re.compile(rb"\"state_code\":\"23505\",\"message\":\"[^\"\\\n]*\\\"\Z")
 
-    def begins_within(self, line: bytes, needle: bytes) -> bool:
+    def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
         """See `Format`."""
-        rest = KEY.search(line) is not None or needle + b'\\"' in line
+        rest = KEY.search(line) is not None or any(needle + b'\\"' in line for needle in needles)
         return rest and not self.line.match(line) and b'"state_code":"23505"' not in line
 
     def find(self, data: bytes, begin: int, hit: int) -> Found:

@@ -193,7 +193,7 @@ class Rejections:
     @property
     def unread(self) -> list[UnreadLog]:
         """The logs in which no entry of a server was recognised."""
-        return [UnreadLog(file=each.name, lines=each.lines) for each in self.coverages if not each.recognised]
+        return [UnreadLog(file=each.name, lines=each.seen) for each in self.coverages if not each.recognised]
 
     @property
     def is_read(self) -> bool:

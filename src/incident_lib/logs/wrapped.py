@@ -16,7 +16,7 @@ from incident_lib.logs.stderr import REJECTION
 from incident_lib.logs.times import parse_log_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from incident_lib.logs.coverage import Coverage
     from incident_lib.logs.entry import Entry
@@ -30,16 +30,18 @@ EVERY = 40  # of a large log one of so many records is looked at
 
 
 class Wrapped:
-    """The entries of one log about a needle."""
+    """The entries of one log about some needles."""
 
-    def __init__(self, needle: str, coverage: Coverage, prefix: str | None = None, zone: str | None = None) -> None:
-        self._needle, self._encoded, self._zone = needle, needle.encode(), zone
+    def __init__(
+        self, needles: Sequence[str], coverage: Coverage, prefix: str | None = None, zone: str | None = None
+    ) -> None:
+        self._needles, self._encoded, self._zone = needles, [needle.encode() for needle in needles], zone
         self._coverage, self.decoder = coverage, Decoder(prefix)
         self._known: dict[int, list[Piece | Rest]] = {}
         self._descending = False
 
     def entries(self, read: Callable[[int], bytes], size: int, form: str | None) -> Iterator[Entry | Damaged]:
-        """The entries whose message has the needle, and records that may have been such entries."""
+        """The entries whose message has a needle, and records that may have been such entries."""
         records = Stream(read, size).records(form)
         held: list[Record] = []
         begin = 0  # how many of these were searched
@@ -49,7 +51,7 @@ class Wrapped:
             self._look(held, len(held) - len(added))
             end = len(held) - (NEIGHBOURS if added else 0)
             for at in range(begin, max(begin, end)):
-                if has(held[at], self._needle, self._encoded):
+                if has(held[at], self._needles, self._encoded):
                     yield from self._at(held, at)
             if not added:
                 break
@@ -57,6 +59,7 @@ class Wrapped:
             held, begin = held[dropped:], max(begin, end) - dropped
             self._known = {place - dropped: known for place, known in self._known.items() if place >= dropped}
         self._coverage.wrapping = self._wrapping()
+        self._coverage.see_pieces(self.decoder.pieces)
 
     def _wrapping(self) -> str:
         return ", ".join(self.decoder.carriers) or "lines"
@@ -70,7 +73,9 @@ class Wrapped:
             places = range(at, len(held), EVERY)
         found = [(place, self._decoded(held, place)) for place in places]
         if first:
-            self._descending = is_descending([p for _, each in found[:SAMPLE] for p in each if isinstance(p, Piece)], self._zone)
+            self._descending = is_descending(
+                [p for _, each in found[:SAMPLE] for p in each if isinstance(p, Piece)], self._zone
+            )
         for place, each in found:
             coverage.see(held[place], each, self.decoder, self._zone)
 
@@ -80,7 +85,7 @@ class Wrapped:
         return self._known[place]
 
     def _at(self, held: list[Record], at: int) -> Iterator[Entry | Damaged]:
-        """The entries about the needle in a record."""
+        """The entries about the needles in a record."""
         own = self._decoded(held, at)
         later = [*islice(self._pieces(held, range(at + 1, len(held))), NEIGHBOURS)]
         understood = False
@@ -88,9 +93,13 @@ class Wrapped:
             if not isinstance(piece, Piece) or not self.decoder.pieces.accepts(piece):
                 continue
             understood = True
-            if piece.label in ERRORS and self._encoded in piece.text.partition(b"\n")[0]:
+            first = piece.text.partition(b"\n")[0]
+            if piece.label in ERRORS and any(needle in first for needle in self._encoded):
                 after = chain(own[place + 1 :], later)
-                before = chain((p for p in reversed(own[:place]) if isinstance(p, Piece)), self._pieces(held, range(at - 1, -1, -1), backwards=True))
+                before = chain(
+                    (p for p in reversed(own[:place]) if isinstance(p, Piece)),
+                    self._pieces(held, range(at - 1, -1, -1), backwards=True),
+                )
                 yield join(piece, *((before, after) if self._descending else (after, before)))
         if not understood and (_is_damaged(held[at]) or _is_rejection(held[at])):
             yield Damaged(DAMAGED)

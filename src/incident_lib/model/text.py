@@ -112,9 +112,9 @@ def summarize_verdicts(verdicts: Iterable[Verdict]) -> str:
     )
 
 
-def plural(number: int, word: str) -> str:
-    """`1 user`, `2 users`."""
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+def plural(number: int, word: str, words: str = "") -> str:
+    """`1 user`, `2 users`; of another form: `1 entry`, `2 entries`."""
+    return f"{number:,} {word if number == 1 else words or f'{word}s'}"
 
 
 def format_families(number: int) -> str:

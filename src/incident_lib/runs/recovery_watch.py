@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib.analysis import read_recovery
 from incident_lib.database import reading, resolve_environment
-from incident_lib.logs import Log, Rejections, count_entry, entries, open_log, recognise_format
+from incident_lib.logs import NAMES, Log, Rejections, count_entry, entries, open_log, recognise_format
 from incident_lib.model import INDEX_NAME, UsageError
 from incident_lib.notebook import MIGRATION
 from incident_lib.records import RunFolder, all_runs
@@ -61,7 +61,7 @@ class Tail:
         complete = added[: _end(added)]
         if complete:
             self.offset += len(complete)
-            for entry in entries(Log(BytesIO(complete), self.file.name), INDEX_NAME):
+            for entry in entries(Log(BytesIO(complete), self.file.name), NAMES):
                 count_entry(self.found, entry)
         return self.found
 
