@@ -1,5 +1,6 @@
 """Server logs as they really come: wrapped, encoded, compressed; each is read, or is said to be unread."""
 
+# ruff: noqa: ARG005 - lambdas of one form; numbers of the examples
 from __future__ import annotations
 
 import base64
@@ -254,7 +255,8 @@ def test_containers_with_equal_process_numbers(tmp_path: Path) -> None:
         return f"pg-{pod} postgres 2025-10-02 07:15:05.120 UTC [17] {label}:  {rest}\n"
 
     def key(number: int) -> str:
-        return f"Key (root_prompt_row_id, owner_id)=({'0' * 8}-0000-4000-8000-00000000000{number}, {'1' * 8}-0000-4000-8000-000000000001) x."
+        root, owner = (f"{digit * 8}-0000-4000-8000-00000000000{number}" for digit in "01")
+        return f"Key (root_prompt_row_id, owner_id)=({root}, {owner}) x."
 
     found = read(
         tmp_path,

@@ -174,7 +174,7 @@ def test_no_path_of_this_machine_is_tracked() -> None:
 
 
 def _bounds(requirements: Iterable[str]) -> dict[str, str]:
-    split = (re.fullmatch(r"([\w-]+)(?:\[[\w,]+\])?(>=[\d.]+)", requirement) for requirement in requirements)
+    split = (re.fullmatch(r"([\w.-]+)(?:\[[\w,]+\])?(>=[\d.]+)(?:; .*)?", requirement) for requirement in requirements)
     return {found[1]: found[2] for found in split if found}
 
 

@@ -1,5 +1,6 @@
 """The ways in which people have a server's log: one log of known truth, wrapped as other programs write it."""
 
+# ruff: noqa: ARG005 - lambdas of one form; numbers of the examples
 from __future__ import annotations
 
 import bz2
@@ -89,7 +90,8 @@ def truth() -> Lines:
         )
 
     short = 'INSERT INTO public.q_threads ("root_prompt_row_id", "owner_id", "purpose") VALUES ($1, $2, $3)'
-    long = "INSERT INTO public.q_threads (\n\troot_prompt_row_id,\n\towner_id, purpose\n)\nVALUES ($1, $2, $3)\n\nRETURNING x"
+    columns = "(\n\troot_prompt_row_id,\n\towner_id, purpose\n)"
+    long = f"INSERT INTO public.q_threads {columns}\nVALUES ($1, $2, $3)\n\nRETURNING x"
     add(0, 4101, ("LOG", "connection authorized: user=app database=chat application_name=api"))
     add(
         1,

@@ -60,8 +60,9 @@ def failures(  # noqa: PLR0917 - click passes them by name
     """Rejected inserts from server logs. As csv and json with raw ids: do not share.
 
     LOG is PostgreSQL's stderr, csvlog or jsonlog, as it is or as kubectl, Docker, syslog, a cloud or a log service has
-    it, in text, JSON, CSV or YAML, compressed or archived or not; `-` is standard input. An entry that several logs have is counted once. Inserts that were rejected before the
-    column purpose came, or because of the provider (known with --env), are not the incident's, and not counted.
+    it, in text, JSON, CSV or YAML, compressed or archived or not; `-` is standard input. An entry that several logs
+    have is counted once. Inserts that were rejected before the column purpose came, or because of the provider (known
+    with --env), are not the incident's, and not counted.
     """
     from incident_lib.cli import recognition, rejections
     from incident_lib.database import purpose_since as known_purpose_since

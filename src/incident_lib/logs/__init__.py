@@ -12,8 +12,8 @@ from incident_lib.logs.threads import RejectedFamily, RejectionsAndThreads, join
 __all__ = [
     "DAY",
     "FORMATS",
-    "NAMES",
     "HOUR",
+    "NAMES",
     "Attempts",
     "Coverage",
     "FamilyTally",

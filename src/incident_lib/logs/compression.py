@@ -82,7 +82,7 @@ class Decompressed:
 
 
 _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
-    "bzip2": bz2.BZ2Decompressor,
+    "bzip2": cast("Any", bz2.BZ2Decompressor),
     "xz": cast("Any", lzma.LZMADecompressor),
     "zstd": cast("Any", zstd.ZstdDecompressor),
 }

@@ -29,7 +29,8 @@ class Coverage:
     Attributes:
         name: of the file.
         layers: its compressions and its encoding, if it is not UTF-8.
-        lines: lines or other records, all of them; `seen` of these were looked at, `understood` of these are PostgreSQL's.
+        lines: lines or other records, all of them.
+        seen: how many of these were looked at; understood: how many of those are PostgreSQL's.
         severities: entries that were seen, by severity.
         first, last: the earliest and the latest time that was seen.
         carried: entries that were seen, whose time is that of what carries them.
@@ -87,7 +88,7 @@ class Coverage:
         """Note what a record is."""
         self.seen += 1
         pieces = decoder.pieces
-        accepted = [each for each in found if (pieces.accepts if isinstance(each, Piece) else pieces.continues)(each)]
+        accepted = [each for each in found if pieces.is_own(each)]
         blank = isinstance(record, bytes) and not record.strip()
         if accepted or blank:
             self.understood += 1

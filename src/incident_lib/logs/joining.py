@@ -47,16 +47,20 @@ def join(first: Piece, following: Iterable[Piece | Rest], preceding: Iterable[Pi
 
 
 def _parts(first: Piece, pieces: Iterable[Piece | Rest]) -> list[Piece]:
-    """The pieces that belong to an entry: of its process, up to its next entry; lines that continue them are in them."""
+    """The pieces of an entry: those of its process, up to its next entry; lines that continue them are in them."""
     parts: list[Piece] = []
+    ended = False
     for piece in pieces:
         if isinstance(piece, Rest):
             if parts and mask(parts[-1].lead).startswith(piece.shape):
                 parts[-1] = parts[-1]._replace(text=parts[-1].text + b"\n" + piece.text)
+        elif ended:
+            break
         elif piece.belongs_to(first):
-            if piece.begins or (parts and parts[-1].ends):
+            if piece.begins:
                 break
             parts.append(piece)
+            ended = piece.ends
     return parts
 
 

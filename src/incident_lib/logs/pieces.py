@@ -10,8 +10,19 @@ from incident_lib.logs.messages import FIRST, LATER, STATEMENTS
 from incident_lib.logs.prefix import USUAL, Prefix, split_message
 
 TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
+MOST_SHAPES = 1000  # of what stands before the labels
 LONG = 5000  # bytes of a line that are looked at
-_OWN = (FIRST | LATER) - {"ERROR", "WARNING", "NOTICE", "INFO", "FATAL", "PANIC", "HINT", "QUERY"}  # no other program's
+_OTHERS = {
+    "ERROR",
+    "WARNING",
+    "NOTICE",
+    "INFO",
+    "FATAL",
+    "PANIC",
+    "HINT",
+    "QUERY",
+}  # other programs have these labels, too
+_OWN = (FIRST | LATER) - _OTHERS
 _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
 SEVERITIES = FIRST | _DEBUG
 _WORDS = b"|".join(re.escape(word.encode()) for word in sorted(SEVERITIES | LATER, key=len, reverse=True))
@@ -20,7 +31,8 @@ _ANSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")  # colours
 
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 TIMES = re.compile(
-    rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d|[+-]\d\d(?!\d)|[A-Z]{2,5})(?![A-Za-z]))?"
+    rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+    rb"(?: ?(?:Z|[+-]\d\d:?\d\d|[+-]\d\d(?!\d)|[A-Z]{2,5})(?![A-Za-z]))?"
     rb"|(?:[A-Z][a-z]{2} )?%b [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?"
     rb"|(?<!\d)\d{10}(?:\.\d{1,6}|\d{3}|\d{6}|\d{9})?(?!\d)" % _MONTH
 )
@@ -32,7 +44,7 @@ _PROCESS = re.compile(
 
 
 class Piece(NamedTuple):
-    """One part of an entry of the log: its first line, its DETAIL, its STATEMENT …"""
+    """One part of an entry of the log: its first line, its DETAIL or its STATEMENT, say."""
 
     label: str
     text: bytes
@@ -121,10 +133,10 @@ class Pieces:
         if not (times or carrier.time) or len(head) > LONG // 2:
             return None
         had = usual.groupdict() if usual else {"time": times[-1]} if times else {}
-        found = self._piece(head, had, label, carrier, unusual=True)
-        if found.shape is not None:
-            self.labels.setdefault(found.shape, set()).add(found.label)
-        return found
+        piece = self._piece(head, had, label, carrier, unusual=True)
+        if piece.shape is not None:
+            self.labels.setdefault(piece.shape, set()).add(piece.label)
+        return piece
 
     def _piece(
         self,
@@ -138,6 +150,7 @@ class Pieces:
         verbose, text = split_message(label.string[label.end() :])
         shape = mask(lead)
         self.leads[shape] += 1
+        self._forget()
         own = _text(had.get("time"))
         time = own or next(map(_text, TIMES.findall(lead)), None) or carrier.time
         return Piece(
@@ -154,6 +167,13 @@ class Pieces:
             lead=lead,
             carried=own is None or (unusual and own != time),
         )
+
+    def _forget(self) -> None:
+        """Keep the usual shapes only, where each line has another."""
+        if len(self.leads) > MOST_SHAPES:
+            self.leads = Counter(dict(self.leads.most_common(MOST_SHAPES // 10)))
+        if len(self.labels) > MOST_SHAPES:
+            self.labels = {shape: labels for shape, labels in self.labels.items() if shape in self.leads}
 
     def accepts(self, piece: Piece) -> bool:
         """Whether a piece is one of the server's log: what is before it must be before other lines, too."""
@@ -172,9 +192,11 @@ class Pieces:
         before = next((shape.removesuffix(tab) for tab in TABS if shape.endswith(tab)), None)
         return before is not None and any(known.startswith(before) for known in self.leads)
 
-    def continues(self, rest: Rest) -> bool:
-        """Whether what is before a line without a label is before some that have one, too."""
-        return any(lead.startswith(rest.shape) for lead in self.leads)
+    def is_own(self, found: Piece | Rest) -> bool:
+        """Whether a piece, or a line without a label, is of the server's log."""
+        if isinstance(found, Piece):
+            return self.accepts(found)
+        return any(lead.startswith(found.shape) for lead in self.leads)
 
 
 def _label(line: bytes) -> re.Match[bytes] | None:

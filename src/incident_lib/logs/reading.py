@@ -15,8 +15,6 @@ from incident_lib.logs.times import check_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from incident_lib.logs.source import Log
-
 
 def _no_progress(done: int, total: int | None) -> None:
     """Show nothing."""
@@ -58,18 +56,6 @@ def read_rejections(
                 found.not_understood[UNREADABLE] += 1
             found.bytes_read += log.done
     return found
-
-
-def _count_log(found: Rejections, log: Log, prefix: str | None, form: str | None, zone: str | None) -> None:
-    """Count the entries of one log; it is unread if none is an entry of a server."""
-    head = log.peek(HEAD)
-    understood = recognises(head, prefix=prefix, form=form)
-    for entry in entries(log, INDEX_NAME, prefix=prefix, form=form):
-        understood = understood or isinstance(entry, Entry)
-        count_entry(found, entry, zone)
-    found.bytes_read += log.done
-    if not understood:
-        found.unread.append(UnreadLog(file=log.name, lines=len(head.splitlines())))
 
 
 def _progress(listener: Callable[[int, int | None], None], before: int, total: int | None, done: int) -> None:

@@ -6,17 +6,23 @@ import codecs
 import csv
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from incident_lib.logs.structured import Csvlog
+from incident_lib.logs.unwrapping import decode_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 LARGEST = 1 << 22  # bytes of one record
+ALIKE = 16  # elements that are as far apart, after which they are no longer parsed to find their ends
+BATCH = 1000  # records that are given at a time, if they are not lines
 HEADERS_WITHIN = 50  # lines at the beginning, one of which may be the header of CSV
 
 _OPENERS = frozenset({b"{", b"["})
+_SPECIAL = _OPENERS | {b"-"}
+_MARKS = (b"\n[", b"{\n", b"[\n", b"{\r", b"[\r", b"\n---")  # something else than lines has one of these
 _JSON = re.compile(rb"\s*(?:\[\s*(?:[\[{\"]|\Z)|\{\s*(?:\"|\Z))")
 _MESSAGES = (
     rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
@@ -28,14 +34,19 @@ _YAML_LIST = re.compile(rb"[\w@.-]+:\s*\Z")
 _NEXT = re.compile(r"[\n,]\s*\{")
 _SPACE = re.compile(r"[\s,:]*")
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"\s*:\s*")
+_BETWEEN = re.compile(r",\s*\n\s*\{\s*\"[^\"\\]+\"")
 _DECODER = json.JSONDecoder(strict=False)
 
 
 class Element(NamedTuple):
-    """An object of a JSON document: its text, and itself; None for one that is damaged."""
+    """An object of a JSON document, or what is left of one: its text."""
 
     raw: str
-    value: Any
+
+    @property
+    def value(self) -> Any:
+        """The object; None: it is damaged."""
+        return decode_json(self.raw)
 
 
 class Row(NamedTuple):
@@ -54,15 +65,26 @@ class Block(NamedTuple):
 Record = bytes | Element | Row | Block
 
 
-def has(record: Record, texts: Sequence[str], encoded: Sequence[bytes]) -> bool:
-    """Whether a record has one of some texts in it; encoded: the same as bytes."""
+def hits(records: list[Record], begin: int, end: int, texts: Sequence[str]) -> list[int]:
+    """The places of the records, from one to another, that have one of some texts in them."""
+    encoded = [text.encode() for text in texts]
+    found: set[int] = set()
+    for text, raw in zip(texts, encoded, strict=True):
+        found.update(place for place in range(begin, end) if _has(records[place], text, raw))
+    return sorted(found)
+
+
+def _has(record: Record, text: str, raw: bytes) -> bool:
     if isinstance(record, bytes):
-        return any(text in record for text in encoded)
+        return raw in record
     if isinstance(record, Row):
-        return any(text in cell for text in texts for cell in record.raw)
-    if isinstance(record, Element):
-        return any(text in record.raw for text in texts)
-    return any(text in record.raw for text in encoded)
+        return any(text in cell for cell in record.raw)
+    return text in record.raw if isinstance(record, Element) else raw in record.raw
+
+
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while batch := [*islice(records, BATCH)]:
+        yield batch
 
 
 class Stream:
@@ -77,14 +99,14 @@ class Stream:
         self.held, self.more = self.held + piece, bool(piece)
         return self.more
 
-    def records(self, form: str | None = None) -> Iterator[Record]:
-        """The records, in order; form: `lines`, `json`, `csv` or `yaml`, or None: recognised."""
+    def records(self, form: str | None = None) -> Iterator[list[Record]]:
+        """The records, in order, some at a time; form: `lines`, `json`, `csv` or `yaml`, or None: recognised."""
         number = 0
         while self.held or self.more:
             end = self.held.rfind(b"\n") + 1
             if self.more and (not end or (number == 0 and len(self.held) < self._size)):
                 if not end and len(self.held) > LARGEST and self.held[:1] not in _OPENERS:
-                    yield self.held[:LARGEST]  # the rest of such a line holds nothing that is read
+                    yield [self.held[:LARGEST]]  # the rest of such a line holds nothing that is read
                     self._skip_line()
                     continue
                 if end or len(self.held) <= LARGEST:
@@ -94,14 +116,18 @@ class Stream:
             lines = block.split(b"\n")
             if not lines[-1]:
                 lines.pop()
-            for place, line in enumerate(lines):
-                number += 1
-                if reader := self._special(lines, place, number, form):
-                    rest = b"\n".join(lines[place:]) + (b"\n" if block.endswith(b"\n") else b"")
-                    self.held = rest + self.held
-                    yield from reader()
-                    break
-                yield line
+            if number > HEADERS_WITHIN and form is None and not any(mark in block for mark in _MARKS):  # nearly always
+                special = None
+            else:
+                special = self._special(lines, number, form)
+            number += len(lines)
+            if special is None:
+                yield cast("list[Record]", lines)
+                continue
+            place, reader = special
+            yield cast("list[Record]", lines[:place])
+            self.held = b"\n".join(lines[place:]) + (b"\n" if block.endswith(b"\n") else b"") + self.held
+            yield from _batches(reader())
 
     def _skip_line(self) -> None:
         self.held = b""
@@ -112,25 +138,31 @@ class Stream:
             self.held = b""
 
     def _special(
-        self, lines: list[bytes], place: int, number: int, form: str | None
-    ) -> Callable[[], Iterator[Record]] | None:
-        """What reads the records that begin with a line; None: it is a record itself."""
-        line = lines[place]
+        self, lines: list[bytes], number: int, form: str | None
+    ) -> tuple[int, Callable[[], Iterator[Record]]] | None:
+        """The first line with which something else than lines begins, and what reads it."""
         if form == "lines":
             return None
+        for place, line in enumerate(lines):
+            if number + place >= HEADERS_WITHIN and form is None and line[:1] not in _SPECIAL:
+                continue
+            if reader := self._reader(line, lines[place + 1] if place + 1 < len(lines) else b"", number + place, form):
+                return place, reader
+        return None
+
+    def _reader(
+        self, line: bytes, following: bytes, number: int, form: str | None
+    ) -> Callable[[], Iterator[Record]] | None:
+        """What reads the records that begin with a line; None: it is a record itself."""
+        early = number < HEADERS_WITHIN
         if (line[:1] in _OPENERS or form == "json") and _JSON.match(line):
             whole = line[:1] == b"{" and len(line) < LARGEST and line.rstrip().endswith((b"}", b"},"))
             return None if whole else self._document
-        if form == "csv" or (
-            number <= HEADERS_WITHIN and b"," in line and _HEADER.match(line.removeprefix(b"\xef\xbb\xbf"))
-        ):
+        if form == "csv" or (early and b"," in line and _HEADER.match(line)):
             return None if Csvlog.line.match(line) else self._table
-        following = lines[place + 1] if place + 1 < len(lines) else b""
-        if form == "yaml" or (line[:3] == b"---" and line.rstrip() == b"---" and _YAML_KEY.match(following)):
-            return self._yaml
-        if number <= HEADERS_WITHIN and _YAML_LIST.match(line) and following.lstrip().startswith(b"- "):
-            return self._yaml
-        return None
+        begins = line.rstrip() == b"---" and _YAML_KEY.match(following)
+        listed = early and _YAML_LIST.match(line) and following.lstrip().startswith(b"- ")
+        return self._yaml if begins or listed or form == "yaml" else None
 
     # JSON
 
@@ -180,7 +212,7 @@ class Stream:
                 lines = [line.replace(b"- ", b"  ", 1)] if item and line.startswith(item) else []
             else:
                 lines.append(line)
-            if len(lines) > 10_000:  # noqa: PLR2004 - it is no YAML
+            if len(lines) > 10_000:
                 lines = []
         if lines:
             yield Block(b"\n".join(lines))
@@ -203,6 +235,7 @@ class _Text:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.held, self.at = self._decoder.decode(stream.held), 0
         self._torn = False  # whether something was damaged: brackets say no more where it ends
+        self._boundary, self._alike = "", 0
         stream.held = b""
 
     def rest(self) -> bytes:
@@ -233,20 +266,21 @@ class _Text:
     def _complete(self) -> Element | None:
         """The value that begins here, if all of it is held and it is not too large."""
         try:
-            value, end = _DECODER.raw_decode(self.held, self.at)
+            _, end = _DECODER.raw_decode(self.held, self.at)
         except (ValueError, RecursionError):
             return None
         if end - self.at > LARGEST:
             return None
         raw, self.at = self.held[self.at : end], end
-        return Element(raw, value)
+        return Element(raw)
 
     def _elements(self) -> Iterator[Element]:
         """The elements of a container that is not read as a whole; of one within it, too, if that is large."""
         self.at += 1
         depth = 1
         while depth:
-            self.at = _SPACE.match(self.held, self.at).end()  # type: ignore[union-attr] - it matches nothing, too
+            if space := _SPACE.match(self.held, self.at):
+                self.at = space.end()
             if self.at >= len(self.held) - 1 and self._fill():
                 continue
             sign = self.held[self.at : self.at + 1]
@@ -257,12 +291,29 @@ class _Text:
             elif sign == '"' and (key := _KEY.match(self.held, self.at)):
                 self.at = key.end()
             elif sign in "{[":
-                if found := self._element():
+                if found := self._until_boundary() or self._element():
                     yield found
                 else:
                     depth, self.at = depth + 1, self.at + 1
             else:
                 self._scalar()
+
+    def _until_boundary(self) -> Element | None:
+        """The next element of an indented list, by where the one after it begins: without a look at what is in it."""
+        if self._alike < ALIKE:
+            return None
+        end = self.held.find(self._boundary, self.at, self.at + LARGEST)
+        if end < 0:
+            return None
+        raw, self.at = self.held[self.at : end + 1], end + 1
+        return Element(raw)
+
+    def _learn(self, element: Element) -> None:
+        """Note what is between two elements, and how the next begins, until it has been the same often enough."""
+        between = _BETWEEN.match(self.held, self.at)
+        boundary = f"}}{between[0]}" if between else ""
+        same = bool(boundary) and boundary == self._boundary and boundary not in element.raw
+        self._alike, self._boundary = (self._alike + 1 if same else 0), boundary
 
     def _element(self) -> Element | None:
         """The next element; None if it is too large: then its own elements come."""
@@ -274,8 +325,9 @@ class _Text:
             following = _NEXT.search(self.held, self.at)
             end = following.end() - 1 if following else len(self.held)
             self._torn = True
-            found, self.at = Element(self.held[self.at : end], None), end
+            found, self.at = Element(self.held[self.at : end]), end
             return found
+        self._learn(found)
         return found
 
     def _damaged(self) -> bool:

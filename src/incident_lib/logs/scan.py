@@ -27,7 +27,7 @@ class Left(NamedTuple):
 def scan(
     read: Callable[[int], bytes], needles: Sequence[bytes], form: Format, *, size: int = CHUNK, after: int = AFTER
 ) -> Iterator[Entry | Damaged | Left]:
-    """The entries that a format finds around each of some needles; at a line of another format it ends with what is left.
+    """The entries that a format finds around each of some needles; it ends at a line of another format, with the rest.
 
     Args:
         read: the next bytes, so many at most; none at the end.
@@ -76,7 +76,7 @@ class _Places:
     def next(self, at: int) -> int:
         """The first place of one of them from here on; -1: there is none."""
         for needle, place in self._next.items():
-            if place == -2 or 0 <= place < at:  # noqa: PLR2004
+            if place == -2 or 0 <= place < at:
                 self._next[needle] = self._data.find(needle, at)
         return min((place for place in self._next.values() if place >= 0), default=-1)
 

@@ -73,7 +73,7 @@ def _from_syslog(found: re.Match[str], zone: str | None) -> datetime:
     now = datetime.now(UTC)
     for year in range(now.year + 1, now.year - 9, -1):  # 29 February is in one of eight
         try:
-            local = datetime.strptime(f"{year} {found['day']} {found['time']}", "%Y %b %d %H:%M:%S")  # noqa: DTZ007
+            local = datetime.strptime(f"{year} {found['day']} {found['time']}", "%Y %b %d %H:%M:%S")
         except ValueError:
             continue
         at = local.replace(tzinfo=ZoneInfo(zone) if zone else UTC).astimezone(UTC)

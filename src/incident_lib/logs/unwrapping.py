@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
@@ -70,6 +71,7 @@ def unwrap(thing: Any, pieces: Pieces, carrier: Carrier) -> Iterator[Piece | Res
         yield from _pieces(event, pieces, carrier)
 
 
+@lru_cache(maxsize=1024)
 def _name(key: str) -> str:
     """`log_attributes['parsed.detail']`, `parsed.detail` and `detail` are all `detail`; so is Azure's `detail_s`."""
     words = [word for word in re.findall(r"\w+", key) if word not in _ZONES]
@@ -86,23 +88,31 @@ def _normal(thing: Any, depth: int = 0) -> Any:
         if len(thing) == 1 and (only := next(iter(thing))) in _TYPED and only != "values":
             return _normal(thing[only], depth + 1)
         return {key: _normal(value, depth + 1) for key, value in thing.items()}
-    if isinstance(thing, list | tuple):
-        for name, value in _PAIRS:
-            if thing and all(isinstance(each, dict) and name in each and value in each for each in thing):
-                return {str(each[name]): _normal(each[value], depth + 1) for each in thing}
-        if len(thing) > MOST_DEPTH and all(isinstance(each, int) and 0 <= each < 256 for each in thing):  # noqa: PLR2004
-            return bytes(thing).decode("utf-8", "replace")  # as journald writes a text with control characters
-        return [_normal(each, depth + 1) for each in thing]
-    return thing
+    return _normal_list(thing, depth) if isinstance(thing, list) else thing
+
+
+def _normal_list(thing: list[Any], depth: int) -> Any:
+    for name, value in _PAIRS:
+        if thing and all(isinstance(each, dict) and name in each and value in each for each in thing):
+            return {str(each[name]): _normal(each[value], depth + 1) for each in thing}
+    if len(thing) > MOST_DEPTH and all(isinstance(each, int) and 0 <= each < 256 for each in thing):
+        return bytes(thing).decode("utf-8", "replace")  # as journald writes a text with control characters
+    return [_normal(each, depth + 1) for each in thing]
 
 
 def _parsed(text: str) -> Any:
     """The object of a text that is JSON: a cell of a table, or a log, may be a record."""
     bare = text.strip()
-    if bare[:1] not in {"{", "["} or bare[-1:] not in {"}", "]"} or len(bare) < 3:  # noqa: PLR2004
+    if bare[:1] not in {"{", "["} or bare[-1:] not in {"}", "]"} or len(bare) < 3:
         return None
     found = decode_json(bare)
     return found if isinstance(found, dict | list) else None
+
+
+@lru_cache(maxsize=1024)
+def _is_place(name: str) -> bool:
+    """Whether values of a name tell servers apart."""
+    return _PLACE.search(name) is not None
 
 
 def _events(thing: Any, around: dict[str, str], depth: int) -> Iterator[_Event]:
@@ -158,7 +168,7 @@ def _collect(thing: Any, own: dict[str, str], texts: list[tuple[bool, str]]) -> 
 def _pieces(event: _Event, pieces: Pieces, carrier: Carrier) -> Iterator[Piece | Rest]:
     values = event.values
     time = _first(values, _TIME) or carrier.time
-    place = "|".join(value for name, value in sorted(values.items()) if _PLACE.search(name))
+    place = "|".join(value for name, value in sorted(values.items()) if _is_place(name))
     within = Carrier(time, carrier.source + place, _first(values, _FIELDS["process"]) or carrier.process)
     had = {name: _first(values, keys) for name, keys in _FIELDS.items()}
     for text in event.texts:
@@ -189,7 +199,9 @@ def _lines(text: str, pieces: Pieces, carrier: Carrier) -> Iterator[Piece]:
 def _with_fields(found: list[Piece], had: dict[str, str | None]) -> Iterator[Piece]:
     """The pieces of a line with what the fields beside it say of its entry."""
     for piece in found:
-        more = {name: had[name] for name in ("state", "role", "application", "command") if getattr(piece, name) is None}
+        more: dict[str, Any] = {
+            name: had[name] for name in ("state", "role", "application", "command") if getattr(piece, name) is None
+        }
         if piece.begins and len(found) == 1:
             more |= {"detail": had["detail"], "statement": had["statement"]}
         yield piece._replace(**more)
@@ -208,7 +220,7 @@ def _of_fields(values: Mapping[str, str], had: dict[str, str | None], carrier: C
         text=message.encode("utf-8", "replace"),
         source=carrier.source,
         time=carrier.time,
-        **{**had, "process": carrier.process},
+        **cast("Any", {**had, "process": carrier.process}),
     )
 
 

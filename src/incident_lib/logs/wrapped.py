@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain, islice
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.decoding import Decoder
@@ -11,7 +11,7 @@ from incident_lib.logs.entry import DAMAGED, Damaged, decode
 from incident_lib.logs.joining import join
 from incident_lib.logs.messages import ERRORS
 from incident_lib.logs.pieces import Piece
-from incident_lib.logs.records import Block, Element, Row, Stream, has
+from incident_lib.logs.records import Block, Element, Row, Stream, hits
 from incident_lib.logs.stderr import REJECTION
 from incident_lib.logs.times import parse_log_time
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from incident_lib.logs.records import Record
 
 NEIGHBOURS = 60  # records of others that may be between the pieces of an entry
-BATCH = 2_000  # records that are kept
 SAMPLE = 400  # at the beginning, by which the order and what stands before the lines is known
 EVERY = 40  # of a large log one of so many records is looked at
 
@@ -38,7 +37,7 @@ class Wrapped:
         self._needles, self._encoded, self._zone = needles, [needle.encode() for needle in needles], zone
         self._coverage, self.decoder = coverage, Decoder(prefix)
         self._known: dict[int, list[Piece | Rest]] = {}
-        self._descending = False
+        self._descending, self._looked_at = False, 0
 
     def entries(self, read: Callable[[int], bytes], size: int, form: str | None) -> Iterator[Entry | Damaged]:
         """The entries whose message has a needle, and records that may have been such entries."""
@@ -46,14 +45,13 @@ class Wrapped:
         held: list[Record] = []
         begin = 0  # how many of these were searched
         while True:
-            added = [*islice(records, BATCH)]
-            held += added
-            self._look(held, len(held) - len(added))
-            end = len(held) - (NEIGHBOURS if added else 0)
-            for at in range(begin, max(begin, end)):
-                if has(held[at], self._needles, self._encoded):
-                    yield from self._at(held, at)
-            if not added:
+            added = next(records, None)
+            held += added or []
+            self._look(held, len(held) - len(added or []))
+            end = len(held) - (0 if added is None else NEIGHBOURS)
+            for at in hits(held, begin, end, self._needles):
+                yield from self._at(held, at)
+            if added is None:
                 break
             dropped = max(0, end - NEIGHBOURS)
             held, begin = held[dropped:], max(begin, end) - dropped
@@ -66,8 +64,9 @@ class Wrapped:
 
     def _look(self, held: list[Record], at: int) -> None:
         """Look at new records: at all in the beginning, later at some; the first tell in which order they are."""
-        coverage, first = self._coverage, self._coverage.lines == 0
+        coverage, first = self._coverage, self._looked_at < SAMPLE
         coverage.lines += len(held) - at
+        self._looked_at += len(held) - at
         places = range(at, len(held))
         if not first:
             places = range(at, len(held), EVERY)
@@ -87,15 +86,14 @@ class Wrapped:
     def _at(self, held: list[Record], at: int) -> Iterator[Entry | Damaged]:
         """The entries about the needles in a record."""
         own = self._decoded(held, at)
-        later = [*islice(self._pieces(held, range(at + 1, len(held))), NEIGHBOURS)]
         understood = False
         for place, piece in enumerate(own):
-            if not isinstance(piece, Piece) or not self.decoder.pieces.accepts(piece):
+            if not isinstance(piece, Piece) or not self._accepts(piece, held, at):
                 continue
             understood = True
             first = piece.text.partition(b"\n")[0]
             if piece.label in ERRORS and any(needle in first for needle in self._encoded):
-                after = chain(own[place + 1 :], later)
+                after = chain(own[place + 1 :], self._pieces(held, range(at + 1, len(held))))
                 before = chain(
                     (p for p in reversed(own[:place]) if isinstance(p, Piece)),
                     self._pieces(held, range(at - 1, -1, -1), backwards=True),
@@ -103,6 +101,14 @@ class Wrapped:
                 yield join(piece, *((before, after) if self._descending else (after, before)))
         if not understood and (_is_damaged(held[at]) or _is_rejection(held[at])):
             yield Damaged(DAMAGED)
+
+    def _accepts(self, piece: Piece, held: list[Record], at: int) -> bool:
+        """Whether a piece is the server's; what is unusual before it may be before the lines that follow, too."""
+        if self.decoder.pieces.accepts(piece):
+            return True
+        for place in range(at + 1, min(len(held), at + NEIGHBOURS)):
+            self._decoded(held, place)
+        return self.decoder.pieces.accepts(piece)
 
     def _pieces(self, held: list[Record], places: range, *, backwards: bool = False) -> Iterator[Piece | Rest]:
         for place in places[:NEIGHBOURS]:
@@ -126,7 +132,7 @@ def is_descending(sample: list[Piece], zone: str | None = None) -> bool:
     """Whether the latest entries come first: by their times, else by the parts of entries."""
     times = [parse_log_time(piece.time, zone) for piece in sample if piece.begins]
     known = [at for at in times if at]
-    order = Counter((a < b) - (a > b) for a, b in zip(known, known[1:], strict=False))
+    order = Counter((a < b) - (a > b) for a, b in pairwise(known))
     if order[1] != order[-1]:
         return order[-1] > order[1]
     marks = "".join(_mark(piece) for piece in sample)
