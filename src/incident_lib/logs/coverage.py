@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib.logs.messages import ERRORS
 from incident_lib.logs.pieces import Piece
+from incident_lib.logs.records import raw_text
 from incident_lib.logs.times import parse_log_time
 
 if TYPE_CHECKING:
@@ -93,9 +94,7 @@ class Coverage:
         if accepted or blank:
             self.understood += 1
         elif len(self.samples) < SAMPLES:
-            raw = record if isinstance(record, bytes) else record.raw
-            text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
-            self.samples.append(text[:200])
+            self.samples.append(raw_text(record)[:200])
         for piece in accepted:
             if isinstance(piece, Piece) and piece.begins:
                 self.severities[piece.label] += 1

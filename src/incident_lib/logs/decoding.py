@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from incident_lib.logs.pieces import TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
+from incident_lib.logs.pieces import SEVERITIES, TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
 from incident_lib.logs.records import Block, Element, Row
 from incident_lib.logs.structured import Csvlog, csv_fields
 from incident_lib.logs.unwrapping import decode_json, unwrap
@@ -45,7 +45,9 @@ class Decoder:
             and not self.pieces.is_continued(line[:start])
         ):
             found = decode_json(line[start:].rstrip(b", "))
-            if isinstance(found, dict) and (carried := self._unwrapped(found, _carrier(line[:start]), "JSON lines")):
+            if isinstance(found, dict | list) and (
+                carried := self._unwrapped(found, _carrier(line[:start]), "JSON lines")
+            ):
                 yield from carried
                 return
         begins = Csvlog.line.search(line)
@@ -81,8 +83,9 @@ def _carrier(lead: bytes) -> Carrier:
 
 
 def _of_csvlog(had: dict[str, str | None], carrier: Carrier) -> Piece:
+    severity = had["severity"] or ""
     return Piece(
-        label="LOG" if had["state"] == "00000" else "ERROR",
+        label=severity if severity in SEVERITIES else "LOG" if had["state"] == "00000" else "ERROR",
         text=(had["message"] or "").encode("utf-8", "replace"),
         source=carrier.source,
         time=had["time"] or "",

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.entry import BUILD, KEY, Entry, decode, names_provider
-from incident_lib.logs.pieces import Rest, mask
+from incident_lib.logs.pieces import Rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,18 +49,20 @@ def join(first: Piece, following: Iterable[Piece | Rest], preceding: Iterable[Pi
 def _parts(first: Piece, pieces: Iterable[Piece | Rest]) -> list[Piece]:
     """The pieces of an entry: those of its process, up to its next entry; lines that continue them are in them."""
     parts: list[Piece] = []
-    ended = False
+    others: list[Piece] = []  # since the last part
     for piece in pieces:
         if isinstance(piece, Rest):
-            if parts and mask(parts[-1].lead).startswith(piece.shape):
+            if parts and piece.continues(parts[-1]) and not any(map(piece.continues, others)):
                 parts[-1] = parts[-1]._replace(text=parts[-1].text + b"\n" + piece.text)
-        elif ended:
+        elif parts and parts[-1].ends:
             break
-        elif piece.belongs_to(first):
-            if piece.begins:
-                break
+        elif not piece.belongs_to(first):
+            others.append(piece)
+        elif piece.begins:
+            break
+        else:
             parts.append(piece)
-            ended = piece.ends
+            others.clear()
     return parts
 
 

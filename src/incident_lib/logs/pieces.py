@@ -27,7 +27,6 @@ _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
 SEVERITIES = FIRST | _DEBUG
 _WORDS = b"|".join(re.escape(word.encode()) for word in sorted(SEVERITIES | LATER, key=len, reverse=True))
 _LABEL = re.compile(rb"(?<![A-Za-z0-9_])(?P<label>%b)(?:\xc2\xa0|\xe2\x80\xaf| )?:(?P<gap>  ?|\Z)" % _WORDS)
-_ANSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")  # colours
 
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 TIMES = re.compile(
@@ -36,8 +35,8 @@ TIMES = re.compile(
     rb"|(?:[A-Z][a-z]{2} )?%b [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?"
     rb"|(?<!\d)\d{10}(?:\.\d{1,6}|\d{3}|\d{6}|\d{9})?(?!\d)" % _MONTH
 )
-_COUNTER = re.compile(rb"\[\d+-\d+\]|(?:^|[:-])\d+[:-](?=T?\Z)")  # PostgreSQL's in syslog; grep's line numbers
-_NUMBER = re.compile(rb"(?<![\w.-])\d+(?![\w.-])|(?<=postgres\.)\d+")
+_COUNTER = re.compile(rb"\[\d+-\d+\]|(?:(?:^|[:-])\d+)+[:-](?=T?\Z)")  # PostgreSQL's in syslog; grep's line numbers
+_NUMBER = re.compile(rb" *(?<![\w.-])\d+(?![\w.-])|(?<=postgres\.)\d+")  # blanks align numbers
 _PROCESS = re.compile(
     rb"postgres(?:ql)?[^\s\[\]]*(?:\[| )(?P<syslog>\d+)|pid[=:]\"?(?P<named>\d+)|[\[(](?P<bare>\d+)(?:-\d+)?[\])]"
 )
@@ -81,6 +80,11 @@ class Rest(NamedTuple):
 
     shape: bytes
     text: bytes
+    source: str = ""  # of what carries it
+
+    def continues(self, piece: Piece) -> bool:
+        """Whether it may continue a piece: of the same source, with the same before it."""
+        return piece.source.startswith(self.source) and mask(piece.lead).startswith(self.shape)
 
 
 class Carrier(NamedTuple):
@@ -93,7 +97,7 @@ class Carrier(NamedTuple):
 
 def mask(text: bytes) -> bytes:
     """The shape of what stands before PostgreSQL's own: without what differs from line to line."""
-    return _NUMBER.sub(b"N", _COUNTER.sub(b"C", TIMES.sub(b"T", _ANSI.sub(b"", text))))
+    return _NUMBER.sub(b"N", _COUNTER.sub(b"C", TIMES.sub(b"T", text)))
 
 
 class Pieces:

@@ -6,9 +6,11 @@ import codecs
 import csv
 import json
 import re
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from incident_lib.logs.parts import has_parts, join_parts
 from incident_lib.logs.structured import Csvlog
 from incident_lib.logs.unwrapping import decode_json
 
@@ -28,13 +30,22 @@ _MESSAGES = (
     rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
 )
 _CELL = rb"\"?[\w@. ()\[\]']*"
-_HEADER = re.compile(rb"(?:%b\"?,)*%b\b(?:%b)\b[\w'\])]*\"?(?:,%b\"?)*\r?\Z" % (_CELL, _CELL, _MESSAGES, _CELL))
+_HEADERS = {
+    sign.decode(): re.compile(
+        rb"(?:%(cell)b\"?%(sign)b)*%(cell)b\b(?:%(names)b)\b[\w'\])]*\"?(?:%(sign)b%(cell)b\"?)*\r?\Z"
+        % {b"cell": _CELL, b"sign": sign, b"names": _MESSAGES}
+    )
+    for sign in (b",", b";", b"\t")
+}
 _YAML_KEY = re.compile(rb"(?P<item> *- )?[\w@.-]+:(?: |\r?\Z)")
 _YAML_LIST = re.compile(rb"[\w@.-]+:\s*\Z")
 _NEXT = re.compile(r"[\n,]\s*\{")
 _SPACE = re.compile(r"[\s,:]*")
 _KEY = re.compile(r"\"(?:[^\"\\]|\\.)*\"\s*:\s*")
 _BETWEEN = re.compile(r",\s*\n\s*\{\s*\"[^\"\\]+\"")
+_NEXT_DOCUMENT = re.compile(r"[\s\x1e]*(?=\{\s*\"|\[\s*[\[{\"])")
+_ANSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")  # a colour
+_CUT_ANSI = re.compile(rb"\x1b(?:\[[0-9;]*)?\Z")
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -74,6 +85,14 @@ def hits(records: list[Record], begin: int, end: int, texts: Sequence[str]) -> l
     return sorted(found)
 
 
+def raw_text(record: Record) -> str:
+    """The text of a record, as it is."""
+    raw = record if isinstance(record, bytes) else record.raw
+    if isinstance(raw, bytes):
+        return raw.decode("utf-8", "replace")
+    return raw if isinstance(raw, str) else "\n".join(raw)
+
+
 def _has(record: Record, text: str, raw: bytes) -> bool:
     if isinstance(record, bytes):
         return raw in record
@@ -92,11 +111,19 @@ class Stream:
 
     def __init__(self, read: Callable[[int], bytes], size: int) -> None:
         self._read, self._size, self.held, self.more = read, size, b"", True
+        self._cut = b""  # what may be the beginning of a colour
+        self._parts: list[bytes] = []  # of a line that has not ended
 
     def fill(self) -> bool:
-        """Hold more; False at the end."""
-        piece = self._read(self._size)
-        self.held, self.more = self.held + piece, bool(piece)
+        """Hold more, without colours; False at the end."""
+        piece = self._cut + self._read(self._size)
+        self.more = len(piece) > len(self._cut)
+        self._cut = b""
+        if b"\x1b" in piece:
+            piece = _ANSI.sub(b"", piece)
+            if self.more and (cut := _CUT_ANSI.search(piece)):
+                piece, self._cut = piece[: cut.start()], cut[0]
+        self.held += piece
         return self.more
 
     def records(self, form: str | None = None) -> Iterator[list[Record]]:
@@ -116,6 +143,8 @@ class Stream:
             lines = block.split(b"\n")
             if not lines[-1]:
                 lines.pop()
+            if self._parts or has_parts(block):
+                lines, self._parts = join_parts([*self._parts, *lines])
             if number > HEADERS_WITHIN and form is None and not any(mark in block for mark in _MARKS):  # nearly always
                 special = None
             else:
@@ -128,6 +157,7 @@ class Stream:
             yield cast("list[Record]", lines[:place])
             self.held = b"\n".join(lines[place:]) + (b"\n" if block.endswith(b"\n") else b"") + self.held
             yield from _batches(reader())
+        yield cast("list[Record]", self._parts)
 
     def _skip_line(self) -> None:
         self.held = b""
@@ -158,8 +188,9 @@ class Stream:
         if (line[:1] in _OPENERS or form == "json") and _JSON.match(line):
             whole = line[:1] == b"{" and len(line) < LARGEST and line.rstrip().endswith((b"}", b"},"))
             return None if whole else self._document
-        if form == "csv" or (early and b"," in line and _HEADER.match(line)):
-            return None if Csvlog.line.match(line) else self._table
+        delimiter = next((sign for sign, header in _HEADERS.items() if early and header.match(line)), None)
+        if form == "csv" or delimiter:
+            return None if Csvlog.line.match(line) else partial(self._table, delimiter or ",")
         begins = line.rstrip() == b"---" and _YAML_KEY.match(following)
         listed = early and _YAML_LIST.match(line) and following.lstrip().startswith(b"- ")
         return self._yaml if begins or listed or form == "yaml" else None
@@ -169,13 +200,15 @@ class Stream:
     def _document(self) -> Iterator[Record]:
         text = _Text(self)
         yield from text.values()
+        while text.is_followed():
+            yield from text.values()
         self.held = text.rest()
 
     # CSV
 
-    def _table(self) -> Iterator[Record]:
+    def _table(self, delimiter: str) -> Iterator[Record]:
         csv.field_size_limit(1 << 24)
-        rows = csv.reader(self._text_lines())
+        rows = csv.reader(self._text_lines(), delimiter=delimiter)
         try:
             header = next(rows, [])
             for row in rows:
@@ -250,8 +283,28 @@ class _Text:
                 return True
         return False
 
+    def is_followed(self) -> bool:
+        """Whether another document follows, other than on a line of its own."""
+        if len(self.held) - self.at < BATCH:
+            self._fill()
+        begins = _NEXT_DOCUMENT.match(self.held, self.at)
+        if not begins:
+            return False
+        self.at = begins.end()
+        return "\n" not in begins[0] or not self._is_line()
+
+    def _is_line(self) -> bool:
+        """Whether the object that begins here is a line of its own."""
+        while (end := self.held.find("\n", self.at)) < 0 and len(self.held) - self.at < LARGEST and self._fill():
+            pass
+        line = self.held[self.at : end if end >= 0 else self.at + LARGEST]
+        return line.startswith("{") and line.rstrip().endswith(("}", "},"))
+
     def values(self) -> Iterator[Element]:
         """The document as one element, or, if it is large or damaged, each of its elements."""
+        if self.at and (found := self._complete()):
+            yield found
+            return
         while len(self.held) - self.at < LARGEST and self._stream.more:
             if not self._fill():
                 break

@@ -23,6 +23,11 @@ def _fields(names: str) -> bytes:
     return b",".join(_ANY if name == "." else b"(?P<%b>%b)" % (name.encode(), _ANY) for name in names.split())
 
 
+_BEFORE = (  # of a record, with its message
+    _fields("time role . process . . . tag . . . severity state") + rb",\"(?P<message>[^\"]*(?:\"\"[^\"]*)*)"
+)
+
+
 class Csvlog:
     """Records of comma-separated fields; one that is quoted may hold line breaks.
 
@@ -33,10 +38,11 @@ class Csvlog:
     first = re.compile(b"^" + line.pattern, re.MULTILINE)
     cut = re.compile(rb".*,23505,\"[^\"\n]*")
     record = re.compile(
-        _fields("time role . process . . . tag . . . . state")
-        + rb",\"(?P<message>[^\"]*(?:\"\"[^\"]*)*)\"(?=,|\r?\n|\Z)"
+        _BEFORE
+        + rb"\"(?=,|\r?\n|\Z)"
         + rb"(?:,%b(?:,%b(?:,%b)?)?)?" % (_fields("detail"), _fields(". . . . query"), _fields(". . application"))
     )
+    begun = re.compile(_BEFORE + rb"\Z")  # a line whose message goes on in the next
     _rejection = re.compile(rb",23505,\"[^\"\n]*\"\"\Z")
 
     def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
@@ -56,8 +62,8 @@ class Csvlog:
 
 def csv_fields(line: bytes, begin: int) -> dict[str, str | None] | None:
     """The fields of a record of csvlog that begins within a line, as far as the line has them; None: it is none."""
-    found = Csvlog.record.match(line, begin)
-    return _values(found) if found else None
+    found = Csvlog.record.match(line, begin) or Csvlog.begun.match(line, begin)
+    return {**dict.fromkeys(Csvlog.record.groupindex), **_values(found)} if found else None
 
 
 def _values(record: re.Match[bytes]) -> dict[str, str | None]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from functools import lru_cache
+from itertools import pairwise
+from operator import gt, itemgetter, lt
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 
 from incident_lib.logs.messages import LATER, duplicate_patterns
 from incident_lib.logs.pieces import SEVERITIES, Carrier, Piece, Rest
+from incident_lib.logs.times import parse_log_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from incident_lib.logs.pieces import Pieces
 
 MOST_DEPTH = 12
+ALIKE = 3  # objects with the same names are events, not parts of one
+STREAM_APART = timedelta(minutes=1)  # further back than entries of one stream are out of order
 _DUPLICATE = duplicate_patterns(r"\w+")
 
 # Names, in small letters without punctuation: of PostgreSQL's own fields, then as services call them.
@@ -43,6 +49,7 @@ _PLACE = re.compile(r"pod|container|host|instance|logstream|logname|node|databas
 _ZONES = frozenset({"UTC", "Local"})  # `TimeGenerated [UTC]`
 _PAIRS = (("field", "value"), ("key", "value"), ("name", "value"))
 _TYPED = frozenset({"stringValue", "intValue", "boolValue", "doubleValue", "kvlistValue", "arrayValue", "values"})
+_DECODER, _SPACE = json.JSONDecoder(strict=False), re.compile(r"\s*")
 _NOTHING = frozenset({"", "null", "NULL"})
 
 
@@ -59,16 +66,40 @@ def decode_json(raw: bytes | str) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
-            text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-            return json.loads(text, strict=False)
+            return _documents(raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw)
         except (ValueError, RecursionError):
             return None
 
 
+def _documents(text: str) -> Any:
+    """The object of a text, or the list of those that follow each other in it without anything between."""
+    found, at = [], 0
+    while at < len(text):
+        value, at = _DECODER.raw_decode(text, at)
+        found.append(value)
+        if space := _SPACE.match(text, at):
+            at = space.end()
+    return found[0] if len(found) == 1 else found
+
+
 def unwrap(thing: Any, pieces: Pieces, carrier: Carrier) -> Iterator[Piece | Rest]:
     """The pieces of a server's log that an object carries, in order."""
-    for event in _events(_normal(thing), {}, 0):
+    for event in _in_order([*_events(_normal(thing), {}, 0)]):
         yield from _pieces(event, pieces, carrier)
+
+
+def _in_order(events: list[_Event]) -> list[_Event]:
+    """The events of several streams as one: Loki gives those of each level apart, each from its beginning."""
+    timed = [(time, event) for event in events if (time := _first(event.values, _TIME))]
+    written = [time for time, _ in timed]
+    falling, rising = (sum(map(compare, written, written[1:])) for compare in (gt, lt))
+    if not min(falling, rising) or len(set(map(len, written))) > 1:
+        return events
+    times = [parse_log_time(text) for text in written]
+    pairs = [(a, b) if falling <= rising else (b, a) for a, b in pairwise(times) if a and b]
+    if not any(earlier - later > STREAM_APART for earlier, later in pairs):
+        return events
+    return [event for _, event in sorted(timed, key=itemgetter(0), reverse=falling > rising)]
 
 
 @lru_cache(maxsize=1024)
@@ -147,9 +178,12 @@ def _object_events(thing: dict[str, Any], around: dict[str, str], depth: int) ->
 def _collect(thing: Any, own: dict[str, str], texts: list[tuple[bool, str]]) -> list[list[Any]]:
     """Gather the values of an object by name, the outermost first; lists of several events are returned."""
     lists, nested = [], []
+    if many := _values_alike(thing):
+        lists.append(many)
     for key, value in thing.items():
         if isinstance(value, dict):
-            nested.append(value)
+            if not many:
+                nested.append(value)
         elif isinstance(value, list):
             if len(value) == 1 and isinstance(value[0], dict):
                 nested.append(value[0])
@@ -165,6 +199,12 @@ def _collect(thing: Any, own: dict[str, str], texts: list[tuple[bool, str]]) -> 
     return lists
 
 
+def _values_alike(thing: Mapping[str, Any]) -> list[Any]:
+    """The values of an object that has one under each id; none if it has other objects within it."""
+    nested = [value for value in thing.values() if isinstance(value, dict)]
+    return nested if len(nested) >= ALIKE and all(value.keys() == nested[0].keys() for value in nested) else []
+
+
 def _pieces(event: _Event, pieces: Pieces, carrier: Carrier) -> Iterator[Piece | Rest]:
     values = event.values
     time = _first(values, _TIME) or carrier.time
@@ -178,7 +218,7 @@ def _pieces(event: _Event, pieces: Pieces, carrier: Carrier) -> Iterator[Piece |
     if whole := _of_fields(values, had, within):
         yield whole
     elif event.texts[0].startswith("\t"):
-        yield Rest(b"", event.texts[0].rstrip("\n").encode("utf-8", "replace")[1:])
+        yield Rest(b"", event.texts[0].rstrip("\n").encode("utf-8", "replace")[1:], within.source)
 
 
 def _lines(text: str, pieces: Pieces, carrier: Carrier) -> Iterator[Piece]:
@@ -209,7 +249,7 @@ def _with_fields(found: list[Piece], had: dict[str, str | None]) -> Iterator[Pie
 
 def _of_fields(values: Mapping[str, str], had: dict[str, str | None], carrier: Carrier) -> Piece | None:
     """The piece that fields are: an entry of a server's log names its severity, its SQLSTATE or its event_message."""
-    message = _first(values, ("eventmessage",)) or _first_own(values)
+    message = _first(values, _MESSAGE)
     label = (_first(values, _SEVERITY) or "").strip()
     own = label in SEVERITIES | LATER or not _OWN_NAMES.isdisjoint(values)
     if not message or not own:
@@ -222,10 +262,6 @@ def _of_fields(values: Mapping[str, str], had: dict[str, str | None], carrier: C
         time=carrier.time,
         **cast("Any", {**had, "process": carrier.process}),
     )
-
-
-def _first_own(values: Mapping[str, str]) -> str | None:
-    return _first(values, ("message", "msg"))
 
 
 def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.decoding import Decoder
-from incident_lib.logs.entry import DAMAGED, Damaged, decode
+from incident_lib.logs.entry import DAMAGED, Damaged
 from incident_lib.logs.joining import join
-from incident_lib.logs.messages import ERRORS
+from incident_lib.logs.messages import ERRORS, duplicate_patterns
 from incident_lib.logs.pieces import Piece
-from incident_lib.logs.records import Block, Element, Row, Stream, hits
+from incident_lib.logs.records import Element, Row, Stream, hits, raw_text
 from incident_lib.logs.stderr import REJECTION
 from incident_lib.logs.times import parse_log_time
 
@@ -38,6 +39,10 @@ class Wrapped:
         self._coverage, self.decoder = coverage, Decoder(prefix)
         self._known: dict[int, list[Piece | Rest]] = {}
         self._descending, self._looked_at = False, 0
+        named = duplicate_patterns(rf"\w*(?:{'|'.join(map(re.escape, needles))})\w*").pattern
+        self._error = re.compile(
+            rf"(?:{'|'.join(ERRORS)})\s?:\s{{1,2}}(?:\[[\w.]+:\d+\]\s+)?(?:\w{{5}}:\s)?(?:{named})"
+        )
 
     def entries(self, read: Callable[[int], bytes], size: int, form: str | None) -> Iterator[Entry | Damaged]:
         """The entries whose message has a needle, and records that may have been such entries."""
@@ -86,7 +91,7 @@ class Wrapped:
     def _at(self, held: list[Record], at: int) -> Iterator[Entry | Damaged]:
         """The entries about the needles in a record."""
         own = self._decoded(held, at)
-        understood = False
+        understood = found = False
         for place, piece in enumerate(own):
             if not isinstance(piece, Piece) or not self._accepts(piece, held, at):
                 continue
@@ -98,9 +103,14 @@ class Wrapped:
                     (p for p in reversed(own[:place]) if isinstance(p, Piece)),
                     self._pieces(held, range(at - 1, -1, -1), backwards=True),
                 )
+                found = True
                 yield join(piece, *((before, after) if self._descending else (after, before)))
-        if not understood and (_is_damaged(held[at]) or _is_rejection(held[at])):
+        if not found and (self._has_error(held[at]) or (not understood and _may_be_entry(held[at]))):
             yield Damaged(DAMAGED)
+
+    def _has_error(self, record: Record) -> bool:
+        """Whether an error that is looked for is in a record, in whatever."""
+        return self._error.search(raw_text(record).replace("\\", "").replace('""', '"')) is not None
 
     def _accepts(self, piece: Piece, held: list[Record], at: int) -> bool:
         """Whether a piece is the server's; what is unusual before it may be before the lines that follow, too."""
@@ -116,15 +126,11 @@ class Wrapped:
             yield from (each for each in reversed(found) if isinstance(each, Piece)) if backwards else found
 
 
-def _is_damaged(record: Record) -> bool:
-    return not isinstance(record, bytes | Block) and record.value is None
-
-
-def _is_rejection(record: Record) -> bool:
-    """Whether an unknown record reads like a rejection."""
+def _may_be_entry(record: Record) -> bool:
+    """Whether a record that is not understood is damaged, or reads like a rejection."""
     if isinstance(record, Element | Row):
-        return False
-    text = decode(record if isinstance(record, bytes) else record.raw) or ""
+        return record.value is None
+    text = raw_text(record)
     return not text.startswith("\t") and REJECTION.search(text[:5000]) is not None
 
 

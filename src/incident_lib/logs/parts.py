@@ -1,0 +1,42 @@
+"""Lines that a container's runtime has cut into parts, since they were long: joined."""
+
+from __future__ import annotations
+
+import re
+
+_CRI = re.compile(rb"(?P<lead>\S+ (?P<stream>stdout|stderr) )(?P<tag>[PF]) (?P<text>.*)", re.DOTALL)
+_DOCKER = re.compile(rb"(?P<lead>\{\"log\":\")(?P<text>(?:[^\"\\]|\\.)*)(?P<rest>\",\"stream\":\"(?P<stream>\w+)\".*)")
+_MARK, _WHOLE = b'","stream":"std', rb'\n","stream":"std'
+
+
+def has_parts(block: bytes) -> bool:
+    """Whether a line of some bytes may be a part."""
+    return b" stderr P " in block or b" stdout P " in block or block.count(_MARK) != block.count(_WHOLE)
+
+
+def join_parts(lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The lines, each with its parts, and the parts at the end whose line has not ended."""
+    joined: list[bytes] = []
+    open_parts: dict[bytes, list[re.Match[bytes]]] = {}
+    for line in lines:
+        found = _CRI.match(line) or _DOCKER.match(line)
+        if found is None:
+            joined.append(line)
+            continue
+        parts = [*open_parts.pop(found["stream"], []), found]
+        if _is_last(found):
+            joined.append(_whole(parts))
+        else:
+            open_parts[found["stream"]] = parts
+    return joined, [part.string for parts in open_parts.values() for part in parts]
+
+
+def _is_last(part: re.Match[bytes]) -> bool:
+    return part["tag"] == b"F" if part.re is _CRI else part["text"].endswith(rb"\n")
+
+
+def _whole(parts: list[re.Match[bytes]]) -> bytes:
+    if len(parts) == 1:
+        return parts[0].string
+    first, text = parts[0], b"".join(part["text"] for part in parts)
+    return first["lead"] + (b"F " + text if first.re is _CRI else text + first["rest"])
