@@ -370,7 +370,9 @@ def test_a_record_has_no_id() -> None:
     """A run record has counts, times and file names only."""
     found = msgspec.to_builtins(read_rejections([str(LOG)]).as_record())
     hours = found.pop("per_hour")
+    read = found.pop("read")
 
+    assert (read["entries"], read["not_understood"], read["exact"], read["errors_logged"]) == (1352, 0, True, True)
     assert {name: value for name, value in found.items() if value is not None} == {
         "failed_attempts": 1340,
         "families": 447,
@@ -697,6 +699,21 @@ def test_a_server_that_logs_no_errors(tmp_path: Path) -> None:
     assert "a server that logs no errors logs no rejected inserts, either." in ran(str(tmp_path / "calm.log"))[1]
 
 
+def test_entries_that_may_be_rejected_inserts(tmp_path: Path) -> None:
+    """If the only entries about the index cannot be read, the headline says so, and the exit code is 3."""
+    (tmp_path / "odd.log").write_text(
+        "2025-09-22 08:00:00 UTC [1] LOG:  checkpoint starting: time\n"
+        f"2025-09-22 08:00:01 UTC [7] WARNUNG:  23505: {MESSAGE}\n",
+        "utf-8",
+    )
+    code, out, _ = ran(str(tmp_path / "odd.log"))
+
+    assert code == 3
+    assert lines(out)[0].startswith(
+        "No rejected insert is in these logs. 1 entry may be rejected inserts, but could not be read."
+    )
+
+
 def test_a_log_that_is_not_read(tmp_path: Path) -> None:
     """A log in which no entry is recognised is not read: exit code 3, its lines without values, and what to try."""
     (tmp_path / "api.log").write_text("INFO user=4711 path=/chats status=500 'secret'\n" * 3, "utf-8")
@@ -718,6 +735,15 @@ def test_an_empty_log(tmp_path: Path) -> None:
 
     assert code == 3
     assert "Rejected inserts are unknown, not none. It is empty." in err
+
+
+def test_a_compression_that_is_not_known(tmp_path: Path) -> None:
+    """A log that is compressed in a way that this project does not read is not read: the message names it."""
+    (tmp_path / "a.log.lz4").write_bytes(b"\x04\x22\x4d\x18" + b"x" * 40)
+    code, _, err = ran(str(tmp_path / "a.log.lz4"))
+
+    assert code == 3
+    assert "Rejected inserts are unknown, not none. It is compressed with lz4: decompress it first." in err
 
 
 def test_one_of_two_logs_is_not_read(tmp_path: Path) -> None:

@@ -185,6 +185,20 @@ def test_a_log_that_was_not_read_beside_one_that_was(tmp_path: Path, made: Any) 
     assert "demo: The log was not read: no entry of a PostgreSQL server was recognised in web.log" in said
 
 
+@pytest.mark.parametrize("made", EVERY)
+def test_a_log_without_a_rejected_insert(tmp_path: Path, made: Any) -> None:
+    """A log that was read and has no rejected insert: how much of it was read, and whether the server logs errors."""
+    read = {"entries": 12, "lines": 40, "not_understood": 3, "exact": True, "errors_logged": False}
+    none = FAILURES | {"failed_attempts": 0, "families": 0, "read": read | {"first": None, "last": None}}
+    found = made(run(tmp_path, rejected_inserts=none | {"not_understood": {}}))
+
+    assert (
+        "demo: Read: 12 entries of PostgreSQL. No error of any kind is among them: a server that logs no errors logs "
+        "no rejected inserts, either. Partly read: 3 of 40 lines were not understood."
+    ) in text(found, "Impact")
+    assert "no error of any kind is in the logs" in squeezed(found.text)
+
+
 @pytest.mark.parametrize("made", FORMS)
 def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
     """If a unique index could not be read, the number of blocked families with rejected inserts is unknown, not 0."""

@@ -94,7 +94,7 @@ def failures(  # noqa: PLR0917 - click passes them by name
         click.echo(rejections.sentence(found), err=True)
         for line in left_out(found.as_record()):
             click.echo(line, err=True)
-    return 3 if found.unread else 0
+    return 3 if found.unread or (found.as_record().lost and not found.failed_attempts) else 0
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What was recognised of logs, for the terminal: one line, the reason why a log was not read, all of `--explain`."""
+"""What was recognised of logs, for the terminal: the reason why a log was not read, all of `--explain`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from incident_lib.cli.terminal import Page
-from incident_lib.model import Column, Failed, format_minute, hide_ids, make_table, plural, unread_sentence
+from incident_lib.model import Column, Failed, hide_ids, make_table, unread_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,28 +19,6 @@ _HELP = (
 )
 
 
-def in_short(found: Rejections) -> str:
-    """How many entries of a server were read, from when to when; and how much was not understood."""
-    read = [each for each in found.coverages if each.recognised]
-    entries, lines = sum(each.entries for each in read), sum(each.lines for each in read)
-    strange = sum(each.not_understood for each in read)
-    about = "" if all(each.exact for each in read) else "about "
-    firsts = [each.first for each in read if each.first]
-    lasts = [each.last for each in read if each.last]
-    span = f", from {format_minute(min(firsts))} to {format_minute(max(lasts))} UTC" if firsts else ""
-    texts = [f"Read: {about}{plural(entries, 'entry', 'entries')} of PostgreSQL{span}."]
-    if not any(each.errors_logged for each in read):
-        texts.append(
-            "No error of any kind is among them: a server that logs no errors logs no rejected inserts, either."
-        )
-    if strange:
-        verb = "was" if strange == 1 else "were"
-        texts.append(f"Partly read: {about}{strange:,} of {plural(lines, 'line')} {verb} not understood.")
-    if found.unread:
-        texts.append(unread_sentence(found.unread))
-    return " ".join(texts)
-
-
 def check_read(found: Rejections) -> None:
     """Check that a log was read.
 
@@ -49,9 +27,17 @@ def check_read(found: Rejections) -> None:
     """
     if found.is_read:
         return
-    samples = [sample for each in found.coverages for sample in each.samples][:1]
-    looks = f" Its lines look like: {shape_of(samples[0])}" if samples else " It is empty."
-    raise Failed(unread_sentence(found.unread), f"Rejected inserts are unknown, not none.{looks}", _HELP)
+    why = f"Rejected inserts are unknown, not none. {_looks(found.coverages)}"
+    raise Failed(unread_sentence(found.unread), why, _HELP)
+
+
+def _looks(coverages: Sequence[Coverage]) -> str:
+    for each in coverages:
+        if each.compression:
+            return f"It is compressed with {each.compression}: decompress it first."
+        if each.samples:
+            return f"Its lines look like: {shape_of(each.samples[0])}"
+    return "It is empty."
 
 
 def shape_of(line: str) -> str:

@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from incident_lib import paths
-from incident_lib.cli.recognition import in_short
 from incident_lib.cli.terminal import Page
 from incident_lib.logs import DAY, HOUR
-from incident_lib.model import Column, format_families, left_out, make_table, plural, rejected_inserts_table, to_iso
+from incident_lib.model import (
+    Column,
+    describe_reading,
+    format_families,
+    left_out,
+    make_table,
+    plural,
+    rejected_inserts_table,
+    to_iso,
+    unread_sentence,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,18 +39,14 @@ _WIDTH = 40  # of the longest bar
 
 def sentence(found: Rejections) -> str:
     """How many inserts were rejected, of how many families, and when, in one line."""
+    rest = " ".join(filter(None, (describe_reading(found.as_record()), unread_sentence(found.unread))))
     if not found.failed_attempts:
-        return f"No rejected insert is in these logs. {in_short(found)}"
+        return f"No rejected insert is in these logs. {rest}"
     families = "by unknown families"
     if found.families:
         families = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"
     span = f", from {found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M} UTC" if found.first else ""
-    partly = "" if _is_read_as_a_whole(found) else f" {in_short(found)}"
-    return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}.{partly}"
-
-
-def _is_read_as_a_whole(found: Rejections) -> bool:
-    return not found.unread and not any(each.not_understood for each in found.coverages)
+    return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}. {rest}".rstrip()
 
 
 def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
@@ -88,14 +93,12 @@ def print_json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
     """Print what a record holds, and beside it roles, purposes, and a row for each family that is known."""
     own = (
         *("failed_attempts", "families", "owners", "first", "last", "by_index", "per", "per_hour"),
-        *("runs", "before_purpose", "by_provider", "not_understood", "duplicates", "ours", "bytes_read", "files"),
+        *("runs", "before_purpose", "by_provider", "not_understood", "read"),
+        *("duplicates", "ours", "bytes_read", "files"),
     )
     record = msgspec.to_builtins(found.as_record())
     result = {name: record[name] for name in own} | {
         "unread": msgspec.to_builtins(found.unread),
-        "entries_read": sum(each.entries for each in found.coverages),
-        "lines": sum(each.lines for each in found.coverages),
-        "lines_not_understood": sum(each.not_understood for each in found.coverages),
         "by_role": {role or "unknown": count for role, count in found.by_role.most_common()},
         "by_purpose": dict(found.by_purpose.most_common()),
         "beside_the_threads": joined and joined.counts(),

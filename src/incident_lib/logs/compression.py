@@ -27,7 +27,20 @@ _IN_MEMORY = 1 << 20  # bytes of a zip file within another stream; beyond, it is
 _DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, zstd.ZstdError, OSError, ValueError)
 _ARCHIVE_DAMAGE = (*_DAMAGE, tarfile.TarError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_COMPRESSIONS = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x5d\0\0": "lzma",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+_OTHERS = {
+    b"\x04\x22\x4d\x18": "lz4",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"Rar!": "RAR",
+    b"\x1f\x9d": "compress",
+    b"\xff\x06\0\0sNaPpY": "snappy",
+}
 
 
 class Readable(Protocol):
@@ -51,6 +64,11 @@ class _Decompressor(Protocol):
 def compression_of(head: bytes) -> str | None:
     """How bytes that begin so are compressed: `gzip`, `bzip2`, `xz`, `zstd`; None: not by any of these."""
     return next((name for magic, name in _COMPRESSIONS.items() if head.startswith(magic)), None)
+
+
+def unknown_compression(head: bytes) -> str | None:
+    """By what bytes that begin so are compressed, where this project does not read it."""
+    return next((name for magic, name in _OTHERS.items() if head.startswith(magic)), None)
 
 
 def archive_of(head: bytes) -> str | None:
@@ -84,6 +102,7 @@ class Decompressed:
 _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
     "bzip2": cast("Any", bz2.BZ2Decompressor),
     "xz": cast("Any", lzma.LZMADecompressor),
+    "lzma": cast("Any", lzma.LZMADecompressor),
     "zstd": cast("Any", zstd.ZstdDecompressor),
 }
 

@@ -38,6 +38,7 @@ class Coverage:
         wrapping: what carries its entries; leads: the shapes of what stands before them; prefix: the log_line_prefix.
         samples: records that were not understood.
         found: entries that were looked for and found.
+        compression: by what its bytes are compressed, if they are not read for that reason.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Coverage:
     prefix: str = ""
     samples: list[str] = field(default_factory=list)
     found: int = 0
+    compression: str | None = None
 
     @property
     def recognised(self) -> bool:

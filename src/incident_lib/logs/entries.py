@@ -49,6 +49,8 @@ def entries(
         zone: the server's log_timezone, for the times that `coverage` notes.
     """
     coverage = coverage or Coverage(log.name)
+    if log.unknown:
+        return
     head = log.peek(HEAD)
     native = form if form in NATIVE else None if form else recognise_format(head, prefix)
     if native:

@@ -41,12 +41,13 @@ class Entry(NamedTuple):
     application: str | None = None
     command: str | None = None  # its tag, or how its statement begins
     names_provider: bool = False  # whether its statement, where it is logged, is an insert that names a provider
+    carried: bool = False  # whether its time is that of what carries it
 
     @classmethod
     def of(cls, had: Mapping[str, str | None]) -> Entry:
         """An entry from the values of a record, by the names of the fields."""
         time, message, state, detail, role, process, application, command, statement = map(
-            had.get, (*cls._fields[:-1], "statement")
+            had.get, (*cls._fields[:-2], "statement")
         )
         provider = names_provider(statement)
         return cls(time or "", message or "", state, detail, role, process, application, command, provider)

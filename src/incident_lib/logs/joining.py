@@ -6,12 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.entry import BUILD, KEY, Entry, decode, names_provider
-from incident_lib.logs.pieces import Rest
+from incident_lib.logs.pieces import Piece, Rest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from incident_lib.logs.pieces import Piece
+    from collections.abc import Iterable, Iterator
 
 _CODE = re.compile(r"[0-9A-Z]{5}")
 
@@ -25,11 +23,7 @@ def join(first: Piece, following: Iterable[Piece | Rest], preceding: Iterable[Pi
         preceding: those before it, the nearest first: for a log whose order within a moment is not kept.
     """
     parts = _parts(first, following)
-    detail = (
-        first.detail
-        or _detail(parts)
-        or _detail([each for each in _parts(first, preceding) if each.time == first.time])
-    )
+    detail = first.detail or _detail(parts) or _detail(_of_the_moment(first, preceding))
     statements = [first.statement, *(decode(part.text) for part in parts)]
     builds = (each for each in statements if BUILD.match(each or ""))
     state = first.state if first.state and _CODE.fullmatch(first.state) else None
@@ -43,6 +37,7 @@ def join(first: Piece, following: Iterable[Piece | Rest], preceding: Iterable[Pi
         application=first.application,
         command=first.command or first.statement or next(builds, None),
         names_provider=any(map(names_provider, statements)),
+        carried=first.carried,
     )
 
 
@@ -66,5 +61,14 @@ def _parts(first: Piece, pieces: Iterable[Piece | Rest]) -> list[Piece]:
     return parts
 
 
-def _detail(parts: list[Piece]) -> str | None:
+def _of_the_moment(first: Piece, preceding: Iterable[Piece | Rest]) -> Iterator[Piece]:
+    """The pieces before an entry that are its own, where its pieces have one time and no order."""
+    for piece in preceding:
+        if isinstance(piece, Piece) and piece.belongs_to(first):
+            if piece.begins or piece.time != first.time:
+                return
+            yield piece
+
+
+def _detail(parts: Iterable[Piece]) -> str | None:
     return next((decode(part.text) for part in parts if KEY.search(part.text)), None)

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from incident_lib.logs.messages import FIRST, LATER, STATEMENTS
-from incident_lib.logs.prefix import USUAL, Prefix, split_message
+from incident_lib.logs.prefix import OWN_TIME, USUAL, Prefix, split_message
 
 TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
 MOST_SHAPES = 1000  # of what stands before the labels
@@ -26,6 +26,7 @@ _OWN = (FIRST | LATER) - _OTHERS
 _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
 SEVERITIES = FIRST | _DEBUG
 _WORDS = b"|".join(re.escape(word.encode()) for word in sorted(SEVERITIES | LATER, key=len, reverse=True))
+_OWN_TIME = re.compile(OWN_TIME.decode())
 _LABEL = re.compile(rb"(?<![A-Za-z0-9_])(?P<label>%b)(?:\xc2\xa0|\xe2\x80\xaf| )?:(?P<gap>  ?|\Z)" % _WORDS)
 
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
@@ -169,7 +170,7 @@ class Pieces:
             command=_text(had.get("tag")),
             shape=shape if unusual else None,
             lead=lead,
-            carried=own is None or (unusual and own != time),
+            carried=own is None or (unusual and not _OWN_TIME.fullmatch(own)),
         )
 
     def _forget(self) -> None:

@@ -33,10 +33,10 @@ USUAL = (
     "%t ",
 )
 
-_TIME = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? (?:[A-Za-z]{1,6}|[+-][\d:]{2,8})"
+OWN_TIME = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? (?:[A-Za-z]{1,6}|[+-][\d:]{2,8})"
 _ESCAPES = {
-    "m": ("time", _TIME),
-    "t": ("time", _TIME),
+    "m": ("time", OWN_TIME),
+    "t": ("time", OWN_TIME),
     "n": ("time", rb"\d{10}(?:\.\d+)?"),
     "p": ("process", rb"\d+"),
     "c": ("session", rb"[0-9a-f]+\.[0-9a-f]+"),
@@ -45,7 +45,7 @@ _ESCAPES = {
     "a": ("application", rb".*?"),
     "i": ("tag", rb"[A-Za-z ]*?"),
     "d": ("", rb"\S*?"),
-    "s": ("", _TIME),
+    "s": ("", OWN_TIME),
     "l": ("", rb"\d+"),
     "x": ("", rb"\d*"),
     "v": ("", rb"[\d/]*"),

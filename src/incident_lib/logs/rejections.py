@@ -24,6 +24,7 @@ NO_DETAIL = "counted as family unknown: no DETAIL was logged (log_error_verbosit
 ODD_DETAIL = "counted as family unknown: its DETAIL cannot be read"
 NO_TIME = "counted as time unknown: it has none, or an ambiguous zone; give --time-zone"
 NO_YEAR = "counted in the latest year that is possible: its time has no year (syslog)"
+CARRIED = "counted at the time of what carries the line: the log_line_prefix has none"
 NO_STATE = "not counted: an error that names the unique index, in an unknown language and without SQLSTATE"
 
 # REINDEX CONCURRENTLY builds an index with the suffix _ccnew, which rejects inserts, too, before it gets the name.
@@ -92,7 +93,8 @@ def _said(message: str) -> str:
 
 def _rejection(entry: Entry, key: _Key, at: datetime | None) -> Rejection:
     year = None if at and not has_year(entry.time) else True
-    known = ((at, NO_TIME), (year, NO_YEAR), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
+    own = None if at and entry.carried else True
+    known = ((at, NO_TIME), (year, NO_YEAR), (own, CARRIED), (key.family, ODD_DETAIL if entry.detail else NO_DETAIL))
     return Rejection(
         time=entry.time,
         at=at,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from incident_lib.logs import compression, encoding
-from incident_lib.logs.compression import Decompressed, archive_of, archived, compression_of
+from incident_lib.logs.compression import Decompressed, archive_of, archived, compression_of, unknown_compression
 from incident_lib.logs.encoding import Recoded, encoding_of
 from incident_lib.model import Failed
 
@@ -64,6 +64,7 @@ class Log:
         name: of the file, without its folder; within an archive with the archive's name before it.
         layers: what its bytes were: `gzip`, `tar`, `UTF-16 LE`, from the outermost on.
         broken: whether some of it could not be decompressed.
+        unknown: by what its bytes are compressed that is not read here; None: by nothing.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Log:
                 break
             self.layers += (found,)
             self._text = _Ahead(Decompressed(self._text, found, self._break))
+        self.unknown = unknown_compression(self._text.peek(compression.HEAD))
         self._archive = archive_of(self._text.peek(compression.HEAD))
         if self._archive:
             self.layers += (self._archive,)

@@ -11,7 +11,7 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from incident_lib.logs.coverage import Coverage
-from incident_lib.model import IndexKind, RejectedInserts, UnreadLog
+from incident_lib.model import IndexKind, LogsRead, RejectedInserts, UnreadLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -108,7 +108,7 @@ class Rejections:
 
     def cover(self, log: Log) -> Coverage:
         """Begin a log, or one that is in an archive: what is recognised of it is noted in the result."""
-        self.coverages.append(Coverage(log.name, log.layers))
+        self.coverages.append(Coverage(log.name, log.layers, compression=log.unknown))
         return self.coverages[-1]
 
     def add(self, rejection: Rejection) -> None:
@@ -189,6 +189,19 @@ class Rejections:
     def runs(self) -> int:
         """How many are runs, as far as their statements are logged."""
         return self._counts(lambda group: group.is_run)[True]
+
+    def read(self) -> LogsRead:
+        """What was read of the logs in which a server was recognised."""
+        logs = [each for each in self.coverages if each.recognised]
+        return LogsRead(
+            entries=sum(each.entries for each in logs),
+            lines=sum(each.lines for each in logs),
+            not_understood=sum(each.not_understood for each in logs),
+            exact=all(each.exact for each in logs),
+            first=min((each.first for each in logs if each.first), default=None),
+            last=max((each.last for each in logs if each.last), default=None),
+            errors_logged=any(each.errors_logged for each in logs),
+        )
 
     @property
     def unread(self) -> list[UnreadLog]:
@@ -281,6 +294,7 @@ class Rejections:
             before_purpose=self.before_purpose,
             by_provider=self.by_provider,
             runs=self.runs,
+            read=self.read() if self.coverages else None,
         )
 
     def _families(self) -> set[Family]:

@@ -76,7 +76,7 @@ class Wrapped:
         if not first:
             places = range(at, len(held), EVERY)
         found = [(place, self._decoded(held, place)) for place in places]
-        if first:
+        if first and found:
             self._descending = is_descending(
                 [p for _, each in found[:SAMPLE] for p in each if isinstance(p, Piece)], self._zone
             )

@@ -144,6 +144,26 @@ class ExampleThread(_Part, frozen=True, kw_only=True):
     would_block: list[str]
 
 
+class LogsRead(_Part, frozen=True, kw_only=True):
+    """What was read of the logs: how many entries of a PostgreSQL server, and what of them was not understood.
+
+    Attributes:
+        entries: of a server; lines: of the logs in which it was recognised.
+        not_understood: of these lines, those that are no part of an entry.
+        exact: whether all lines were looked at; if not, the three numbers are estimates.
+        first, last: the earliest and the latest time that was seen.
+        errors_logged: whether an error of any kind was seen: a server that logs none logs no rejected inserts.
+    """
+
+    entries: int
+    lines: int
+    not_understood: int
+    exact: bool
+    first: Timestamp | None
+    last: Timestamp | None
+    errors_logged: bool
+
+
 class RejectedInserts(_Part, frozen=True, kw_only=True):
     """Inserts that the unique index rejected, from server logs, and what the threads say of their families.
 
@@ -157,6 +177,7 @@ class RejectedInserts(_Part, frozen=True, kw_only=True):
         before_purpose: rejected inserts before the column purpose, in no other count; null: its time is unknown.
         by_provider: rejected inserts whose key a thread of the same purpose had, in no other count; null: unknown.
         runs: how many of the rejected inserts are runs, as far as their statements are logged.
+        read: what was read of the logs; null in the records of earlier versions.
         blocked: families blocked for chat when the logs were read.
         hit_and_blocked, hit_not_blocked: of the families with rejected inserts: blocked for chat then, or not.
         blocked_never_hit: blocked for chat then, without a rejected insert.
@@ -189,6 +210,12 @@ class RejectedInserts(_Part, frozen=True, kw_only=True):
     before_purpose: int | None = None
     by_provider: int | None = None
     runs: int | None = None
+    read: LogsRead | None = None
+
+    @property
+    def lost(self) -> int:
+        """How many entries may be rejected inserts, but could not be read."""
+        return sum(count for reason, count in self.not_understood.items() if reason.startswith("not "))
 
 
 class UnreadLog(_Part, frozen=True, kw_only=True):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.model.catalog import IndexKind, IndexState
 from incident_lib.model.pseudonyms import hide_ids
 from incident_lib.model.records import Verdict
+from incident_lib.model.timestamps import format_minute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from incident_lib.model.counts import Counts
-    from incident_lib.model.records import RejectedInserts, UnreadLog
+    from incident_lib.model.records import LogsRead, RejectedInserts, UnreadLog
 
 CANNOT_TELL = "It cannot be told which families are blocked: row level security hides rows from this role."
 HIDDEN_ROWS = "Row level security hides rows from this role: every count may be too low."
@@ -227,6 +228,33 @@ def left_out(found: RejectedInserts) -> list[str]:
             "These are provider conflicts, which the fix does not change."
         )
     return lines
+
+
+def describe_reading(found: RejectedInserts) -> str:
+    """What was read of the logs, if it is less than all of them, or no rejected insert is in it; else empty."""
+    texts = []
+    if found.lost:
+        rest = "more may be rejected inserts" if found.failed_attempts else "may be rejected inserts"
+        texts.append(f"{plural(found.lost, 'entry', 'entries')} {rest}, but could not be read.")
+    if found.read and (not found.failed_attempts or found.read.not_understood):
+        texts.append(_what_was_read(found.read))
+    return " ".join(texts)
+
+
+def _what_was_read(read: LogsRead) -> str:
+    about = "" if read.exact else "about "
+    span = f", from {format_minute(read.first)} to {format_minute(read.last)} UTC" if read.first and read.last else ""
+    texts = [f"Read: {about}{plural(read.entries, 'entry', 'entries')} of PostgreSQL{span}."]
+    if not read.errors_logged:
+        texts.append(
+            "No error of any kind is among them: a server that logs no errors logs no rejected inserts, either."
+        )
+    if read.not_understood:
+        verb = "was" if read.not_understood == 1 else "were"
+        texts.append(
+            f"Partly read: {about}{read.not_understood:,} of {plural(read.lines, 'line')} {verb} not understood."
+        )
+    return " ".join(texts)
 
 
 def unread_sentence(logs: Sequence[UnreadLog]) -> str:

@@ -14,6 +14,7 @@ from incident_lib.model import (
     Column,
     Family,
     UsageError,
+    describe_reading,
     format_bytes,
     left_out,
     pseudonyms_for,
@@ -271,7 +272,7 @@ class Incident(Revocable):
         if found.rejected is None:
             bullets([f"{unread} Rejected inserts are unknown."])
         else:
-            bullets([line for line in (unread, *left_out(found.rejected)) if line])
+            bullets([line for line in (unread, describe_reading(found.rejected), *left_out(found.rejected)) if line])
         return found
 
     def _logs(self, named: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.model import (
     Column,
     claims_table,
+    describe_reading,
     format_families,
     format_server,
     format_timestamp,
@@ -56,8 +57,9 @@ def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     chats = total - sum(each.runs or 0 for each in found.values())
     orphans = f"Rejected chats may have left up to {chats:,} orphaned conversations at the provider."
     excluded = [f"{name}: {line}" for name, each in found.items() for line in left_out(each)]
+    partly = [f"{name}: {line}" for name, each in found.items() if (line := describe_reading(each))]
     unread = [f"{name}: {n:,} {reason}" for name, each in found.items() for reason, n in each.not_understood.items()]
-    remarks = tuple(filter(None, (*excluded, *unread_logs, *map(_last_rejected, chapters), *unread)))
+    remarks = tuple(filter(None, (*excluded, *partly, *unread_logs, *map(_last_rejected, chapters), *unread)))
     return [
         Paragraph(summary),
         Part("Every count of the rejected inserts", (rejected_inserts_table(found),), folded=True),

@@ -9,9 +9,10 @@ from incident_lib.model import format_duration, format_families, format_minute, 
 from incident_lib.report.document import Card
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from incident_lib.model import Table
+    from incident_lib.model import RejectedInserts, Table
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.notes import Notes
 
@@ -121,11 +122,14 @@ class Head:
         if not found:
             unread = any(chapter.record.unread_logs for chapter in self.chapters)
             return Card(label, UNKNOWN, "the log was not read" if unread else "no server log was read")
+        total = sum(each.failed_attempts for each in found)
+        if not total and (why := _why_unknown(found)):
+            return Card(label, UNKNOWN, why)
         families, runs = (sum(getattr(each, name) or 0 for each in found) for name in ("families", "runs"))
         partly = "" if len(found) == len(self.chapters) else f", in {plural(len(found), 'environment')}"
         return Card(
             label,
-            f"{sum(each.failed_attempts for each in found):,}",
+            f"{total:,}",
             f"{runs:,} of them runs; by {format_families(families)}{partly}",
         )
 
@@ -177,3 +181,11 @@ def _moment(at: datetime | None, before: datetime | None, since: str) -> str:
         return ""
     lasted = f", {format_duration((at - before).total_seconds())} {since}" if before and at >= before else ""
     return f"{format_minute(at)}{lasted}"
+
+
+def _why_unknown(found: Sequence[RejectedInserts]) -> str:
+    """Why logs without a rejected insert do not mean that there was none; empty where they do."""
+    if lost := sum(each.lost for each in found):
+        return f"{plural(lost, 'entry', 'entries')} could not be read"
+    silent = all(each.read and not each.read.errors_logged for each in found)
+    return "no error of any kind is in the logs" if silent else ""
