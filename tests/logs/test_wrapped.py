@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from incident_lib import paths
 from incident_lib.logs import Rejections, read_rejections
+from incident_lib.logs.entry import DAMAGED
+from incident_lib.logs.rejections import CARRIED, NO_TIME
 from tests.support import clusters
 from tests.support.logged import Logged, Told, blocked, make_noise, try_chats
 from tests.support.wrappings import KINDS, Part, led, text, truth
@@ -62,6 +64,29 @@ def test_kinds(kind: str, tmp_path: Path) -> None:
 
     assert (found.failed_attempts, families(found), found.owners, begun(found)) == (6, [1, 2, 3], 3, FIRST)
     assert found.is_read
+
+
+@pytest.mark.parametrize("lead", ["", "db-1  | ", "[pod/pg-0/postgres] "])
+def test_a_log_without_a_time(lead: str, tmp_path: Path) -> None:
+    """If neither the server nor what carries its lines has a time, the times are unknown, and the rest is read."""
+    found = read(tmp_path, led(lambda part, n: lead, "[%p] ")(truth()))
+
+    assert (found.failed_attempts, families(found), found.first) == (6, [1, 2, 3], None)
+    assert found.not_understood == {NO_TIME: 6}
+
+
+def test_the_time_of_what_carries_a_line(tmp_path: Path) -> None:
+    """If the log_line_prefix has no time, the time before it serves, and the result says so."""
+    found = read(tmp_path, led(lambda part, n: f"{part.iso(9)} ", "[%p] ")(truth()))
+
+    assert (found.failed_attempts, begun(found), found.not_understood) == (6, FIRST, {CARRIED: 6})
+
+
+def test_an_error_within_something_else(tmp_path: Path) -> None:
+    """If a record has an error about the index that cannot be taken out of it, that is counted as not read."""
+    found = read(tmp_path, repr([part.line() for part in truth()]).encode())
+
+    assert (found.failed_attempts, found.not_understood) == (0, {DAMAGED: 1})
 
 
 @pytest.mark.parametrize("kinds", [("plain", "docker json-file"), ("docker json-file", "plain"), ("compose", "CRI")])
@@ -151,28 +176,39 @@ def told() -> Iterator[Told]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-LEADS: dict[str, Callable[[int], str]] = {
-    "none": lambda n: "",
-    "kubectl": lambda n: f"2025-10-02T07:15:{n % 60:02}.{n:09}Z ",
-    "compose": lambda n: "db-1  | ",
-    "compose in colour": lambda n: "\x1b[33mdb-1  | \x1b[0m",
-    "pod": lambda n: "[pod/pg-0/postgres] ",
-    "CRI": lambda n: f"2025-10-02T07:15:{n % 60:02}.{n:09}Z stderr F ",
-    "grep": lambda n: f"a/server.log:{n}:",
-}
+TOKENS: list[Callable[[int], str]] = [
+    lambda n: f"2025-10-02T07:15:{n % 60:02}.{n:09}Z",
+    lambda n: f"Oct  2 07:15:{n % 60:02}",
+    lambda n: f"[02/Oct/2025:07:15:{n % 60:02} +0000]",
+    lambda n: f"{n}",
+    lambda n: f"n={n}",
+    lambda n: f"<{n % 8}>",
+    lambda n: "pg-0",
+    lambda n: "[pod/pg-0/postgres]",
+    lambda n: "a/server.log",
+    lambda n: "(info)",
+    lambda n: "stderr F",
+    lambda n: "\x1b[33mdb-1\x1b[0m",
+]
+leads = st.builds(
+    lambda tokens, between, end: lambda n: between.join(token(n) for token in tokens) + (end if tokens else ""),
+    st.lists(st.sampled_from(TOKENS), max_size=4),
+    st.sampled_from([" ", "  ", "|", " | ", ": ", "\t", " - "]),
+    st.sampled_from([" ", " | ", ": ", "> ", "\t"]),
+)
 CODINGS: dict[str, Callable[[str], bytes]] = {
     "UTF-8": str.encode,
     "with a mark": lambda log: log.encode("utf-8-sig"),
     "UTF-16": lambda log: log.encode("utf-16"),
     "CRLF": lambda log: log.replace("\n", "\r\n").encode(),
 }
-CARRIERS: dict[str, Callable[[str], str]] = {
-    "lines": lambda line: line,
-    "docker": lambda line: json.dumps({"log": line + "\n", "stream": "stderr", "time": "2025-10-02T07:15:03.1Z"}),
-    "nested": lambda line: json.dumps(
-        {"a": {"b": [{"message": line, "host": "x"}]}, "@timestamp": "2025-10-02T07:15:03Z"}
+CARRIERS: dict[str, Callable[[str, str], str]] = {
+    "lines": lambda line, name: line,
+    "docker": lambda line, name: json.dumps({name: line + "\n", "stream": "stderr", "time": "2025-10-02T07:15:03.1Z"}),
+    "nested": lambda line, name: json.dumps(
+        {"a": {"b": [{name: line, "host": "x"}]}, "@timestamp": "2025-10-02T07:15:03Z"}
     ),
-    "in text": lambda line: json.dumps({"message": json.dumps({"textPayload": line})}),
+    "in text": lambda line, name: json.dumps({"message": json.dumps({name: line})}),
 }
 PACKINGS = ["plain", "gzip", "bzip2", "xz", "zstd"]
 
@@ -199,20 +235,28 @@ FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChec
 
 @FEW
 @given(
-    lead=st.sampled_from(sorted(LEADS)),
+    lead=leads,
+    name=st.sampled_from(["log", "message", "textPayload", "zeile", "x_1"]),
     carrier=st.sampled_from(sorted(CARRIERS)),
     coding=st.sampled_from(sorted(CODINGS)),
     packing=st.sampled_from(PACKINGS),
     other=st.integers(0, 3),
 )
 def test_a_real_log_in_any_wrapping(
-    told: Told, tmp_path: Path, lead: str, carrier: str, coding: str, packing: str, other: int
+    told: Told,
+    tmp_path: Path,
+    lead: Callable[[int], str],
+    name: str,
+    carrier: str,
+    coding: str,
+    packing: str,
+    other: int,
 ) -> None:
     """However a real log is led, carried, encoded, compressed and interleaved, the clients' own counts are read."""
     out = []
     for number, line in enumerate(told.logs["stderr"].decode().splitlines()):
-        out.append(CARRIERS[carrier](LEADS[lead](number) + line))
-        out += [f"api-{each}  | GET /chats {number} 200" for each in range(other if lead != "none" else 0)]
+        out.append(CARRIERS[carrier](lead(number) + line, name))
+        out += [f"api-{each}  | GET /chats {number} 200" for each in range(other)]
     found = read(tmp_path, packed(CODINGS[coding]("\n".join(out) + "\n"), packing))
 
     assert {each.family: each.attempts for each in found.tallies()} == told.rejected

@@ -177,16 +177,66 @@ def each(
 
 
 def rows(
-    header: str, cells: Callable[[Part], tuple[Any, ...]], *, latest_first: bool = False
+    header: str, cells: Callable[[Part], tuple[Any, ...]], *, latest_first: bool = False, sign: str = ","
 ) -> Callable[[Lines], bytes]:
     """A row of CSV for each part."""
+    return each(cells, lambda events: table(header, events, sign), latest_first=latest_first)
 
-    def write(events: list[Any]) -> str:
-        out = io.StringIO()
-        csv.writer(out).writerows([header.split(","), *events])
-        return out.getvalue()
 
-    return each(cells, write, latest_first=latest_first)
+def table(header: str, rows_: list[Any], sign: str = ",") -> str:
+    """A table as CSV."""
+    out = io.StringIO()
+    csv.writer(out, delimiter=sign).writerows([header.split(","), *rows_])
+    return out.getvalue()
+
+
+def docker_parts(parts: Lines) -> bytes:
+    """Docker's JSON of lines that were longer than it writes at once."""
+    lines = []
+    for part in parts:
+        line = part.line() + "\n"
+        pieces = [line[at : at + 60] for at in range(0, len(line), 60)]
+        events = ({"log": piece, "stream": "stderr", "time": part.iso(9)} for piece in pieces)
+        lines += [json.dumps(event, separators=(",", ":")) for event in events]
+    return "\n".join(lines).encode()
+
+
+def cri_parts(parts: Lines) -> bytes:
+    """The CRI's lines that were longer than it writes at once."""
+    lines = []
+    for part in parts:
+        for line in part.line().split("\n"):
+            *pieces, last = (line[at : at + 70] for at in range(0, len(line) + 1, 70))
+            lines += [f"{part.iso(9)} stderr P {piece}" for piece in pieces]
+            lines.append(f"{part.iso(9)} stderr F {last}")
+    return "\n".join(lines).encode()
+
+
+def loki_levels(parts: Lines) -> bytes:
+    """The answer of Loki's API where it tells levels apart: errors in one stream, their DETAIL in another."""
+    streams = [
+        {
+            "stream": {"pod": "pg-0", "detected_level": level},
+            "values": [
+                [nanoseconds(p), p.line()] for p in reversed(parts) if (p.label == "ERROR") == (level == "error")
+            ],
+        }
+        for level in ("error", "unknown")
+    ]
+    return json.dumps({"data": {"resultType": "streams", "result": streams}}).encode()
+
+
+def coloured(parts: Lines) -> bytes:
+    """Objects as `jq -C` writes them."""
+    texts = (json.dumps({"message": part.line(), "timestamp": part.iso()}) for part in parts)
+    return "".join(f"\x1b[1;39m{{\x1b[0m{text[1:-1]}\x1b[1;39m}}\x1b[0m\n" for text in texts).encode()
+
+
+def firehose(parts: Lines) -> bytes:
+    """CloudWatch's events as Firehose delivers them: objects without anything between."""
+    groups = [parts[at : at + 6] for at in range(0, len(parts), 6)]
+    events = [[{"id": "3", "timestamp": int(nanoseconds(p)[:13]), "message": p.line(RDS)} for p in g] for g in groups]
+    return "".join(json.dumps({"messageType": "DATA_MESSAGE", "logEvents": each}) for each in events).encode()
 
 
 def entries_of(parts: Lines) -> list[dict[str, str]]:
@@ -566,6 +616,53 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     "Papertrail": led(
         lambda p, n: f"80{n}\t{p.iso(0)}\t{p.iso(0)}\t71\tdb-8\t10.0.0.9\tLocal0\tError\tpostgres[{p.pid}]\t"
     ),
+    "docker json-file, in parts": docker_parts,
+    "CRI, in parts": cri_parts,
+    "Loki's API, streams by level": loki_levels,
+    "JSON in colour": coloured,
+    "Firehose": firehose,
+    "lzma": lambda parts: lzma.compress(text(parts).encode(), format=lzma.FORMAT_ALONE),
+    "cat -n": led(lambda part, n: f"{n:6}\t"),
+    "ripgrep": led(lambda part, n: f"{n}:17:"),
+    "foreman": led(lambda part, n: f"{part.at:%H:%M:%S} db.1   | "),
+    "Fly.io in colour": led(lambda p, n: f"\x1b[2m{p.iso(0)}\x1b[0m app[148e21] \x1b[32mams\x1b[0m [info] postgres | "),
+    "a semicolon between cells": rows("Timestamp,Message", lambda p: (p.iso(), p.line()), sign=";"),
+    "a tab between cells": rows("Timestamp,Message", lambda p: (p.iso(), p.line()), sign="\t"),
+    "csvlog's columns in another order": lambda parts: table(
+        "log_time,process_id,error_severity,sql_state_code,message,detail,query",
+        [
+            (e["log_time"], e["pid"], e["severity"], e["state"], e["message"], e.get("detail"), e.get("statement"))
+            for e in entries_of(parts)
+        ],
+    ).encode(),
+    "fields of jsonlog as OpenTelemetry has them": whole(
+        lambda e: {
+            "body": e["message"],
+            "timestamp": e["time"],
+            "attributes": {"error_severity": e["severity"], "state_code": e["state"], "detail": e.get("detail")},
+        }
+    ),
+    "objects under their ids": each(
+        lambda p: {"message": p.line(), "timestamp": p.iso()},
+        lambda events: json.dumps({f"id{number}": event for number, event in enumerate(events)}),
+    ),
+    "Elasticsearch": each(
+        lambda p: {"_id": "3", "_source": {"@timestamp": p.iso(), "message": p.line(), "host": {"name": "db-8"}}},
+        within("hits", "hits"),
+    ),
+    "Splunk": each(
+        lambda p: {"preview": False, "result": {"_raw": p.line(), "_time": p.iso(3, "+00:00")}}, latest_first=True
+    ),
+    "the rows of a table in Azure": lambda parts: json.dumps(
+        {
+            "tables": [
+                {
+                    "columns": [{"name": "TimeGenerated"}, {"name": "errorLevel_s"}, {"name": "Message"}],
+                    "rows": [[p.iso(), p.label, p.line(AZURE)] for p in parts],
+                }
+            ]
+        }
+    ).encode(),
     "a banner of kubectl": lambda parts: (
         b'Defaulted container "postgres" out of: postgres, init (init)\n' + led(lambda p, n: f"{p.iso(9)} ")(parts)
     ),

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from incident_lib.logs.messages import FIRST, LATER, STATEMENTS
+from incident_lib.logs.messages import FIRST, LANGUAGES, LATER, STATEMENTS
 from incident_lib.logs.prefix import OWN_TIME, USUAL, Prefix, split_message
 
 TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
@@ -23,6 +23,7 @@ _OTHERS = {
     "QUERY",
 }  # other programs have these labels, too
 _OWN = (FIRST | LATER) - _OTHERS
+_SERVERS = STATEMENTS | {words.log for words in LANGUAGES.values()}  # what only the server's log has, no client's
 _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
 SEVERITIES = FIRST | _DEBUG
 _WORDS = b"|".join(re.escape(word.encode()) for word in sorted(SEVERITIES | LATER, key=len, reverse=True))
@@ -135,7 +136,8 @@ class Pieces:
         """A piece behind something unusual: it counts only if the same stands before other labels, too."""
         usual = next((found for prefix in self._prefixes if (found := prefix.end.search(head))), None)
         times = TIMES.findall(head)
-        if not (times or carrier.time) or len(head) > LONG // 2:
+        timed = times or carrier.time
+        if (not timed and len(label["gap"]) == 1) or len(head) > LONG // 2:
             return None
         had = usual.groupdict() if usual else {"time": times[-1]} if times else {}
         piece = self._piece(head, had, label, carrier, unusual=True)
@@ -184,6 +186,8 @@ class Pieces:
         """Whether a piece is one of the server's log: what is before it must be before other lines, too."""
         if piece.shape is not None:
             own = self.labels.get(piece.shape, set()) & _OWN
+            if not piece.time:
+                return not own.isdisjoint(_SERVERS)
             return bool(own if piece.shape else own - {"DETAIL"})
         shape = mask(piece.lead)
         if not shape:
