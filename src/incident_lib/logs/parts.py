@@ -9,8 +9,11 @@ _DOCKER = re.compile(rb"(?P<lead>\{\"log\":\")(?P<text>(?:[^\"\\]|\\.)*)(?P<rest
 _MARK, _WHOLE = b'","stream":"std', rb'\n","stream":"std'
 
 
-def has_parts(block: bytes) -> bool:
-    """Whether a line of some bytes may be a part."""
+def has_parts(block: bytes, lines: list[bytes]) -> bool:
+    """Whether a line of some bytes may be a part; lines: the same."""
+    samples = (lines[0], lines[len(lines) // 2], lines[-1]) if lines else ()
+    if not any(_CRI.match(line) or _DOCKER.match(line) for line in samples):
+        return False
     return b" stderr P " in block or b" stdout P " in block or block.count(_MARK) != block.count(_WHOLE)
 
 

@@ -6,8 +6,10 @@ import codecs
 import csv
 import json
 import re
+from bisect import bisect_right
 from functools import partial
-from itertools import islice
+from itertools import accumulate, groupby, islice
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from incident_lib.logs.parts import has_parts, join_parts
@@ -24,7 +26,7 @@ HEADERS_WITHIN = 50  # lines at the beginning, one of which may be the header of
 
 _OPENERS = frozenset({b"{", b"["})
 _SPECIAL = _OPENERS | {b"-"}
-_MARKS = (b"\n[", b"{\n", b"[\n", b"{\r", b"[\r", b"\n---")  # something else than lines has one of these
+_BEGINNINGS = frozenset({b"[{", b"[[", b'["', b"[", b"[\r", b"[ ", b"{", b"{\r", b"--"})  # of what is no line by itself
 _JSON = re.compile(rb"\s*(?:\[\s*(?:[\[{\"]|\Z)|\{\s*(?:\"|\Z))")
 _MESSAGES = (
     rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
@@ -46,6 +48,7 @@ _BETWEEN = re.compile(r",\s*\n\s*\{\s*\"[^\"\\]+\"")
 _NEXT_DOCUMENT = re.compile(r"[\s\x1e]*(?=\{\s*\"|\[\s*[\[{\"])")
 _ANSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")  # a colour
 _CUT_ANSI = re.compile(rb"\x1b(?:\[[0-9;]*)?\Z")
+_FIRST_TWO = itemgetter(slice(2))
 _DECODER = json.JSONDecoder(strict=False)
 
 
@@ -78,11 +81,28 @@ Record = bytes | Element | Row | Block
 
 def hits(records: list[Record], begin: int, end: int, texts: Sequence[str]) -> list[int]:
     """The places of the records, from one to another, that have one of some texts in them."""
-    encoded = [text.encode() for text in texts]
     found: set[int] = set()
-    for text, raw in zip(texts, encoded, strict=True):
-        found.update(place for place in range(begin, end) if _has(records[place], text, raw))
+    for _, run in groupby(islice(records, begin, max(begin, end)), key=type):
+        alike = [*run]
+        found.update(begin + place for text in texts for place in _places(alike, text))
+        begin += len(alike)
     return sorted(found)
+
+
+def _places(records: list[Record], text: str) -> Iterator[int]:
+    """The places of the records, all of one type, that have a text in them: they are searched as one."""
+    raws: Any = records if isinstance(records[0], bytes) else [*map(attrgetter("raw"), records)]
+    if isinstance(records[0], Row):
+        raws = [*map("\n".join, raws)]
+    bare: Any = text if isinstance(raws[0], str) else text.encode()
+    whole = bare[:0].join(raws)
+    at = whole.find(bare)
+    ends = [*accumulate(map(len, raws))] if at >= 0 else []
+    while at >= 0:
+        place = bisect_right(ends, at)
+        if bare in raws[place]:
+            yield place
+        at = whole.find(bare, ends[place])
 
 
 def raw_text(record: Record) -> str:
@@ -91,14 +111,6 @@ def raw_text(record: Record) -> str:
     if isinstance(raw, bytes):
         return raw.decode("utf-8", "replace")
     return raw if isinstance(raw, str) else "\n".join(raw)
-
-
-def _has(record: Record, text: str, raw: bytes) -> bool:
-    if isinstance(record, bytes):
-        return raw in record
-    if isinstance(record, Row):
-        return any(text in cell for cell in record.raw)
-    return text in record.raw if isinstance(record, Element) else raw in record.raw
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
@@ -143,10 +155,10 @@ class Stream:
             lines = block.split(b"\n")
             if not lines[-1]:
                 lines.pop()
-            if self._parts or has_parts(block):
+            if self._parts or has_parts(block, lines):
                 lines, self._parts = join_parts([*self._parts, *lines])
-            if number > HEADERS_WITHIN and form is None and not any(mark in block for mark in _MARKS):  # nearly always
-                special = None
+            if number > HEADERS_WITHIN and form is None and _BEGINNINGS.isdisjoint(map(_FIRST_TWO, lines)):
+                special = None  # nearly always
             else:
                 special = self._special(lines, number, form)
             number += len(lines)
@@ -344,22 +356,24 @@ class _Text:
             elif sign == '"' and (key := _KEY.match(self.held, self.at)):
                 self.at = key.end()
             elif sign in "{[":
-                if found := self._until_boundary() or self._element():
+                if many := self._until_boundary():
+                    yield from many
+                elif found := self._element():
                     yield found
                 else:
                     depth, self.at = depth + 1, self.at + 1
             else:
                 self._scalar()
 
-    def _until_boundary(self) -> Element | None:
-        """The next element of an indented list, by where the one after it begins: without a look at what is in it."""
-        if self._alike < ALIKE:
-            return None
-        end = self.held.find(self._boundary, self.at, self.at + LARGEST)
+    def _until_boundary(self) -> list[Element]:
+        """The next elements of an indented list, by where the one after each begins: without a look into them."""
+        end = self.held.rfind(self._boundary, self.at) if self._alike >= ALIKE else -1
         if end < 0:
-            return None
-        raw, self.at = self.held[self.at : end + 1], end + 1
-        return Element(raw)
+            return []
+        opening = self._boundary[self._boundary.index("{") :]
+        first, *others = self.held[self.at : end].split(self._boundary)
+        self.at = end + 1
+        return [Element(first + "}"), *(Element(f"{opening}{each}}}") for each in others)]
 
     def _learn(self, element: Element) -> None:
         """Note what is between two elements, and how the next begins, until it has been the same often enough."""

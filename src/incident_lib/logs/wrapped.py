@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 60  # records of others that may be between the pieces of an entry
 SAMPLE = 400  # at the beginning, by which the order and what stands before the lines is known
-EVERY = 40  # of a large log one of so many records is looked at
+EVERY = 400  # of a large log one of so many records is looked at
 
 
 class Wrapped:
