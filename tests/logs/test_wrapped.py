@@ -123,6 +123,7 @@ OTHERS: dict[str, Callable[[int], str]] = {
         f"E, [2025-10-02T07:15:05.1 #{n}] ERROR -- : PG::UniqueViolation: ERROR:  {MESSAGE}\nDETAIL:  {KEY}"
     ),
     "psql": lambda n: f"psql:chats.sql:{n}: ERROR:  {MESSAGE}\nDETAIL:  {KEY}",
+    "psql in kubectl": lambda n: f"2025-10-02T07:15:05.1Z ERROR:  {MESSAGE}\n2025-10-02T07:15:05.1Z DETAIL:  {KEY}",
     "traceback": lambda n: f"psycopg.errors.UniqueViolation: {MESSAGE}\nDETAIL:  {KEY} already exists.",
     "nginx": lambda n: f'10.0.0.7 - - [02/Oct/2025:07:15:05 +0000] "GET /{n} HTTP/1.1" 200 612 "-" "curl"',
     "logfmt": lambda n: (
@@ -142,7 +143,10 @@ def test_other_programs_logs_are_not_read(program: str, tmp_path: Path) -> None:
 
 
 def noise(kind: str, size: int) -> bytes:
-    """So many bytes that are no log: random ones, random text, or source code."""
+    """So many bytes that are no server's log: random ones, random text, source code, or another program's JSON."""
+    if kind == "JSON":
+        records = "".join(OTHERS["node"](number) + "\n" + OTHERS["pino"](number) + "\n" for number in range(1000))
+        return (records * (1 + size // len(records)))[:size].encode()
     if kind == "code":
         code = b"".join(path.read_bytes() for path in sorted(paths.ROOT.rglob("src/**/*.py")))
         return (code * (1 + size // len(code)))[:size]
@@ -151,10 +155,10 @@ def noise(kind: str, size: int) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bytes", "text", "code"])
+@pytest.mark.parametrize("kind", ["bytes", "text", "code", "JSON"])
 def test_noise_is_not_read(kind: str, tmp_path: Path) -> None:
     """In 200 MB of anything no rejected insert and no entry is found."""
-    found = read(tmp_path, noise(kind, 200_000_000 // 3))
+    found = read(tmp_path, noise(kind, 200_000_000 // 4))
 
     assert (found.failed_attempts, found.is_read) == (0, False)
 

@@ -186,7 +186,7 @@ class Pieces:
         """Whether a piece is one of the server's log: what is before it must be before other lines, too."""
         if piece.shape is not None:
             own = self.labels.get(piece.shape, set()) & _OWN
-            if not piece.time:
+            if not (piece.time and piece.process):  # psql may print the rest, and kubectl a time before it
                 return not own.isdisjoint(_SERVERS)
             return bool(own if piece.shape else own - {"DETAIL"})
         shape = mask(piece.lead)

@@ -90,6 +90,8 @@ def unwrap(thing: Any, pieces: Pieces, carrier: Carrier) -> Iterator[Piece | Res
 
 def _in_order(events: list[_Event]) -> list[_Event]:
     """The events of several streams as one: Loki gives those of each level apart, each from its beginning."""
+    if len(events) == 1:
+        return events
     timed = [(time, event) for event in events if (time := _first(event.values, _TIME))]
     written = [time for time, _ in timed]
     falling, rising = (sum(map(compare, written, written[1:])) for compare in (gt, lt))
