@@ -202,7 +202,23 @@ def pgbadger(log: Path, jobs: int) -> Run:
     """PgBadger where it does the least: errors only (-w)."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
-        words = ("-q", "-w", "-j", str(jobs), "-f", "stderr", "-p", PREFIX, "-x", "json", "-o", str(out), str(log))
+        words = (
+            "-q",
+            "-w",
+            "--pid-dir",
+            folder,
+            "-j",
+            str(jobs),
+            "-f",
+            "stderr",
+            "-p",
+            PREFIX,
+            "-x",
+            "json",
+            "-o",
+            str(out),
+            str(log),
+        )
         took, memory, _ = ran("pgbadger", *words)
         errors = json.loads(out.read_text("utf-8"))["error_info"]["postgres"]
     counts = [error["count"] for text, error in errors.items() if "duplicate key value" in text]

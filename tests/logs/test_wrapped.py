@@ -7,6 +7,7 @@ import base64
 import json
 import random
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,27 @@ def test_several_kinds_in_one_file(kinds: tuple[str, str], tmp_path: Path) -> No
     found = read(tmp_path, KINDS[kinds[0]](parts[:half]) + KINDS[kinds[1]](parts[half:]))
 
     assert (found.failed_attempts, families(found)) == (6, [1, 2, 3])
+
+
+@pytest.mark.skipif(not shutil.which("pgbadger"), reason="pgBadger is not installed")
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("plain", ["-f", "stderr", "-p", "%m [%p] "]),
+        ("RDS", ["-f", "rds"]),
+        ("syslog and a prefix", ["-f", "syslog", "-p", "%m [%p] %u@%d "]),
+    ],
+)
+def test_pgbadger_counts_the_same(kind: str, words: list[str], tmp_path: Path) -> None:
+    """PgBadger counts the same rejections, and the one by another unique index."""
+    found = read(tmp_path, KINDS[kind](truth()))
+    out = tmp_path / "out.json"
+    subprocess.run(
+        ["pgbadger", "-q", "-w", "--pid-dir", tmp_path, *words, "-x", "json", "-o", out, tmp_path / "log"], check=True
+    )
+    errors = json.loads(out.read_text("utf-8"))["error_info"]["postgres"]
+
+    assert sum(e["count"] for text, e in errors.items() if "duplicate key" in text) == found.failed_attempts + 1
 
 
 # What is no server's log

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from incident_lib.logs.messages import ERRORS
 from incident_lib.logs.pieces import Piece
-from incident_lib.logs.records import raw_text
+from incident_lib.logs.record import raw_text
 from incident_lib.logs.times import parse_log_time
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from incident_lib.logs.decoding import Decoder
     from incident_lib.logs.pieces import Pieces, Rest
-    from incident_lib.logs.records import Record
+    from incident_lib.logs.record import Record
 
 SAMPLES = 3  # of what was not understood
 LEADS = 3  # shapes that are noted

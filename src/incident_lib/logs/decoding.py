@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from incident_lib.logs.pieces import SEVERITIES, TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
-from incident_lib.logs.records import Block, Element, Row
+from incident_lib.logs.record import Block, Element, Row
 from incident_lib.logs.structured import Csvlog, csv_fields
 from incident_lib.logs.unwrapping import decode_json, unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.logs.records import Record
+    from incident_lib.logs.record import Record
 
 
 class Decoder:

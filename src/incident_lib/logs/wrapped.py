@@ -12,7 +12,8 @@ from incident_lib.logs.entry import DAMAGED, Damaged
 from incident_lib.logs.joining import join
 from incident_lib.logs.messages import ERRORS, duplicate_patterns
 from incident_lib.logs.pieces import Piece
-from incident_lib.logs.records import Element, Row, Stream, hits, raw_text
+from incident_lib.logs.record import Element, Row, hits, raw_text
+from incident_lib.logs.records import Stream
 from incident_lib.logs.stderr import REJECTION
 from incident_lib.logs.times import parse_log_time
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from incident_lib.logs.coverage import Coverage
     from incident_lib.logs.entry import Entry
     from incident_lib.logs.pieces import Rest
-    from incident_lib.logs.records import Record
+    from incident_lib.logs.record import Record
 
 NEIGHBOURS = 60  # records of others that may be between the pieces of an entry
 SAMPLE = 400  # at the beginning, by which the order and what stands before the lines is known
