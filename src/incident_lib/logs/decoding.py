@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import yaml
-
 from incident_lib.logs.pieces import SEVERITIES, TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
 from incident_lib.logs.record import Block, Element, Row
 from incident_lib.logs.structured import Csvlog, csv_fields
@@ -67,14 +65,14 @@ class Decoder:
 
 def _value(record: Element | Row | Block) -> tuple[str, object]:
     if isinstance(record, Block):
+        import yaml  # few logs need it
+
+        loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
         try:
-            return "YAML", yaml.load(record.raw.decode("utf-8", "replace"), _Loader)  # noqa: S506 - texts only
+            return "YAML", yaml.load(record.raw.decode("utf-8", "replace"), loader)  # noqa: S506 - texts only
         except yaml.YAMLError:
             return "YAML", None
     return ("JSON" if isinstance(record, Element) else "CSV"), record.value
-
-
-_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def _carrier(lead: bytes) -> Carrier:

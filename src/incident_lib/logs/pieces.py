@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from incident_lib.logs.messages import FIRST, LANGUAGES, LATER, STATEMENTS
-from incident_lib.logs.prefix import OWN_TIME, USUAL, Prefix, split_message
+from incident_lib.logs.prefix import OWN_TIME, USUAL, Prefix, split_message, usual_prefix
 
 TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
 MOST_SHAPES = 1000  # of what stands before the labels
@@ -107,7 +107,7 @@ class Pieces:
 
     def __init__(self, prefix: str | None = None) -> None:
         """Prefix: the server's log_line_prefix; None: any of the usual ones, or whatever is before most labels."""
-        self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
+        self._prefixes = [usual_prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
         self.leads: Counter[bytes] = Counter()
         self.labels: dict[bytes, set[str]] = {}
         self.prefixes: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache, cached_property
 
 from incident_lib.logs.messages import ERRORS
 
@@ -71,10 +72,14 @@ def split_message(text: bytes) -> tuple[bytes | None, bytes]:
     return None, text
 
 
-class Prefix:
-    """One log_line_prefix: `error` matches an error's first line, `line` any line of an entry but its continuations.
+@cache
+def usual_prefix(written: str) -> Prefix:
+    """One of the usual prefixes."""
+    return Prefix(written)
 
-    `end` finds it at the end of what stands before a label.
+
+class Prefix:
+    """One log_line_prefix as regular expressions, each compiled when it is first needed.
 
     Their groups: label, text, and the prefix's time, process, session, state, role, application, tag.
     """
@@ -83,8 +88,22 @@ class Prefix:
         """Spaces: whether the names of roles and databases may have spaces, which makes similar prefixes ambiguous."""
         taken: set[str] = set()
         pattern = b"".join(self._part(part, taken, spaces=spaces) for part in _PARTS.finditer(prefix))
-        self.error, self.line = re.compile(pattern + _ERROR), re.compile(pattern + _LABEL)
-        self.end = re.compile(pattern + rb"\Z")
+        self._pattern = pattern
+
+    @cached_property
+    def error(self) -> re.Pattern[bytes]:
+        """An error's first line."""
+        return re.compile(self._pattern + _ERROR)
+
+    @cached_property
+    def line(self) -> re.Pattern[bytes]:
+        """Any line of an entry but its continuations."""
+        return re.compile(self._pattern + _LABEL)
+
+    @cached_property
+    def end(self) -> re.Pattern[bytes]:
+        """The prefix, at the end of what stands before a label."""
+        return re.compile(self._pattern + rb"\Z")
 
     @staticmethod
     def _part(part: re.Match[str], taken: set[str], *, spaces: bool) -> bytes:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from incident_lib.logs.coverage import Coverage
 
-WHOLE = 1 << 18  # bytes at the beginning that are looked at as a whole
-EVERY = 1 << 23  # then a piece of so many bytes:
+WHOLE = 1 << 17  # bytes at the beginning that are looked at as a whole
+EVERY = 1 << 24  # then a piece of so many bytes:
 PIECE = 1 << 13
 
 
@@ -40,9 +40,10 @@ class Sampler:
         given = self._read(size)
         if self._done < WHOLE:
             whole = self._cut + given
-            end = whole.rfind(b"\n") + 1
+            most = WHOLE if len(given) == size else len(whole)  # a shorter one may be all that there is
+            end = whole.rfind(b"\n", 0, most) + 1
             self._look(whole[:end])
-            self._cut = whole[end:]
+            self._cut = whole[end:] if most == len(whole) else b""
             self._next = self._done + len(given) + EVERY
         elif self._done >= self._next:
             self._cut = b""

@@ -19,7 +19,7 @@ from incident_lib.logs.entry import (
     names_provider,
 )
 from incident_lib.logs.messages import FIRST, LATER, STATEMENTS, duplicate_patterns
-from incident_lib.logs.prefix import USUAL, Prefix, split_message
+from incident_lib.logs.prefix import USUAL, Prefix, split_message, usual_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Stderr:
 
     def __init__(self, prefix: str | None = None) -> None:
         """Prefix: the server's log_line_prefix; None: whichever of the usual ones a line begins with."""
-        self._prefixes = [Prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
+        self._prefixes = [usual_prefix(usual) for usual in USUAL] if prefix is None else [Prefix(prefix, spaces=True)]
 
     def begins_within(self, line: bytes, needles: Sequence[bytes]) -> bool:
         """See `Format`."""
