@@ -42,9 +42,13 @@ def _looks(coverages: Sequence[Coverage]) -> str:
 
 def shape_of(line: str) -> str:
     """A line without its ids and values: quoted texts, numbers, and what is behind an equals sign."""
-    text = re.sub(r"\"(?:[^\"\\]|\\.)*\"(?!\s*:)|'[^']*'", '"…"', hide_ids(line.strip()))
-    text = re.sub(r"(?<==)[^\s,;&\"]+", "…", re.sub(r"\d", "0", text))
+    text = _without_values(line.strip())
     return " ".join(re.sub(r"\S{40,}", "…", text).split())[:_WIDTH]
+
+
+def _without_values(text: str) -> str:
+    text = re.sub(r"\"(?:[^\"\\]|\\.)*\"(?!\s*:)|'[^']*'", '"…"', hide_ids(text))
+    return re.sub(r"(?<==)[^\s,;&\"]+", "…", re.sub(r"\d", "0", text))
 
 
 def print_explained(coverages: Sequence[Coverage]) -> None:
@@ -71,7 +75,7 @@ def _properties(coverage: Coverage) -> list[tuple[str, str]]:
     return [
         ("bytes", ", ".join(coverage.layers) or "UTF-8"),
         ("wrapping", coverage.wrapping if coverage.recognised else "not recognised"),
-        ("in front of each line", " or ".join(map(repr, coverage.leads)) or "nothing"),
+        ("in front of each line", " or ".join(repr(_without_values(lead)) for lead in coverage.leads) or "nothing"),
         ("log_line_prefix", repr(coverage.prefix) if coverage.prefix else "none of the usual ones"),
         ("time", times),
         ("first and last entry", span),
