@@ -59,6 +59,7 @@ LOOKS = {
     "env check": ["env", "check", "demo"],
     "runs": ["runs"],
     "rehearse": ["rehearse", "-e", "demo"],
+    "failures": ["failures", str(paths.ROOT / "data/demo/server.log"), "-e", "demo"],
 }
 
 

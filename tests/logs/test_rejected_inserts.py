@@ -800,19 +800,20 @@ def test_a_log_without_families(tmp_path: Path) -> None:
 
 
 def test_json() -> None:
-    """JSON is the only output on standard output: the record's keys, the roles, and a row for each family."""
+    """JSON is alone on standard output: the record's own counts, the roles, and an object for each family."""
     code, out, err = ran(str(LOG), "--format", "json")
-    data = json.loads(out)
+    told = json.loads(out)
+    result = told["result"]
 
-    assert (code, err) == (0, f"{SENTENCE}\n{UNKNOWN_SINCE}\n")
-    assert next(iter(data)) == "failed_attempts"
-    record = json.loads(to_json(read_rejections([str(LOG)]).as_record()))
-    assert {key: value for key, value in record.items() if value is not None} == {
-        key: data[key] for key, value in record.items() if value is not None
-    }
-    assert (data["by_role"], data["by_purpose"], data["beside_the_threads"]) == ({"postgres": 1340}, {}, None)
-    assert Counter({row["root_prompt_row_id"]: 1 for row in data["attempts"]}).total() <= len(data["attempts"]) == 447
-    assert list(data["attempts"][0]) == ["root_prompt_row_id", "owner_id", "attempts", "first", "last"]
+    assert (code, err) == (0, "")
+    assert (told["command"], told["answer"]) == ("failures", f"{SENTENCE}\n{UNKNOWN_SINCE}")
+    assert result["rejected_inserts"] == json.loads(to_json(read_rejections([str(LOG)]).as_record()))
+    assert (result["by_role"], result["by_purpose"], result["unread"]) == ({"postgres": 1340}, {}, [])
+    assert (
+        Counter({row["root_prompt_row_id"]: 1 for row in result["attempts"]}).total() <= len(result["attempts"]) == 447
+    )
+    assert sum(row["attempts"] for row in result["attempts"]) == 1340
+    assert result["attempts"][0]["threads"] is None
 
 
 def test_csv_compared_with_the_threads(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -853,7 +854,7 @@ def test_the_file_of_out_is_private(tmp_path: Path) -> None:
     code, printed, err = ran(str(LOG), "--format", "json", "--out", str(out))
 
     assert (code, printed, err) == (0, "", f"{SENTENCE}\n{UNKNOWN_SINCE}\n")
-    assert json.loads(out.read_text("utf-8"))["failed_attempts"] == 1340
+    assert json.loads(out.read_text("utf-8"))["result"]["rejected_inserts"]["failed_attempts"] == 1340
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [out]
 
@@ -885,9 +886,9 @@ def test_options_of_the_log(tmp_path: Path) -> None:
     """The format, the prefix and the zone of the log are options."""
     (tmp_path / "odd.log").write_text(f"<2025-01-22 08:00:00 IST|app> ERROR:  {MESSAGE}\n", "utf-8")
     words = ("--log-format", "stderr", "--log-line-prefix", "<%t|%u> ", "--time-zone", "Asia/Kolkata")
-    data = json.loads(ran(str(tmp_path / "odd.log"), *words, "--format", "json")[1])
+    data = json.loads(ran(str(tmp_path / "odd.log"), *words, "--format", "json")[1])["result"]
 
-    assert (data["first"], data["by_role"]) == ("2025-01-22T02:30:00Z", {"app": 1})
+    assert (data["rejected_inserts"]["first"], data["by_role"]) == ("2025-01-22T02:30:00Z", {"app": 1})
 
 
 def test_an_unknown_environment() -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from incident_lib.cli.options import SINCE, TIMEOUT
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import ListingCommand, chosen_format
+from incident_lib.cli.options import NAME, SINCE, TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@click.command()
+@click.command(cls=ListingCommand)
 @click.argument(
     "logs",
     nargs=-1,
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     metavar="LOG…",
     type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True),
 )
-@click.option("--format", "shape", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 @click.option(
     "--log-format",
     "form",
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     help="The server's log_line_prefix. [default: whatever stands before most lines]",
 )
 @click.option("--time-zone", "zone", metavar="ZONE", help="The server's log_timezone, where `IST` may be several.")
-@click.option("--env", "name", metavar="NAME", help="Also read the threads of these families there.")
+@click.option("-e", "--env", "name", type=NAME, metavar="NAME", help="Also read the threads of these families there.")
 @SINCE
 @TIMEOUT
 @click.option("--explain", is_flag=True, help="Say what each log is and what was not understood, without any id.")
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write to this file instead; only its owner can read it.",
 )
-def failures(  # noqa: PLR0917 - click passes them by name
+def failures(
+    *,
     logs: tuple[str, ...],
-    shape: str,
     form: str | None,
     prefix: str | None,
     zone: str | None,
@@ -56,7 +57,7 @@ def failures(  # noqa: PLR0917 - click passes them by name
     timeout: float,
     explain: bool,
     out: str | None,
-) -> int:
+) -> Answer | int:
     """Rejected inserts from server logs. As csv and json with raw ids: do not share.
 
     LOG is PostgreSQL's stderr, csvlog or jsonlog, as it is or as kubectl, Docker, syslog, a cloud or a log service has
@@ -68,33 +69,36 @@ def failures(  # noqa: PLR0917 - click passes them by name
     from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment
     from incident_lib.logs import join_threads, read_rejections
-    from incident_lib.model import left_out, parse_timestamp
+    from incident_lib.model import UsageError, parse_timestamp
     from incident_lib.progress import waiting
 
+    if explain and (chosen_format() != "table" or out):
+        raise UsageError("--explain prints text only.", "It has no result.", "Leave out --format and --out.")
     environment, since = None, parse_timestamp(purpose_since)
     if name:
         with waiting(f"reading {name} …"):
             environment = resolve_environment(name)
             since = known_purpose_since(environment, purpose_since)
-    with rejections.output(out):
+    with rejections.output(out) as file:
         with _progress() as listener:
             found = read_rejections(logs, prefix=prefix, form=form, zone=zone, listener=listener)
         if explain:
             recognition.print_explained(found.coverages)
-            return 0 if found.is_read else 3
         recognition.check_read(found)
+        if explain:
+            return 0
         found, joined = found.since(since), None
         if environment:
             with waiting(f"reading {name} …"), reading(environment, seconds=timeout) as connection:
                 joined = join_threads(connection, found)
             found = joined.rejections
-        prints = {"table": rejections.print_tables, "csv": rejections.print_csv, "json": rejections.print_json}
-        prints[shape](found, joined)
-    if shape != "table" or out:
-        click.echo(rejections.sentence(found), err=True)
-        for line in left_out(found.as_record()):
-            click.echo(line, err=True)
-    return 3 if found.unread or (found.as_record().lost and not found.failed_attempts) else 0
+        answer = rejections.answer(found, joined, shape=chosen_format())
+        if file is None:
+            return answer
+        rejections.write(answer, file)
+    if answer.error:
+        raise answer.error
+    return 0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from incident_lib.logs import Coverage, Rejections
 
 _WIDTH = 160  # of a line that is shown
-_HELP = (
+HELP = (
     "incident failures --explain shows what its lines are; --log-line-prefix and --log-format name what they should be."
 )
 
@@ -28,7 +28,7 @@ def check_read(found: Rejections) -> None:
     if found.is_read:
         return
     why = f"Rejected inserts are unknown, not none. {_looks(found.coverages)}"
-    raise Failed(unread_sentence(found.unread), why, _HELP)
+    raise Failed(unread_sentence(found.unread), why, HELP)
 
 
 def _looks(coverages: Sequence[Coverage]) -> str:

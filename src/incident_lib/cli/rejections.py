@@ -1,22 +1,26 @@
-"""Rejected inserts for the terminal: tables without ids for people; CSV and JSON with raw ids for programs."""
+"""Rejected inserts as an answer: tables without ids for people; CSV and JSON with raw ids for programs."""
 
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from contextlib import contextmanager, redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
-import msgspec
+import click
 
 from incident_lib import paths
-from incident_lib.cli.terminal import Page
+from incident_lib.cli.answer import Answer
+from incident_lib.cli.command import chosen_format
+from incident_lib.cli.recognition import HELP
 from incident_lib.logs import DAY, HOUR
 from incident_lib.model import (
     Column,
+    Failed,
+    FailuresResult,
+    FamilyAttempts,
     describe_reading,
     format_families,
     left_out,
@@ -29,19 +33,49 @@ from incident_lib.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import IO, Any
 
     from incident_lib.logs import FamilyTally, RejectedFamily, Rejections, RejectionsAndThreads
+    from incident_lib.model import Table
 
 MOST_DAYS = 62  # with a bar each
 BUSIEST = 10  # hours that are listed
 _WIDTH = 40  # of the longest bar
 
 
+def answer(found: Rejections, joined: RejectionsAndThreads | None, *, shape: str) -> Answer:
+    """How many inserts were rejected, of which families, when, and what their threads show.
+
+    Args:
+        found: what the logs hold.
+        joined: the same beside the threads of an environment; None: none was named.
+        shape: table, csv or json.
+    """
+    listed = None
+    if shape != "table":
+        listed = TemporaryFile()  # noqa: SIM115 - it is open until it has been printed
+        (_write_csv if shape == "csv" else _write_json)(listed, found, joined)
+    record = joined.as_record() if joined else found.as_record()
+    return Answer(
+        "\n".join((sentence(found), *left_out(found.as_record()))),
+        FailuresResult(
+            rejected_inserts=record,
+            unread=list(found.unread),
+            by_role={role or "unknown": count for role, count in found.by_role.most_common()},
+            by_purpose=dict(found.by_purpose.most_common()),
+            attempts=[],
+        ),
+        body=tuple(_tables(found, joined)),
+        error=_not_read(found),
+        listed=listed,
+    )
+
+
 def sentence(found: Rejections) -> str:
     """How many inserts were rejected, of how many families, and when, in one line."""
     rest = " ".join(filter(None, (describe_reading(found.as_record()), unread_sentence(found.unread))))
     if not found.failed_attempts:
-        return f"No rejected insert is in these logs. {rest}"
+        return f"No rejected insert is in these logs. {rest}".rstrip()
     families = "by unknown families"
     if found.families:
         families = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"
@@ -49,28 +83,61 @@ def sentence(found: Rejections) -> str:
     return f"{plural(found.failed_attempts, 'rejected insert')} {families}{span}. {rest}".rstrip()
 
 
-def print_tables(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print the sentence; then when, what the threads show of these families, and what was not understood."""
-    page = Page()
-    page.paragraph(sentence(found), bold=True)
-    for line in left_out(found.as_record()):
-        page.paragraph(line)
+def _not_read(found: Rejections) -> Failed | None:
+    """The error where one of several logs was not read, or where only entries that may be rejected inserts are left."""
+    lost = found.as_record().lost
+    if found.unread:
+        return Failed("Not every log was read.", unread_sentence(found.unread), HELP)
+    if lost and not found.failed_attempts:
+        return Failed(
+            "Rejected inserts are unknown, not none.",
+            f"{plural(lost, 'entry', 'entries')} may be rejected inserts, but could not be read.",
+            HELP,
+        )
+    return None
+
+
+@contextmanager
+def output(file: str | None) -> Iterator[IO[bytes] | None]:
+    """A file that only its owner may read, written as a whole or not at all; None: standard output.
+
+    Raises:
+        Failed: the file cannot be written.
+    """
+    if file is None:
+        yield None
+        return
+    with paths.replacing(Path(file), private=True, hint="Name another file with --out.") as out:
+        yield out
+
+
+def write(made: Answer, file: IO[bytes]) -> None:
+    """Write an answer into a file, and its sentence to standard error."""
+    text = TextIOWrapper(file, encoding="utf-8", newline="")
+    with redirect_stdout(text):
+        made.print("failures", chosen_format(), pager=False)
+    text.flush()
+    text.detach()
+    if chosen_format() != "csv":  # which prints it itself
+        click.echo(made.text, err=True)
+
+
+def _tables(found: Rejections, joined: RejectionsAndThreads | None) -> Iterator[Table]:
+    """When; then what the threads show of these families, and what was not understood."""
     days, hours = found.per(DAY), found.per(HOUR)
     inserts = Column("inserts", "rejected inserts", "Int64")
     if 0 < len(days) <= MOST_DAYS:
         most = max(count for _, count in days)
         bars = [(f"{day:%Y-%m-%d}", count, "█" * -(-_WIDTH * count // most)) for day, count in days]
-        page.table(make_table((Column("day", "day (UTC)"), inserts, Column("bar", " ")), bars))
-    busiest = sorted(hours, key=lambda hour: (-hour[1], hour[0]))[:BUSIEST]
-    if busiest:
+        yield make_table((Column("day", "day (UTC)"), inserts, Column("bar", " ")), bars)
+    if busiest := sorted(hours, key=lambda hour: (-hour[1], hour[0]))[:BUSIEST]:
         rows = [(f"{at:%Y-%m-%d %H}:00", count) for at, count in busiest]
-        page.table(make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in"))
+        yield make_table((Column("hour", "hour (UTC)"), inserts), rows, "Most in")
     if joined:
         table = rejected_inserts_table({"number": joined.as_record()})
-        page.table(make_table(table.columns, table.rows[3:], "Beside the threads"))
+        yield make_table(table.columns, table.rows[3:], "Beside the threads")
     if remarks := _remarks(found):
-        page.table(make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted"))
-    page.show(pager=True)
+        yield make_table((Column("entries", dtype="Int64"), "remark"), remarks, "Not understood, or not counted")
 
 
 def _remarks(found: Rejections) -> list[tuple[int, str]]:
@@ -82,57 +149,33 @@ def _remarks(found: Rejections) -> list[tuple[int, str]]:
     return [(count, what) for what, count in counts if count]
 
 
-def print_csv(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print a row for each family that is known, those with most rejected inserts first."""
-    out = csv.writer(sys.stdout)
-    out.writerow(_FAMILY + (_THREADS if joined else ()))
-    out.writerows(row.values() for row in _rows(found, joined))
-
-
-def print_json(found: Rejections, joined: RejectionsAndThreads | None) -> None:
-    """Print what a record holds, and beside it roles, purposes, and a row for each family that is known."""
-    own = (
-        *("failed_attempts", "families", "owners", "first", "last", "by_index", "per", "per_hour"),
-        *("runs", "before_purpose", "by_provider", "not_understood", "read"),
-        *("duplicates", "ours", "bytes_read", "files"),
-    )
-    record = msgspec.to_builtins(found.as_record())
-    result = {name: record[name] for name in own} | {
-        "unread": msgspec.to_builtins(found.unread),
-        "by_role": {role or "unknown": count for role, count in found.by_role.most_common()},
-        "by_purpose": dict(found.by_purpose.most_common()),
-        "beside_the_threads": joined and joined.counts(),
-        "attempts": list(_rows(found, joined)),
-    }
-    json.dump(result, sys.stdout, indent=1, default=str)
-    sys.stdout.write("\n")
-
-
 _FAMILY = ("root_prompt_row_id", "owner_id", "attempts", "first", "last")
 _THREADS = ("threads", "blocked", "chat_at", "tries")
 
 
-def _rows(found: Rejections, joined: RejectionsAndThreads | None) -> Iterator[dict[str, Any]]:
+def _families(found: Rejections, joined: RejectionsAndThreads | None) -> Iterator[dict[str, Any]]:
+    """A row for each family that is known, those with most rejected inserts first."""
     each: FamilyTally | RejectedFamily
     for each in joined.families if joined else found.tallies():
-        times = (at and to_iso(at) for at in (each.first, each.last))
         threads = {name: getattr(each, name) for name in _THREADS} if joined else {}
-        yield dict(zip(_FAMILY, (*each.family, each.attempts, *times), strict=True)) | threads
+        yield dict(zip(_FAMILY, (*each.family, each.attempts, each.first, each.last), strict=True)) | threads
 
 
-@contextmanager
-def output(file: str | None) -> Iterator[None]:
-    """Send what is printed to a file that only its owner may read, as a whole or not at all; None: standard output.
+def _write_csv(out: IO[bytes], found: Rejections, joined: RejectionsAndThreads | None) -> None:
+    def cell(value: object) -> object:
+        return to_iso(value) if hasattr(value, "isoformat") else value  # type: ignore[arg-type]
 
-    Raises:
-        Failed: the file cannot be written.
-    """
-    if file is None:
-        yield
-        return
-    with paths.replacing(Path(file), private=True, hint="Name another file with --out.") as out:
-        text = TextIOWrapper(out, encoding="utf-8", newline="")
-        with redirect_stdout(text):
-            yield
-        text.flush()
-        text.detach()
+    text = TextIOWrapper(out, encoding="utf-8", newline="")
+    rows = csv.writer(text)
+    rows.writerow(_FAMILY + (_THREADS if joined else ()))
+    rows.writerows(map(cell, row.values()) for row in _families(found, joined))
+    text.flush()
+    text.detach()
+
+
+def _write_json(out: IO[bytes], found: Rejections, joined: RejectionsAndThreads | None) -> None:
+    import msgspec
+
+    for place, row in enumerate(_families(found, joined)):
+        out.write(b",\n" if place else b"")
+        out.write(msgspec.json.encode(FamilyAttempts(**row)))

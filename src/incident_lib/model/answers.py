@@ -15,7 +15,15 @@ from incident_lib.model.catalog import IndexKind
 from incident_lib.model.checks import Check
 from incident_lib.model.counts import Counts
 from incident_lib.model.plan import StepResult
-from incident_lib.model.records import ClaimsReport, ErrorMessage, Indexes, RehearsalReport, Timestamp
+from incident_lib.model.records import (
+    ClaimsReport,
+    ErrorMessage,
+    Indexes,
+    RehearsalReport,
+    RejectedInserts,
+    Timestamp,
+    UnreadLog,
+)
 from incident_lib.model.threads import BlockedFamily, Thread
 
 T = TypeVar("T")
@@ -235,9 +243,27 @@ class FamilyAttempts(Result, frozen=True, kw_only=True):
     tries: int | None = None
 
 
+class FailuresResult(Result, frozen=True, kw_only=True):
+    """The rejected inserts of some logs, with raw ids.
+
+    Attributes:
+        rejected_inserts: their numbers; with an environment, also what the threads of their families show.
+        unread: logs from which nothing was understood.
+        by_role: rejected inserts by the server's role; by_purpose: as far as their statements are logged.
+        attempts: a family each, those with most rejected inserts first.
+    """
+
+    rejected_inserts: RejectedInserts
+    unread: list[UnreadLog]
+    by_role: dict[str, int]
+    by_purpose: dict[str, int]
+    attempts: list[FamilyAttempts]
+
+
 RESULTS: dict[str, Any] = {
     "investigate": InvestigateResult,
     "explain": ExplainResult,
+    "failures": FailuresResult,
     "plan": PlanResult,
     "apply": ChangeResult,
     "rollback": ChangeResult,
