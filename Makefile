@@ -90,6 +90,7 @@ clean:  ## stop the embedded server and remove .venv
 	rm -rf $(VENV)
 
 bench: setup  ## the benchmarks, each compared with an alternative in the same run: an hour, 10 GB of disk
+	$(BIN)/python benchmarks/investigate.py
 	$(BIN)/python benchmarks/counts.py
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/checksum.py

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 BENCHMARKS = paths.ROOT / "benchmarks"
 OPTIONS = {
+    "investigate": ["--threads", "4000"],
     "counts": ["--threads", "4000", "--sizes", "1000", "4000"],
     "listing": ["--threads", "4000", "--fewer", "1000"],
     "checksum": ["--threads", "4000"],
@@ -26,7 +27,7 @@ OPTIONS = {
     "run": ["--kernels", "1"],
     "install": ["--dry"],
 }
-ROWS = {"counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run": 3, "install": 1}
+ROWS = {"investigate": 4, "counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run": 3, "install": 1}
 
 
 def measure(name: str, out: Path, *words: str) -> str:
