@@ -178,6 +178,17 @@ def test_an_error_is_json_too(words: list[str], code: int) -> None:
     assert (ran.returncode, told["exit_code"]) == (code, code)
 
 
+def test_a_command_to_type_is_alone_on_its_line(tmp_path: Path) -> None:
+    """On a terminal the command that a message ends with is a line of its own, however narrow the terminal is."""
+    run = "demo/20250101T120000Z"
+    shutil.copytree(paths.EXAMPLE_RUN, tmp_path / run)
+    _, text = on_terminal(
+        "runs", "delete", run, "--confirm", "no", columns=40, INCIDENT_RUNS=str(tmp_path), NO_COLOR="1"
+    )
+
+    assert text.endswith(f"\n  next: Confirm it:\n    incident runs delete {run} --confirm {run}\n")
+
+
 # What is not known, and what is not found
 
 

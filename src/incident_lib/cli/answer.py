@@ -121,10 +121,11 @@ def _message(error: IncidentError) -> list[str]:
 
     width = shutil.get_terminal_size().columns
     lines = wrap(f"incident: {printable(error.what)}", width, hang="  ")
-    for label, text in (("why:  ", error.why), ("next: ", error.next)):
-        first, *rest = wrap(printable(text), width - 2 - len(label)) or [""]
+    text, colon, command = error.next.partition(": incident ")
+    for label, part in (("why:  ", error.why), ("next: ", text + colon[:1])):
+        first, *rest = wrap(printable(part), width - 2 - len(label)) or [""]
         lines += [f"  {label}{first}", *(" " * (2 + len(label)) + line for line in rest)]
-    return lines
+    return [*lines, *([f"    incident {printable(command)}"] if colon else [])]
 
 
 def json_is_asked_for(words: list[str]) -> bool:
