@@ -325,10 +325,10 @@ def test_verify_under_the_fixed_index(fixed):
     ran = probed()
     assert ran.code == 0
     assert [line for line in lines(ran) if line.startswith(("chat", "second", "staging"))] == [
+        "staging: only the fixed index is enforced.",
         "chat beside a run pass chat beside a run: 1 of 1 admitted, 0 rejected –",
         "second chat pass second chat: 0 of 1 admitted, 1 rejected –",
         "second run pass second run: 0 of 1 admitted, 1 rejected –",
-        "staging: only the fixed index is enforced.",
     ]
 
 

@@ -140,12 +140,14 @@ def test_the_warning_comes_first(fixed, connection, monkeypatch):
 
 
 def test_what_the_rollback_says(fixed):
-    """The rollback tells each step with its outcome and time, and last that the original index is enforced."""
-    lines = [re.sub(r"\d+\.\d{3} s", "N s", line) for line in rollback().out.splitlines()]
-    assert (lines[:3], lines[-1]) == (
-        ["build: done, N s", "swap: done, N s", "drop: done, N s"],
+    """The rollback says that the original index is enforced, what is next, and each step with its time and outcome."""
+    lines = [re.sub(r"\t\d+\.\d{3}\t", " N ", line) for line in rollback().out.splitlines()]
+    assert lines[:3] == [
         "staging: only the original index is enforced.",
-    )
+        "Next:",
+        "  incident investigate --env staging",
+    ]
+    assert [line for line in lines if " N " in line] == ["build N done", "swap N done", "drop N done"]
 
 
 def test_the_rollback_does_not_end_the_incident(fixed):
@@ -165,8 +167,8 @@ def test_twice_does_nothing(fixed):
     rollback()
     again = rollback()
     assert (again.code, again.err, again.message) == (0, "", "")
-    assert not re.search(r"^(build|swap|drop):", again.out, re.MULTILINE)
-    assert again.out.splitlines()[-1] == "staging: already rolled back: only the original index is enforced."
+    assert not re.search(r"^(build|swap|drop)\t", again.out, re.MULTILINE)
+    assert again.out.splitlines()[0] == "staging: already rolled back: only the original index is enforced."
 
 
 def test_twice_leaves_the_same_index(fixed, connection):
@@ -198,7 +200,7 @@ def test_from_a_shell(fixed):
     """On a shell the warning goes to standard error, what was done to standard output, and the code is 0."""
     ran = shell("rollback", "--env", "staging", "--confirm", "staging")
     assert (ran.returncode, ran.stderr) == (0, BLOCKED_AGAIN)
-    assert ran.stdout.splitlines()[-1] == "staging: only the original index is enforced."
+    assert ran.stdout.splitlines()[0] == "staging: only the original index is enforced."
 
 
 def shell(*words):
@@ -265,13 +267,14 @@ def test_the_file_is_private(coexisting, runs):
 
 def test_where_the_file_is(coexisting, runs):
     """A refused rollback tells where the file is, and that it is not to be shared."""
-    line = f"All of them: {runs / 'staging' / 'duplicates-original.csv'} (raw ids: do not share)"
-    assert line in rollback().out.splitlines()
+    lines = rollback().out.splitlines()
+    place = lines.index("All of them, with raw ids (do not share):")
+    assert lines[place + 1] == f"  {runs / 'staging' / 'duplicates-original.csv'}"
 
 
 def test_the_sql_is_printed(coexisting):
     """A refused rollback prints the SQL that would make room, last, and says that nothing runs it."""
-    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
+    assert rollback().out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n")
 
 
 def test_the_sql_is_not_run(coexisting, connection):
@@ -372,8 +375,9 @@ def test_after_a_late_pair_chats_are_admitted(broken_late, connection):
 
 
 def plan_line(ran):
-    """The last line of a plan, its estimate left open."""
-    return re.sub(r"; the build takes .* twice\.", "; N.", ran.out.splitlines()[-1])
+    """The answer of a plan and the command that follows, its estimate left open."""
+    answer, _, command = ran.out.splitlines()[:3]
+    return re.sub(r"; the build takes .* twice\.", "; N.", f"{answer} Next: {command.strip()}")
 
 
 def test_the_plan_of_a_rollback(fixed):
@@ -399,13 +403,13 @@ def test_the_plan_of_a_rollback_that_is_done(fixed):
     ran = incident("plan", "--rollback")
     assert (ran.code, ran.err) == (0, "")
     assert "build " not in ran.out.partition("Steps")[2]
-    assert plan_line(ran).startswith("Only the original index is enforced. ")
+    assert plan_line(ran) == "Only the original index is enforced. Next: incident plan --env staging"
 
 
 def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
     """Where families coexist the plan prints the SQL that would make room, says what stops it, and ends with 1."""
     ran = incident("plan", "--rollback")
-    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n\n")
+    assert ran.out.endswith(f"\n{MAKES_ROOM}\n\n{settling_sql(IndexKind.ORIGINAL)}\n")
     assert (ran.code, ran.err, ran.message) == (
         1,
         "",
@@ -418,7 +422,7 @@ def test_the_plan_of_a_rollback_that_is_not_safe(coexisting):
 def test_the_advice_of_a_done_rollback_works(fixed):
     """The command that the plan of a done rollback names ends with 0."""
     rollback()
-    advised = incident("plan", "--rollback").out.splitlines()[-1].partition("Next: incident ")[2]
+    advised = plan_line(incident("plan", "--rollback")).partition("Next: incident ")[2]
     command, *options = shlex.split(advised.replace(" --env staging", ""))
     assert incident(command, *options).code == 0
 

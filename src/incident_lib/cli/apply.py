@@ -120,7 +120,7 @@ def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
         text,
         ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),
         environment=name,
-        next=f"incident watch --env {name}" if ended and not error else f"incident verify --env {name}",
+        next="" if error else f"incident {'watch' if target is IndexKind.FIXED else 'investigate'} --env {name}",
         body=(
             steps_table(result.steps).only("step", "seconds", "outcome").titled("Steps"),
             *split_checks(checks, everything=True),
