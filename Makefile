@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # More workers than cores: tests often wait for a server. The files are begun in the order of tests/conftest.py.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test coverage test-slow test-all soak lint lab setup lock schemas reference notebooks example clean bench
 
@@ -19,19 +19,19 @@ run: setup  ## the main job on the demo: three notebooks, then data/runs/postmor
 	$(BIN)/incident run
 
 test: setup  ## the quick tests: about four minutes
-	$(BIN)/pytest $(PARALLEL) -m "not slow"
+	$(BIN)/pytest -n 3 $(PARALLEL) -m "not slow"
 
 # All tests use more examples for each property than `make test` does.
 coverage test-slow test-all: export INCIDENT_TEST_EXAMPLES = all
 
 coverage: setup  ## the quick tests with all examples, and how much of the library they cover
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PARALLEL) -m "not slow"
+	$(BIN)/coverage run -m pytest -n 3 $(PARALLEL) -m "not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
 test-slow: setup  ## the slow tests only
-	$(BIN)/pytest $(PARALLEL) -m slow tests
+	$(BIN)/pytest -n 4 $(PARALLEL) -m slow tests
 
 test-all: coverage test-slow  ## all tests
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 # Every test copies a database of 300 files: a file system in memory takes a tenth of the time that a disk may take.
 _MEMORY = Path("/dev/shm")  # in a container it may be small
-_ROOM = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 * 2**30
+_FITS = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > 4 * 2**30
 # Set before anything resolves `demo`: tests never touch the demo of the person who runs them.
-_HOME = Path(tempfile.mkdtemp(prefix="incident-", dir=_MEMORY if _ROOM else None))
+_HOME = Path(tempfile.mkdtemp(prefix="incident-", dir=_MEMORY if _FITS else None))
 os.environ["INCIDENT_DEMO_DIR"] = str(_HOME)
 os.environ["INCIDENT_RUNS"] = str(_HOME / "runs")
 os.environ["INCIDENT_PROGRESS"] = "off"  # on a busy machine a cell's output would have an additional line

@@ -22,6 +22,7 @@ from incident_lib import paths
 from incident_lib.cli import cli
 from incident_lib.model.errors import Failed, Refused, UsageError
 from incident_lib.runs.runner import NOTEBOOKS
+from tests.conftest import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -320,3 +321,8 @@ def test_make_help_lists_the_targets() -> None:
 
     assert set(listed) == targets
     assert set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) == targets
+
+
+def test_the_files_of_tests_that_go_first_exist() -> None:
+    """Each file of tests that goes first exists."""
+    assert [name for name in LONGEST if not (paths.ROOT / "tests" / name).is_file()] == []

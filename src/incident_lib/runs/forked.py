@@ -22,12 +22,21 @@ from incident_lib.runs.forkserver import READY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Where a process can be watched by a descriptor: Linux. On macOS its libraries do not survive a fork.
-AVAILABLE = hasattr(os, "pidfd_open")
+
+def _is_available() -> bool:
+    """Whether a process can be watched by a descriptor: on Linux. On macOS its libraries do not survive a fork."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # no such function, or not in this kernel or sandbox
+        return False
+    return True
+
+
+AVAILABLE = _is_available()
 # Variables that the interpreter, its libraries and matplotlib read once, when they start.
 READ_ONCE = ("PYTHON", "MPL", "LC_", "LANG", "LD_", "TZ", "HOME", "XDG_")
 VARIABLES = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as ipykernel sets it, where it is not set
-THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # none but the main thread: NumPy would start one for each core
+THREADS = {"OPENBLAS_NUM_THREADS": "1"}  # NumPy would start one for each core; a kernel calculates with one, too
 
 
 class ForkServer:

@@ -49,11 +49,11 @@ def main(descriptor: int) -> None:
         import_module(name)
     gc.freeze()  # a collection in a kernel would write to every page that it shares with this process
     with socket.socket(fileno=descriptor) as line:
-        if _threads() > 1:
-            line.sendall(THREADED)
+        try:
+            line.sendall(READY if _threads() == 1 else THREADED)
+        except BrokenPipeError:  # the process that wanted kernels has ended in the meantime
             return
-        line.sendall(READY)
-        request = _next_kernel(line)
+        request = _next_kernel(line) if _threads() == 1 else None
     if request is not None:
         _become(request)
 
@@ -95,10 +95,9 @@ def _become(request: dict[str, Any]) -> None:
     os.setsid()
     os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(request["env"], JPY_PARENT_PID=str(os.getppid()))
     random.seed()
-    # The kernel ends when its parent does.
-    parent = f"--IPKernelApp.parent_handle={os.getppid()}"
+    parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # when it ends, the kernel does
     sys.argv = [ipykernel_launcher.__file__, *request["arguments"], parent]
     launch_new_instance()
 
