@@ -77,8 +77,8 @@ def records(runs: Path) -> dict[str, dict[str, Any]]:
 
 def table(stdout: str) -> list[tuple[str, ...]]:
     """The rows of the final table: environment, before, after, outcome; the seconds are checked to be numbers."""
-    rows = re.split(r"─\s*\n", stdout)[-1].partition("Report: ")[0].splitlines()
-    cells = [tuple(re.split(r"\s{2,}", row.strip())) for row in rows if row.strip()]
+    _, *rows = stdout[stdout.index("environment\t") :].partition("Report: ")[0].splitlines()
+    cells = [tuple(row.split("\t")) for row in rows if row]
     assert [row for row in cells if not re.fullmatch(r"\d+\.\d", row[4])] == []
     return [row[:4] for row in cells]
 

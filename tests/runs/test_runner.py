@@ -114,7 +114,7 @@ def test_only_the_failure_goes_to_standard_error(ran: Ran) -> None:
 
 def test_each_environment_is_printed(ran: Ran) -> None:
     """Standard output has the outcome of each environment, in the order of --env."""
-    rows = re.findall(r"^ (demo|away|staging)  +(.+?)  +(.+?)  +([\w-]+) +\d+\.\d *$", ran.stdout, re.MULTILINE)
+    rows = re.findall(r"^(demo|away|staging)\t(.+?)\t(.+?)\t([\w-]+)\t\d+\.\d$", ran.stdout, re.MULTILINE)
 
     assert rows == [
         ("demo", "1,088", "0", "succeeded"),
