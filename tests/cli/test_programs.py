@@ -49,6 +49,27 @@ def test_no_argument_of_psql_has_the_address(tmp_path: Path) -> None:
     assert ran.stdout.splitlines() == ["-c SELECT 1", "host.example me s3cret db"]
 
 
+def test_a_service_with_options_only_reads_in_psql(tmp_path: Path) -> None:
+    """A service's options, which libpq prefers to PGOPTIONS, are passed on with the one that makes psql read only."""
+    file = tmp_path / "services"
+    file.write_text("[prod]\nhost=host.example\noptions=-c work_mem=7MB\nkeepalives=1\n", "utf-8")
+    found = program(tmp_path, "psql", 'echo "$PGHOST,$PGOPTIONS,$PGSERVICE"')
+    ran = shell("psql", "-e", "prod", PGSERVICEFILE=str(file), **found)
+
+    assert streams(ran) == (0, "host.example,-c work_mem=7MB -c default_transaction_read_only=on,\n", "")
+
+
+def test_psql_opens_the_environment_where_pgservice_names_another(tmp_path: Path) -> None:
+    """The database that psql opens is the environment's, although PGSERVICE is set."""
+    file = tmp_path / "services"
+    file.write_text("[other]\nhost=other.example\nuser=me\n", "utf-8")
+    found = program(tmp_path, "psql", 'echo "$PGHOST,$PGUSER,$PGSERVICE"')
+    address = "postgresql://host.example/db"
+    ran = shell("psql", "-e", "prod", INCIDENT_PROD_URL=address, PGSERVICE="other", PGSERVICEFILE=str(file), **found)
+
+    assert streams(ran) == (0, "host.example,me,\n", "")
+
+
 def test_psql_that_is_not_installed(tmp_path: Path) -> None:
     """Without psql there is one message, with where it comes from."""
     ran = shell("psql", "-e", "prod", INCIDENT_PROD_URL="postgresql://me@host.example/db", PATH=str(tmp_path))

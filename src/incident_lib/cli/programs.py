@@ -68,4 +68,4 @@ def psql(name: str, write: bool, words: tuple[str, ...]) -> int:
             "Install it: apt-get install postgresql-client, or brew install libpq",
         )
     variables = libpq_variables(resolve_environment(name), read_only=not write)
-    os.execve(program, [program, *words], os.environ | variables)  # noqa: S606 - no shell is meant
+    os.execve(program, [program, *words], variables)  # noqa: S606 - no shell is meant

@@ -188,7 +188,10 @@ def purpose_since(environment: Environment, given: str) -> datetime | None:
 
 
 def libpq_variables(environment: Environment, *, read_only: bool) -> dict[str, str]:
-    """The variables with which another program of libpq connects to an environment, so that no argument holds them.
+    """The variables of another program that connects to an environment by libpq, so that no argument holds the address.
+
+    libpq prefers what a service says to any variable. So a service is resolved here, and its name is not passed on:
+    with it another database could be the one that is opened, or one that is not read-only.
 
     Args:
         environment: which database.
@@ -197,16 +200,29 @@ def libpq_variables(environment: Environment, *, read_only: bool) -> dict[str, s
     Raises:
         UsageError: the address has an option that libpq takes from no variable.
     """
-    known = {option.keyword.decode(): option.envvar for option in psycopg.pq.Conninfo.get_defaults()}
     given = {key: str(value) for key, value in conninfo.conninfo_to_dict(environment.address).items() if value}
+    service = given.pop("service", os.environ.get("PGSERVICE", ""))
+    given = {key: value for key, value in (service_options(service) | given).items() if key not in _TUNING}
+    known = {option.keyword.decode(): (option.envvar or b"").decode() for option in psycopg.pq.Conninfo.get_defaults()}
     if stray := sorted(key for key in given if not known.get(key)):
         raise UsageError(
             f"psql cannot be started for {environment.name!r}.",
             f"Its address has what libpq takes from no variable: {', '.join(stray)}.",
-            f"Put the address into a libpq service: incident env add {environment.name}",
+            "Leave it out of the address, or start psql with the address itself.",
         )
-    made = {(known[key] or b"").decode(): value for key, value in given.items()}
+    made = {name: value for name, value in os.environ.items() if name != "PGSERVICE"}
+    made.update({known[key]: value for key, value in given.items()}, PGAPPNAME="incident_lib psql")
     if read_only:
-        given_options = made.get("PGOPTIONS", os.environ.get("PGOPTIONS", ""))
-        made["PGOPTIONS"] = f"{given_options} -c default_transaction_read_only=on".strip()
-    return made | {"PGAPPNAME": "incident_lib psql"}
+        made["PGOPTIONS"] = f"{made.get('PGOPTIONS', '')} -c default_transaction_read_only=on".strip()
+    return made
+
+
+# How a connection is kept alive, and a name that ours replaces: libpq takes none of it from a variable.
+_TUNING = {
+    "fallback_application_name",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "tcp_user_timeout",
+}
