@@ -130,6 +130,38 @@ def test_an_environment_is_added_as_a_service(tmp_path: Path) -> None:
     assert ran.stdout.endswith("Next:\n  incident env check eu\n")
 
 
+def test_a_service_file_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    """A service file that only its owner can read, and that a link points at, is so afterwards, too."""
+    real, link = tmp_path / "real", tmp_path / "services"
+    real.write_text("[old]\nhost=h\npassword=x\n", "utf-8")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    ran = shell(*ADD, PGSERVICEFILE=str(link))
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (link.is_symlink(), real.stat().st_mode & 0o777) == (True, 0o600)
+    assert "[eu]" in real.read_text("utf-8")
+
+
+@pytest.mark.parametrize("held", [b"\xff\xfe[old]\n", b"not a section\n", None])
+def test_a_file_that_is_no_service_file_stays_as_it_is(tmp_path: Path, held: bytes | None) -> None:
+    """Where the service file cannot be read as one, or is a folder, one message says so, and nothing is written."""
+    file = tmp_path / "services"
+    file.mkdir() if held is None else file.write_bytes(held)
+    ran = shell(*ADD, PGSERVICEFILE=str(file))
+
+    assert (ran.returncode, ran.stderr.splitlines()[0]) == (3, "incident: The environment was not added.")
+    assert held is None or file.read_bytes() == held
+
+
+def test_an_address_is_no_host(tmp_path: Path) -> None:
+    """An address given as the host may hold a password: it is neither stored nor repeated."""
+    ran = shell(*ADD, "--host", "postgresql://u:s3cret@h/d", PGSERVICEFILE=str(tmp_path / "services"))
+
+    assert (ran.returncode, "s3cret" in ran.stdout + ran.stderr) == (2, False)
+    assert not (tmp_path / "services").exists()
+
+
 def test_an_added_environment_resolves(incident: Environment, tmp_path: Path) -> None:
     """An environment that was added can be connected to by its name."""
     info = psycopg.conninfo.conninfo_to_dict(incident.address)

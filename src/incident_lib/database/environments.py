@@ -17,7 +17,7 @@ from psycopg import conninfo
 
 from incident_lib import paths
 from incident_lib.database import demo
-from incident_lib.model import UsageError, parse_timestamp
+from incident_lib.model import Failed, UsageError, parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,8 +127,8 @@ def add_service(name: str, options: Mapping[str, str]) -> Path:
         The file: PGSERVICEFILE, else `~/.pg_service.conf`.
 
     Raises:
-        UsageError: the name is malformed, or resolves already; or a value has a line break.
-        Failed: the file cannot be written.
+        UsageError: the name is malformed, or resolves already; a value has a line break, or the host is an address.
+        Failed: the file cannot be read or written.
     """
     check_name(name)
     if how := dict(known_environments()).get(name):
@@ -139,12 +139,42 @@ def add_service(name: str, options: Mapping[str, str]) -> Path:
         )
     if any(not value.isprintable() for value in options.values()):
         raise UsageError("The environment was not added.", "A value has a line break in it.", "Give plain values.")
+    if "://" in options.get("host", ""):
+        raise UsageError(
+            "The environment was not added.",
+            "The host is an address, which may hold a password; it is not repeated here.",
+            "Give --host, --port, --dbname and --user each on its own.",
+        )
     file = _user_services()
-    held = file.read_text("utf-8") if file.exists() else ""
+    held = _held_services(file)
     gap = "" if not held else "\n" if held.endswith("\n") else "\n\n"
     lines = [f"[{name}]", *(f"{key}={value}" for key, value in options.items())]
-    paths.replace_text(file, held + gap + "\n".join(lines) + "\n")
+    real = file.resolve()  # a link stays one
+    with paths.replacing(real, private=True, hint="Make it writable, or name another file as PGSERVICEFILE.") as out:
+        if real.exists():
+            os.fchmod(out.fileno(), real.stat().st_mode)
+        out.write((held + gap + "\n".join(lines) + "\n").encode())
     return file
+
+
+def _held_services(file: Path) -> str:
+    """What a service file holds; nothing where there is none.
+
+    Raises:
+        Failed: it cannot be read, or is no service file.
+    """
+    try:
+        held = file.read_text("utf-8")
+        ConfigParser(interpolation=None, strict=False, delimiters=("=",)).read_string(held)
+    except FileNotFoundError:
+        return ""
+    except (ConfigError, OSError, UnicodeDecodeError):
+        raise Failed(
+            "The environment was not added.",
+            f"{file} cannot be read as a libpq service file.",
+            "Correct that file, or name another one as PGSERVICEFILE.",
+        ) from None
+    return held
 
 
 def password_line(options: Mapping[str, str]) -> str:
