@@ -294,6 +294,13 @@ def test_verbose_prints_statements_without_values() -> None:
     assert not any(each[:8] in ran.stderr for each in FAMILY)
 
 
+def test_verbose_prints_copied_statements_too() -> None:
+    """With --verbose the statement that copies all blocked families is on standard error, too."""
+    ran = shell("investigate", "-e", "demo", "-v", "--format", "csv")
+
+    assert [line for line in ran.stderr.splitlines() if re.match(r" *\d+\.\d ms  COPY ", line)] != []
+
+
 def test_colours_follow_the_variables() -> None:
     """A terminal has colours, not with NO_COLOR or a dumb one; a pipe has none, but with FORCE_COLOR."""
     words = ("env", "check", "demo")
