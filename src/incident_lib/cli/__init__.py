@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+from contextlib import suppress
 
 import click
 
@@ -21,13 +22,22 @@ from incident_lib.cli.rehearse import rehearse
 from incident_lib.cli.report import report
 from incident_lib.cli.run import run
 from incident_lib.cli.runs import runs
+from incident_lib.cli.streams import discard_output, prepare
 from incident_lib.cli.verify import verify
 from incident_lib.cli.watch import watch
-from incident_lib.model import IncidentError, UsageError
+from incident_lib.model import Failed, IncidentError, UsageError
 
 
 class Sections(click.Group):
     """The commands of the program, listed by what they are for."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run one of them; that nobody reads its output is no error."""
+        try:
+            return int(super().invoke(ctx) or 0)
+        except BrokenPipeError:
+            discard_output()
+            return 0
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the commands under the titles of their sections."""
@@ -58,6 +68,8 @@ def cli(env_file: str | None) -> None:
         load_dotenv(env_file, override=False)
 
 
+INTERRUPTED = 130  # the exit code after Ctrl-C
+
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Look": (investigate, explain, failures, watch),
     "Change": (plan, rehearse, apply, verify, rollback, sql),
@@ -72,26 +84,41 @@ for _commands in SECTIONS.values():
 
 def main() -> None:
     """Run the command line; each code but 0 comes with one message on standard error."""
+    prepare()
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the same end as Ctrl-C; nohup ignores SIGHUP
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)
     try:
-        code = cli.main(prog_name="incident", standalone_mode=False)
-    except IncidentError as error:
-        print_error(error)
-        code = error.exit_code
-    except click.ClickException as error:
-        if json_is_asked_for(sys.argv):
-            print_error(UsageError("The command line is not right.", error.format_message(), "See incident --help."))
-        else:
+        code = int(cli.main(prog_name="incident", standalone_mode=False) or 0)
+    except OSError as error:
+        code = _report(Failed("The command has ended early.", _reason(error), "Make room or access there; then again."))
+    except (IncidentError, click.ClickException, KeyboardInterrupt, click.Abort) as error:
+        code = _report(error)
+    sys.exit(code)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; without a file's name it was a stream, most often standard output."""
+    return f"{error.filename or 'Reading or writing'}: {error.strerror or error}."
+
+
+def _report(error: BaseException) -> int:
+    """Print why a command ended, where standard error can be written; its exit code."""
+    with suppress(OSError):
+        if isinstance(error, IncidentError):
+            print_error(error)
+        elif isinstance(error, click.ClickException) and json_is_asked_for(sys.argv):
+            print_error(UsageError("The command line is not right.", error.format_message(), _help(error)))
+        elif isinstance(error, click.ClickException):
             error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        again = "a migration continues from the catalog, every other command starts again"
-        click.echo(f"incident: interrupted. Run the same command again: {again}.", err=True)
-        code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 0
-    sys.exit(code or 0)
+        else:
+            again = "a migration continues from the catalog, every other command starts again"
+            click.echo(f"incident: interrupted. Run the same command again: {again}.", err=True)
+    return int(getattr(error, "exit_code", INTERRUPTED))
+
+
+def _help(error: click.ClickException) -> str:
+    """Which help says how the command line would be right."""
+    context = getattr(error, "ctx", None)
+    return f"See {context.command_path if context else 'incident'} --help."

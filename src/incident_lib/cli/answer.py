@@ -60,14 +60,14 @@ class Answer:
     def _print_json(self, command: str) -> None:
         envelope = self._envelope(command)
         if self.listed is None:
-            click.echo(envelope)
+            click.echo(envelope.encode())  # JSON is UTF-8, whatever the terminal's encoding is
             return
         from incident_lib.cli.terminal import print_file
 
         before, _, after = envelope.rpartition('": []')  # the key of the last empty list
-        click.echo(f'{before}": [')
+        click.echo(f'{before}": ['.encode())
         print_file(self.listed)
-        click.echo(f"\n  ]{after}")
+        click.echo(f"\n  ]{after}".encode())
 
     def _envelope(self, command: str) -> str:
         import msgspec

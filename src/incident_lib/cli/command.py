@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import click
 
 from incident_lib.cli.answer import Answer
+from incident_lib.cli.streams import discard_output
 
 _KEY = "incident_lib.output"
 _NAMES = ("shape", "quiet", "verbose", "no_pager")
@@ -73,11 +74,18 @@ class AnsweringCommand(click.Command):
         for answer in result if isinstance(result, Iterator) else [result]:
             if not isinstance(answer, Answer):
                 return int(answer or 0)
-            if not made.quiet:
-                answer.print(ctx.command_path.partition(" ")[2], chosen_format(), pager=not made.no_pager)
+            is_read = True
+            try:
+                if not made.quiet:
+                    answer.print(ctx.command_path.partition(" ")[2], chosen_format(), pager=not made.no_pager)
+            except BrokenPipeError:  # whoever read it has ended; the exit code is the answer's
+                discard_output()
+                is_read = False
             if answer.error:
                 raise answer.error
             code = answer.exit_code
+            if not is_read:
+                break
         return code
 
 
