@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from incident_lib import paths
 from incident_lib.model import PLAN_OWNER, PLAN_ROOT
 from tests.conftest import add
-from tests.support.command import Ran, shell
+from tests.support.command import Ran, shell, streams
 from tests.support.terminal import on_terminal
 
 if TYPE_CHECKING:
@@ -215,6 +215,14 @@ def test_hidden_rows_are_not_known(limited: str, words: list[str]) -> None:
     assert json.loads(ran.stderr)["error"]["why"].startswith("Row level security hides rows")
 
 
+def test_a_family_behind_row_level_security_is_not_called_missing(limited: str) -> None:
+    """Where row level security hides rows, neither the answer nor the error says that there is no such family."""
+    ran = shell("explain", *FAMILY, "-e", "hidden", INCIDENT_HIDDEN_URL=limited)
+
+    assert ran.stdout == "Whether there is such a family is not known.\n"
+    assert ran.stderr.startswith("incident: Whether there is such a family is not known.\n")
+
+
 @pytest.mark.parametrize(
     ("root", "owner", "why"),
     [
@@ -244,6 +252,14 @@ def test_the_first_digits_of_ids_are_enough() -> None:
     assert (told["result"]["root"], told["result"]["owner"]) == FAMILY
 
 
+@pytest.mark.parametrize("form", ["{{{}}}", "urn:uuid:{}", " {} "])
+def test_ids_in_other_forms(form: str) -> None:
+    """An id may be in braces, a URN, or between spaces, as other programs copy it."""
+    told = answer(shell("explain", "-e", "demo", *(form.format(each.upper()) for each in FAMILY), "--format", "json"))
+
+    assert (told["result"]["root"], told["result"]["owner"]) == FAMILY
+
+
 def test_too_few_digits(staging: Environment, connection: psycopg.Connection) -> None:
     """Digits with which the ids of several families begin are not enough, and that is the answer."""
     for root in ("aaaa0000-0000-4000-8000-000000000000", "aaaa1111-0000-4000-8000-000000000000"):
@@ -262,6 +278,16 @@ def test_what_is_no_id_is_bad_usage() -> None:
 
 
 # Habits
+
+
+def test_quiet_and_json_have_no_sentence_beside_the_answer(staging: Environment) -> None:
+    """With --quiet or as JSON a rollback warns of nothing; as JSON its next command is the plan of the fix."""
+    assert shell("apply", "-e", "staging", "--confirm", "staging", "-q").returncode == 0
+    back = shell("rollback", "-e", "staging", "--confirm", "staging", "--format", "json")
+
+    assert (back.returncode, back.stderr, answer(back)["next"]) == (0, "", "incident plan --env staging")
+    assert shell("apply", "-e", "staging", "--confirm", "staging", "-q").returncode == 0
+    assert streams(shell("rollback", "-e", "staging", "--confirm", "staging", "-q")) == (0, "", "")
 
 
 def test_the_environment_may_be_a_variable(named: Environment) -> None:

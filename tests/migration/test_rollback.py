@@ -145,7 +145,7 @@ def test_what_the_rollback_says(fixed):
     assert lines[:3] == [
         "staging: only the original index is enforced.",
         "Next:",
-        "  incident investigate --env staging",
+        "  incident plan --env staging",
     ]
     assert [line for line in lines if " N " in line] == ["build N done", "swap N done", "drop N done"]
 

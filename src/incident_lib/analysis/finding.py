@@ -53,10 +53,10 @@ def find_family(connection: Connection, root: str, owner: str) -> FoundFamily:
 
 def _range(text: str) -> tuple[UUID, UUID]:
     """The first and the last id that begin with these digits."""
-    digits = text.replace("-", "").lower()
+    digits = text.strip(" {}").lower().removeprefix("urn:uuid:").replace("-", "")
     if not re.fullmatch(rf"[0-9a-f]{{{FEWEST},{DIGITS}}}", digits):
         raise UsageError(
-            "One of the two ids is none.",
+            "One of the two ids is not a UUID.",
             f"An id is a UUID, or its first {FEWEST} digits or more; what was given is not repeated here.",
             "Copy the ids from `incident investigate`: first the root, then the owner.",
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from incident_lib.cli.answer import Answer
-from incident_lib.cli.command import AnsweringCommand, chosen_format
+from incident_lib.cli.command import AnsweringCommand, chosen_format, note
 from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import duplicates, not_enforced, preflight, split_checks
 from incident_lib.model import IndexKind
@@ -81,7 +81,7 @@ def _change(
                 page.add(block)
             page.show(pager=False)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
-        click.echo("Once the original index is built, run threads block new chats again.", err=True)
+        note("Once the original index is built, run threads block new chats again.")
     checks.require(name)
     if not checks.plan.steps:
         done = "rolled back" if target is IndexKind.ORIGINAL else "applied"
@@ -108,11 +108,12 @@ def _change(
 def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
     """The steps, when the incident ended, and what is enforced now."""
     from incident_lib.migration import verify_catalog
-    from incident_lib.model import ChangeResult, format_timestamp, steps_table
+    from incident_lib.model import ChangeResult, format_timestamp, plan_command, steps_table
 
     checks = verify_catalog(result.after, target)
     error = not_enforced(name, checks, target)
     ended = result.ended_at if target is IndexKind.FIXED else None
+    following = plan_command(IndexKind.FIXED, name) if target is IndexKind.ORIGINAL else f"incident verify --env {name}"
     text = error.what if error else f"{name}: only the {target} index is enforced."
     if ended:
         text += f" The incident ended at {format_timestamp(ended.replace(microsecond=0))} UTC."
@@ -120,7 +121,7 @@ def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
         text,
         ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),
         environment=name,
-        next="" if error else f"incident {'watch' if target is IndexKind.FIXED else 'investigate'} --env {name}",
+        next=f"incident watch --env {name}" if ended and not error else following,
         body=(
             steps_table(result.steps).only("step", "seconds", "outcome").titled("Steps"),
             *split_checks(checks, everything=True),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
 
 from incident_lib.cli.answer import Answer
+from incident_lib.cli.layout import wrap
 from incident_lib.cli.streams import discard_output
 
 _KEY = "incident_lib.output"
@@ -39,6 +42,14 @@ def chosen_format() -> str:
     """The --format of the running command: table, csv or json."""
     made: Output = click.get_current_context().meta[_KEY]
     return made.shape or "table"
+
+
+def note(text: str) -> None:
+    """Print a sentence for people on standard error, before the answer: not with --quiet, nor beside JSON."""
+    made: Output = click.get_current_context().meta[_KEY]
+    if not made.quiet and chosen_format() != "json":
+        columns = shutil.get_terminal_size().columns if sys.stderr.isatty() else len(text)
+        click.echo("\n".join(wrap(text, columns)), err=True)
 
 
 def _common(formats: tuple[str, ...]) -> list[click.Parameter]:

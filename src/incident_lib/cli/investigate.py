@@ -182,12 +182,13 @@ def explain(name: str, root: str, owner: str, wide: bool, timeout: float) -> Ans
     if not found.family:
         instead = (HIDDEN, "Use the table's owner, or a role with BYPASSRLS.")
         why, action = instead if hidden else (found.why, found.action)
+        what = "Whether there is such a family is not known." if hidden else "The family was not found."
         return Answer(
-            "The family was not found." if not hidden else "Whether there is such a family is not known.",
+            what,
             result,
             environment=name,
             next=f"incident explain --env {name} {owner} {root}" if found.swapped else "",
-            error=Refused("The family was not found.", why, action),
+            error=Refused(what, why, action),
         )
     return Answer(
         _sentence(threads),
