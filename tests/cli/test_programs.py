@@ -100,6 +100,25 @@ def test_open_opens_the_report(tmp_path: Path, named: bool) -> None:
     assert (tmp_path / "opened").read_text("utf-8").strip() == str(page)
 
 
+def test_open_without_a_browser(tmp_path: Path) -> None:
+    """Where no browser can be started, as over ssh, the message names the file."""
+    page = tmp_path / "postmortem.html"
+    page.touch()
+    ran = shell("open", str(page), **program(tmp_path, "xdg-open", "exit 3"))
+
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith("incident: No browser could be started.\n")
+
+
+def test_open_waits_for_no_browser(tmp_path: Path) -> None:
+    """A browser that goes on is not waited for."""
+    page = tmp_path / "postmortem.html"
+    page.touch()
+    ran = shell("open", str(page), **program(tmp_path, "xdg-open", "exec sleep 20 >/dev/null 2>&1"))
+
+    assert streams(ran) == (0, "", "")
+
+
 def test_open_without_a_report(tmp_path: Path) -> None:
     """Where no report is, the message says how to write one."""
     ran = shell("open", INCIDENT_RUNS=str(tmp_path))

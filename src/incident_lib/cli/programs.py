@@ -10,6 +10,8 @@ import click
 
 from incident_lib.cli.options import ENVIRONMENT
 
+LAUNCH_SECONDS = 3.0  # what has not failed by then has opened the page
+
 
 @click.command("open")
 @click.argument("file", default="", metavar="[REPORT]", type=click.Path(dir_okay=False))
@@ -25,13 +27,24 @@ def open_(file: str) -> int:
             "No run has written one there.",
             "Write one: incident run, or incident report --all",
         )
-    if click.launch(str(page.resolve())) != 0:
+    if _launch(page) != 0:
         raise Failed(
             "No browser could be started.",
-            "This machine names no program that opens a page.",
+            "This machine has no program that opens a page, or it failed.",
             f"Open it yourself, or copy it to where there is one: {os.path.relpath(page)}",
         )
     return 0
+
+
+def _launch(page: Path) -> int:
+    """Open a page in the browser: the exit code of the program that does; 0 where it still runs after a while."""
+    from threading import Thread
+
+    codes: list[int] = []
+    opening = Thread(target=lambda: codes.append(click.launch(str(page.resolve()), wait=True)), daemon=True)
+    opening.start()
+    opening.join(LAUNCH_SECONDS)
+    return codes[0] if codes else 0
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
