@@ -16,7 +16,7 @@ help:  ## list the targets
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
 	$(BIN)/incident claims
-	$(BIN)/incident run
+	$(BIN)/incident run --env demo
 
 test: setup  ## the quick tests: about four minutes
 	$(BIN)/pytest -n 3 $(PARALLEL) -m "not slow"
@@ -81,7 +81,7 @@ notebooks: setup  ## execute the notebooks on the demo in place: their committed
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 example: setup  ## make the example run of the demo again, and its report: data/demo/example
-	runs=$$(mktemp -d) && $(BIN)/incident claims --out $$runs/claims.json && $(BIN)/incident run --out $$runs && \
+	runs=$$(mktemp -d) && $(BIN)/incident claims --out $$runs/claims.json && $(BIN)/incident run --env demo --out $$runs && \
 	  cp $$runs/claims.json $$runs/demo/*/record.json data/demo/example/
 	$(BIN)/incident report data/demo/example --out data/demo/example/postmortem.html
 

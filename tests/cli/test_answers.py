@@ -299,6 +299,27 @@ def test_the_environment_may_be_a_variable(named: Environment) -> None:
     assert refused.returncode == 1
 
 
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_runs_and_reports_are_of_the_environment_in_the_variable(command: str, tmp_path: Path) -> None:
+    """Without --env, `run` and `report` are of INCIDENT_ENV too: the demo is not run in its place."""
+    ran = shell(command, INCIDENT_ENV="nosuch", INCIDENT_RUNS=str(tmp_path))
+
+    assert (ran.returncode, "'nosuch'" in ran.stderr.splitlines()[0]) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_named_run_is_not_joined_by_the_variable(tmp_path: Path) -> None:
+    """A report over a run that is named is not over INCIDENT_ENV, too."""
+    shutil.copytree(paths.EXAMPLE_RUN, tmp_path / "demo/20250101T120000Z")
+    out = str(tmp_path / "p.html")
+    ran = shell(
+        "report", str(tmp_path / "demo/20250101T120000Z"), "--out", out, "--notes", str(tmp_path / "n.md"),
+        INCIDENT_ENV="nosuch",
+    )  # fmt: skip
+
+    assert (ran.returncode, ran.stdout.splitlines()[0]) == (0, "The report is over demo.")
+
+
 def test_quiet_prints_nothing() -> None:
     """With --quiet the exit code is the answer; only an error is printed."""
     assert [

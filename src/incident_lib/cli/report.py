@@ -19,7 +19,7 @@ from incident_lib.cli.terminal import Verbatim
     multiple=True,
     type=NAME,
     metavar="NAME",
-    help="The incident of an environment; may be repeated.",
+    help="The incident of an environment; may be repeated. [default: INCIDENT_ENV]",
 )
 @click.option("--all", "everything", is_flag=True, help="The incident of all environments that have runs.")
 @click.option(
@@ -52,6 +52,7 @@ def report(
     It is over the runs, or over the environments, that are named. INCIDENT_RUNS is the folder of all runs. The demo's
     invented families are in no report with those of others.
     """
+    import os
     import shlex
     from pathlib import Path
 
@@ -60,6 +61,8 @@ def report(
     from incident_lib.report import choose_runs, read_runs, write_report
 
     with waiting("writing the report …"):
+        if not (runs or names or everything):
+            names = tuple(os.environ.get("INCIDENT_ENV", "").split())
         chosen = choose_runs([Path(folder) for folder in runs], names, everything=everything)
         post = read_runs(chosen, Path(notes) if notes else None)
         files = write_report(post, Path(out), pdf=pdf, appendix=appendix)

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @click.command(cls=AnsweringCommand)
 @click.option(
-    "-e", "--env", "names", multiple=True, type=NAME, metavar="NAME", help="An environment; may repeat. [default: demo]"
+    "-e",
+    "--env",
+    "names",
+    multiple=True,
+    type=NAME,
+    envvar="INCIDENT_ENV",
+    metavar="NAME",
+    help="An environment; may repeat. [default: INCIDENT_ENV, else demo]",
 )
 @click.option(
     "--confirm",
