@@ -100,7 +100,10 @@ def _aligned(cells: Sequence[_Cells], width: int, style: Callable[..., str]) -> 
 
 
 def _stacked(beside: Sequence[_Cells], long: Sequence[_Cells], width: int, style: Callable[..., str]) -> Iterator[str]:
-    """The short columns of a row on one line, and under it each long one; code is not wrapped beyond its words."""
+    """The short columns of a row on one line, and under it each long one; code is not wrapped beyond its words.
+
+    The first text below a row needs no label; numbers and times do, where their column has a heading.
+    """
     if len(beside) > 1:
         yield style(_line(beside, [each.heading for each in beside]), dim=True)
     for place in range(len((*beside, *long)[0].texts)):
@@ -111,7 +114,8 @@ def _stacked(beside: Sequence[_Cells], long: Sequence[_Cells], width: int, style
         for each in long:
             if not each.texts[place]:
                 continue
-            label = "" if each is long[0] else f"{each.heading}: "
+            is_clear = (each is long[0] and each.column.dtype == "str") or not each.heading.strip()
+            label = "" if is_clear else f"{each.heading}: "
             for paragraph in f"{label}{each.texts[place]}".split("\n"):
                 yield from (INDENT + line for line in wrap(paragraph, width - len(INDENT), hang="  "))
 
