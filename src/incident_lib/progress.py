@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 QUIET_SECONDS = 2.0  # what takes no longer needs no line
 TICK_SECONDS = 0.5
+BAR_WIDTH = 12  # columns, of as few as 60
 LINE_SECONDS = 30.0  # without a terminal: a line that often, where no phase changes
 
 
@@ -99,11 +100,12 @@ def bars() -> Iterator[Callable[[str, float | None, str], None]]:
             yield show
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Column
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[note]}"),
+        BarColumn(BAR_WIDTH),
+        TextColumn("{task.fields[note]}", table_column=Column(overflow="fold")),  # a narrow terminal wraps it
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=_console(), transient=True) as progress:
