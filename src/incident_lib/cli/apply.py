@@ -121,7 +121,7 @@ def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
         text,
         ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),
         environment=name,
-        next=f"incident watch --env {name}" if ended and not error else following,
+        next=following,
         body=(
             steps_table(result.steps).only("step", "seconds", "outcome").titled("Steps"),
             *split_checks(checks, everything=True),
