@@ -32,7 +32,7 @@ class Sections(click.Group):
     """The commands of the program, listed by what they are for."""
 
     def invoke(self, ctx: click.Context) -> int:
-        """Run one of them; that nobody reads its output is no error."""
+        """Run one of them; output that is not read is no error."""
         try:
             return int(super().invoke(ctx) or 0)
         except BrokenPipeError:

@@ -89,7 +89,7 @@ class AnsweringCommand(click.Command):
             try:
                 if not made.quiet:
                     answer.print(ctx.command_path.partition(" ")[2], chosen_format(), pager=not made.no_pager)
-            except BrokenPipeError:  # whoever read it has ended; the exit code is the answer's
+            except BrokenPipeError:  # its reader has ended; the exit code is the answer's
                 discard_output()
                 is_read = False
             if answer.error:

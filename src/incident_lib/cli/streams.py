@@ -18,7 +18,7 @@ def prepare() -> None:
 
 
 def discard_output() -> None:
-    """Print nothing from now on: whoever read standard output has ended."""
+    """Print nothing from now on: the reader of standard output has ended."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
