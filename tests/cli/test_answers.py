@@ -299,6 +299,17 @@ def test_the_environment_may_be_a_variable(named: Environment) -> None:
     assert refused.returncode == 1
 
 
+def test_why_a_run_failed_is_json_on_standard_error(tmp_path: Path) -> None:
+    """As JSON the reason why a run failed is an object on standard error, too."""
+    ran = shell(
+        "run", "-e", "down", "-q", "--format", "json",
+        INCIDENT_DOWN_URL="postgresql://u@127.0.0.1:1/d", INCIDENT_RUNS=str(tmp_path),
+    )  # fmt: skip
+
+    assert ran.returncode == 3
+    assert json.loads(ran.stderr)["error"]["what"] == "The environment 'down' cannot be reached."
+
+
 @pytest.mark.parametrize("command", ["run", "report"])
 def test_runs_and_reports_are_of_the_environment_in_the_variable(command: str, tmp_path: Path) -> None:
     """Without --env, `run` and `report` are of INCIDENT_ENV too: the demo is not run in its place."""

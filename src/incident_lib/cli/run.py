@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from incident_lib.cli.answer import Answer
-from incident_lib.cli.command import AnsweringCommand, chosen_format
+from incident_lib.cli.answer import Answer, print_error
+from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import NAME, SINCE, TIMEOUT
 from incident_lib.model import RunStatus
 
@@ -94,8 +94,8 @@ def run(
     if not was_running:
         demo.stop()
     for result in results:
-        if result.error and (len(results) > 1 or chosen_format() == "table"):
-            click.echo(f"incident: {result.error}", err=True)
+        if result.error:
+            print_error(result.error)
     return _answer(results)
 
 

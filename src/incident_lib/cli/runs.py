@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from incident_lib.cli.answer import Answer
-from incident_lib.cli.command import AnsweringCommand, AnsweringGroup
+from incident_lib.cli.command import AnsweringCommand, AnsweringGroup, note
 from incident_lib.cli.options import NAME
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def runs(context: click.Context, name: str) -> Answer | None:
         return None
     entries = list_runs(name)
     for folder in unreadable_folders():
-        click.echo(f"{folder} is no run that this version can read.", err=True)
+        note(f"{folder} is no run that this version can read.")
     where = os.path.relpath(paths.runs())
     return Answer(
         f"{plural(len(entries), 'run')} of {name or 'all environments'} in {where}."
