@@ -272,9 +272,9 @@ def test_semantics_that_hold():
     """A chat admitted beside a run, and seconds rejected, are what the fix promises."""
     probes = (Probe("chat beside a run", 5), Probe("second chat", 0, 5), Probe("second run", 0, 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Status.PASS, "chat beside a run: 5 of 5 admitted, 0 rejected"),
-        Check("second chat", Status.PASS, "second chat: 0 of 5 admitted, 5 rejected"),
-        Check("second run", Status.PASS, "second run: 0 of 5 admitted, 5 rejected"),
+        Check("chat beside a run", Status.PASS, "5 of 5 admitted, 0 rejected"),
+        Check("second chat", Status.PASS, "0 of 5 admitted, 5 rejected"),
+        Check("second run", Status.PASS, "0 of 5 admitted, 5 rejected"),
     )
 
 
@@ -282,9 +282,9 @@ def test_semantics_that_do_not_hold():
     """A chat rejected beside a run, or a second thread admitted, breaks what the fix promises."""
     probes = (Probe("chat beside a run", 4, 1), Probe("second chat", 1, 4), Probe("second run", 5))
     assert verify_semantics(probes) == (
-        Check("chat beside a run", Status.FAIL, "chat beside a run: 4 of 5 admitted, 1 rejected", CURE),
-        Check("second chat", Status.FAIL, "second chat: 1 of 5 admitted, 4 rejected", CURE),
-        Check("second run", Status.FAIL, "second run: 5 of 5 admitted, 0 rejected", CURE),
+        Check("chat beside a run", Status.FAIL, "4 of 5 admitted, 1 rejected", CURE),
+        Check("second chat", Status.FAIL, "1 of 5 admitted, 4 rejected", CURE),
+        Check("second run", Status.FAIL, "5 of 5 admitted, 0 rejected", CURE),
     )
 
 
@@ -326,9 +326,9 @@ def test_verify_under_the_fixed_index(fixed):
     assert ran.code == 0
     assert [line for line in lines(ran) if line.startswith(("chat", "second", "staging"))] == [
         "staging: only the fixed index is enforced.",
-        "chat beside a run pass chat beside a run: 1 of 1 admitted, 0 rejected –",
-        "second chat pass second chat: 0 of 1 admitted, 1 rejected –",
-        "second run pass second run: 0 of 1 admitted, 1 rejected –",
+        "chat beside a run pass 1 of 1 admitted, 0 rejected –",
+        "second chat pass 0 of 1 admitted, 1 rejected –",
+        "second run pass 0 of 1 admitted, 1 rejected –",
     ]
 
 
@@ -336,7 +336,7 @@ def test_verify_under_the_original_index(original):
     """Under the original index the verification says no, and that a chat was rejected beside the run."""
     ran = probed()
     assert ran.code == 1
-    assert f"chat beside a run fail chat beside a run: 0 of 1 admitted, 1 rejected {CURE}" in lines(ran)
+    assert f"chat beside a run fail 0 of 1 admitted, 1 rejected {CURE}" in lines(ran)
 
 
 def test_verify_without_a_index(unguarded):
@@ -344,9 +344,9 @@ def test_verify_without_a_index(unguarded):
     ran = probed()
     assert ran.code == 1
     assert [line for line in lines(ran) if line.startswith(("chat", "second"))] == [
-        "chat beside a run pass chat beside a run: 1 of 1 admitted, 0 rejected –",
-        f"second chat fail second chat: 1 of 1 admitted, 0 rejected {CURE}",
-        f"second run fail second run: 1 of 1 admitted, 0 rejected {CURE}",
+        "chat beside a run pass 1 of 1 admitted, 0 rejected –",
+        f"second chat fail 1 of 1 admitted, 0 rejected {CURE}",
+        f"second run fail 1 of 1 admitted, 0 rejected {CURE}",
     ]
 
 

@@ -59,7 +59,8 @@ def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
 
 def _probed(probe: Probe, *, wrong: int, more: str = "", name: str = "") -> Check:
     """One probe's check: FAIL where an answer was wrong, INFO where there was no answer."""
-    finding, name = f"{probe}{more}", name or probe.purpose
+    said = str(probe) if name else str(probe).removeprefix(f"{probe.purpose}: ")  # the check has that name already
+    finding, name = f"{said}{more}", name or probe.purpose
     if probe.not_probed == probe.attempts:
         return Check(name, Status.INFO, f"{finding}: nothing could be probed", TRY_AGAIN)
     return _check(name, not wrong, finding, finding)
