@@ -114,7 +114,9 @@ def _tables(found: Investigation) -> tuple[Table | str, ...]:
         for row, index in zip(indexes.rows, found.catalog.family_indexes, strict=True)
     ]
     counts = counts_table(families=found.counts)
-    purposes = ", ".join(f"{purpose} {count:,}" for purpose, count in found.counts.active_by_purpose.items())
+    purposes = ", ".join(
+        f"{' '.join(purpose.split())} {count:,}" for purpose, count in found.counts.active_by_purpose.items()
+    )
     return (
         make_table((*columns, Column("definition", code=True)), definitions, f"Unique indexes: {found.catalog.state}"),
         Table((counts.columns[0], Column("number", " ", "Int64"), *counts.columns[2:]), counts.rows, "Counts"),
