@@ -189,7 +189,7 @@ def ran(*command: str) -> tuple[float, int, str]:
 def ours(log: Path) -> Run:
     """The whole command, its imports too."""
     took, memory, out = ran(sys.executable, "-m", "incident_lib", "failures", str(log), "--format", "json")
-    return Run(took, memory, json.loads(out)["failed_attempts"])
+    return Run(took, memory, json.loads(out)["result"]["rejected_inserts"]["failed_attempts"])
 
 
 def grep(log: Path) -> Run:

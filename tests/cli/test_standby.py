@@ -119,7 +119,7 @@ def test_verify_on_a_standby(silent: standby.Pair) -> None:
 def test_verify_on_a_standby_where_that_is_allowed(silent: standby.Pair) -> None:
     """With --allow-standby `verify` says that it is one, and then what it sees: here, that the fix is not in."""
     ran = on(silent, "verify", "--allow-standby")
-    assert (ran.returncode, ran.stdout.splitlines()[0]) == (1, f"This server is a standby. {UNKNOWN}; {ALL}.")
+    assert (ran.returncode, ran.stdout.splitlines()[1]) == (1, f"This server is a standby. {UNKNOWN}; {ALL}.")
     assert ran.stderr.startswith("incident: The fixed index is not the only one enforced in 'staging'.")
 
 
@@ -152,13 +152,14 @@ def test_investigate_on_a_standby_as_json(pair: standby.Pair) -> None:
     write(pair)
     pair.catch_up()
     ran = on(pair, "investigate", "--format", "json")
-    found = json.loads(ran.stdout)["standby"]
+    told = json.loads(ran.stdout)
+    found = told["result"]["standby"]
     assert set(found) == {"replayed_at", "age_seconds", "receiving", "caught_up"}
     assert (found["receiving"], found["caught_up"], found["age_seconds"] >= 0) == (True, True, True)
-    assert "This server is a standby." in ran.stderr
+    assert "This server is a standby." in told["answer"]
 
 
 def test_an_unknown_age_as_json(silent: standby.Pair) -> None:
     """An age that is not known is null."""
-    found = json.loads(on(silent, "investigate", "--format", "json").stdout)["standby"]
+    found = json.loads(on(silent, "investigate", "--format", "json").stdout)["result"]["standby"]
     assert (found["replayed_at"], found["age_seconds"]) == (None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -61,7 +62,9 @@ def answers(environment: Environment, **variables: str) -> tuple[object, ...]:
     applied = shell("apply", "--env", "staging", "--confirm", "staging", **variables)
     verified = shell("verify", "--env", "staging", **variables)
     codes = [ran.returncode for ran in (read, plan, applied, verified)]
-    return codes, json.loads(read.stdout), verified.stdout, [line.split(":")[0] for line in applied.stdout.splitlines()]
+    told = {key: value for key, value in json.loads(read.stdout).items() if key != "at"}
+    steps = re.findall(r"^(\w+)\t[\d.]+\t(\w+)$", applied.stdout, re.MULTILINE)
+    return codes, told, verified.stdout, steps
 
 
 @pytest.fixture(scope="module")

@@ -481,8 +481,9 @@ def test_the_whole_command(tmp_path: Path) -> None:
     found = read_claims(tmp_path / "claims.json")
 
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert ran.stdout == to_json(found)
-    assert {claim["claim"]: claim["verdict"] for claim in json.loads(ran.stdout)["claims"]} == EXPECTED
+    told = json.loads(ran.stdout)["result"]
+    assert told == json.loads(to_json(found))
+    assert {claim["claim"]: claim["verdict"] for claim in told["claims"]} == EXPECTED
     assert [each.name for each in found.latency.strategies] == [strategy.name for strategy in STRATEGIES]
     assert re.findall(ID, ran.stdout) == []
     assert scratch_databases() == []
@@ -490,17 +491,17 @@ def test_the_whole_command(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_table_of_the_command(tmp_path: Path) -> None:
-    """The table has each claim with its verdict, then the number of claims for each verdict, the time and the file."""
+    """The number of claims for each verdict and the time come first, then each claim with its verdict, and the file."""
     ran = shell("claims", "--out", str(tmp_path / "mine.json"))
-    lines = [re.split(r"\s{2,}", line.strip()) for line in ran.stdout.splitlines()]
+    lines = [line.split("\t") for line in ran.stdout.splitlines()]
     found = read_claims(tmp_path / "mine.json")
 
     assert (ran.returncode, ran.stderr) == (0, "")
     assert {line[0]: line[1] for line in lines if line[0] in EXPECTED} == EXPECTED
-    assert lines[-2:] == [
-        ["3 claims hold, 3 hold only with this project's method, 2 do not hold."],
-        [f"Tested in {found.seconds} s. Written: {tmp_path / 'mine.json'}"],
+    assert lines[0] == [
+        f"3 claims hold, 3 hold only with this project's method, 2 do not hold. Tested in {found.seconds:.0f} s."
     ]
+    assert lines[-1] == [f"  {tmp_path / 'mine.json'}"]
 
 
 @pytest.mark.slow

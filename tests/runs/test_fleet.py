@@ -360,9 +360,17 @@ def test_an_environment_that_hangs_is_stopped(runs: Path, monkeypatch: pytest.Mo
         ended = run_fleet(["hangs", "away"], timeout=5, executor=LocalProcesses(2))
     left = set(psutil.Process().children(recursive=True)) - before
 
-    assert [(one.environment, one.status, one.error.what) for one in ended] == [
-        ("hangs", "failed", "01_investigate was stopped."),
-        ("away", "failed", "The environment 'away' cannot be reached."),
+    assert [(one.environment, one.status, str(one.error).splitlines()[:2]) for one in ended] == [
+        (
+            "hangs",
+            "failed",
+            ["01_investigate was stopped.", "  why:  It took longer than the 5 s of --env-timeout."],
+        ),
+        (
+            "away",
+            "failed",
+            ["The environment 'away' cannot be reached.", "  why:  No server listens at that address."],
+        ),
     ]
     assert {name: record["status"] for name, record in records(runs).items()} == {"hangs": "failed", "away": "failed"}
     assert [process for process in left if is_kernel(process)] == []

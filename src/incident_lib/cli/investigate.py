@@ -65,8 +65,9 @@ def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: 
         else:
             families = analysis.list_blocked(connection, found.catalog, **wanted)
     state, hides_rows = found.catalog.state, found.access.hides_rows
+    verdict = verdict_sentence(state, found.counts, safe=checks.safe, hides_rows=hides_rows)
     return Answer(
-        verdict_sentence(state, found.counts, safe=checks.safe, hides_rows=hides_rows),
+        f"{verdict}\n{standby}" if standby else verdict,
         InvestigateResult(
             standby=standby_age(standby),
             complete=not hides_rows,
@@ -77,7 +78,7 @@ def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: 
         ),
         environment=name,
         next=command_after_verdict(name, state, safe=checks.safe),
-        body=(*([str(standby)] if standby else []), *_tables(found), *_families(families, found, wide=wide)),
+        body=(*_tables(found), *_families(families, found, wide=wide)),
         error=_not_known(name) if hides_rows else None,
         listed=None if families else listed,
     )

@@ -55,12 +55,13 @@ def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: 
         probes = _probe(environment) if probed else ()
     checks = (*verify_catalog(catalog, IndexKind.FIXED), *probes)
     error = not_enforced(name, checks, IndexKind.FIXED)
+    text = error.what if error else f"{name}: only the fixed index is enforced."
     return Answer(
-        error.what if error else f"{name}: only the fixed index is enforced.",
+        f"{text}\n{standby}" if standby else text,
         VerifyResult(enforced=error is None, standby=standby_age(standby), verification=list(checks)),
         environment=name,
         next=f"incident plan --env {name}" if error else "",
-        body=(*([str(standby)] if standby else []), checks_table(checks)),
+        body=(checks_table(checks),),
         error=error,
     )
 
