@@ -31,15 +31,19 @@ class Kernels:
         self._thread = ThreadPoolExecutor(1)
         self._ahead: Future[Any] | None = None
         self._taken: Any = None
+        self._context: Any = None
 
     def __enter__(self) -> Self:
+        from zmq import Context
+
+        self._context = Context()  # jupyter_client would destroy its own in another thread, and crash now and then
         self._begin()
         return self
 
     def _begin(self) -> None:
         self._left -= 1
         file = Path(self._folder.name) / f"{self._left}.json"
-        self._ahead = self._thread.submit(_started, file) if self._left >= 0 else None
+        self._ahead = self._thread.submit(_started, file, self._context) if self._left >= 0 else None
 
     def take(self) -> Any:
         """The manager of the next kernel, as nbclient takes it; the kernel taken before is shut down."""
@@ -64,10 +68,11 @@ class Kernels:
         if self._ahead is not None and not self._ahead.cancel():
             self._thread.submit(_ended, self._ahead.result())
         self._thread.shutdown()
+        self._context.destroy(linger=0)
         self._folder.cleanup()
 
 
-def _started(file: Path) -> Any:
+def _started(file: Path, context: Any) -> Any:
     """A kernel that listens on sockets beside its connection file, in a folder of this user alone.
 
     A TCP port is chosen before the kernel binds it: in between, another program may take it, and the kernel never
@@ -75,6 +80,7 @@ def _started(file: Path) -> Any:
     """
     manager = _manager_class()(
         kernel_name=KERNEL,
+        context=context,
         kernel_spec_manager=_this_interpreter(),
         connection_file=str(file),
         transport="ipc" if os.name == "posix" else "tcp",
