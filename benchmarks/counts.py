@@ -83,6 +83,13 @@ seconds = time.perf_counter() - began
 """
 
 
+def queries(environment: Environment) -> list[str]:
+    """This project's queries of the counts, with their values."""
+    with psycopg.connect(environment.address, cursor_factory=psycopg.ClientCursor) as connection:
+        conflicts = connection.cursor().mogrify(query_text("analysis/provider_conflicts"), {"usual": "openai"})
+    return [query_text("analysis/counts_original"), conflicts]
+
+
 def agree(environment: Environment) -> None:
     """Check that the hand-written SQL counts the same as this project."""
     with reading(environment, seconds=0) as connection:
@@ -108,13 +115,13 @@ def against_psql(environment: Environment, threads: int, rounds: int) -> tuple[l
         {
             "ours": ours,
             "by hand": lambda: harness.psql(environment, BY_HAND),
-            "the same query": lambda: harness.psql(environment, query_text("analysis/counts")),
+            "the same queries": lambda: sum(harness.psql(environment, query) for query in queries(environment)),
         },
     )
     what, shown = f"all counts, {threads:,} threads", f"{took['ours']:.2f} s"
     rows = [
         Row(what, f"psql, {how}", shown, f"{took[name]:.2f} s", took["ours"] / took[name], 1.2)
-        for name, how in (("by hand", "written by hand, one pass"), ("the same query", "this project's query"))
+        for name, how in (("by hand", "written by hand, one pass"), ("the same queries", "this project's queries"))
     ]
     return rows, harness.Child(took["ours"], statistics.median(one.megabytes for one in children))
 
@@ -179,7 +186,7 @@ def main() -> None:
     rows, ours = against_psql(environment, options.threads, options.rounds)
     rows += against_pandas(environment, options.threads, ours)
     rows += by_size(options.sizes, options.rounds)
-    plan = harness.explained(environment, query_text("analysis/counts"))
+    plan = "\n\n".join(harness.explained(environment, query) for query in queries(environment))
     harness.report("counts", rows, options.out, harness.details("Query plan of the counts, with times", plan))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.analysis.investigate import BlockedFilter, copy_blocked, count_threads, list_duplicates
-from incident_lib.database import fetch_one, query_text, read_catalog
+from incident_lib.database import fetch_all, fetch_one, query_text, read_catalog
 from incident_lib.model.catalog import INDEX_NAME, IndexKind
 from tests.conftest import add
 from tests.support import clusters
@@ -48,30 +48,64 @@ def large(filled: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def plan(connection: psycopg.Connection[Any], query: str) -> str:
-    """The plan of a query without parameters."""
-    return "\n".join(row for (row,) in connection.execute(b"EXPLAIN " + query_text(f"analysis/{query}").encode()))
+def plan(connection: psycopg.Connection[Any], query: str, **values: Any) -> str:
+    """The plan of a query."""
+    with psycopg.ClientCursor(connection) as cursor:
+        asked = cursor.mogrify(query_text(f"analysis/{query}"), values or None)
+        return "\n".join(row for (row,) in cursor.execute(f"EXPLAIN {asked}"))  # type: ignore[arg-type]
 
 
-def test_the_counts_read_two_indexes_once_each(large: psycopg.Connection[Any]) -> None:
-    """With default settings PostgreSQL reads the two lookup indexes once each, in order, and no table row."""
-    found = plan(large, "counts")
+@pytest.mark.parametrize(
+    ("query", "indexes"),
+    [
+        ("counts", ["idx_threads_family_purpose"]),
+        ("counts_original", ["idx_threads_family_purpose", INDEX_NAME]),
+    ],
+)
+def test_the_counts_read_an_index_and_no_table_row(
+    large: psycopg.Connection[Any], query: str, indexes: list[str]
+) -> None:
+    """With default settings PostgreSQL reads an index once, in order, and no table row; owners that are NULL apart."""
+    found = plan(large, query)
 
-    assert sorted(re.findall(r"Scan (?:using|on) (\w+)", found)) == [
-        *("held", "held", "idx_threads_family_purpose", "idx_threads_provider", "kind", "kind", "unnest"),
-    ]
-    assert len(re.findall(r"Index Only Scan using", found)) == 2
+    assert sorted(re.findall(r"Scan using (\w+)", found)) == sorted(indexes)
+    assert len(re.findall(r"Index Only Scan using", found)) == len(indexes)
+    assert "Seq Scan" not in found
     assert re.findall(r"Sort Key: .*root_prompt_row_id", found) == []
+
+
+def test_families_of_the_usual_provider_alone_are_not_grouped(large: psycopg.Connection[Any]) -> None:
+    """The index itself tells other providers apart: only their families are looked up."""
+    found = plan(large, "provider_conflicts", usual=fetch_one(large, "analysis/usual_provider")["provider"])
+
+    assert fetch_one(large, "analysis/usual_provider") == {"provider": "openai"}
+    assert re.findall(r"Index Cond: .*provider (< 'openai'|> 'openai'|IS NULL)", found) == [
+        "< 'openai'",
+        "> 'openai'",
+        "IS NULL",
+    ]
+    assert "Seq Scan" not in found
+
+
+@pytest.mark.parametrize("usual", ["openai", "manus", "", "zzz"])
+def test_provider_conflicts_are_the_same_whatever_provider_is_usual(large: psycopg.Connection[Any], usual: str) -> None:
+    """The parameter decides how fast the query is, and nothing else."""
+    assert fetch_all(large, "analysis/provider_conflicts", {"usual": usual}) == [
+        {"provider": "openai", "active_threads": 1_250, "families": 1_250}
+    ]
 
 
 @pytest.mark.parametrize("parallel", [0, 2])
 def test_the_counts_are_the_same_side_by_side(large: psycopg.Connection[Any], parallel: int) -> None:
     """The counts are the same with parallel and with sequential reads."""
     large.execute("SET parallel_setup_cost = 0")
+    large.execute("SET min_parallel_table_scan_size = 0")
+    large.execute("SET min_parallel_index_scan_size = 0")
+    large.execute("SET parallel_tuple_cost = 0")
     large.execute(f"SET max_parallel_workers_per_gather = {parallel}")
     found = count_threads(large, read_catalog(large))
 
-    assert ("Parallel Append" in plan(large, "counts")) is bool(parallel)
+    assert ("Parallel" in plan(large, "counts_original")) is bool(parallel)
     assert (found.families, found.blocked.chat, found.blocked.run) == (25_000, 21_375, 3_125)
     assert (found.affected_owners, found.residual_conflicts, found.unguarded_threads) == (980, 1_250, 500)
 
@@ -96,6 +130,23 @@ def test_the_first_blocked_families_are_read_in_the_order_of_an_index(large: psy
 
     (rows,) = re.findall(r"Index Scan using \w+ on q_threads .*actual time=\S+ rows=(\d+)", found)
     assert int(rows) < 1_000
+
+
+def test_while_the_original_index_is_complete_a_shorter_query_counts_the_same(
+    connection: psycopg.Connection[Any],
+) -> None:
+    """Families with and without an owner, known, unknown and NULL purposes: both queries count the same."""
+    connection.execute("ALTER TABLE public.q_threads ALTER purpose DROP NOT NULL")
+    for number, purpose in enumerate(["chat", "run", "run", "review", "chat"]):
+        add(connection, UUID(int=number), OWNER, purpose=purpose)
+        add(connection, ROOT, None, purpose=purpose)
+    add(connection, UUID(int=9), UUID(int=9))
+    connection.execute("UPDATE public.q_threads SET purpose = NULL WHERE root_prompt_row_id = %s", [UUID(int=9)])
+    rows = [fetch_one(connection, f"analysis/{query}") for query in ("counts", "counts_original")]
+    known = [{key: value or 0 for key, value in row.items()} for row in rows]
+
+    assert known[0] == known[1]
+    assert (known[0]["families"], known[0]["active_threads"], known[0]["unguarded_threads"]) == (7, 11, 5)
 
 
 def test_a_purpose_that_is_null(connection: psycopg.Connection[Any]) -> None:

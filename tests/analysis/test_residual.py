@@ -17,6 +17,7 @@ from incident_lib.analysis.investigate import count_threads
 from incident_lib.analysis.residual import (
     PROPOSED_NAME,
     ProviderConflict,
+    count_provider_conflicts,
     find_provider_conflict,
     propose_index,
     read_residual,
@@ -49,7 +50,7 @@ def left(environment: Environment) -> ResidualConflicts:
     with reading(environment) as connection:
         conflict = find_provider_conflict(connection)
         example = conflict and conflict.example(explain_family(connection, read_catalog(connection), conflict.family))
-        return read_residual(connection, example)
+        return read_residual(connection, count_provider_conflicts(connection), example)
 
 
 def shown(environment: Environment) -> ProviderConflict:
@@ -245,7 +246,8 @@ def test_the_numbers_equal_the_counts(
     """The numbers, by provider and in total, equal those of an investigation."""
     put(connection, threads)
     with reading(environment) as snapshot:
-        found, counts = read_residual(snapshot), count_threads(snapshot, read_catalog(snapshot))
+        found = read_residual(snapshot, count_provider_conflicts(snapshot))
+        counts = count_threads(snapshot, read_catalog(snapshot))
 
     assert (found.residual_conflicts, found.unguarded_threads) == (counts.residual_conflicts, counts.unguarded_threads)
 

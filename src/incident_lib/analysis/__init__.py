@@ -13,6 +13,7 @@ from incident_lib.analysis.investigate import (
     count_threads,
     estimate_blocked,
     investigate,
+    investigate_as,
     list_blocked,
     list_duplicates,
     stream_blocked,
@@ -21,7 +22,7 @@ from incident_lib.analysis.investigate import (
     write_duplicates,
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
-from incident_lib.analysis.residual import find_provider_conflict, read_residual
+from incident_lib.analysis.residual import count_provider_conflicts, find_provider_conflict, read_residual
 from incident_lib.analysis.standby import Standby, read_standby
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "compare_threads",
     "copy_blocked",
     "copy_blocked_json",
+    "count_provider_conflicts",
     "count_threads",
     "estimate_blocked",
     "explain_families",
@@ -45,6 +47,7 @@ __all__ = [
     "find_family",
     "find_provider_conflict",
     "investigate",
+    "investigate_as",
     "list_blocked",
     "list_duplicates",
     "read_recovery",

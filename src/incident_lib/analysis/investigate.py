@@ -12,14 +12,16 @@ from uuid import UUID
 from psycopg import ClientCursor, sql
 
 from incident_lib import paths
+from incident_lib.analysis.residual import count_provider_conflicts
 from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog
 from incident_lib.model import PURPOSES, BlockedFamily, Catalog, Counts, IndexKind, PerPurpose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from incident_lib.database import Connection, TableAccess
+    from incident_lib.model import ProviderConflicts
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Investigation:
     access: TableAccess
     catalog: Catalog
     counts: Counts
+    provider_conflicts: tuple[ProviderConflicts, ...]
 
 
 class BlockedFilter(NamedTuple):
@@ -53,16 +56,32 @@ def investigate(connection: Connection) -> Investigation:
     Raises:
         Failed: the table is not there, lacks a column, or the role may not read it.
     """
-    access = read_access(connection)
-    catalog = read_catalog(connection)
-    counts = count_threads(connection, catalog)
+    return investigate_as(connection, read_access(connection), read_catalog(connection))
+
+
+def investigate_as(connection: Connection, access: TableAccess, catalog: Catalog) -> Investigation:
+    """Count as if these unique indexes were enforced: a copy of the rows need not have them."""
+    conflicts = count_provider_conflicts(connection)
+    counts = count_threads(connection, catalog, conflicts)
     (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
-    return Investigation(at, access, catalog, counts)
+    return Investigation(at, access, catalog, counts, conflicts)
 
 
-def count_threads(connection: Connection, catalog: Catalog) -> Counts:
-    """Count families and threads, and what the enforced indexes block. See `sql/counts.sql`."""
-    row = fetch_one(connection, "analysis/counts")
+def count_threads(
+    connection: Connection, catalog: Catalog, conflicts: Sequence[ProviderConflicts] | None = None
+) -> Counts:
+    """Count families and threads, and what the enforced indexes block. See `sql/counts.sql`.
+
+    Args:
+        connection: as `database.reading` yields it, so that all is of one snapshot.
+        catalog: the unique indexes, of the same snapshot. While an original index is complete, PostgreSQL guarantees
+            that a family has one active thread: then a shorter query counts the same (`sql/counts_original.sql`).
+        conflicts: see `count_provider_conflicts`; without them they are counted.
+    """
+    unique = any(index.usable for index in catalog.of(IndexKind.ORIGINAL))
+    row = fetch_one(connection, "analysis/counts_original" if unique else "analysis/counts")
+    if conflicts is None:
+        conflicts = count_provider_conflicts(connection)
 
     def number(column: str) -> int:
         return int(row[column] or 0)
@@ -81,7 +100,7 @@ def count_threads(connection: Connection, catalog: Catalog) -> Counts:
         affected_owners=owners,
         blocked_owners=PerPurpose(owners_chat, owners_run),
         coexisting_families=number("coexisting_families"),
-        residual_conflicts=number("residual_conflicts"),
+        residual_conflicts=sum(conflict.active_threads for conflict in conflicts),
         unguarded_threads=number("unguarded_threads"),
         duplicate_keys={
             IndexKind.ORIGINAL: number("coexisting_families"),

@@ -63,21 +63,30 @@ def find_provider_conflict(connection: Connection) -> ProviderConflict | None:
     return None
 
 
-def read_residual(connection: Connection, example: ProviderExample | None = None) -> ResidualConflicts:
+def count_provider_conflicts(connection: Connection) -> tuple[ProviderConflicts, ...]:
+    """Count the active threads that block another provider, per provider: the most threads first."""
+    usual = fetch_one(connection, "analysis/usual_provider")["provider"]
+    rows = fetch_all(connection, "analysis/provider_conflicts", {"usual": usual})
+    return tuple(ProviderConflicts(**row) for row in rows)
+
+
+def read_residual(
+    connection: Connection, conflicts: Sequence[ProviderConflicts], example: ProviderExample | None = None
+) -> ResidualConflicts:
     """What the fix does not change; before the fix: what it will not change.
 
     Args:
         connection: as `database.reading` yields it, so that all is of one snapshot.
+        conflicts: see `count_provider_conflicts`; of the same snapshot.
         example: a family that shows it, of the same snapshot.
 
     Returns:
         No ids. A provider is free text: sanitize it before it is shared.
     """
     row = fetch_one(connection, "analysis/proposed_index")
-    conflicts = [ProviderConflicts(**each) for each in fetch_all(connection, "analysis/provider_conflicts")]
     return ResidualConflicts(
         residual_conflicts=sum(conflict.active_threads for conflict in conflicts),
-        by_provider=conflicts,
+        by_provider=list(conflicts),
         without_provider=row.pop("without_provider"),
         unguarded_threads=row.pop("unguarded"),
         example=example,

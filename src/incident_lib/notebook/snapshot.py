@@ -178,7 +178,9 @@ def take_snapshot(
             blocked_head=tuple(head),
             blocked_by=blocked_by,
             blocked_since=blocked_since,
-            residual=read_residual(connection, conflict.example(threads[conflict.family]) if conflict else None),
+            residual=read_residual(
+                connection, found.provider_conflicts, conflict.example(threads[conflict.family]) if conflict else None
+            ),
             example_family=chosen,
             example_threads=tuple(threads[chosen]),
             names=names,

@@ -1,5 +1,5 @@
--- Question: all the counts of an investigation, as if the original index were enforced.
--- Parameters: none. Reads active threads once, and every thread's provider once: each from its index, in its order.
+-- Question: all the counts of an investigation but the provider conflicts, as if the original index were enforced.
+-- Parameters: none. Reads every active thread once, from an index in its order.
 -- Columns: those of model.Counts, blocked_* and owners per purpose. NULL: there is no row to sum.
 -- Order: one row.
 WITH family AS (
@@ -7,13 +7,8 @@ WITH family AS (
            count(*) FILTER (WHERE purpose::text = 'run') AS runs,
            array_agg(purpose::text) FILTER (WHERE (purpose::text IN ('chat', 'run')) IS NOT TRUE) AS others
     FROM public.q_threads WHERE is_active AND root_prompt_row_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
-), mixed AS (
-    SELECT count(*) FILTER (WHERE is_active) AS n FROM public.q_threads
-    WHERE root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL GROUP BY root_prompt_row_id, owner_id
-    HAVING min(provider) <> max(provider) OR count(provider) BETWEEN 1 AND count(*) - 1
-), kind AS MATERIALIZED ( -- a row for all families of an owner that hold the like; both reads may go side by side
-    SELECT owner, n, chats, runs, others, count(*) AS families, 0::bigint AS residual FROM family GROUP BY 1, 2, 3, 4, 5
-    UNION ALL SELECT NULL::uuid, 0::bigint, 0::bigint, 0::bigint, NULL::text[], 0::bigint, sum(n)::bigint FROM mixed
+), kind AS MATERIALIZED ( -- a row for all families of an owner that hold the like
+    SELECT owner, n, chats, runs, others, count(*) AS families FROM family GROUP BY 1, 2, 3, 4, 5
 ), held AS (
     SELECT owner, purpose, count(*) AS n, families FROM kind, unnest(others || array_fill('run'::text, ARRAY[runs::int])
         || array_fill('chat'::text, ARRAY[chats::int])) AS purpose GROUP BY owner, n, chats, runs, others, families, 2
@@ -24,7 +19,7 @@ SELECT sum(families) AS families, sum(n * families) AS active_threads, (SELECT j
        sum(families) FILTER (WHERE n > chats AND owner IS NOT NULL) AS blocked_chat,
        sum(families) FILTER (WHERE n > runs AND owner IS NOT NULL) AS blocked_run, ARRAY[count(DISTINCT owner),
            count(DISTINCT owner) FILTER (WHERE n > chats), count(DISTINCT owner) FILTER (WHERE n > runs)] AS owners,
-       sum(families) FILTER (WHERE n > 1 AND owner IS NOT NULL) AS coexisting_families, sum(residual) AS
-           residual_conflicts, sum(n * families) FILTER (WHERE owner IS NULL) AS unguarded_threads,
+       sum(families) FILTER (WHERE n > 1 AND owner IS NOT NULL) AS coexisting_families,
+       sum(n * families) FILTER (WHERE owner IS NULL) AS unguarded_threads,
        (SELECT sum(families) FROM held WHERE n > 1 AND owner IS NOT NULL AND purpose IS NOT NULL) AS duplicates_fixed
 FROM kind;

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from incident_lib.analysis import Investigation
 from incident_lib.database import bounded, connecting, read_access, read_catalog, reading
 from incident_lib.experiments import traffic
 from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes
@@ -33,6 +31,7 @@ from incident_lib.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from incident_lib.analysis import Investigation
     from incident_lib.database import Environment, TableAccess
     from incident_lib.experiments.rehearsal.copy import CopySize
     from incident_lib.experiments.traffic import Traffic, TrafficResult
@@ -72,7 +71,7 @@ def rehearse(
             access, catalog, size = _copy(environment, steps, seconds)
             with steps.step("indexes"):
                 not_reproduced = fill_indexes(copy, catalog)
-            found = Investigation(datetime.now(UTC), access, catalog, steps.count(catalog))
+            found = steps.investigate(access, catalog)
             with reading(environment) as connection:
                 preflight = run_preflight(connection, environment, found).checks
             trial = _try(steps, found, environment.name)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from incident_lib.analysis import count_threads
+from incident_lib.analysis import investigate_as
 from incident_lib.database import connecting, read_catalog, reading, sending
 from incident_lib.experiments import traffic
 from incident_lib.migration import Progress, apply, probe_semantics, verify_catalog, verify_semantics
@@ -16,9 +16,10 @@ from incident_lib.model import Interrupted, RehearsalStep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from incident_lib.database import Environment
+    from incident_lib.analysis import Investigation
+    from incident_lib.database import Environment, TableAccess
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Catalog, Check, Counts, Family, IndexKind
+    from incident_lib.model import Catalog, Check, Family, IndexKind
 
 
 @dataclass
@@ -65,10 +66,10 @@ class Steps:
             for step in results[-1].steps if results else []:
                 self._record(f"{name}: {step.name}", step.seconds, step.outcome)
 
-    def count(self, catalog: Catalog) -> Counts:
+    def investigate(self, access: TableAccess, catalog: Catalog) -> Investigation:
         """Count families and threads, and what indexes like the source's block."""
         with self.step("count"), reading(self.copy, seconds=0) as connection:
-            return count_threads(connection, catalog)
+            return investigate_as(connection, access, catalog)
 
     def verify(self, target: IndexKind) -> tuple[Check, ...]:
         """Check the copy's catalog against a target."""
