@@ -182,7 +182,7 @@ def copy_blocked(
 def copy_blocked_json(
     connection: Connection, catalog: Catalog, out: IO[bytes], *, purpose_since: datetime | None = None
 ) -> None:
-    """Stream what `list_blocked` lists into an open file, as JSON objects with commas between them, one on each line.
+    """Stream what `list_blocked` lists into an open file, as JSON objects, one on each line, commas between them.
 
     PostgreSQL makes the objects: none of them is in memory here.
     """
@@ -192,23 +192,17 @@ def copy_blocked_json(
     text = ClientCursor(connection).mogrify(query_text("analysis/blocked").rstrip("; \n"), values)
     asked = sql.SQL(_AS_JSON).format(sql.SQL(text))
     with connection.cursor().copy(asked) as rows:
-        first = next(iter(rows), b"")
-        out.write(_unescaped(first))
+        out.write(next(iter(rows), b""))
         for row in rows:
-            out.write(b",\n")
-            out.write(_unescaped(row))
+            out.write(b",")
+            out.write(row)
 
 
-# COPY's text format doubles backslashes; JSON has no other character that it would change.
-_AS_JSON = """COPY (
-SELECT json_build_object('root_prompt_row_id', root_prompt_row_id, 'owner_id', owner_id, 'blocked_for', blocked_for,
-    'since', replace(replace(since, ' ', 'T'), '+00:00', 'Z'), 'blocking_thread', blocking_thread,
-    'blocking_purpose', blocking_purpose, 'blocking_provider', blocking_provider)
-FROM ({}) AS b) TO STDOUT"""
-
-
-def _unescaped(row: bytes | bytearray | memoryview) -> bytes:
-    return bytes(row).rstrip(b"\n").replace(b"\\\\", b"\\")
+# JSON has no control characters: with two of them as quote and delimiter, COPY changes nothing in it.
+_AS_JSON = """COPY (SELECT row_to_json(family) FROM (
+    SELECT root_prompt_row_id, owner_id, blocked_for, replace(replace(since, ' ', 'T'), '+00:00', 'Z') AS since,
+           blocking_thread, blocking_purpose, blocking_provider FROM ({}) AS b
+) AS family) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"""
 
 
 def stream_blocked(
