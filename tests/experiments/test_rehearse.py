@@ -48,6 +48,7 @@ from incident_lib.model import (
 )
 from incident_lib.records import REHEARSAL, latest_rehearsal, to_json
 from tests.conftest import add
+from tests.migration.test_partitions import PARTITIONED
 from tests.support import clusters
 from tests.support.command import HEARING, INTERRUPTED, message, shell, unmeasured
 from tests.support.scratch import scratch_databases
@@ -340,6 +341,17 @@ def test_a_fix_that_has_been_applied(fixed):
         "was rolled back, and was applied again.",
         "incident verify --env staging",
     )
+
+
+@pytest.mark.slow
+def test_a_partitioned_table(environment, connection):
+    """The copy of a partitioned table is an ordinary one, and the report says what was not measured."""
+    connection.execute(PARTITIONED)
+    report = rehearse(environment)
+    assert report.not_reproduced == [
+        "the partitions: the copy is an ordinary table, so creating and attaching their indexes was not measured"
+    ]
+    assert "not partitioned" in {check.name for check in report.waits}
 
 
 def test_an_empty_table(environment):

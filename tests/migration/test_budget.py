@@ -13,9 +13,11 @@ from psycopg import conninfo
 from incident_lib.database import Environment, bounded, connecting, fetch_all, read_catalog, reading, sending
 from incident_lib.database.connections import KEEPALIVE, OutOfTime
 from incident_lib.experiments import rehearse
+from incident_lib.migration import holds, verify_catalog, verify_commits
 from incident_lib.migration.executor import UNCONFIRMED, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.probe import probe_families
+from incident_lib.model import Status
 from incident_lib.model.catalog import IndexKind
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import Family
@@ -129,6 +131,35 @@ def test_commits_that_no_standby_confirms_end_in_time(incident, server):
     apply(incident, confirm="staging")
     with psycopg.connect(incident.address, autocommit=True) as connection:
         assert plan_change(read_catalog(connection)).steps == ()
+
+
+CANCEL = """
+SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'incident_lib migrate' AND datname = %s AND wait_event = 'SyncRep'"""
+
+
+@pytest.mark.slow
+def test_commits_that_no_standby_confirmed_are_no_plain_success(incident, server):
+    """An operator cancels the waits for a standby: the fix is applied, and a warning names what may be undone."""
+    done, name = threading.Event(), conninfo.conninfo_to_dict(incident.address)["dbname"]
+
+    def cancel():
+        with psycopg.connect(server, autocommit=True) as admin:
+            while not done.wait(0.05):
+                admin.execute(CANCEL, [name])
+
+    operator = threading.Thread(target=cancel)
+    with no_standby(server):
+        operator.start()
+        try:
+            result = apply(incident, confirm="staging", budget=60)
+        finally:
+            done.set()
+            operator.join()
+    (check,) = verify_commits(result.steps)
+    assert check.status is Status.WARN
+    assert check.finding.startswith("no synchronous standby confirmed the commit of build, swap, drop: ")
+    assert holds(verify_catalog(result.after))
 
 
 def test_a_read_is_bounded_too(incident):

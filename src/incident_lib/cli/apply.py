@@ -107,16 +107,18 @@ def _change(
 
 def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
     """The steps, when the incident ended, and what is enforced now."""
-    from incident_lib.migration import verify_catalog
+    from incident_lib.migration import verify_catalog, verify_commits
     from incident_lib.model import ChangeResult, format_timestamp, plan_command, steps_table
 
-    checks = verify_catalog(result.after, target)
+    commits = verify_commits(result.steps)
+    checks = (*verify_catalog(result.after, target), *commits)
     error = not_enforced(name, checks, target)
     ended = result.ended_at if target is IndexKind.FIXED else None
     following = plan_command(IndexKind.FIXED, name) if target is IndexKind.ORIGINAL else f"incident verify --env {name}"
     text = error.what if error else f"{name}: only the {target} index is enforced."
     if ended:
         text += f" The incident ended at {format_timestamp(ended.replace(microsecond=0))} UTC."
+    text += "".join(f" Warning: {check.finding}." for check in commits)
     return Answer(
         text,
         ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),

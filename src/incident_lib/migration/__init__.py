@@ -6,7 +6,7 @@ from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import Preflight, run_preflight
 from incident_lib.migration.probe import FAMILIES, Probe, probe_families, probe_semantics
 from incident_lib.migration.script import migration_files, migration_script, settling_sql
-from incident_lib.migration.verify import holds, verify_catalog, verify_probes, verify_semantics
+from incident_lib.migration.verify import holds, verify_catalog, verify_commits, verify_probes, verify_semantics
 
 __all__ = [
     "FAMILIES",
@@ -25,6 +25,7 @@ __all__ = [
     "run_preflight",
     "settling_sql",
     "verify_catalog",
+    "verify_commits",
     "verify_probes",
     "verify_semantics",
 ]

@@ -30,7 +30,7 @@ from incident_lib.database import (
 )
 from incident_lib.migration.cleanup import Cleanup, Leftover, after_failure, enforced_now
 from incident_lib.migration.lock import another_migration, migration_lock
-from incident_lib.migration.monitor import MAX_BLOCK, Monitor, Progress, released_at
+from incident_lib.migration.monitor import BLIND, MAX_BLOCK, Monitor, Progress, released_at
 from incident_lib.migration.plan import has_to_wait, plan_change
 from incident_lib.model import (
     KEYS,
@@ -180,7 +180,7 @@ class Executor:
     def run(self) -> None:
         """Run step after step until none is left; see `apply`."""
         self._step: Step | None = None
-        self._gave_way_to: tuple[str, ...] = ()
+        self._gave_way_because = ""
         self._pauses = _pauses()
         self._unconfirmed = False
         self._cleanup = Cleanup(self.environment, self.connection, self.deadline, self.max_block, self.listener)
@@ -375,16 +375,16 @@ class Executor:
 
     def _step_back(self, step: Step, monitor: Monitor) -> None:
         """Clean up, and let others go first."""
-        if monitor.waiters:
-            self._gave_way_to = monitor.waiters
+        waiters = () if monitor.stopped_because == BLIND else monitor.waiters
+        self._gave_way_because = f"{monitor.stopped_because}{': ' if waiters else ''}{'; '.join(waiters)}"
         self._clean_up()
         self.listener(Progress(step.name, f"{monitor.stopped_because}: it is tried again after a pause"))
         raise _SteppedBack
 
     def _cancelled(self, step: Step, monitor: Monitor, *, answered: bool) -> Failed:
         """The message of a step that was cancelled at the end of the budget, or whose cancellation has no answer."""
-        over = time.monotonic() > self.deadline
-        reason = "took longer than the budget" if over else f"was cancelled, because {monitor.stopped_because}"
+        stopped = monitor.stopped_because
+        reason = f"was cancelled, because {stopped}" if stopped else "took longer than the budget"
         blockers = "; ".join(monitor.blockers)
         why = f"It waited for {blockers}." if blockers else "The session that it waited for is not known."
         why += self._gave_way()
@@ -396,17 +396,14 @@ class Executor:
             )
         ask = "Ask their owners to end these transactions, or allow" if blockers else "Allow"
         return Failed(
-            f"The step `{step.name}` took longer than the budget, and was cancelled.",
+            f"The step `{step.name}` {reason}{'; then the budget ended' if stopped else ', and was cancelled'}.",
             why,
             f"{ask} more with --budget. {_CONTINUE}",
         )
 
     def _gave_way(self) -> str:
-        """For which sessions it stepped back, in a sentence, if it did."""
-        if not self._gave_way_to:
-            return ""
-        waiters = "; ".join(self._gave_way_to)
-        return f" It stepped back for sessions that waited for it over {self.max_block:g} s, last for {waiters}."
+        """Why it stepped back last, in a sentence, if it did."""
+        return f" It stepped back before; the last time {self._gave_way_because}." if self._gave_way_because else ""
 
     def _failure(self, step: Step, error: psycopg.Error) -> Failed:
         """The message of a failed step."""

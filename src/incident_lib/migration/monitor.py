@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_QUERIES = 0.1
 MAX_BLOCK = 2.0  # seconds that another session may wait for the migration
 LEAST_BLIND = 1.0  # seconds: on a busy machine a query may take as long
+BLIND = "for too long it could not be seen who waits for it"
 CLOSE_SECONDS = 0.5
 
 
@@ -74,7 +75,7 @@ class Monitor:
     def must_stop(self) -> bool:
         """Whether another session has waited too long, or for as long nothing was seen, or a deadlock is near."""
         if not self.stopped_because and time.monotonic() > self._seen_at + max(self.max_block, LEAST_BLIND):
-            self.stopped_because = "for too long it could not be seen who waits for it"
+            self.stopped_because = BLIND
         return self.stopped_because is not None
 
     def __enter__(self) -> Self:
@@ -122,7 +123,7 @@ class Monitor:
         if {each["pid"] for each in row["blockers"]} & {each["pid"] for each in row["waiters"]}:
             self.stopped_because = "another session and this step waited for each other"
         elif any((waiter["waits"] or 0) > self.max_block for waiter in row["waiters"]):
-            self.stopped_because = "another session waited for it"
+            self.stopped_because = f"another session waited for it for more than {self.max_block:g} s"
         share = row["done"] / row["total"] if row["total"] else None
         phase = row["phase"] or ("waiting" if blockers else "working")
         self.listener(Progress(self.step, phase, share, blockers, waiters))

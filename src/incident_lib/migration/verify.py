@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from incident_lib.migration.executor import UNCONFIRMED
 from incident_lib.model import Catalog, Check, IndexKind, IndexState, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from incident_lib.migration.probe import Probe
+    from incident_lib.model import StepResult
 
 TRY_AGAIN = "Try again when the table is less busy."
 
@@ -41,6 +45,16 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
             "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
         ),
     )
+
+
+def verify_commits(steps: Sequence[StepResult]) -> tuple[Check, ...]:
+    """Check that synchronous standbys confirmed the steps' commits; no check where all of them were confirmed."""
+    names = dict.fromkeys(step.name for step in steps if UNCONFIRMED in step.outcome)
+    if not names:
+        return ()
+    finding = f"no synchronous standby confirmed the commit of {', '.join(names)}: a failover now may undo it"
+    action = "Start the standbys. After a failover, run `incident verify` on the new primary."
+    return (Check("commits", Status.WARN, finding, action),)
 
 
 def verify_probes(before: Probe | None, after: Probe) -> Check:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.analysis import BlockedFilter, checksum, compare_threads, explain_family, read_recovery
 from incident_lib.database import DEMO, demo, read_catalog, reading, sending
 from incident_lib.logs import log_files, read_attempts
-from incident_lib.migration import FAMILIES, Probe, apply, probe_families, verify_catalog, verify_probes
+from incident_lib.migration import FAMILIES, Probe, apply, probe_families, verify_catalog, verify_commits, verify_probes
 from incident_lib.model import (
     ATTEMPTS,
     PURPOSES,
@@ -380,6 +380,8 @@ class Incident(Revocable):
             checks = verify_catalog(read_catalog(connection))
         if len(self._probes) > 1:
             checks += (verify_probes(self._probes[0], self._probes[-1]),)
+        if self._migration:
+            checks += verify_commits(self._migration.steps)
         found = Verified(self.environment.name, checks)
         self._note(verified=found.holds, verification=list(checks))
         return found
