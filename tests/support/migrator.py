@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -20,14 +21,22 @@ from incident_lib.migration.monitor import MAX_BLOCK, Progress
 from incident_lib.model.catalog import IndexKind
 from incident_lib.model.errors import IncidentError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class Migrator:
     """The parent's side: start, follow, kill."""
 
     def __init__(
-        self, address: str, target: IndexKind = IndexKind.FIXED, budget: float = 60, max_block: float = MAX_BLOCK
+        self,
+        address: str,
+        target: IndexKind = IndexKind.FIXED,
+        budget: float = 60,
+        max_block: float = MAX_BLOCK,
+        within: Sequence[str] = (),
     ) -> None:
-        command = [sys.executable, str(Path(__file__)), address, target.value, str(budget), str(max_block)]
+        command = [*within, sys.executable, str(Path(__file__)), address, target.value, str(budget), str(max_block)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL server with TCP on the loopback interface, passwords (scram), and roles with different rights."""
+"""A PostgreSQL server with TCP, on the loopback interface or another one, passwords (scram), and roles with different rights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 NEEDLE = "w0rdX7k2Qv9"  # survives every way of escaping: whatever holds the password holds this
 PASSWORD = f"p@ss/{NEEDLE}:%#?&=ü"
-HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+HBA = "local all all trust\nhost all all {} scram-sha-256\n"
 # reader and writer see every row, for the table has row level security and no policy; rls sees none.
 ROLES = {"owner": "", "reader": "BYPASSRLS", "writer": "BYPASSRLS", "rls": "", "stranger": ""}
 GRANTS = """
@@ -48,6 +48,7 @@ class Tcp:
 
     cluster: PostgresServer
     port: int
+    host: str = HOST
 
     @property
     def admin(self) -> str:
@@ -65,15 +66,15 @@ class Tcp:
         )
 
     def start(self) -> None:
-        """Start it, with TCP on the loopback interface."""
+        """Start it, with TCP on its interface."""
         folder = self.cluster.get_postmaster_info().socket_dir
-        options = f'-h "{HOST}" -p {self.port} -k {folder}'
+        options = f'-h "{self.host}" -p {self.port} -k {folder}'
         self.control("-o", options, "-l", str(self.cluster.log), "start")
 
     def url(self, role: str, database: str, *, password: str = PASSWORD, **options: object) -> str:
         """The address of a database for a role, as people write it: with what is odd in the password escaped."""
         words = "&".join(f"{key}={value}" for key, value in options.items())
-        return f"postgresql://{role}:{quote(password, safe='')}@{HOST}:{self.port}/{database}?{words}".rstrip("?")
+        return f"postgresql://{role}:{quote(password, safe='')}@{self.host}:{self.port}/{database}?{words}".rstrip("?")
 
     @contextmanager
     def database(self, template: str = "incident_template", owner: str = "owner", more: str = "") -> Iterator[str]:
@@ -96,15 +97,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving() -> Iterator[Tcp]:
-    """A server with the demo's threads, and a password for each of `ROLES`; removed at the end."""
+def serving(host: str = HOST, clients: str = f"{HOST}/32") -> Iterator[Tcp]:
+    """A server with the demo's threads, and a password for each of `ROLES`; removed at the end.
+
+    Args:
+        host: the address on which it listens.
+        clients: the addresses from which it takes connections.
+    """
     folder = Path(tempfile.mkdtemp(prefix="tcp-"))
     cluster = clusters.start(folder / "pg", 18)
     cluster.stop()
-    (cluster.pgdata / "pg_hba.conf").write_text(HBA)
+    (cluster.pgdata / "pg_hba.conf").write_text(HBA.format(clients))
     with (cluster.pgdata / "postgresql.auto.conf").open("a") as settings:
         settings.write("password_encryption = 'scram-sha-256'\n")
-    served = Tcp(cluster, free_port())
+    served = Tcp(cluster, free_port(), host)
     served.start()
     try:
         clusters.load_templates(served.admin)
