@@ -54,6 +54,7 @@ LONGEST = (
     "experiments/test_claims.py",
     "migration/test_step_back.py",
     "migration/test_topologies.py",
+    "migration/test_lost_client.py",
     "experiments/test_rehearse.py",
     "cli/test_cli.py",
     "cli/test_waiting.py",

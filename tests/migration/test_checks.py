@@ -625,6 +625,13 @@ def test_replicas_are_noted(seen, said):
     assert found == Check("replicas", Status.INFO, f"{said}: replaying the drop may cancel readers")
 
 
+def test_a_long_reader_of_a_replica_warns():
+    """A standby on which a long transaction reads is named, and how old it is at least."""
+    found = named("replicas", checks.around(surroundings(replicas=1), NO_STEPS, [{"name": "eu", "seconds": 312}]))
+    assert found.status is Status.WARN
+    assert "a long transaction reads on eu (at least 5 min): there the replay of the drop waits" in found.finding
+
+
 def test_the_lag_of_replicas_may_be_hidden():
     """A role that may not see the replicas' lag is told what shows it."""
     found = named("replicas", checks.around(surroundings(replicas=2, sees_sessions=False), NO_STEPS))

@@ -181,6 +181,39 @@ def test_a_prepared_transaction_is_waited_for(there: Environment) -> None:
     assert "12345678" not in str(error.value)
 
 
+SEEN = 60.0  # seconds: a checkpoint has to be fifteen seconds old, and a standby reports now and then
+
+
+def replicas(environment: Environment, status: str) -> str:
+    """The finding about replicas, once it has a status."""
+    deadline = time.monotonic() + SEEN
+    while not (found := findings(environment)["replicas"]).startswith(status):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+    return found
+
+
+@pytest.mark.parametrize("slot", ["", "a_slot"])
+def test_a_long_reader_on_a_standby_is_seen(slot: str) -> None:
+    """A standby with hot_standby_feedback reports its readers, by walsender or slot: an old one is a warning."""
+    settings = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
+    with standby.streaming(**settings) as servers:
+        here, there = (clusters.at(address, "incident_template") for address in (servers.primary, servers.standby))
+        environment = Environment("staging", "a primary", here)
+        with psycopg.connect(here, autocommit=True) as primary, psycopg.connect(there) as reader:
+            if slot:
+                servers.use_slot(slot)
+            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            reader.execute("SELECT count(*) FROM public.q_threads")
+            primary.execute("SELECT pg_current_xact_id()")
+            primary.execute("UPDATE public.q_threads SET message_count = 1 WHERE purpose = 'chat'")
+            primary.execute("CHECKPOINT")
+            assert replicas(environment, "info")
+            assert f"a long transaction reads on {standby.NAME} (at least " in replicas(environment, "warn")
+            reader.rollback()
+            replicas(environment, "info")
+
+
 def test_a_missing_synchronous_standby_stops(there: Environment) -> None:
     """Where commits wait for a standby that is stopped, the preflight fails; apply would hang."""
     with standby.streaming() as servers:

@@ -57,6 +57,22 @@ class Pair:
                 connection.execute(statement)
             connection.execute("SELECT pg_reload_conf()")
 
+    def use_slot(self, name: str) -> None:
+        """Let the standby stream from a new replication slot of the primary."""
+        with psycopg.connect(self.primary, autocommit=True) as connection:
+            connection.execute("SELECT pg_create_physical_replication_slot(%s)", [name])
+        with psycopg.connect(self.standby, autocommit=True) as connection:
+            statement = sql.SQL("ALTER SYSTEM SET primary_slot_name = {}").format(sql.Literal(name))
+            connection.execute(statement)
+            connection.execute("SELECT pg_reload_conf()")
+        with psycopg.connect(self.primary, autocommit=True) as connection:
+            deadline = time.monotonic() + 30
+            query = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+            while connection.execute(query, [name]).fetchone() != (True,):
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                time.sleep(0.05)
+
     def catch_up(self, seconds: float = 30) -> None:
         """Wait until the standby has replayed all that the primary has written; fails after so many seconds."""
         with psycopg.connect(self.primary, autocommit=True) as connection:

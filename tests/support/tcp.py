@@ -1,4 +1,4 @@
-"""A PostgreSQL server with TCP, on the loopback interface or another one, passwords (scram), and roles with different rights."""
+"""A PostgreSQL server with TCP, passwords (scram), and roles with different rights."""
 
 from __future__ import annotations
 

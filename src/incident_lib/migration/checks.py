@@ -17,12 +17,13 @@ from incident_lib.model import (
     Status,
     describe_session,
     format_bytes,
+    format_duration,
     plan_command,
     plural,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from incident_lib.model import Catalog, Counts, UniqueIndex
 
@@ -173,8 +174,8 @@ def _wait_action(row: dict[str, Any]) -> str:
     return _BUILD_ACTION if row["kind"] in _BUILDS else _WAIT_ACTIONS.get(row["kind"], _WAIT_ACTIONS["client backend"])
 
 
-def around(facts: dict[str, Any], plan: Plan) -> Iterator[Check]:
-    """What else matters: functions, triggers, replicas?"""
+def around(facts: dict[str, Any], plan: Plan, readers: Sequence[dict[str, Any]] = ()) -> Iterator[Check]:
+    """What else matters: functions, triggers, replicas and their long readers?"""
     functions = (
         Status.FAIL,
         f"these functions need the original key, and would fail without it (42P10): {', '.join(facts['functions'])}",
@@ -187,14 +188,22 @@ def around(facts: dict[str, Any], plan: Plan) -> Iterator[Check]:
     yield _check("ON CONFLICT", good, functions if breaks else None)
     triggers = (Status.INFO, f"these triggers fire in a probe: {', '.join(facts['triggers'])}", "")
     yield _check("triggers", "none on the table", triggers if facts["triggers"] else None)
-    yield _replicas(facts)
+    yield _replicas(facts, readers)
 
 
-def _replicas(facts: dict[str, Any]) -> Check:
+def _replicas(facts: dict[str, Any], readers: Sequence[dict[str, Any]]) -> Check:
     """Which standbys and subscriptions replay what the plan does?"""
     replicas = plural(facts["replicas"], "replica")
     if facts["replicas"] and not facts["sees_sessions"]:
         return Check("replicas", Status.WARN, f"not known: the lag and the kind of {replicas}", GRANT)
     lag = "lag unknown" if facts["lag_bytes"] is None else f"{format_bytes(facts['lag_bytes'])} behind"
+    if readers:
+        old = ", ".join(f"{row['name']} (at least {format_duration(row['seconds'])})" for row in readers)
+        return Check(
+            "replicas",
+            Status.WARN,
+            f"{replicas}, {lag}; a long transaction reads on {old}: there the replay of the drop waits, or cancels it",
+            "Look for it in pg_stat_activity on the standby, and wait until it has ended.",
+        )
     found = (Status.INFO, f"{replicas}, {lag}: replaying the drop may cancel readers", "")
     return _check("replicas", "none connected", found if facts["replicas"] else None)

@@ -155,6 +155,8 @@ def run_preflight(
         row | {"gid": names.name_text("gid", row["gid"])} if row["gid"] else row
         for row in fetch_all(connection, "migration/waits", _PARAMETERS)
     ]
+    sees_readers = facts["sees_sessions"] and facts["reads_checkpoint"]
+    readers = fetch_all(connection, "migration/standby_readers") if sees_readers else []
     estimate = Estimate(found.counts.active_threads, facts["table_bytes"])
     made = (
         *check_server(found.access),
@@ -165,7 +167,7 @@ def run_preflight(
         *checks.data(found.counts, plan),
         *checks.waits(waits, plan),
         checks.builds(waits),
-        *checks.around(facts, plan),
+        *checks.around(facts, plan, readers),
         *server_checks.settings(server, plan),
         server_checks.connections(server),
         server_checks.slots(fetch_all(connection, "migration/replication_slots"), estimate.index_bytes, plan),

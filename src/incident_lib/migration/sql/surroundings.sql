@@ -1,10 +1,12 @@
 -- Question: what else matters for a build or a drop of an index of the table?
 -- Parameters: schema, table.
--- Columns: sees_sessions (whether this role sees what other roles' sessions do), triggers, functions (whose SQL infers
+-- Columns: sees_sessions (whether this role sees what other roles' sessions do), reads_checkpoint (whether it may read
+--          when the last checkpoint was), triggers, functions (whose SQL infers
 --          the two-column key), replicas, lag_bytes (the largest; NULL: none, or not visible to this role),
 --          closed_tablespaces (of the table's indexes, in which this role may create nothing), table_bytes.
 -- Order: one row.
 SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
+       has_function_privilege('pg_control_checkpoint()', 'EXECUTE') AS reads_checkpoint,
        ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = t.oid AND NOT tgisinternal
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang,
