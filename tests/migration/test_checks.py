@@ -218,6 +218,7 @@ def test_hidden_rows_stop():
     ("pooled", "expected"),
     [
         (False, Check("pooler", Status.PASS, "a session keeps its backend")),
+        (None, Check("pooler", Status.INFO, "not known: that takes two connections more")),
         (
             True,
             Check(

@@ -221,9 +221,7 @@ def test_a_survey_names_the_plan(role: Environment) -> None:
     """Where server and role allow a change, `env check` does not say that it works: the plan has the other checks."""
     found = {check.name: check.finding for check in check_access(role)}
 
-    assert found["apply, rollback"] == (
-        "server and role allow them; `incident plan --env staging` runs the other checks"
-    )
+    assert found["apply, rollback"] == ("version and rights allow them; `incident plan --env staging` checks the rest")
 
 
 @of("reader")

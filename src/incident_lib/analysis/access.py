@@ -65,7 +65,7 @@ def _changes(environment: Environment, access: TableAccess, *, pooled: bool) -> 
     return _need(
         "apply, rollback",
         not refuting,
-        f"server and role allow them; `incident plan --env {environment.name}` runs the other checks",
+        f"version and rights allow them; `incident plan --env {environment.name}` checks the rest",
         f"would be refused: {'; '.join(refuting)}",
     )
 

@@ -68,7 +68,12 @@ _CONNECT_SIGNS = (
         "Ask for an entry, or connect from another host.",
     ),
     (
-        r"too many (clients|connections)|connection slots",
+        r"too many connections for (role|database)",
+        "The CONNECTION LIMIT of the role or the database is reached.",
+        "Close other connections of the role, or ask for a higher limit.",
+    ),
+    (
+        r"too many clients|connection slots",
         "The server has no connection left.",
         "Try again later.",
     ),

@@ -36,8 +36,10 @@ def _check(name: str, good: str, trouble: tuple[Status, str, str] | None) -> Che
     return Check(name, *trouble) if trouble else Check(name, Status.PASS, good)
 
 
-def pooler(*, transaction_pooled: bool) -> Check:
-    """Does a session keep its backend?"""
+def pooler(*, transaction_pooled: bool | None) -> Check:
+    """Does a session keep its backend? None: too few connections are left to find out."""
+    if transaction_pooled is None:
+        return Check("pooler", Status.INFO, "not known: that takes two connections more")
     pooled = (
         Status.FAIL,
         "a pooler in transaction mode is between this client and the server",

@@ -150,6 +150,8 @@ def run_preflight(
     plan = plan_change(found.catalog, target, plain=plain)
     facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
     server = fetch_one(connection, "migration/server")
+    room = server_checks.connections(server)
+    pooled = None if room.status is Status.FAIL else is_transaction_pooled(environment)
     names = pseudonyms_for(environment.name)
     waits = [
         row | {"gid": names.name_text("gid", row["gid"])} if row["gid"] else row
@@ -161,7 +163,7 @@ def run_preflight(
     made = (
         *check_server(found.access),
         *check_role(found.access),
-        checks.pooler(transaction_pooled=is_transaction_pooled(environment)),
+        checks.pooler(transaction_pooled=pooled),
         *checks.indexes(plan),
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
         *checks.data(found.counts, plan),
@@ -169,7 +171,7 @@ def run_preflight(
         checks.builds(waits),
         *checks.around(facts, plan, readers),
         *server_checks.settings(server, plan),
-        server_checks.connections(server),
+        room,
         server_checks.slots(fetch_all(connection, "migration/replication_slots"), estimate.index_bytes, plan),
         server_checks.event_triggers(fetch_all(connection, "migration/event_triggers"), plan),
     )
