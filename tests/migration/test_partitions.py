@@ -22,6 +22,7 @@ from incident_lib.model.errors import Failed
 from tests.support.command import shell
 from tests.support.examples import SLACK
 from tests.support.migrator import Migrator
+from tests.support.pgbench import pgbench
 from tests.support.sessions import old_snapshot, wait_until_waiting
 
 EVERY_VERSION = True
@@ -288,6 +289,38 @@ def test_under_writers(parted, session, target):
     assert session.execute(f"SELECT obj_description('public.{INDEX_NAME}'::regclass)").fetchone() == (
         "one active thread per family",
     )
+
+
+FAMILY = r"""
+\set root random(1, 50)
+\set owner random(1, 7)
+"""
+OF_FAMILY = "lpad(to_hex(:root), 32, '0')::uuid, lpad(to_hex(:owner), 32, '0')::uuid"
+CREATES = {
+    purpose: FAMILY + "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, purpose, is_active)"
+    f" VALUES ({OF_FAMILY}, '{purpose}', true) ON CONFLICT DO NOTHING;"
+    for purpose in ("run", "chat")
+}
+ENDS = FAMILY + f"UPDATE public.q_threads SET is_active = false WHERE (root_prompt_row_id, owner_id) = ({OF_FAMILY});"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [IndexKind.FIXED, IndexKind.ORIGINAL])
+def test_under_pgbench(parted, session, target, capsys):
+    """Under pgbench no transaction fails or waits for long, and no duplicate gets in."""
+    creates = [CREATES["run"], *([CREATES["chat"]] if target is IndexKind.FIXED else [])]
+    if target is IndexKind.ORIGINAL:
+        apply(parted, confirm="staging")
+    with pgbench(parted.address, *creates, ENDS) as taken:
+        time.sleep(1)
+        apply(parted, confirm="staging", target=target, budget=60)
+    assert is_complete(session, target)
+    assert duplicates(session, target) == 0
+    assert len(taken) > 500
+    assert max(taken) < SLACK
+    with capsys.disabled():
+        print(f"\n  pgbench while a partitioned table got the {target} index: {len(taken)} transactions, ", end="")
+        print(f"the longest took {max(taken) * 1000:.0f} ms")
 
 
 def test_a_long_transaction_lets_writers_through(parted, session):
