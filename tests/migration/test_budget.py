@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
 from psycopg import conninfo
 
-from incident_lib.database import Environment, bounded, connecting, fetch_all, read_catalog, reading, sending
+from incident_lib.database import (
+    Environment,
+    bounded,
+    connecting,
+    fetch_all,
+    is_transaction_pooled,
+    read_catalog,
+    reading,
+    sending,
+)
 from incident_lib.database.connections import KEEPALIVE, OutOfTime
 from incident_lib.experiments import rehearse
 from incident_lib.migration import holds, verify_catalog, verify_commits
@@ -214,6 +224,33 @@ def test_a_dead_line_is_noticed_at_both_ends(incident):
     with connecting(Environment("staging", "a test", address), "test") as connection:
         set_ = conninfo.conninfo_to_dict(connection.info.dsn)
         assert {name: int(set_[name]) for name in KEEPALIVE} == KEEPALIVE | {"keepalives_idle": 77}
+
+
+@pytest.mark.slow
+def test_the_transaction_of_the_check_for_a_pooler_ends(incident):
+    """Where the line dies while it is open, the server ends it after a few seconds."""
+    open_ = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'incident_lib pooler check'"
+        " AND datname = current_database() AND xact_start IS NOT NULL AND xact_start < now()"
+    )
+    with (
+        Proxy(incident.address, delay=0.1) as proxy,
+        psycopg.connect(incident.address, autocommit=True) as admin,
+        ThreadPoolExecutor() as pool,
+    ):
+        check = pool.submit(is_transaction_pooled, through(incident, proxy))
+        deadline = time.monotonic() + 10
+        try:
+            while admin.execute(f"{open_} AND state = 'idle in transaction'").fetchone() == (0,):
+                assert time.monotonic() < deadline
+            proxy.frozen = True
+            while admin.execute(open_).fetchone() != (0,):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        finally:
+            proxy.cut()
+        with pytest.raises(Failed):
+            check.result()
 
 
 def test_no_lock_stays_after_a_budget(incident):

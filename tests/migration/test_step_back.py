@@ -13,7 +13,7 @@ from psycopg import conninfo
 
 from incident_lib.database import Environment, connecting, connections, lock_holders, read_catalog
 from incident_lib.migration import monitor
-from incident_lib.migration.executor import STEPPED_BACK, apply
+from incident_lib.migration.executor import STEPPED_BACK, _pauses, apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed
@@ -95,6 +95,14 @@ def test_the_session_that_waits_is_named(incident, deploy):
     pid = deploy.info.backend_pid
     assert any(f"blocks pid {pid} (deploy, active, open" in note for note in notes)
     assert "another session waited for it for more than 0.5 s: it is tried again after a pause" in notes
+
+
+def test_the_pauses_grow():
+    """Each pause is about twice as long as the one before it, with jitter, until they last a minute."""
+    usual = [1, 2, 4, 8, 16, 32, *[60] * 6]
+    factors = [pause / seconds for pause, seconds in zip(_pauses(), usual, strict=False)]
+    assert all(0.5 <= factor <= 1.5 for factor in factors)
+    assert len(set(factors)) == len(usual)
 
 
 def test_a_read_behind_the_alter_table_waits_no_longer(incident, deploy):

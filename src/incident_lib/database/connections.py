@@ -292,6 +292,10 @@ def _options(address: str, seconds: float) -> dict[str, Any]:
     return options | {"connect_timeout": timeout}
 
 
+# On a line that dies meanwhile its transaction stays open no longer than that.
+_POOLER_CHECK = {"idle_in_transaction_session_timeout": "5s", "transaction_timeout": "20s"}
+
+
 def is_transaction_pooled(environment: Environment) -> bool:
     """Whether a pooler gives the backends of our sessions to other clients between transactions.
 
@@ -300,8 +304,8 @@ def is_transaction_pooled(environment: Environment) -> bool:
     """
     with _connecting(environment, "pooler check") as one, _connecting(environment, "pooler check") as two:
         mine = _backend(one)
-        with two.transaction():
-            return _backend(two) == mine or _backend(one) != mine
+        two.execute(sql.SQL("BEGIN; {}").format(_pins(_POOLER_CHECK, local=True)))  # ends with the connection
+        return _backend(two) == mine or _backend(one) != mine
 
 
 def _backend(connection: Connection) -> int:
