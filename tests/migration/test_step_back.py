@@ -276,6 +276,9 @@ def test_a_reindex_that_runs_is_waited_for_without_a_deadlock(incident, deploy):
             time.sleep(1)
             snapshot.rollback()
     other.join()
+    notes = [progress.note for progress in migration.notes]
+    who = f"waits for REINDEX CONCURRENTLY, pid {deploy.info.backend_pid} (deploy, active"
+    assert any(f"the table's lock; {who}" in note for note in notes)
     assert migration.error is None
     assert [step.outcome for step in migration.result.steps] == ["done"] * 3
 
