@@ -1,4 +1,4 @@
-"""Kernels that are forked from a process of this one's, as jupyter_client takes them."""
+"""Kernels that are forked from a process of this one's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-
-from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from incident_lib.runs.forkserver import READY
 
@@ -47,24 +45,32 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._state: tuple[Any, ...] = ()
-        self._usable = False
+        self._usable: bool | None = None  # None: it has not answered yet
 
     @property
     def pid(self) -> int | None:
         """Of the process, while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def is_usable(self) -> bool:
-        """Whether kernels can be forked here; waits until the process has imported everything."""
+    def begin(self) -> None:
+        """Start the process, where it does not run: it imports while this one does something else."""
         with self._lock:
-            if self._state != _state() or (self._usable and self.pid is None):
+            if self._state != _state() or (self._usable is not False and self.pid is None):
                 self._close()
                 self._state = _state()
-                self._usable = AVAILABLE and self._start()
+                if AVAILABLE:
+                    self._start()
+
+    def is_usable(self) -> bool:
+        """Whether kernels can be forked here; waits until the process has imported everything."""
+        self.begin()
+        with self._lock:
+            if self._usable is None:
+                # It may not fork where an import has started a thread.
+                self._usable = self._line is not None and self._line.recv(len(READY), socket.MSG_WAITALL) == READY
             return self._usable
 
-    def _start(self) -> bool:
-        """Start the process; whether it may fork, which it may not where an import has started a thread."""
+    def _start(self) -> None:
         self._line, far = socket.socketpair()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
             [sys.executable, "-P", "-m", "incident_lib.runs.forkserver", str(far.fileno())],
@@ -74,7 +80,6 @@ class ForkServer:
             start_new_session=True,  # Ctrl-C is for this process alone
         )
         far.close()
-        return self._line.recv(len(READY), socket.MSG_WAITALL) == READY
 
     def fork(self, arguments: list[str], cwd: str, env: Mapping[str, str]) -> ForkedProcess:
         """A new kernel with these arguments, in a session of its own.
@@ -97,7 +102,7 @@ class ForkServer:
             self._close()
 
     def _close(self) -> None:
-        self._usable = False
+        self._usable = None
         if self._line is not None and self._process is not None:
             self._line.close()
             self._process.wait()
@@ -145,15 +150,3 @@ class ForkedProcess:
 
     def __del__(self) -> None:
         os.close(self._descriptor)
-
-
-class ForkProvisioner(LocalProvisioner):
-    """jupyter_client's way of starting a kernel, with a fork in place of a new interpreter."""
-
-    async def launch_kernel(self, cmd: list[str], **options: Any) -> Any:
-        """Fork a kernel for a command `python -m ipykernel_launcher …`."""
-        arguments = cmd[cmd.index("ipykernel_launcher") + 1 :]
-        process: Any = SERVER.fork(arguments, options.get("cwd") or str(Path.cwd()), options["env"])
-        self.process = process
-        self.pid = self.pgid = process.pid  # it makes itself the leader of its group
-        return self.connection_info

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
+from incident_lib.runs.forked import SERVER
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -34,6 +36,7 @@ class Kernels:
         self._context: Any = None
 
     def __enter__(self) -> Self:
+        SERVER.begin()  # it imports while this process imports jupyter_client and papermill
         from zmq import Context
 
         self._context = Context()  # jupyter_client would destroy its own in another thread, and crash now and then
@@ -96,7 +99,7 @@ def _started(file: Path, context: Any) -> Any:
 
 def _is_forked(manager: Any) -> bool:
     """Have a manager's kernel forked, where that can be done; whether it is."""
-    from incident_lib.runs.forked import SERVER, ForkProvisioner
+    from incident_lib.runs.provisioner import ForkProvisioner
 
     if not SERVER.is_usable():
         return False
