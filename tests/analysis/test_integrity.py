@@ -31,7 +31,9 @@ def test_a_migration_leaves_every_thread_as_it_was(incident: Environment) -> Non
     before = checksum(incident)
     done = apply(incident, confirm="staging")
 
-    assert compare_threads(incident, before, done.xids) == "5,830 threads, checksum equal before and after."
+    assert compare_threads(incident, before, done.xids) == (
+        "5,830 threads, checksum equal right before and right after the steps; what clients wrote later is not in it."
+    )
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
@@ -41,7 +43,9 @@ def test_any_change_is_reported(environment: Environment, connection: psycopg.Co
     before = checksum(environment)
     connection.execute(change)
 
-    assert compare_threads(environment, before, []) == "1 threads, checksum CHANGED before and after."
+    assert compare_threads(environment, before, []) == (
+        "1 threads, checksum CHANGED right before and right after the steps; what clients wrote later is not in it."
+    )
 
 
 def test_an_update_to_the_same_values_is_a_change(environment: Environment, connection: psycopg.Connection) -> None:

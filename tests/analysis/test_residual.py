@@ -22,7 +22,7 @@ from incident_lib.analysis.residual import (
     propose_index,
     read_residual,
 )
-from incident_lib.database import NewThread, get_or_create_run, read_catalog, reading
+from incident_lib.database import NewThread, create_chat, get_or_create_run, read_catalog, reading
 from incident_lib.migration.executor import apply
 from incident_lib.model.catalog import INDEX_NAME
 from incident_lib.model.records import ProviderConflicts, ResidualConflicts
@@ -32,6 +32,7 @@ from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from incident_lib.database import Environment
 
@@ -45,12 +46,12 @@ INDEX_SQL = (
 )
 
 
-def left(environment: Environment) -> ResidualConflicts:
+def left(environment: Environment, since: datetime | None = None) -> ResidualConflicts:
     """What the fix does not change there, with an example family."""
     with reading(environment) as connection:
         conflict = find_provider_conflict(connection)
         example = conflict and conflict.example(explain_family(connection, read_catalog(connection), conflict.family))
-        return read_residual(connection, count_provider_conflicts(connection), example)
+        return read_residual(connection, count_provider_conflicts(connection), example, since=since)
 
 
 def shown(environment: Environment) -> ProviderConflict:
@@ -99,6 +100,7 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
         ],
         "without_provider": 14,
         "unguarded_threads": 159,
+        "created_since": None,
         "example": {
             "held_by": "openai",
             "asked_for": "manus",
@@ -120,6 +122,24 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
             "too_many": 151,
         },
     }
+
+
+def test_threads_created_since_the_fix_are_counted(incident: Environment) -> None:
+    """Of the provider conflicts, those are counted that were created since a time."""
+    families = "SELECT root_prompt_row_id, owner_id, count(DISTINCT provider) FROM public.q_threads"
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        fixed = apply(incident, confirm="staging").ended_at
+        root, owner, _ = connection.execute(
+            f"{families} WHERE owner_id IS NOT NULL GROUP BY 1, 2 HAVING count(DISTINCT provider) > 1 "
+            "AND bool_and(purpose <> 'chat' OR NOT is_active) ORDER BY 1, 2 LIMIT 1"
+        ).fetchone() or (None, None, None)
+        before = left(incident, fixed)
+        create_chat(connection, NewThread(root, owner))
+        connection.execute("UPDATE public.q_threads SET created_at = clock_timestamp() WHERE created_at IS NULL")
+
+    assert (before.created_since, left(incident).created_since) == (0, None)
+    after = left(incident, fixed)
+    assert (after.residual_conflicts - before.residual_conflicts, after.created_since) == (1, 1)
 
 
 def test_the_fix_does_not_change_it(incident: Environment) -> None:

@@ -326,7 +326,7 @@ def test_summarize_verdicts(verdicts: list[Verdict], text: str) -> None:
 def test_before_and_after() -> None:
     """The sentence on two snapshots has the number of blocked families before and now."""
     assert before_and_after(of(4), of(0)) == (
-        "4 of 5 families (2 users) could not start a chat. Blocked after the fix: none."
+        "4 of 5 families (2 users) were blocked for chat. Blocked after the fix: none."
     )
     assert before_and_after(of(4), of(None)).endswith("Blocked after the fix: unknown.")
     assert before_and_after(of(4), None) == "4 of 5 families (2 users) cannot start a chat."

@@ -97,7 +97,7 @@ def test_run_all_cells_shows_headline_and_chart(page, lab):
     expect(headline.first).to_be_visible(timeout=PATIENCE)
     chart = page.locator(".jp-OutputArea-output img").first
     expect(chart).to_be_visible(timeout=PATIENCE)
-    expect(chart).to_have_attribute("alt", re.compile(r"1,088 families cannot start a chat; nothing has been applied"))
+    expect(chart).to_have_attribute("alt", re.compile(r"1,088 families are blocked for chat; nothing has been applied"))
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
 
 

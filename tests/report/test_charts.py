@@ -29,14 +29,14 @@ CASES = [
     pytest.param(
         snapshot_counts(1088),
         None,
-        "1,088 families cannot start a chat; nothing has been applied",
+        "1,088 families are blocked for chat; nothing has been applied",
         "Families blocked for chat: 1,088 now. Families blocked for run: 168 now.",
         id="before only",
     ),
     pytest.param(
         snapshot_counts(1, 0),
         None,
-        "1 family cannot start a chat; nothing has been applied",
+        "1 family is blocked for chat; nothing has been applied",
         "Families blocked for chat: 1 now. Families blocked for run: 0 now.",
         id="one family",
     ),
@@ -50,14 +50,14 @@ CASES = [
     pytest.param(
         snapshot_counts(1088),
         snapshot_counts(0, 0),
-        "1,088 families could not start a chat; now none is blocked",
+        "1,088 families were blocked for chat; now none is blocked",
         "Families blocked for chat: 1,088 before, 0 after. Families blocked for run: 168 before, 0 after.",
         id="both",
     ),
     pytest.param(
         snapshot_counts(1088),
         snapshot_counts(12, 1),
-        "12 families still cannot start a chat; 1,088 could not before",
+        "12 families are still blocked for chat; 1,088 before the fix",
         "Families blocked for chat: 1,088 before, 12 after. Families blocked for run: 168 before, 1 after.",
         id="some remain",
     ),
@@ -139,7 +139,7 @@ def test_the_title_without_an_after_says_how_the_run_ended(ended: str) -> None:
         charts.before_after(before, None, ended).title for before in (snapshot_counts(1088), snapshot_counts(0, 0))
     )
 
-    assert some == f"1,088 families cannot start a chat; {STOPPED[ended]}"
+    assert some == f"1,088 families are blocked for chat; {STOPPED[ended]}"
     assert none == ("Nothing has been applied" if ended in ("dry run", "") else f"No after: {STOPPED[ended]}")
 
 

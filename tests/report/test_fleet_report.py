@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
+from incident_lib.model import Table
 from incident_lib.report import render
+from incident_lib.report.document import Bullets, Part
 from tests.support.reports import (
     CONFLICTS,
     EXAMPLE,
@@ -31,8 +33,10 @@ from tests.support.reports import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from incident_lib.report.document import Block
     from incident_lib.report.postmortem import Postmortem
 
 NAMES = [f"env-{number:02d}" for number in range(50)]
@@ -91,6 +95,22 @@ def test_long_parts_of_a_report_over_fifty_are_folded(fifty: tuple[Page, Page, P
     page_, _, _ = fifty
 
     assert len(page_.of("details")) > 2 * len(NAMES)
+
+
+def test_what_each_of_fifty_environments_adds_is_folded(fifty: tuple[Page, Page, Postmortem]) -> None:
+    """Outside of disclosures, only the comparison has a row for each of fifty environments."""
+    shown = {section.title: _unfolded(section.blocks) for section in fifty[2].sections}
+
+    assert [title for title, blocks in shown.items() if len(blocks) > 8] == []
+    assert [b for blocks in shown.values() for b in blocks if isinstance(b, Bullets) and len(b.items) > 8] == []
+    lengths = {title: [len(b.rows) for b in blocks if isinstance(b, Table)] for title, blocks in shown.items()}
+    assert [title for title, rows in lengths.items() if max(rows, default=0) >= len(NAMES)] == ["Environments compared"]
+
+
+def _unfolded(blocks: Iterable[Block]) -> list[Block]:
+    """The blocks that a reader sees without opening anything."""
+    shown = [block for block in blocks if not (isinstance(block, Part) and block.folded)]
+    return [b for block in shown for b in (_unfolded(block.blocks) if isinstance(block, Part) else [block])]
 
 
 # Marked events
@@ -212,7 +232,7 @@ def test_up_to_six_are_listed_one_by_one(tmp_path: Path) -> None:
     many = rendered(*(ended_run(tmp_path, "succeeded" if n else "failed", f"many-{n}") for n in range(7)))
 
     assert [f"few-{n}: 1,088 of 1,257 families" in few.sections["Summary"].text for n in range(6)] == [True] * 6
-    assert "users could not start a chat in 7,616 families" in many.sections["Summary"].text
+    assert "7,616 families were blocked for chat: PostgreSQL would reject" in many.sections["Summary"].text
     assert set(re.findall(r"(many-\d): ", many.sections["Summary"].text)) == {"many-0"}
 
 

@@ -66,7 +66,7 @@ CHARTS = {
             charts.Compared("staging", "dry run", snapshot_counts(7, 5), None),
             charts.Compared("away", "KILLED", None, None),
         ],
-        "1,095 families in 2 environments could not start a chat; fixed in 1 of 3",
+        "1,095 families in 2 environments were blocked for chat; fixed in 1 of 3",
     ),
     "fifty environments": charts.compared(FLEET, "A finding " * 12),
     "huge changes": charts.compared(

@@ -673,7 +673,7 @@ def test_no_text_is_lost(written: tuple[str, list[str]]) -> None:
 
 @pytest.mark.parametrize("made", FORMS)
 def test_missing_parts_of_an_action_item_are_shown(tmp_path: Path, made: Any) -> None:
-    """Each action item is a row with its missing parts or its state; proposals are marked as proposals."""
+    """Each action item is a row with its missing parts or its state, proposals marked; what is done is last."""
     text = (
         "## Action items\n- [ ] A (owner: Ada, due: 2026-01-31)\n- [ ] B (owner: Ada)\n- [ ] C (due: 2026-01-31)\n"
         "- [ ] D\n- [x] E\n"
@@ -686,7 +686,6 @@ def test_missing_parts_of_an_action_item_are_shown(tmp_path: Path, made: Any) ->
         ["B", "Ada", "none named", "no due date"],
         ["C", "none named", "2026-01-31", "no owner"],
         ["D", "none named", "none named", "no owner and no due date"],
-        ["E", "none named", "none named", "done"],
         [
             f"Decide whether provider belongs in the unique index: {CONFLICTS} provider conflicts",
             "–",
@@ -699,6 +698,8 @@ def test_missing_parts_of_an_action_item_are_shown(tmp_path: Path, made: Any) ->
             "–",
             "proposed from the data",
         ],
+        ["E", "none named", "none named", "done"],
+        ["Apply the fix: demo", "–", "–", "done, by the record"],
     ]
 
 

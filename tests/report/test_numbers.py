@@ -321,7 +321,7 @@ def _alt_of_before_and_after(record: Contents) -> str:
         [f"{snapshot[purpose]:,}" for snapshot in snapshots] for purpose in ("chat", "run")
     )
     return (
-        f"{chat_after} families still cannot start a chat; {chat} could not before. "
+        f"{chat_after} families are still blocked for chat; {chat} before the fix. "
         f"Families blocked for chat: {chat} before, {chat_after} after. "
         f"Families blocked for run: {run} before, {run_after} after."
     )
@@ -406,7 +406,10 @@ def test_every_number_in_a_sentence_is_the_records(made: Any) -> None:
     before, after = (record["counts"][moment] for moment in MOMENTS)
     found = made(record).sections
 
-    assert f"users could not start a chat in {before['blocked']['chat']:,} families" in found["Summary"].text
+    assert (
+        f"{before['blocked']['chat']:,} families were blocked for chat: PostgreSQL would reject"
+        in found["Summary"].text
+    )
     attempts, families = (f"{record['rejected_inserts'][word]:,}" for word in ("failed_attempts", "families"))
     said = f"The server logs hold {attempts} rejected inserts of this incident by {families} families."
     assert said in found["Impact"].text
@@ -432,7 +435,7 @@ def test_the_title_of_several_is_the_sum() -> None:
     records = [numbered(seed, f"env-{seed}") for seed in (1, 2, 3)]
     total = sum(record["counts"]["before"]["blocked"]["chat"] for record in records)
 
-    assert post(*records).title == f"{total:,} families in 3 environments could not start a chat; fixed in 0 of 3"
+    assert post(*records).title == f"{total:,} families in 3 environments were blocked for chat; fixed in 0 of 3"
 
 
 def test_what_remains_over_several_is_the_sum() -> None:
@@ -461,11 +464,12 @@ def test_every_number_of_the_cards_is_the_records() -> None:
 
     assert (families.number, families.detail) == (
         f"{before['blocked']['chat']:,}",
-        f"{before['blocked_owners']['chat']:,} users",
+        f"{before['blocked_owners']['chat']:,} users, tried or not",
     )
-    assert (inserts.number, inserts.detail) == tuple(
-        text.format(record["rejected_inserts"][word])
-        for text, word in (("{:,}", "failed_attempts"), ("1,000 of them runs; by {:,} families", "families"))
+    rejected = record["rejected_inserts"]
+    assert (inserts.number, inserts.detail) == (
+        f"{rejected['failed_attempts']:,}",
+        f"in {rejected['families']:,} families; {rejected['failed_attempts'] - 1000:,} chats, 1,000 runs",
     )
     assert (duration.number, duration.detail) == (lasted, f"{_minute(began.isoformat())} to {_minute(ENDED)} UTC")
-    assert (status.number, status.detail) == ("fixed", "demo")
+    assert (status.number, status.detail) == ("fixed", "environment demo; rollback not possible")

@@ -237,7 +237,7 @@ def test_the_title_over_several_is_their_sum(tmp_path: Path) -> None:
     """The title over several environments has the total of blocked families, and the number of fixed environments."""
     folders = [paths.EXAMPLE_RUN, ended_run(tmp_path, "dry-run", "prod", **NO_AFTER), run_without_snapshot(tmp_path)]
 
-    assert read(*folders).title == ("2,176 families in 2 environments could not start a chat; fixed in 1 of 3")
+    assert read(*folders).title == ("2,176 families in 2 environments were blocked for chat; fixed in 1 of 3")
 
 
 def test_the_title_over_several_without_a_snapshot(tmp_path: Path) -> None:
@@ -263,6 +263,7 @@ def test_the_head_has_incident_status_and_versions(tmp_path: Path) -> None:
     assert read(paths.EXAMPLE_RUN, dry, notes=notes).facts == [
         ("Incident", "INC-1"),
         ("Status", "fixed in 1 of 2 environments"),
+        ("Rollback", "A rollback is not possible in demo."),
         ("Environments", "demo, prod"),
         ("When (UTC)", f"since {BEGAN}; not ended as of the latest snapshot"),
         ("Made from", f"incident-lib 0.1.0, commit {EXAMPLE['git_commit'][:12]}, unknown"),
@@ -273,8 +274,9 @@ def test_the_head_has_the_end_of_the_incident() -> None:
     """If the fix has been applied everywhere, the head has the begin and the end of the incident."""
     ended_at = in_words(EXAMPLE["incident_ended_at"])[:16]
 
-    assert read(paths.EXAMPLE_RUN).facts[:3] == [
+    assert read(paths.EXAMPLE_RUN).facts[:4] == [
         ("Status", "fixed"),
+        ("Rollback", "A rollback is not possible: 269 families have several active threads."),
         ("Environments", "demo"),
         ("When (UTC)", f"{BEGAN} to {ended_at}"),
     ]

@@ -91,7 +91,7 @@ def test_a_page_says_its_language_and_title(example: Page) -> None:
     """The page has a language, a title, and one level-one heading with the finding."""
     assert example.of("html") == [{"lang": "en"}]
     assert example.headings.count("h1") == 1
-    assert "Postmortem: 1,088 families could not start a chat; now none is blocked" in example.text
+    assert "Postmortem: 1,088 families were blocked for chat; now none is blocked" in example.text
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -128,7 +128,7 @@ def test_every_picture_has_an_alternative_text(made: Any) -> None:
     texts = [image["alt"] for image in made(paths.EXAMPLE_RUN).of("img")]
 
     assert texts == [
-        "1,088 families could not start a chat; now none is blocked. Families blocked for chat: 1,088 before, 0 after. "
+        "1,088 families were blocked for chat; now none is blocked. Families blocked for chat: 1,088 before, 0 after. "
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on {BEGAN[:10]}. demo: 1,029 at {BEGAN}, 1,084 in "
         f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "

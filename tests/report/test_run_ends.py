@@ -256,7 +256,7 @@ def test_unknown_counts_are_not_summed(tmp_path: Path) -> None:
     folder = ended_run(tmp_path, "dry-run", **NO_AFTER | {"counts": {"before": unread, "after": None}})
 
     assert read(paths.EXAMPLE_RUN, folder).title == (
-        "1,088 families in 1 environment could not start a chat; fixed in 1 of 2"
+        "1,088 families in 1 environment were blocked for chat; fixed in 1 of 2"
     )
 
 

@@ -67,14 +67,22 @@ def test_a_section_is_found_by_its_name() -> None:
 
 
 def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
-    """The summary is two sentences and the chart before and after."""
-    story, chart = blocks(run_folder(tmp_path, {}), "summary")
+    """The summary is the cause, its extent with the way back, the terms, and the chart before and after."""
+    cause, extent, terms, chart = blocks(run_folder(tmp_path, {}), "summary")
 
-    assert story == Paragraph(
-        "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, users "
-        "could not start a chat in 1,088 families (Failed to create new chat, error 500). The fix, which adds purpose "
-        f"to the index, is applied: no family is blocked by purpose; {CONFLICTS} threads still block another provider."
+    assert cause == Paragraph(
+        "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, "
+        "PostgreSQL rejects a new chat (Failed to create new chat, error 500)."
     )
+    assert extent == Paragraph(
+        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there, whether or not one was tried. "
+        "The logs show rejected inserts in 416 families: 274 were among the blocked; 142 were not blocked any more. "
+        "The fix, which adds purpose to the index, is applied: no family is blocked by purpose; "
+        f"{CONFLICTS} threads still block another provider. "
+        "A rollback is not possible: 269 families have several active threads."
+    )
+    assert isinstance(terms, Paragraph)
+    assert [term for term in ("Family: ", "Purpose: ", "Provider: ", "Blocked: ") if term not in terms.text] == []
     assert isinstance(chart, Figure)
     assert chart.name == "before-after"
 
@@ -84,6 +92,37 @@ def test_the_impact_has_two_pictures() -> None:
     found = blocks(paths.EXAMPLE_RUN, "impact")
 
     assert [block.name for block in found if isinstance(block, Figure)] == ["over-time", "blockers"]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_what_people_wrote_is_the_cause(tmp_path: Path, made: Any) -> None:
+    """A summary that people wrote stands in place of the report's own sentence, so that nothing is said twice."""
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Summary\n\nChats failed.\n", "utf-8")
+    text = squeezed(made(paths.EXAMPLE_RUN, notes=notes).sections["Summary"].text)
+
+    assert "Chats failed." in text
+    assert text.index("Chats failed.") < text.index("1,088 families were blocked for chat")
+    assert "A unique index allows one active thread" not in text
+
+
+def test_how_many_tried_is_not_said_without_a_log(tmp_path: Path) -> None:
+    """Where no log was read, the summary does not say in how many families an insert was rejected."""
+    extent = blocks(run_folder(tmp_path, {}, without=("rejected_inserts",)), "summary")[1]
+
+    assert isinstance(extent, Paragraph)
+    assert "whether or not one was tried. The fix," in extent.text
+
+
+def test_the_way_back_of_several_environments(tmp_path: Path) -> None:
+    """Over several environments the first screen says where a rollback is not possible, and where it still is."""
+    after = EXAMPLE["counts"]["after"] | {"coexisting_families": 0}
+    free = run_folder(tmp_path, {"environment": "free", "counts": EXAMPLE["counts"] | {"after": after}}, "free")
+    bound = run_folder(tmp_path, {"environment": "bound"}, "bound")
+
+    assert read(free, bound).head.rollback == "A rollback is not possible in bound; it is still possible in free."
+    assert read(free).head.rollback.startswith("A rollback is still possible: ")
+    assert read(ended_run(tmp_path, "dry-run", "dry", **NO_AFTER)).head.rollback == ""
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -278,10 +317,10 @@ def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
     assert isinstance(verification, Part)
     assert bullets == Bullets(
         (
-            *(f"Probe, rolled back: {probe}." for probe in EXAMPLE["probes"]),
+            *(f"Probe, rolled back, {probe}." for probe in EXAMPLE["probes"]),
             f"The demo's clients: {EXAMPLE['retries']}",
             "Recovery: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
-            f"Threads before and after: {EXAMPLE['integrity']}",
+            f"Threads, over the steps alone: {EXAMPLE['integrity']}",
         )
     )
 
@@ -309,7 +348,7 @@ def proposals(*folders: Path) -> list[str]:
 
 
 def test_the_proposals_of_the_data(tmp_path: Path) -> None:
-    """What remains is proposed as action items, and also the fix if it has not been applied."""
+    """What remains is proposed as action items."""
     dry = ended_run(tmp_path, "dry-run", **NO_AFTER)
     conflicts, ownerless = (
         sum(EXAMPLE["counts"][snapshot][key] for snapshot in ("before", "after"))
@@ -317,10 +356,53 @@ def test_the_proposals_of_the_data(tmp_path: Path) -> None:
     )
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
-        "Apply the fix where it has not been applied: staging",
         f"Decide whether provider belongs in the unique index: {conflicts} provider conflicts",
         f"Set an owner for {ownerless} active threads without one; make the column NOT NULL",
     ]
+
+
+def test_applying_the_fix_has_the_state_of_the_record(tmp_path: Path) -> None:
+    """The fix is the first action item where it has not been applied, and the last where the record shows it done."""
+    dry = ended_run(tmp_path, "dry-run", **NO_AFTER)
+    (table,) = read(paths.EXAMPLE_RUN, dry).section("action-items").blocks
+    assert isinstance(table, Table)
+    rows = [(row[0], row[3]) for row in table.rows]
+
+    assert rows[0] == ("Apply the fix where it has not been applied: staging", "open, by the record")
+    assert rows[-1] == ("Apply the fix: demo", "done, by the record")
+
+
+GREW, SINCE = "65 before the fix, 81 after it", "are threads created since then, in families of two providers"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "created", "line"),
+    [
+        (65, 65, 0, ""),
+        (65, 81, 21, f"{GREW}: 21 {SINCE}, and 5 older ones are ended."),
+        (65, 81, 16, f"{GREW}: 16 {SINCE}."),
+        (65, 81, 9, f"{GREW}: 9 {SINCE}, and 7 older ones are in families that have got a second provider."),
+        (
+            65,
+            81,
+            None,
+            f"{GREW}: a thread that is created in a family of two providers is one more, one that is ended one less.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("made", FORMS)
+def test_more_provider_conflicts_are_explained(
+    tmp_path: Path, made: Any, before: int, after: int, created: int | None, line: str
+) -> None:
+    """Where there are more provider conflicts than before the fix, the report says why, beside the number."""
+    numbers = {"before": before, "after": after}
+    counts = {key: EXAMPLE["counts"][key] | {"residual_conflicts": number} for key, number in numbers.items()}
+    folder = run_folder(tmp_path, {"counts": counts, "residual": EXAMPLE["residual"] | {"created_since": created}})
+    sections = made(folder).sections
+    (meaning,) = (row[3] for row in sections["Summary"].tables[0] if row[0] == "provider conflicts")
+
+    assert meaning == f"active threads that block another provider, also after the fix{f'. {line}' if line else ''}"
+    assert (f"before the fix, {after} after it" in sections["What remains"].text) == bool(line)
 
 
 def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None:
@@ -344,12 +426,21 @@ def test_what_is_unknown_is_shown(made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", FORMS)
-def test_every_query_is_in_the_appendix(made: Any) -> None:
-    """The project's own queries are complete, each in a disclosure with its name."""
+def test_every_query_is_named_in_the_appendix(made: Any) -> None:
+    """The project's own queries are in the appendix, each with its name."""
     text = made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].text
 
     assert [name for name in QUERIES if f"{name}.sql" not in text] == []
-    assert [name for name in QUERIES if squeezed(paths.query(name)) not in squeezed(text)] == []
+
+
+def test_the_page_has_the_text_of_every_query() -> None:
+    """The page has each query complete, in a disclosure; Markdown, which is read as it is, has none."""
+    texts = [squeezed(made(paths.EXAMPLE_RUN).sections["Appendix: runs and queries"].text) for made in FORMS]
+
+    assert [[squeezed(paths.query(name)) in text for name in QUERIES] for text in texts] == [
+        [True] * len(QUERIES),
+        [False] * len(QUERIES),
+    ]
 
 
 def test_queries_of_others_are_not_in_the_appendix() -> None:

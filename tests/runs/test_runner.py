@@ -184,7 +184,7 @@ def test_the_report_is_in_the_folder_of_runs(ran: Ran) -> None:
     """The report is in the folder of runs, without the demo; its name is at the end of standard output."""
     assert (ran.runs / "postmortem.html").read_text("utf-8").startswith("<!doctype html>")
     text = (ran.runs / "postmortem.md").read_text("utf-8")
-    assert text.startswith("# 1,088 families in 1 environment could not start a chat; fixed in 0 of 2")
+    assert text.startswith("# 1,088 families in 1 environment were blocked for chat; fixed in 0 of 2")
     assert "| away, staging |" in text or "| Environments | away and staging |" in text
     assert sorted(file.stem for file in (ran.runs / "postmortem").iterdir()) == sorted(PICTURES)
     assert ran.stdout.endswith(f"Report: {os.path.relpath(ran.runs / 'postmortem.html')}\n")
@@ -253,6 +253,34 @@ def test_counts_before_equal_an_independent_count(ran: Ran, threads: list[dict[s
     }
 
     assert {key: counts[key] for key in expected} == expected
+
+
+def test_the_created_chats_and_the_recovered_families_are_related(ran: Ran) -> None:
+    """The record says how many of the chats that the demo's clients created are in families that had been blocked."""
+    record = ran.record("demo")
+    (created, blocked, others) = re.findall(
+        r"(\d+) were created|created, (\d+) are in families that were blocked|the other (\d+) are", record["retries"]
+    )
+    numbers = [int("".join(found)) for found in (created, blocked, others)]
+
+    assert numbers == [numbers[1] + numbers[2], record["recovery"]["recovered"], numbers[2]]
+    assert numbers[1] == record["counts"]["after"]["coexisting_families"]
+
+
+def test_new_provider_conflicts_are_threads_created_since_the_fix(ran: Ran) -> None:
+    """More provider conflicts after the fix are at least explained by the threads that were created since."""
+    record = ran.record("demo")
+    before, after = (record["counts"][moment]["residual_conflicts"] for moment in ("before", "after"))
+
+    assert record["residual"]["created_since"] >= after - before > 0
+
+
+def test_a_probe_says_whether_it_was_before_the_steps(ran: Ran) -> None:
+    """Each probe in the record says whether it was sent before the steps or after them."""
+    assert ran.record("demo")["probes"] == [
+        "before the steps: chat: 0 of 5 admitted, 5 rejected",
+        "after the steps: chat: 5 of 5 admitted, 0 rejected",
+    ]
 
 
 def test_provider_conflicts_equal_an_independent_count(ran: Ran, threads: list[dict[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Did the migration change a thread? By checksums where no client writes, else by transaction ids."""
+"""Did the steps of the migration change a thread? By checksums where no client writes, else by transaction ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def checksum(environment: Environment) -> dict[str, Any]:
 
 
 def compare_threads(environment: Environment, before: dict[str, Any] | None, xids: Iterable[str]) -> str:
-    """Whether the migration changed a thread, in a sentence.
+    """Whether the steps of the migration changed a thread, in a sentence.
 
     Args:
         environment: where it was applied.
@@ -28,7 +28,8 @@ def compare_threads(environment: Environment, before: dict[str, Any] | None, xid
     """
     if before:
         same = before == checksum(environment)
-        return f"{before['threads']:,} threads, checksum {'equal' if same else 'CHANGED'} before and after."
+        checked = f"{before['threads']:,} threads, checksum {'equal' if same else 'CHANGED'}"
+        return f"{checked} right before and right after the steps; what clients wrote later is not in it."
     with reading(environment) as connection:
         row = fetch_one(connection, "analysis/own_versions", {"xids": sorted(xids)})
     return f"{row['versions']:,} row versions carry a transaction of this migration."

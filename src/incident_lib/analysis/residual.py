@@ -24,6 +24,7 @@ from incident_lib.model import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from incident_lib.database import Connection
     from incident_lib.model import Thread
@@ -71,7 +72,11 @@ def count_provider_conflicts(connection: Connection) -> tuple[ProviderConflicts,
 
 
 def read_residual(
-    connection: Connection, conflicts: Sequence[ProviderConflicts], example: ProviderExample | None = None
+    connection: Connection,
+    conflicts: Sequence[ProviderConflicts],
+    example: ProviderExample | None = None,
+    *,
+    since: datetime | None = None,
 ) -> ResidualConflicts:
     """What the fix does not change; before the fix: what it will not change.
 
@@ -79,11 +84,13 @@ def read_residual(
         connection: as `database.reading` yields it, so that all is of one snapshot.
         conflicts: see `count_provider_conflicts`; of the same snapshot.
         example: a family that shows it, of the same snapshot.
+        since: when the fix was applied; None: it was not, or that is unknown.
 
     Returns:
         No ids. A provider is free text: sanitize it before it is shared.
     """
     row = fetch_one(connection, "analysis/proposed_index")
+    created = fetch_one(connection, "analysis/created_conflicts", {"since": since}) if since else {"threads": None}
     return ResidualConflicts(
         residual_conflicts=sum(conflict.active_threads for conflict in conflicts),
         by_provider=list(conflicts),
@@ -91,6 +98,7 @@ def read_residual(
         unguarded_threads=row.pop("unguarded"),
         example=example,
         proposal=propose_index(connection.info.server_version, row),
+        created_since=created["threads"],
     )
 
 

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from incident_lib import paths
 from incident_lib.database import clients
+from incident_lib.database.queries import query_text
 from incident_lib.model import Failed, Family
 from incident_lib.progress import waiting
 
@@ -277,11 +278,17 @@ def server_log(address: str) -> Path:
 
 
 class Retries(NamedTuple):
-    """How many of the demo's clients got a chat when they tried again."""
+    """How many of the demo's clients got a chat when they tried again.
+
+    Attributes:
+        were_blocked: of the families that got one, those in which an active thread of another purpose is beside it:
+            with the original index it would have been rejected.
+    """
 
     families: int
     succeeded: int
     rejected: int
+    were_blocked: int
 
 
 def failed_chat_families() -> list[Family]:
@@ -299,8 +306,16 @@ def retry_chats(address: str) -> Retries:
     """
     families = failed_chat_families()
     with psycopg.connect(address, autocommit=True, application_name="chat client") as connection:
-        admitted = sum(_admits(connection, family) for family in families)
-    return Retries(len(families), admitted, len(families) - admitted)
+        admitted = [family for family in families if _admits(connection, family)]
+        were_blocked = _count_beside_others(connection, admitted)
+    return Retries(len(families), len(admitted), len(families) - len(admitted), were_blocked)
+
+
+def _count_beside_others(connection: psycopg.Connection[Any], families: list[Family]) -> int:
+    """In how many of these families there is an active thread that is no chat."""
+    values = {"roots": [family.root for family in families], "owners": [family.owner for family in families]}
+    (number,) = connection.execute(query_text("database/families_with_others"), values).fetchone() or (0,)
+    return int(number)
 
 
 def _admits(connection: psycopg.Connection[Any], family: Family) -> bool:

@@ -280,7 +280,11 @@ class ProposedIndex(_Part, frozen=True, kw_only=True):
 
 
 class ResidualConflicts(_Part, frozen=True, kw_only=True):
-    """What the fix does not change: provider conflicts, and threads that no index covers."""
+    """What the fix does not change: provider conflicts, and threads that no index covers.
+
+    Attributes:
+        created_since: how many of the provider conflicts are threads created since the fix; null: not counted.
+    """
 
     residual_conflicts: int
     by_provider: list[ProviderConflicts]
@@ -288,6 +292,7 @@ class ResidualConflicts(_Part, frozen=True, kw_only=True):
     unguarded_threads: int
     example: ProviderExample | None
     proposal: ProposedIndex
+    created_since: int | None = None
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,8 +305,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         incident_ended_at: when the original index stopped rejecting inserts; null: this run did not end it.
         purpose_since: when the column purpose came, as far as it was given.
         blocked_by, blocked_since: what blocks the families, and since when; null: an index cannot be read.
+        probes: the answers to each probe, and whether it was sent before the steps or after them.
         verified: whether the fixed index alone was enforced at the end.
-        integrity: whether the migration changed a thread. retries: what the demo's clients got on trying again.
+        integrity: whether the migration's steps changed a thread. retries: what the demo's clients got on trying again.
         unknown: what the latest snapshot does not show, a sentence each.
         unread_logs: logs from which nothing was understood: what they hold is unknown, not nothing.
         recorded: whether it feeds reports; false: a notebook that somebody opened, without asking to record it.

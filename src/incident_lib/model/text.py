@@ -82,12 +82,13 @@ def blocked_sentence(counts: Counts) -> str:
 
 
 def before_and_after(before: Counts, after: Counts | None) -> str:
-    """How many families could not start a chat, and how many cannot now; an unknown count is not claimed."""
+    """How many families were blocked for chat, and how many are now; an unknown count is not claimed."""
     if after is None or before.blocked.chat is None:
         return blocked_sentence(before)
     was = f"{before.blocked.chat:,} of {before.families:,} families ({plural(before.blocked_owners.chat or 0, 'user')})"
     left = "unknown" if after.blocked.chat is None else f"{after.blocked.chat:,}" if after.blocked.chat else "none"
-    return f"{was} could not start a chat. Blocked after the fix: {left}."
+    verb = "was" if before.blocked.chat == 1 else "were"
+    return f"{was} {verb} blocked for chat. Blocked after the fix: {left}."
 
 
 def rollback_sentence(counts: Counts) -> str:
@@ -96,7 +97,7 @@ def rollback_sentence(counts: Counts) -> str:
     if families:
         has = "has" if families == 1 else "have"
         return f"A rollback is not possible: {format_families(families)} {has} several active threads."
-    return "No family has several active threads yet. The first one that has prevents a rollback."
+    return "A rollback is still possible: no family has several active threads yet. The first one that has prevents it."
 
 
 def summarize_verdicts(verdicts: Iterable[Verdict]) -> str:
@@ -111,6 +112,11 @@ def summarize_verdicts(verdicts: Iterable[Verdict]) -> str:
         f"{count(Verdict.ONLY_HERE, 'holds', 'hold')} only with this project's method, "
         f"{count(Verdict.NO, 'does', 'do')} not hold."
     )
+
+
+def format_blocked(number: int, verbs: tuple[str, str] = ("was", "were"), where: str = "") -> str:
+    """`1 family was blocked for chat`, `2 families in 3 environments were blocked for chat`."""
+    return f"{format_families(number)}{where} {verbs[number != 1]} blocked for chat"
 
 
 def plural(number: int, word: str, words: str = "") -> str:

@@ -13,6 +13,7 @@ from incident_lib.report import (
     Paragraph,
     Part,
     Prose,
+    Query,
     Unwritten,
     escape_markdown,
     render_block,
@@ -99,7 +100,7 @@ def _as_text(block: Block) -> str:
             lines = [f"- {item}" for item in items]
         case Unwritten(hint):
             lines = [f"To be written. {hint}"]
-        case Code(title, text):
+        case Code(title, text) | Query(title, text):
             lines = [title, text]
         case Part(title, blocks):
             lines = [title, *map(_as_text, blocks)]

@@ -88,6 +88,8 @@ class Incident(Revocable):
         self._attempts: Attempts | None = None
         self._migration: MigrationResult | None = None
         self._probes: list[Probe] = []
+        self._probed: list[str] = []
+        self._when = "before"  # or after the steps
         self._checksum: dict[str, Any] | None = None
 
     @property
@@ -134,6 +136,7 @@ class Incident(Revocable):
                 names=self._names,
                 blocked_file=folder / "blocked.csv" if folder else None,
                 example=None if before or self._latest is None else self._latest.example_family,
+                fixed_at=self._migration.ended_at if self._migration else None,
             )
         self._latest = found
         if before or not self.dry_run:
@@ -342,7 +345,8 @@ class Incident(Revocable):
             self._to_probe = [each.family for each in head if each.blocked_for == "chat"][:FAMILIES]
         with sending(self.environment, "probe") as connection:
             self._probes.append(probe_families(connection, self._to_probe))
-        self._note(probes=[str(answer) for answer in self._probes])
+        self._probed.append(f"{self._when} the steps: {self._probes[-1]}")
+        self._note(probes=list(self._probed))
         return Probed(self._probes[-1])
 
     def apply(self) -> Applied:
@@ -358,6 +362,7 @@ class Incident(Revocable):
         latest.checks.require(self.environment.name)
         if self.environment.name == DEMO:
             self._checksum = checksum(self.environment)
+        self._when = "after"
         self._migration = apply(
             self.environment,
             confirm=self._confirm,
@@ -387,7 +392,7 @@ class Incident(Revocable):
         return found
 
     def integrity(self) -> str:
-        """Whether the migration changed a thread, in a sentence.
+        """Whether the steps of the migration changed a thread, in a sentence.
 
         On the demo the checksums over all rows are compared; elsewhere, where clients go on writing, the row versions
         that carry a transaction of the migration are counted.
@@ -408,7 +413,9 @@ class Incident(Revocable):
         result = demo.retry_chats(self.environment.address)
         finding = (
             f"The chats of {result.families:,} families had been rejected; tried again, {result.succeeded:,} were "
-            f"created, {result.rejected:,} were rejected."
+            f"created, {result.rejected:,} were rejected. "
+            f"Of those created, {result.were_blocked:,} are in families that were blocked when the fix was applied; "
+            f"the other {result.succeeded - result.were_blocked:,} are in families that were not blocked any more."
         )
         self._note(retries=finding)
         return finding

@@ -149,6 +149,7 @@ def take_snapshot(
     names: Pseudonyms | None = None,
     blocked_file: Path | None = None,
     example: Family | None = None,
+    fixed_at: datetime | None = None,
 ) -> SnapshotData:
     """Take one snapshot: every query runs once, all of them in one read-only transaction.
 
@@ -158,6 +159,7 @@ def take_snapshot(
         names: pseudonyms for what is displayed.
         blocked_file: a CSV file that gets every blocked family, as a stream: raw ids, mode 0600.
         example: the family of the worked example; by default the fix plan's own, or the one blocked longest.
+        fixed_at: when the fix was applied; None: it was not, or that is unknown.
 
     Raises:
         Failed: the environment cannot be reached, the table is not as expected, or a query failed.
@@ -179,7 +181,10 @@ def take_snapshot(
             blocked_by=blocked_by,
             blocked_since=blocked_since,
             residual=read_residual(
-                connection, found.provider_conflicts, conflict.example(threads[conflict.family]) if conflict else None
+                connection,
+                found.provider_conflicts,
+                conflict.example(threads[conflict.family]) if conflict else None,
+                since=fixed_at,
             ),
             example_family=chosen,
             example_threads=tuple(threads[chosen]),

@@ -2,7 +2,7 @@
 
 from incident_lib.report import charts
 from incident_lib.report.chart import WIDTH, Chart
-from incident_lib.report.document import Block, Bullets, Code, Figure, Paragraph, Part, Prose, Unwritten
+from incident_lib.report.document import Block, Bullets, Code, Figure, Paragraph, Part, Prose, Query, Unwritten
 from incident_lib.report.notes import read_notes
 from incident_lib.report.picture import bundle
 from incident_lib.report.postmortem import Postmortem, choose_runs, read_postmortem, read_runs
@@ -20,6 +20,7 @@ __all__ = [
     "Part",
     "Postmortem",
     "Prose",
+    "Query",
     "Unwritten",
     "bundle",
     "charts",

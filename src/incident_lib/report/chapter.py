@@ -10,6 +10,7 @@ from incident_lib.model import (
     Column,
     IndexState,
     checks_table,
+    count_name,
     counts_table,
     format_timestamp,
     make_table,
@@ -123,6 +124,28 @@ class Chapter:
         return rollback_sentence(self.latest) if self.is_fixed and self.latest else ""
 
     @property
+    def can_roll_back(self) -> bool | None:
+        """Whether the original index could be restored as of the latest snapshot; None where it was not replaced."""
+        return self.latest.coexisting_families == 0 if self.is_fixed and self.latest else None
+
+    @property
+    def conflict_change(self) -> str:
+        """Why the number of provider conflicts is not that of before the fix, in a sentence; empty where it is."""
+        if not self.before or not self.after or self.before.residual_conflicts == self.after.residual_conflicts:
+            return ""
+        before, after = self.before.residual_conflicts, self.after.residual_conflicts
+        created = self.record.residual.created_since if self.record.residual else None
+        was = f"{before:,} before the fix, {after:,} after it"
+        if created is None:
+            return (
+                f"{was}: a thread that is created in a family of two providers is one more, one that is ended one less."
+            )
+        ended = before + created - after
+        less = f", and {ended:,} older ones are ended" if ended > 0 else ""
+        more = f", and {-ended:,} older ones are in families that have got a second provider" if ended < 0 else ""
+        return f"{was}: {created:,} are threads created since then, in families of two providers{less}{more}."
+
+    @property
     def compared(self) -> charts.Compared:
         """The environment as one among others."""
         return charts.Compared(self.environment, self.ended, self.before, self.after)
@@ -159,10 +182,15 @@ class Chapter:
         return replace(
             made,
             rows=tuple(
-                (name, self._cell(before, self.before), self._cell(after, self.after), meaning)
+                (name, self._cell(before, self.before), self._cell(after, self.after), self._meaning(name, meaning))
                 for name, before, after, meaning in rows
             ),
         )
+
+    def _meaning(self, name: str, meaning: str) -> str:
+        """What a count counts; where provider conflicts changed, also why."""
+        why = self.conflict_change if name == count_name("residual_conflicts") else ""
+        return f"{meaning}. {why}" if why else meaning
 
     def _cell(self, number: int | None, counts: Counts | None) -> int | str | None:
         """A number of a snapshot; how the run ended where there was no such snapshot."""
@@ -209,14 +237,14 @@ class Chapter:
     def results(self) -> list[str]:
         """The results of what was tried and compared after the steps, a sentence each."""
         record = self.record
-        lines = [f"Probe, rolled back: {probe}." for probe in record.probes]
+        lines = [f"Probe, rolled back, {probe}." for probe in record.probes]
         if record.retries:
             lines.append(f"The demo's clients: {record.retries}")
         if found := record.recovery:
             at = format_timestamp(found.at)
             lines.append(f"Recovery: {found.recovered:,} of {found.blocked:,} families had a chat by {at}.")
         if record.integrity:
-            lines.append(f"Threads before and after: {record.integrity}")
+            lines.append(f"Threads, over the steps alone: {record.integrity}")
         return lines
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_count, format_families, plural, sanitize
+from incident_lib.model import format_blocked, format_count, format_families, plural, sanitize
 from incident_lib.report.chart import Chart
 from incident_lib.report.rows import Bar, Change, Group, draw_rows, marks_legend
 from incident_lib.report.style import AFTER, BEFORE, FAINT, Key, can_be_drawn
@@ -177,6 +177,7 @@ def _of(counts: Counts | None, purpose: str) -> int | None:
     return number
 
 
+_NOW = ("is", "are")
 _NO_AFTER = {
     "refused": "the run was refused",
     "FAILED": "the run FAILED",
@@ -190,23 +191,11 @@ def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
     if before is None and after is None:
         return "No snapshot was taken"
     if after is None and ended in _NO_AFTER:
-        return (
-            f"{format_families(was)} cannot start a chat; {_NO_AFTER[ended]}"
-            if was
-            else f"No after: {_NO_AFTER[ended]}"
-        )
+        return f"{format_blocked(was, _NOW)}; {_NO_AFTER[ended]}" if was else f"No after: {_NO_AFTER[ended]}"
     if after is None:
-        return (
-            f"{format_families(was)} cannot start a chat; nothing has been applied"
-            if was
-            else "Nothing has been applied"
-        )
+        return f"{format_blocked(was, _NOW)}; nothing has been applied" if was else "Nothing has been applied"
     if was is None or now is None:
         return f"Blocked for chat: {format_count(was)} before, {format_count(now)} after"
     if now:
-        return f"{format_families(now)} still cannot start a chat; {was:,} could not before"
-    return (
-        f"{format_families(was)} could not start a chat; now none is blocked"
-        if was
-        else "No family is blocked for chat"
-    )
+        return f"{format_blocked(now, ('is still', 'are still'))}; {was:,} before the fix"
+    return f"{format_blocked(was)}; now none is blocked" if was else "No family is blocked for chat"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.model import (
     PURPOSES,
     Column,
-    format_families,
+    format_blocked,
     format_server,
     format_timestamp,
     join_names,
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from incident_lib.model import Table
     from incident_lib.report.chapter import Chapter
+
+
+MOST_NAMED = 4  # environments that a row names; of more, how many
 
 
 def number(name: str) -> Column:
@@ -39,9 +42,9 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     if not known:
         return "No blocked families were counted in any environment" if chapters else "No run has been recorded"
     fixed = sum(chapter.is_fixed for chapter in chapters)
+    where = f" in {plural(len(known), 'environment')}"
     return (
-        f"{format_families(sum(known))} in {plural(len(known), 'environment')} could not start a chat; "
-        f"fixed in {fixed} of {len(chapters)}{_still_conflicting(chapters)}"
+        f"{format_blocked(sum(known), where=where)}; fixed in {fixed} of {len(chapters)}{_still_conflicting(chapters)}"
     )
 
 
@@ -62,7 +65,7 @@ def group_rows(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     found: dict[tuple[Any, ...], list[str]] = {}
     for environment, *cells in rows:
         found.setdefault(tuple(cells), []).append(str(environment))
-    return [(join_names(names), *cells) for cells, names in found.items()]
+    return [(join_names(names, MOST_NAMED), *cells) for cells, names in found.items()]
 
 
 def blocked_by_environment(chapters: tuple[Chapter, ...]) -> Table:

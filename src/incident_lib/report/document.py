@@ -59,6 +59,14 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Query:
+    """One of the project's queries, by its name; a form that is read as a page shows its text, folded."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Part:
     """Blocks under a heading of their own, which may be folded."""
 
@@ -67,7 +75,7 @@ class Part:
     folded: bool = False
 
 
-Block = Paragraph | Bullets | Prose | Unwritten | Table | Figure | Code | Part
+Block = Paragraph | Bullets | Prose | Unwritten | Table | Figure | Code | Query | Part
 
 
 @dataclass(frozen=True)

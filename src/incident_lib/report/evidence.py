@@ -20,17 +20,19 @@ from incident_lib.model import (
     unread_sentence,
 )
 from incident_lib.report.claim_chart import write_latency
-from incident_lib.report.compare import number
+from incident_lib.report.compare import group_rows, number
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part
 from incident_lib.report.recovery_chart import Recovered, recovery_chart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from incident_lib.model import ClaimsReport, ClientCounts, ProviderExample, RehearsalReport
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
 
+MOST_LISTED = 8  # sentences that are not folded
 PROVIDER_THREADS = (
     Column("created_at", "created (UTC)"),
     Column("purpose"),
@@ -56,16 +58,30 @@ def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     summary = f"The server logs hold {plural(total, 'rejected insert')}{of_incident} by {format_families(families)}."
     chats = total - sum(each.runs or 0 for each in found.values())
     orphans = f"Rejected chats may have left up to {chats:,} orphaned conversations at the provider."
-    excluded = [f"{name}: {line}" for name, each in found.items() for line in left_out(each)]
-    partly = [f"{name}: {line}" for name, each in found.items() if (line := describe_reading(each))]
-    unread = [f"{name}: {n:,} {reason}" for name, each in found.items() for reason, n in each.not_understood.items()]
-    remarks = tuple(filter(None, (*excluded, *partly, *unread_logs, *map(_last_rejected, chapters), *unread)))
+    remarks = [(name, line) for name, each in found.items() for line in (*left_out(each), describe_reading(each))]
+    remarks += [(c.environment, unread_sentence(c.record.unread_logs)) for c in chapters]
+    remarks += [(c.environment, _last_rejected(c)) for c in chapters]
+    remarks += [(name, f"{n:,} {reason}") for name, each in found.items() for reason, n in each.not_understood.items()]
     return [
         Paragraph(summary),
         Part("Every count of the rejected inserts", (rejected_inserts_table(found),), folded=True),
         Paragraph(orphans),
-        *([Bullets(remarks)] if remarks else []),
+        *named_lines(remarks, "What the logs leave out, and when they end"),
     ]
+
+
+def named_lines(found: Sequence[tuple[str, str]], title: str) -> tuple[Block, ...]:
+    """Sentences with the names of their environments, equal ones together; folded under a title where they are many."""
+    lines = tuple(f"{names}: {line}" for names, line in group_rows(pair for pair in found if pair[1]))
+    return listed(lines, title)
+
+
+def listed(lines: tuple[str, ...], title: str) -> tuple[Block, ...]:
+    """Sentences as a list; folded under a title where they are many."""
+    if not lines:
+        return ()
+    bullets = Bullets(lines)
+    return (bullets,) if len(lines) <= MOST_LISTED else (Part(title, (bullets,), folded=True),)
 
 
 def _last_rejected(chapter: Chapter) -> str:
@@ -75,7 +91,7 @@ def _last_rejected(chapter: Chapter) -> str:
         return ""
     when = "before" if found.last <= ended else "AFTER"
     at = format_timestamp(found.last)
-    return f"{chapter.environment}: the last rejected insert in its logs ({at} UTC) is {when} the end of the incident."
+    return f"the last rejected insert in its logs ({at} UTC) is {when} the end of the incident."
 
 
 def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
@@ -91,12 +107,14 @@ def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]
 def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
     """The incident's first rejected insert in each environment's logs."""
     lines = [
-        f"{c.environment}: the first rejected insert of this incident in its logs is of "
-        f"{format_timestamp(found.first)} UTC."
+        (
+            c.environment,
+            f"the first rejected insert of this incident in its logs is of {format_timestamp(found.first)} UTC.",
+        )
         for c in chapters
         if (found := c.record.rejected_inserts) and found.first
     ]
-    return [Bullets(tuple(lines))] if lines else []
+    return [*named_lines(lines, f"The first rejected insert in each of {len(lines)} environments")]
 
 
 def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:

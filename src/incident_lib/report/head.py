@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from incident_lib.model import format_duration, format_families, format_minute, join_names, make_table, plural
+from incident_lib.model import (
+    format_blocked,
+    format_duration,
+    format_families,
+    format_minute,
+    join_names,
+    make_table,
+    plural,
+)
 from incident_lib.report.document import Card
 
 if TYPE_CHECKING:
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.notes import Notes
 
+_ROLLBACK = {False: "not possible", True: "still possible"}
 MOST_NAMED = 4  # environments whose status is named one by one
 UNKNOWN = "unknown"
 
@@ -39,14 +48,19 @@ class Head:
         return make_table([card.label for card in cards], [[f"{card.number} ({card.detail})" for card in cards]])
 
     @property
-    def story(self) -> str:
-        """Two sentences: the cause with its effect, and whether it is over."""
-        hit = self._hit()
-        families = f" in {format_families(hit)}" if hit else ""
-        return (
-            "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, "
-            f"users could not start a chat{families} (Failed to create new chat, error 500). {self._end()}"
-        )
+    def extent(self) -> str:
+        """How many families were blocked, in how many an insert was rejected, whether it is over, and the way back."""
+        return " ".join(filter(None, (self._blocked(), self._end(), self.rollback)))
+
+    @property
+    def rollback(self) -> str:
+        """Whether the fix can be rolled back, in a sentence; empty where it was applied nowhere."""
+        if len(self.chapters) == 1:
+            return self.chapters[0].rollback
+        able = {chapter.environment: chapter.can_roll_back for chapter in self.chapters}
+        found = [(words, [name for name, each in able.items() if each is can]) for can, words in _ROLLBACK.items()]
+        told = [f"{words} in {join_names(names, MOST_NAMED)}" for words, names in found if names]
+        return f"A rollback is {'; it is '.join(told)}." if told else ""
 
     @property
     def facts(self) -> list[tuple[str, str]]:
@@ -61,6 +75,7 @@ class Head:
             ("Severity", meta.severity),
             ("Owner", meta.owner),
             ("Status", self._outcome()),
+            ("Rollback", self.rollback),
             ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
             ("When (UTC)", self._when()),
             ("Detected (UTC)", _moment(meta.detected, self.began_at, "after it began")),
@@ -104,17 +119,35 @@ class Head:
         counted = [c.before.blocked.chat for c in self.chapters if c.before and c.before.blocked.chat is not None]
         return sum(counted) if counted else None
 
+    def _blocked(self) -> str:
+        """How many families were blocked, and in how many of them somebody tried; empty where none was counted."""
+        if not (hit := self._hit()):
+            return ""
+        blocked = f"{format_blocked(hit)}: PostgreSQL would reject a new chat there, whether or not one was tried."
+        found = [each for chapter in self.chapters if (each := chapter.record.rejected_inserts)]
+        families, tried, others = (
+            sum(getattr(each, name) or 0 for each in found)
+            for name in ("families", "hit_and_blocked", "hit_not_blocked")
+        )
+        if not families or any(each.hit_and_blocked is None for each in found):
+            return blocked
+        no_more = f"; {others:,} were not blocked any more" if others else ""
+        logged = f"The logs show rejected inserts in {format_families(families)}: {tried:,} were among the blocked"
+        return f"{blocked} {logged}{no_more}."
+
     def _families(self) -> Card:
-        hit = self._hit()
+        hit, label = self._hit(), "Families blocked for chat"
         if hit is None:
-            return Card("Families that could not start a chat", UNKNOWN, "none was counted")
+            return Card(label, UNKNOWN, "none was counted")
         users = [chapter.before.blocked_owners.chat for chapter in self.chapters if chapter.before]
         known = [number for number in users if number is not None]
         # The same user may be in two environments: users are not added up.
         detail = (
-            plural(known[0], "user") if len(self.chapters) == 1 and known else "a family is a root prompt and a user"
+            f"{plural(known[0], 'user')}, tried or not"
+            if len(self.chapters) == 1 and known
+            else "a family is a root prompt and a user"
         )
-        return Card("Families that could not start a chat", f"{hit:,}", detail)
+        return Card(label, f"{hit:,}", detail)
 
     def _rejected_inserts(self) -> Card:
         label = "Rejected inserts"
@@ -130,7 +163,7 @@ class Head:
         return Card(
             label,
             f"{total:,}",
-            f"{runs:,} of them runs; by {format_families(families)}{partly}",
+            f"in {format_families(families)}; {total - runs:,} chats, {plural(runs, 'run')}{partly}",
         )
 
     def _duration(self) -> Card:
@@ -152,8 +185,10 @@ class Head:
             states = [f"not fixed: {join_names(open_, MOST_NAMED)}"] if open_ else ["in every environment"]
         if len(self.chapters) == 1:
             (only,) = self.chapters
-            state = "" if self._fixed else f": {only.ended or 'nothing was applied'}"
-            return Card("Status", "fixed" if self._fixed else "not fixed", f"{only.environment}{state}")
+            state = only.ended or "nothing was applied"
+            if self._fixed:
+                state = f"rollback {_ROLLBACK[only.can_roll_back or False]}"
+            return Card("Status", "fixed" if self._fixed else "not fixed", f"environment {only.environment}; {state}")
         if not self.chapters:
             return Card("Status", UNKNOWN, "no run has been recorded")
         return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))

@@ -27,13 +27,13 @@ from incident_lib.report.compare import (
     number,
     runs_tables,
 )
-from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part, Prose, Section, Unwritten
+from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Prose, Query, Section, Unwritten
 from incident_lib.report.head import Head
 from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from incident_lib.model import ClaimsReport
     from incident_lib.report.chapter import Chapter
@@ -49,6 +49,14 @@ _CAUSE = (
     "purpose. An active run thread therefore has the key that a new chat thread of its family needs. PostgreSQL "
     "rejects the insert with SQLSTATE 23505, the server answers “Failed to save thread” (500), and the browser shows "
     "“Failed to create new chat”. The fix adds purpose to the key."
+)
+_STORY = (
+    "A unique index allows one active thread in a prompt family, whatever its purpose: beside an active run, "
+    "PostgreSQL rejects a new chat (Failed to create new chat, error 500)."
+)
+_TERMS = (
+    "Family: a root prompt and its user. Purpose: what a thread is for, chat or run. Provider: the service that "
+    "answers in it, such as openai. Blocked: PostgreSQL would reject a new thread of that purpose."
 )
 _HIDDEN = "Pseudonyms replace the ids of threads, users and prompts. Thread names, which users wrote, are left out."
 _PUBLISHED = "The ids of this incident's own family are an exception: the fix plan has published them."
@@ -104,9 +112,11 @@ class Sections:
         )
 
     def _summary(self) -> tuple[Block, ...]:
-        """Two sentences and the chart; then how runs ended that did not succeed, and what people wrote."""
-        story = Paragraph(Head(self.chapters, self.notes).story)
-        return (story, self._before_after(), *self._verdicts(), *self._added("Summary"))
+        """The cause, in people's words if they wrote any; its extent, the terms, the chart; runs without success."""
+        cause = self._added("Summary") or (Paragraph(_STORY),)
+        extent = Head(self.chapters, self.notes).extent
+        found = (Paragraph(extent), Paragraph(_TERMS, "note"), self._before_after(), *self._verdicts())
+        return (*cause, *found)
 
     def _unwritten(self) -> tuple[Block, ...]:
         """The parts that only people can write, and that they have not written."""
@@ -129,7 +139,10 @@ class Sections:
         named = [(name, blocks) for name, blocks in found if blocks]
         if len(self.chapters) == 1:
             return tuple(block for _, blocks in named for block in blocks)
-        return tuple(Part(name, blocks, folded=True) for name, blocks in named)
+        parts = tuple(Part(name, blocks, folded=True) for name, blocks in named)
+        if len(parts) <= MOST_SUMMARIZED:
+            return parts
+        return (Part(f"Each of {len(parts)} environments", parts, folded=True),)
 
     def _added(self, title: str) -> tuple[Block, ...]:
         """What people added to a section that the records fill; empty where they added nothing."""
@@ -141,7 +154,11 @@ class Sections:
         listed = [chapter for chapter in self.chapters if not chapter.is_fixed or chapter.ended]
         if len(self.chapters) > MOST_SUMMARIZED:
             listed = [chapter for chapter in listed if chapter.failed]
-        return [_verdict(chapter, f"{chapter.environment}: " if several else "") for chapter in listed]
+        verdicts: list[Block] = [_verdict(c, f"{c.environment}: " if several else "") for c in listed]
+        if len(verdicts) <= MOST_SUMMARIZED:
+            return verdicts
+        ends = ", ".join(f"{count} {end}" for end, count in Counter(chapter.ended for chapter in listed).items())
+        return [Part(f"{len(listed)} runs did not succeed: {ends}", tuple(verdicts), folded=True)]
 
     def _impact(self) -> tuple[Block, ...]:
         figures = (self._over_time(), self._blockers())
@@ -255,31 +272,47 @@ class Sections:
             ),
         )
         figure = Figure("remaining", charts.remaining_conflicts(*found.values()), behind)
+        changed = group_rows((c.environment, c.conflict_change) for c in self.chapters if c.conflict_change)
         parts = self._each((c.environment, tuple(evidence.provider_conflicts(c))) for c in self.chapters)
         rollback = group_rows((chapter.environment, chapter.rollback) for chapter in self.chapters if chapter.rollback)
-        lines = tuple(line if len(self.chapters) == 1 else f"{names}: {line}" for names, line in rollback)
-        blocks: list[Block] = [Paragraph(_ROLLBACK), *([Bullets(lines)] if lines else [])]
-        return (Paragraph(_PROVIDERS), figure, *parts, *blocks, *added)
+        why = self._named([(names, f"Provider conflicts: {line}") for names, line in changed])
+        return (Paragraph(_PROVIDERS), figure, *why, *parts, Paragraph(_ROLLBACK), *self._named(rollback), *added)
+
+    def _named(self, lines: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
+        """Sentences as a list, each with the names of its environments where there are several; folded where many."""
+        named = tuple(line if len(self.chapters) == 1 else f"{names}: {line}" for names, line in lines)
+        return evidence.listed(named, f"The same for each of {len(self.chapters)} environments")
 
     def _actions(self) -> tuple[Block, ...]:
-        rows: list[tuple[Any, ...]] = [
+        written: list[tuple[Any, ...]] = [
             (a.what, a.owner or "none named", a.due or "none named", "done" if a.done else a.lacks or "open")
-            for a in self.notes.actions
+            for a in sorted(self.notes.actions, key=lambda action: action.done)
         ]
-        rows += [(what, "–", "–", "proposed from the data") for what in self._proposals()]
+        proposed = [(what, "–", "–", "proposed from the data") for what in self._proposals()]
+        still_open = [row for row in written if row[3] != "done"]
+        rows = [*self._apply("open"), *still_open, *proposed, *written[len(still_open) :], *self._apply("done")]
         table: Block = make_table(_ACTIONS, rows)
         if not rows:
             table = Paragraph("No action item has been written, and the data proposes none.", "note")
         return (*self._added("Action items"), table)
+
+    def _apply(self, state: str) -> list[tuple[Any, ...]]:
+        """Applying the fix as an action item: `open` first, `done` last, each where it is so by the record."""
+        fixed = [chapter.environment for chapter in self.chapters if chapter.is_fixed]
+        waiting = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
+        if state == "open" and waiting:
+            what = f"Apply the fix where it has not been applied: {join_names(waiting, 4)}"
+            return [(what, "–", "–", "open, by the record")]
+        if state == "done" and fixed:
+            return [(f"Apply the fix: {join_names(fixed, 4)}", "–", "–", "done, by the record")]
+        return []
 
     def _proposals(self) -> list[str]:
         """Action items that the data proposes."""
         latest = [chapter.latest for chapter in self.chapters if chapter.latest]
         conflicts = sum(counts.residual_conflicts for counts in latest)
         ownerless = sum(counts.unguarded_threads for counts in latest)
-        waiting = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
         proposed = [
-            (waiting, f"Apply the fix where it has not been applied: {', '.join(waiting)}"),
             (
                 conflicts,
                 f"Decide whether provider belongs in the unique index: {plural(conflicts, 'provider conflict')}",
@@ -299,7 +332,7 @@ class Sections:
         return (Bullets((ids, *lines)),)
 
     def _appendix(self) -> tuple[Block, ...]:
-        queries = tuple(Code(f"{name}.sql", paths.query(name)) for name in QUERIES)
+        queries = tuple(Query(name, paths.query(name)) for name in QUERIES)
         runs = Part("The runs that this report is made of", runs_tables(self.chapters), folded=True)
         return (runs, Part("The queries behind the figures", queries, folded=True))
 
