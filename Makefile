@@ -97,6 +97,7 @@ bench: setup  ## the benchmarks, each compared with an alternative in the same r
 	$(BIN)/python benchmarks/build.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/install.py
 	$(BIN)/python benchmarks/swap.py
 	$(BIN)/python benchmarks/fleet.py

@@ -1,4 +1,4 @@
-"""The start of a command, compared with the start of Python and with one connection.
+"""The start of commands, compared with what they cannot do without: click, psycopg, a connection, their statements.
 
 python benchmarks/startup.py [--rounds 15]
 """
@@ -6,6 +6,7 @@ python benchmarks/startup.py [--rounds 15]
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,8 +18,9 @@ from harness import Row
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONNECT = "import sys, psycopg; psycopg.connect(sys.argv[1]).close()"
+CONNECT = "import sys, click, psycopg; psycopg.connect(sys.argv[1]).close()"
 IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+COMMANDS = ("plan", "investigate")
 
 
 def process(*words: str, **variables: str) -> Callable[[], float]:
@@ -42,11 +44,25 @@ def importing(modules: str) -> Callable[[], float]:
     return measure
 
 
+def command(name: str) -> list[str]:
+    """The words of a command on the benchmark's environment."""
+    return ["-m", "incident_lib", name, "--env", "bench"]
+
+
+def statements(name: str, address: str) -> float:
+    """The seconds of a command's statements, as --verbose prints them."""
+    words, environ = [sys.executable, *command(name), "--verbose"], {**os.environ, "INCIDENT_BENCH_URL": address}
+    printed = subprocess.run(words, capture_output=True, text=True, check=True, env=environ).stderr
+    return sum(map(float, re.findall(r"^ *([\d.]+) ms ", printed, re.MULTILINE))) / 1000
+
+
 def profile(address: str) -> str:
     """What `incident plan` imports, the slowest last."""
-    command = [sys.executable, "-X", "importtime", "-m", "incident_lib", "plan", "--env", "bench"]
-    environ = {**os.environ, "INCIDENT_BENCH_URL": address}
-    output = subprocess.run(command, capture_output=True, text=True, check=True, env=environ).stderr
+    words, environ = (
+        [sys.executable, "-X", "importtime", *command("plan")],
+        {**os.environ, "INCIDENT_BENCH_URL": address},
+    )
+    output = subprocess.run(words, capture_output=True, text=True, check=True, env=environ).stderr
     lines = [line for line in output.splitlines() if line.startswith("import time:")][1:]
     return "\n".join(sorted(lines, key=lambda line: int(line.split("|")[1]))[-25:])
 
@@ -60,21 +76,29 @@ def main() -> None:
     took = harness.medians(
         options.rounds,
         {
-            "python": process("-c", "pass"),
+            "click": process("-c", "import click"),
             "help": process("-m", "incident_lib", "--help"),
             "connection": process("-c", CONNECT, address),
-            "plan": process("-m", "incident_lib", "plan", "--env", "bench", INCIDENT_BENCH_URL=address),
+            **{name: process(*command(name), INCIDENT_BENCH_URL=address) for name in COMMANDS},
             "import": importing("incident_lib"),
             "heavy": importing("pandas, sqlalchemy, matplotlib"),
         },
     )
     rows = [
-        Row(what, against, f"{took[name]:.3f} s", f"{took[peer]:.3f} s", took[name] - took[peer], 0.15, "{:.3f} s over")
-        for name, what, peer, against in (
-            ("help", "`incident --help`", "python", "`python -c pass`"),
-            ("plan", "`incident plan`", "connection", "Python with one psycopg connection"),
-        )
-    ]
+        Row(
+            "`incident --help`", "`python -c 'import click'`",
+            f"{took['help']:.3f} s", f"{took['click']:.3f} s", took["help"] / took["click"], 1.5,
+        ),
+    ]  # fmt: skip
+    for name in COMMANDS:
+        asked = statements(name, address)
+        peer = took["connection"] + asked
+        rows.append(
+            Row(
+                f"`incident {name}`", "click, psycopg, one connection, and its statements",
+                f"{took[name]:.3f} s", f"{took['connection']:.3f} s + {asked:.3f} s", took[name] / peer, 1.3,
+            )
+        )  # fmt: skip
     heavy, ours = took["heavy"], took["import"]
     what = "pandas, sqlalchemy and matplotlib"
     rows.append(Row("`import incident_lib`", what, f"{ours:.4f} s", f"{heavy:.3f} s", ours / heavy, 0.1, "{:.3f} ×"))

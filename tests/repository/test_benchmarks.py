@@ -25,9 +25,20 @@ OPTIONS = {
     "build": ["--threads", "4000"],
     "startup": [],
     "run": ["--kernels", "1"],
+    "report": ["--environments", "2"],
     "install": ["--dry"],
 }
-ROWS = {"investigate": 4, "counts": 6, "listing": 2, "checksum": 2, "build": 1, "startup": 3, "run": 3, "install": 1}
+ROWS = {
+    "investigate": 4,
+    "counts": 6,
+    "listing": 2,
+    "checksum": 2,
+    "build": 1,
+    "startup": 4,
+    "run": 3,
+    "report": 2,
+    "install": 1,
+}
 
 
 def measure(name: str, out: Path, *words: str) -> str:
