@@ -334,7 +334,7 @@ def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
     with opened(browser, written("demo")) as page:
         page.set_viewport_size({"width": WIDE, "height": 800})
         ends = page.evaluate(
-            "[...document.querySelectorAll('h1, .cards li, .prose, #summary ~ p, header figure img')]"
+            "[...document.querySelectorAll('h1, .cards li, header .prose, #summary ~ p, header figure img')]"
             ".map(each => each.getBoundingClientRect().bottom)"
         )
 

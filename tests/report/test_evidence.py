@@ -306,10 +306,10 @@ def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any
     """The detection begins with the first rejected insert of each environment."""
     found = made(run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging"))
 
-    other = re.escape(in_words(EXAMPLE["rejected_inserts"]["first"]))
+    other = in_words(EXAMPLE["rejected_inserts"]["first"])[:16]
     said = "the first rejected insert of this incident in its logs is of"
     assert re.match(
-        rf"(Detection )?demo: {said} 2025-09-05 08:09:10\.123 UTC\. ?staging: {said} {other} UTC\.",
+        rf"(Detection )?demo: {said} 2025-09-05 08:09 UTC\. ?staging: {said} {other} UTC\.",
         text(found, "Detection"),
     )
 
@@ -337,7 +337,7 @@ def test_recovery_is_in_the_resolution(tmp_path: Path, made: Any) -> None:
     said = "1,234 families of 4,321 that were blocked have a chat again. demo: 1,234 of 4,321."
     assert said in [image["alt"] for image in found.of("img")]
     assert "one that has not tried again does not count." in text(found, RESOLUTION)
-    assert "Recovery: 1,234 of 4,321 families had a chat by 2026-01-02 04:05:06.500." in text(found, RESOLUTION)
+    assert "Recovery: 1,234 of 4,321 families had a chat by 2026-01-02 04:05 UTC." in text(found, RESOLUTION)
 
 
 @pytest.mark.parametrize("made", FORMS)

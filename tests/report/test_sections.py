@@ -319,7 +319,7 @@ def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
         (
             *(f"Probe, rolled back, {probe}." for probe in EXAMPLE["probes"]),
             f"The demo's clients: {EXAMPLE['retries']}",
-            "Recovery: 1,001 of 1,088 families had a chat by 2026-11-23 05:00:00.",
+            "Recovery: 1,001 of 1,088 families had a chat by 2026-11-23 05:00 UTC.",
             f"Threads, over the steps alone: {EXAMPLE['integrity']}",
         )
     )

@@ -12,7 +12,7 @@ from incident_lib.model import (
     checks_table,
     count_name,
     counts_table,
-    format_timestamp,
+    format_minute,
     make_table,
     rollback_sentence,
     steps_table,
@@ -241,8 +241,8 @@ class Chapter:
         if record.retries:
             lines.append(f"The demo's clients: {record.retries}")
         if found := record.recovery:
-            at = format_timestamp(found.at)
-            lines.append(f"Recovery: {found.recovered:,} of {found.blocked:,} families had a chat by {at}.")
+            at = format_minute(found.at)
+            lines.append(f"Recovery: {found.recovered:,} of {found.blocked:,} families had a chat by {at} UTC.")
         if record.integrity:
             lines.append(f"Threads, over the steps alone: {record.integrity}")
         return lines

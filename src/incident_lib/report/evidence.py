@@ -10,6 +10,7 @@ from incident_lib.model import (
     claims_table,
     describe_reading,
     format_families,
+    format_minute,
     format_server,
     format_timestamp,
     left_out,
@@ -90,7 +91,7 @@ def _last_rejected(chapter: Chapter) -> str:
     if not found or not found.last or not ended:
         return ""
     when = "before" if found.last <= ended else "AFTER"
-    at = format_timestamp(found.last)
+    at = format_minute(found.last)
     return f"the last rejected insert in its logs ({at} UTC) is {when} the end of the incident."
 
 
@@ -109,7 +110,7 @@ def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
     lines = [
         (
             c.environment,
-            f"the first rejected insert of this incident in its logs is of {format_timestamp(found.first)} UTC.",
+            f"the first rejected insert of this incident in its logs is of {format_minute(found.first)} UTC.",
         )
         for c in chapters
         if (found := c.record.rejected_inserts) and found.first
