@@ -26,6 +26,7 @@ from incident_lib.report.postmortem import read_runs
 from incident_lib.report.style import BEFORE, INK, ON_DARK, TEXT
 from tests.support import crafted
 from tests.support.browser import CHROMIUM, QUIET
+from tests.support.reports import run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +154,7 @@ def _runs(name: str, folder: Path) -> list[Path]:
     return {
         "demo": lambda: [paths.EXAMPLE_RUN],
         "failed": lambda: [crafted.failed(folder)],
+        "refused": lambda: [run_folder(folder, {}, "dev"), crafted.failed(folder), crafted.refused(folder)],
         "several": lambda: [paths.EXAMPLE_RUN, crafted.failed(folder), crafted.run_without_snapshot(folder)],
     }[name]()
 
@@ -408,6 +410,7 @@ def test_the_keyboard_opens_every_disclosure(walk):
     [
         *(("demo", "light", WIDE), ("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
         *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
+        *(("fleet", "dark", NARROW), ("refused", "light", NARROW), ("refused", "dark", WIDE)),
     ],
 )
 def test_axe_finds_nothing_serious(browser, written, name, scheme, width):

@@ -56,6 +56,11 @@ def failed(folder: Path, name: str = "prod") -> Path:
     return run_folder(folder, {**_stopped(EXAMPLE, "failed"), "environment": name, "steps": steps}, name)
 
 
+def refused(folder: Path, name: str = "staging") -> Path:
+    """A run that was refused after its snapshot before the fix."""
+    return run_folder(folder, {**_stopped(EXAMPLE, "refused"), "environment": name}, name)
+
+
 def run_without_snapshot(folder: Path, name: str = "unreachable") -> Path:
     """A run that failed before its first snapshot."""
     nothing = {"before": None, "after": None}
