@@ -18,7 +18,7 @@ import swap
 from harness import Row
 
 from incident_lib.migration import apply
-from incident_lib.model.catalog import BUILD_NAME
+from incident_lib.model.change import PURPOSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def plain(environment: Environment) -> float:
     swap.reset(environment)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         began = time.perf_counter()
-        connection.execute(swap.FIXED.format(BUILD_NAME))
+        connection.execute(swap.FIXED.format(PURPOSE.build_name))
         return time.perf_counter() - began
 
 

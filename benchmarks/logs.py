@@ -24,7 +24,7 @@ from uuid import UUID
 
 import harness
 
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -24,7 +24,8 @@ import psycopg
 
 from incident_lib.migration import apply
 from incident_lib.migration.monitor import MAX_BLOCK
-from incident_lib.model import BUILD_NAME, INDEX_NAME, RETIRED_NAME
+from incident_lib.model import INDEX_NAME
+from incident_lib.model.change import PURPOSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,13 +93,13 @@ def transaction(environment: Environment) -> None:
 def retries(environment: Environment) -> None:
     """(d) Built concurrently, then dropped and renamed under lock_timeout 200 ms, again and again."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        connection.execute(FIXED.format(BUILD_NAME).replace("UNIQUE INDEX", "UNIQUE INDEX CONCURRENTLY"))
+        connection.execute(FIXED.format(PURPOSE.build_name).replace("UNIQUE INDEX", "UNIQUE INDEX CONCURRENTLY"))
         while True:
             try:
                 with connection.transaction():
                     connection.execute("SET LOCAL lock_timeout = '200ms'")
                     connection.execute(f"DROP INDEX {INDEX_NAME}")
-                    connection.execute(f"ALTER INDEX {BUILD_NAME} RENAME TO {INDEX_NAME}")
+                    connection.execute(f"ALTER INDEX {PURPOSE.build_name} RENAME TO {INDEX_NAME}")
             except psycopg.errors.LockNotAvailable:
                 time.sleep(random.uniform(0.1, 0.5))
             else:
@@ -122,7 +123,7 @@ WAYS: dict[str, Callable[[Environment], None]] = {
 def reset(environment: Environment) -> None:
     """Back to the original index alone, whatever a way left."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        for name in (INDEX_NAME, BUILD_NAME, RETIRED_NAME):
+        for name in (INDEX_NAME, PURPOSE.build_name, PURPOSE.retired_name):
             connection.execute(f"DROP INDEX IF EXISTS {name}")
         connection.execute("ALTER TABLE public.q_threads DROP COLUMN IF EXISTS deployed")
         connection.execute(ORIGINAL.format(INDEX_NAME))

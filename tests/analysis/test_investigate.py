@@ -15,7 +15,8 @@ from psycopg import sql
 
 from incident_lib.analysis.investigate import count_threads, investigate, list_blocked, write_blocked
 from incident_lib.database import query_text, read_catalog, reading
-from incident_lib.model.catalog import IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import IndexKind
 from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import BlockedFamily

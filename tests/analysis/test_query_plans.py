@@ -13,7 +13,7 @@ import pytest
 from incident_lib import paths
 from incident_lib.analysis.investigate import BlockedFilter, copy_blocked, count_threads, list_duplicates
 from incident_lib.database import fetch_all, fetch_one, query_text, read_catalog
-from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, IndexKind
 from tests.conftest import add
 from tests.support import clusters
 

@@ -18,7 +18,7 @@ from incident_lib.analysis import recovery
 from incident_lib.analysis.investigate import write_blocked
 from incident_lib.analysis.recovery import MOST_POINTS, Recovery, read_recovery
 from incident_lib.database import read_catalog, reading
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.errors import UsageError
 from incident_lib.model.records import RecoveryCount
 from incident_lib.model.threads import Family

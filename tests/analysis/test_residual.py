@@ -24,7 +24,7 @@ from incident_lib.analysis.residual import (
 )
 from incident_lib.database import NewThread, create_chat, get_or_create_run, read_catalog, reading
 from incident_lib.migration.executor import apply
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.records import ProviderConflicts, ResidualConflicts
 from incident_lib.model.threads import Family
 from tests.conftest import add
@@ -49,15 +49,16 @@ INDEX_SQL = (
 def left(environment: Environment, since: datetime | None = None) -> ResidualConflicts:
     """What the fix does not change there, with an example family."""
     with reading(environment) as connection:
-        conflict = find_provider_conflict(connection)
-        example = conflict and conflict.example(explain_family(connection, read_catalog(connection), conflict.family))
-        return read_residual(connection, count_provider_conflicts(connection), example, since=since)
+        catalog = read_catalog(connection)
+        conflict = find_provider_conflict(connection, catalog)
+        example = conflict and conflict.example(explain_family(connection, catalog, conflict.family))
+        return read_residual(connection, catalog, count_provider_conflicts(connection, catalog), example, since=since)
 
 
 def shown(environment: Environment) -> ProviderConflict:
     """The example family of the provider conflicts."""
     with reading(environment) as connection:
-        found = find_provider_conflict(connection)
+        found = find_provider_conflict(connection, read_catalog(connection))
     assert found is not None
     return found
 
@@ -159,9 +160,8 @@ def test_the_fix_does_not_change_it(incident: Environment) -> None:
 # The example family
 
 
-def insert_as_client(environment: Environment) -> None:
+def insert_as_client(environment: Environment, conflict: ProviderConflict) -> None:
     """Insert the thread of the example's client, as run clients do."""
-    conflict = shown(environment)
     with psycopg.connect(environment.address, autocommit=True) as connection:
         get_or_create_run(connection, NewThread(*conflict.family, provider=conflict.asked_for))
 
@@ -171,18 +171,19 @@ def test_the_examples_client_is_rejected(incident: Environment) -> None:
     apply(incident, confirm="staging")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
-        insert_as_client(incident)
+        insert_as_client(incident, shown(incident))
 
 
 def test_the_proposed_index_admits_the_examples_client(incident: Environment) -> None:
     """Under the proposed unique index alone PostgreSQL admits that insert, once the index can be built."""
     apply(incident, confirm="staging")
+    conflict = shown(incident)
     with psycopg.connect(incident.address, autocommit=True) as connection:
         connection.execute("UPDATE public.q_threads SET is_active = false WHERE owner_id IS NULL")
         connection.execute(left(incident).proposal.sql.encode())
         connection.execute(f"DROP INDEX public.{INDEX_NAME}")
 
-    insert_as_client(incident)
+    insert_as_client(incident, conflict)
 
 
 @pytest.mark.parametrize("held_by", ["openai", None])
@@ -266,8 +267,9 @@ def test_the_numbers_equal_the_counts(
     """The numbers, by provider and in total, equal those of an investigation."""
     put(connection, threads)
     with reading(environment) as snapshot:
-        found = read_residual(snapshot, count_provider_conflicts(snapshot))
-        counts = count_threads(snapshot, read_catalog(snapshot))
+        catalog = read_catalog(snapshot)
+        found = read_residual(snapshot, catalog, count_provider_conflicts(snapshot, catalog))
+        counts = count_threads(snapshot, catalog)
 
     assert (found.residual_conflicts, found.unguarded_threads) == (counts.residual_conflicts, counts.unguarded_threads)
 

@@ -7,15 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from incident_lib.analysis import (
-    count_provider_conflicts,
-    investigate,
-    list_blocked,
-    list_duplicates,
-    read_residual,
-)
+from incident_lib.analysis import count_provider_conflicts, investigate, list_blocked, read_residual
 from incident_lib.analysis.blockers import summarize_blockers
 from incident_lib.analysis.families import explain_family
+from incident_lib.analysis.investigate import list_duplicates
 from incident_lib.database import fetch_all, get_or_create_run, read_catalog, reading
 from incident_lib.database.clients import NewThread, create_chat
 from incident_lib.model import Family, IndexKind
@@ -65,8 +60,8 @@ def found(environment: Environment) -> list[Any]:
             [list_duplicates(connection, kind, limit=9) for kind in (IndexKind.ORIGINAL, IndexKind.FIXED)],
             summarize_blockers(connection, catalog, None),
             [explain_family(connection, catalog, family) for family in FAMILIES],
-            read_residual(connection, count_provider_conflicts(connection)),
-            fetch_all(connection, "migration/families_without_chat", {"most": 9}),
+            read_residual(connection, catalog, count_provider_conflicts(connection, catalog)),
+            fetch_all(connection, "analysis/families_without_chat", {"most": 9}),
         ]
 
 

@@ -11,7 +11,8 @@ from psycopg import sql
 
 from incident_lib.database import fetch_all, introspection, lock_holders, read_access, read_catalog
 from incident_lib.database.introspection import is_decidable
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.errors import Failed
 from tests.conftest import add
 
@@ -128,7 +129,7 @@ def test_included_columns_are_no_key(connection):
         (f"({FAMILY} DESC) {ACTIVE}", IndexKind.ORIGINAL),
         ("(openai_conversation_id)", IndexKind.HARMLESS),
         (f"({FAMILY}, external_session_id) {ACTIVE}", IndexKind.HARMLESS),
-        (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.HARMLESS),
+        (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.FINER),
         ("(root_prompt_row_id) WHERE is_active", IndexKind.UNREADABLE),
         (f"({FAMILY})", IndexKind.UNREADABLE),
         (f"({FAMILY}) WHERE is_active", IndexKind.ORIGINAL),
@@ -209,7 +210,7 @@ def test_usual_predicates_ask_nothing(connection):
     """Where the predicate is the usual one, PostgreSQL is not asked what it covers."""
     connection.execute("SET default_transaction_read_only = on")
     with patch("incident_lib.database.introspection.query_text", side_effect=AssertionError):
-        assert read(connection, INDEX_NAME).covers_active
+        assert read(connection, INDEX_NAME).covers_same
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_another_schema(connection):
 def test_another_schema_takes_no_name(connection):
     """Our name in another schema is not taken in ours."""
     connection.execute("CREATE SCHEMA other")
-    connection.execute(f"CREATE TABLE other.{BUILD_NAME} ()")
+    connection.execute(f"CREATE TABLE other.{PURPOSE.build_name} ()")
     assert read_catalog(connection).taken_names == {}
 
 
@@ -300,22 +301,22 @@ def test_search_path_does_not_matter(connection):
 
 def test_name_taken_on_another_table(connection):
     """An index of our name on another table is reported with its definition."""
-    connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_prompts (row_id)")
-    expected = f"CREATE INDEX {BUILD_NAME} ON public.q_prompts USING btree (row_id)"
-    assert read_catalog(connection).taken_names == {BUILD_NAME: expected}
+    connection.execute(f"CREATE INDEX {PURPOSE.build_name} ON public.q_prompts (row_id)")
+    expected = f"CREATE INDEX {PURPOSE.build_name} ON public.q_prompts USING btree (row_id)"
+    assert read_catalog(connection).taken_names == {PURPOSE.build_name: expected}
 
 
 def test_name_taken_by_a_table(connection):
     """A table of our name is reported as a relation of its kind."""
-    connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
-    assert read_catalog(connection).taken_names == {BUILD_NAME: "a relation of kind r"}
+    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
+    assert read_catalog(connection).taken_names == {PURPOSE.build_name: "a relation of kind r"}
 
 
 def test_name_taken_by_a_plain_index(connection):
     """An index of our name on the table that is not unique is reported: it is no unique index."""
-    connection.execute(f"CREATE INDEX {BUILD_NAME} ON public.q_threads (name)")
-    expected = f"CREATE INDEX {BUILD_NAME} ON public.q_threads USING btree (name)"
-    assert read_catalog(connection).taken_names == {BUILD_NAME: expected}
+    connection.execute(f"CREATE INDEX {PURPOSE.build_name} ON public.q_threads (name)")
+    expected = f"CREATE INDEX {PURPOSE.build_name} ON public.q_threads USING btree (name)"
+    assert read_catalog(connection).taken_names == {PURPOSE.build_name: expected}
 
 
 def test_failed_build(connection):
@@ -325,8 +326,10 @@ def test_failed_build(connection):
     add(connection, root, owner)
     add(connection, root, owner)
     with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads ({FAMILY}) {ACTIVE}")
-    index = read(connection, BUILD_NAME)
+        connection.execute(
+            f"CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.build_name} ON public.q_threads ({FAMILY}) {ACTIVE}"
+        )
+    index = read(connection, PURPOSE.build_name)
     assert (index.valid, index.ready, index.live) == (False, False, True)
 
 
@@ -336,7 +339,7 @@ def test_failed_build_admits_duplicates(connection):
     root, owner = uuid4(), uuid4()
     add(connection, root, owner)
     add(connection, root, owner)
-    assert not read(connection, BUILD_NAME).enforced
+    assert not read(connection, PURPOSE.build_name).enforced
 
 
 @contextmanager

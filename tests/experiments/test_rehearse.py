@@ -34,9 +34,7 @@ from incident_lib.experiments.rehearsal.verdict import TrialResult, judge, secon
 from incident_lib.experiments.traffic import NAME, Call, TrafficResult, families_without_chat
 from incident_lib.migration import apply, run_preflight
 from incident_lib.model import (
-    BUILD_NAME,
     INDEX_NAME,
-    RETIRED_NAME,
     ClientCounts,
     Failed,
     IndexState,
@@ -46,6 +44,7 @@ from incident_lib.model import (
     RollbackOutcome,
     Status,
 )
+from incident_lib.model.change import PURPOSE
 from incident_lib.records import REHEARSAL, latest_rehearsal, to_json
 from tests.conftest import add
 from tests.migration.test_partitions import PARTITIONED
@@ -310,12 +309,12 @@ def test_a_missing_index_without_duplicates(environment, connection):
 @pytest.mark.slow
 def test_a_name_that_is_taken(environment, connection):
     """The copy has no relation with a name that the fix needs, but the preflight finds it: the fix will not work."""
-    connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
+    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
     report = rehearse(environment)
     assert (report.works, report.next) == (False, "Then run `incident plan` again.")
     assert report.why.startswith("indexes: ")
-    assert f"{BUILD_NAME} is a relation of kind r" in report.why
-    assert report.not_reproduced == [f"{BUILD_NAME}: in the environment it is a relation of kind r"]
+    assert f"{PURPOSE.build_name} is a relation of kind r" in report.why
+    assert report.not_reproduced == [f"{PURPOSE.build_name}: in the environment it is a relation of kind r"]
 
 
 def test_an_index_that_cannot_be_read(environment, connection):
@@ -498,15 +497,15 @@ UNFINISHED = {
 @pytest.mark.parametrize("flags", UNFINISHED.values(), ids=UNFINISHED)
 def test_unfinished_builds_and_drops_are_reproduced(environment, connection, copy, flags):
     """The copy has the same indexes, names and flags, including those of unfinished builds and drops."""
-    connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} {FIXED_KEY}")
+    connection.execute(f"CREATE UNIQUE INDEX {PURPOSE.build_name} {FIXED_KEY}")
     connection.execute(
         "UPDATE pg_index SET indisvalid = %s, indisready = %s, indislive = %s WHERE indexrelid = %s::regclass",
-        [*flags, f"public.{BUILD_NAME}"],
+        [*flags, f"public.{PURPOSE.build_name}"],
     )
     found, not_reproduced = copied(environment, copy)
 
     def states(catalog):
-        return [(i.name, i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes]
+        return [(i.name, i.kind, i.valid, i.ready, i.live) for i in catalog.relevant_indexes]
 
     assert states(counted(copy)[0]) == states(found.catalog)
     assert not_reproduced == []
@@ -517,22 +516,25 @@ def test_an_unfinished_index_that_the_rows_violate(coexisting, connection, copy,
     """An unfinished original index that the rows violate is copied with its flags; the report says that it is empty."""
     original = FIXED_KEY.replace(", purpose", "")
     with pytest.raises(psycopg.errors.UniqueViolation):
-        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {RETIRED_NAME} {original}")
+        connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.retired_name} {original}")
     connection.execute(
-        "UPDATE pg_index SET indisready = %s WHERE indexrelid = %s::regclass", [flags[1], f"public.{RETIRED_NAME}"]
+        "UPDATE pg_index SET indisready = %s WHERE indexrelid = %s::regclass",
+        [flags[1], f"public.{PURPOSE.retired_name}"],
     )
     _, not_reproduced = copied(coexisting, copy)
-    index = next(index for index in counted(copy)[0].family_indexes if index.name == RETIRED_NAME)
+    index = next(index for index in counted(copy)[0].relevant_indexes if index.name == PURPOSE.retired_name)
     assert (index.valid, index.ready, index.live) == flags
-    assert not_reproduced == [f"{RETIRED_NAME} ({index.flags()}): the rows violate it, so it is empty on the copy"]
+    assert not_reproduced == [
+        f"{PURPOSE.retired_name} ({index.flags()}): the rows violate it, so it is empty on the copy"
+    ]
 
 
 def test_an_unfinished_build_is_dropped_in_the_rehearsal(environment, connection):
     """In a rehearsal after an interrupted migration, the first step drops the unfinished index."""
-    connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} {FIXED_KEY}")
+    connection.execute(f"CREATE UNIQUE INDEX {PURPOSE.build_name} {FIXED_KEY}")
     connection.execute(
         "UPDATE pg_index SET indisvalid = false, indisready = false WHERE indexrelid = %s::regclass",
-        [f"public.{BUILD_NAME}"],
+        [f"public.{PURPOSE.build_name}"],
     )
     steps = [step for step in names(rehearse(environment)) if step.startswith("apply: ")]
     assert steps == ["apply: drop", *migration("apply")]
@@ -541,7 +543,7 @@ def test_an_unfinished_build_is_dropped_in_the_rehearsal(environment, connection
 def test_a_comment_is_not_copied(source, copy):
     """The text of an index's comment is replaced by a placeholder, as the migration keeps comments."""
     copied(source, copy)
-    (index,) = counted(copy)[0].family_indexes
+    (index,) = counted(copy)[0].relevant_indexes
     assert index.comment == "a comment"
 
 

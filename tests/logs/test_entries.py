@@ -32,7 +32,7 @@ from incident_lib.logs.messages import LANGUAGES
 from incident_lib.logs.prefix import USUAL
 from incident_lib.logs.source import Log, open_log, total_size
 from incident_lib.logs.times import check_zone, parse_log_time
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME
+from incident_lib.model.change import INDEX_NAME, PURPOSE
 from incident_lib.model.errors import Failed, UsageError
 from tests.support.logged import FORGED
 
@@ -315,7 +315,9 @@ def test_only_errors_are_read(label: str) -> None:
 
 def test_statements_that_build_an_index_are_stored() -> None:
     """A statement that builds an index is stored, with or without comments before it."""
-    statement = f"/* a */ -- b\n  create unique index concurrently {BUILD_NAME} ON q_threads (root_prompt_row_id)"
+    statement = (
+        f"/* a */ -- b\n  create unique index concurrently {PURPOSE.build_name} ON q_threads (root_prompt_row_id)"
+    )
 
     assert read(stderr(statement=statement)) == [entry(command=statement)]
 

@@ -26,6 +26,7 @@ import pytest
 from click.testing import CliRunner
 
 from incident_lib import paths
+from incident_lib.analysis.probe import probe_semantics
 from incident_lib.cli import cli
 from incident_lib.database import Environment, NewThread, connecting, insert_thread, reading, sending
 from incident_lib.database.demo import PURPOSE_SINCE
@@ -36,8 +37,7 @@ from incident_lib.logs.rejections import NO_DETAIL, NO_STATE, NO_TIME, ODD_DETAI
 from incident_lib.logs.tally import DAY, Rejections, RejectionsAround
 from incident_lib.logs.threads import join_threads
 from incident_lib.migration.executor import apply
-from incident_lib.migration.probe import probe_semantics
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, INDEX_NAMES, RETIRED_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.errors import IncidentError, UsageError
 from incident_lib.model.threads import Family
 from incident_lib.records import to_json
@@ -248,7 +248,7 @@ def test_a_key(key: str, family: Family, kind: IndexKind | None, purpose: str | 
     assert said == rejection(family=family, kind=kind, purpose=purpose)
 
 
-@pytest.mark.parametrize("name", [*INDEX_NAMES, f"{INDEX_NAME}_ccnew", f"{BUILD_NAME}_ccold1"])
+@pytest.mark.parametrize("name", [*PURPOSE.names, f"{INDEX_NAME}_ccnew", f"{PURPOSE.build_name}_ccold1"])
 def test_names_of_the_index(name: str) -> None:
     """The index, its build, the retired one, and REINDEX's copies of these are recognized by name."""
     assert judge_entry(entry(message=MESSAGE.replace(INDEX_NAME, name))) == rejection()
@@ -282,12 +282,12 @@ def test_names_of_others(name: str) -> None:
     [
         {"state": "42P07", "message": f'relation "{INDEX_NAME}" already exists'},
         {"state": "P0001"},
-        {"message": f'could not create unique index "{BUILD_NAME}"', "detail": "Key is duplicated."},
+        {"message": f'could not create unique index "{PURPOSE.build_name}"', "detail": "Key is duplicated."},
         {"command": "CREATE INDEX"},  # a concurrent build reports so what its last scan finds
         {"command": "REINDEX"},
-        {"state": None, "message": f"konnte Unique Index »{BUILD_NAME}« nicht erstellen"},
-        {"state": None, "message": f'無法建立唯一索引 "{RETIRED_NAME}"'},
-        {"command": f"/* x */ CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON q_threads (purpose)"},
+        {"state": None, "message": f"konnte Unique Index »{PURPOSE.build_name}« nicht erstellen"},
+        {"state": None, "message": f'無法建立唯一索引 "{PURPOSE.retired_name}"'},
+        {"command": f"/* x */ CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.build_name} ON q_threads (purpose)"},
     ],
 )
 def test_entries_that_are_not_rejected_inserts(other: dict[str, str | None]) -> None:
@@ -1056,12 +1056,12 @@ def test_an_owner_that_is_null(logged: Logged, tmp_path: Path) -> None:
     ownerless = Family(families(1)[0].root, None)
     blocked(logged, 1)
     with logged.connect() as connection:
-        connection.execute(f"CREATE UNIQUE INDEX {BUILD_NAME} ON public.q_threads {key}")
+        connection.execute(f"CREATE UNIQUE INDEX {PURPOSE.build_name} ON public.q_threads {key}")
         add(connection, *ownerless)
     with logged.logging() as logs, logged.connect() as client, pytest.raises(psycopg.errors.UniqueViolation):
         insert_thread(client, NewThread(*ownerless))
     with logged.connect() as connection:
-        connection.execute(f"DROP INDEX public.{BUILD_NAME}")
+        connection.execute(f"DROP INDEX public.{PURPOSE.build_name}")
 
     read = [read_rejections([name]) for name in logs.write(tmp_path).values()]
     assert [(by_family(found), found.owners) for found in read] == [({ownerless: 1}, 0)] * 3

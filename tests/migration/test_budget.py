@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
+from incident_lib.analysis.probe import probe_families
 from incident_lib.database import (
     Environment,
     bounded,
@@ -26,9 +27,8 @@ from incident_lib.experiments import rehearse
 from incident_lib.migration import holds, verify_catalog, verify_commits
 from incident_lib.migration.executor import UNCONFIRMED, apply
 from incident_lib.migration.plan import plan_change
-from incident_lib.migration.probe import probe_families
 from incident_lib.model import Status
-from incident_lib.model.catalog import IndexKind
+from incident_lib.model.change import IndexKind
 from incident_lib.model.errors import Failed
 from incident_lib.model.threads import Family
 from tests.conftest import add

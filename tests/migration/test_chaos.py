@@ -21,7 +21,7 @@ from incident_lib.database import Environment, clients, fetch_all, read_catalog
 from incident_lib.migration.executor import STEPPED_BACK, apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, IndexKind
 from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support import clusters
@@ -124,7 +124,7 @@ class Clients:
     def _look(self) -> None:
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
-                self.unguarded += not any(index.enforced for index in read_catalog(connection).family_indexes)
+                self.unguarded += not any(index.enforced for index in read_catalog(connection).relevant_indexes)
                 self.looks += 1
                 self._done.wait(0.02)
 
@@ -176,11 +176,11 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_makes_clients_wait(enviro
                         sent[step] += 1
                     child.finish()
                     landed[step] += child.inside(step)
-                    assert any(index.enforced for index in read_catalog(connection).family_indexes)
+                    assert any(index.enforced for index in read_catalog(connection).relevant_indexes)
                     ran = apply(environment, confirm="staging", max_block=MAX_BLOCK)
                 stepped_back += child.steps_back() + any(done.outcome == STEPPED_BACK for done in ran.steps)
                 assert plan_change(read_catalog(connection)).steps == ()
-                assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
+                assert [index.name for index in read_catalog(connection).relevant_indexes] == [INDEX_NAME]
                 apply(environment, confirm="staging", target=IndexKind.ORIGINAL, max_block=MAX_BLOCK)
         assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
     alters = [seconds for each in waited for seconds in each]
@@ -225,7 +225,7 @@ def test_a_server_that_is_restarted_at_once_loses_nothing(step):
         assert child.finish()[0] == 3
         apply(environment, confirm="staging")
         with psycopg.connect(environment.address, autocommit=True) as connection:
-            assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
+            assert [index.name for index in read_catalog(connection).relevant_indexes] == [INDEX_NAME]
             assert plan_change(read_catalog(connection)).steps == ()
     finally:
         clusters.remove(server)

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,19 +17,20 @@ import pytest
 from msgspec import structs
 from psycopg import sql
 
-from incident_lib.analysis import check_role, check_server
+from incident_lib.analysis import Investigation, check_role, check_server
 from incident_lib.database import Environment, TableAccess, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import checks
 from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import INDEX_NAMES, KEYS, Catalog, IndexKind, UniqueIndex
+from incident_lib.model.catalog import Catalog, UniqueIndex
+from incident_lib.model.change import PURPOSE, SCHEMA, TABLE, IndexKind
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.counts import Counts, PerPurpose
 from incident_lib.model.plan import Plan, Step
-from incident_lib.model.threads import SCHEMA, TABLE
 from tests.support import clusters
 
 WHICH = {"schema": SCHEMA, "table": TABLE}
-NO_STEPS = Plan(IndexKind.FIXED, ())
+AROUND = WHICH | {"columns": sorted(PURPOSE.before.columns), "is_exact": True}
+NO_STEPS = Plan(PURPOSE, IndexKind.FIXED, ())
 CURE_OF_WAITING = (
     "Ask them to end their transactions, or let it wait: no read or write waits for it, and it steps back for DDL."
 )
@@ -50,7 +52,7 @@ def rights(**seen):
 
 def way(*names, target=IndexKind.FIXED, refusal=None):
     """A plan of steps of these names."""
-    return Plan(target, tuple(Step(name, (), "none", transaction=False, why="why") for name in names), refusal)
+    return Plan(PURPOSE, target, tuple(Step(name, (), "none", transaction=False, why="why") for name in names), refusal)
 
 
 def counts(original=0, fixed=0, unguarded=0, **by_purpose):
@@ -262,22 +264,16 @@ def test_names_are_short_enough():
     )
 
 
-def test_names_that_would_be_cut_stop(monkeypatch):
-    """A name of more than 63 bytes stops, by bytes and not by letters."""
-    monkeypatch.setattr(checks, "INDEX_NAMES", (*INDEX_NAMES, "ü" * 32, "x" * 63))
-    assert named("names", checks.indexes(NO_STEPS)) == Check(
-        "names", Status.FAIL, f"PostgreSQL would cut {'ü' * 32}", "Shorten them in catalog.py."
-    )
-
-
 # Properties of the index that is replaced
 
 
 def original(**more):
     """The original index, complete."""
     predicate = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
-    usual = {"columns": KEYS[IndexKind.ORIGINAL], "predicate": predicate, "unique": True, "nulls_not_distinct": False}
-    return UniqueIndex(INDEX_NAMES[0], "its definition", **usual | {"valid": True, "ready": True, "live": True} | more)
+    usual = {"columns": PURPOSE.before.parts, "predicate": predicate, "unique": True, "nulls_not_distinct": False}
+    return UniqueIndex(
+        PURPOSE.names[0], "its definition", **usual | {"valid": True, "ready": True, "live": True} | more
+    )
 
 
 def properties(plain=False, closed=(), **more):
@@ -335,9 +331,15 @@ def test_no_properties():
 # The data
 
 
+def data(counted, plan):
+    """The checks of the data: of the keys, and of the incident's threads."""
+    found = Investigation(datetime.now(UTC), rights(), Catalog(()), counted, ())
+    return [checks.duplicates(found.shared_keys[plan.target], plan), *found.data_checks]
+
+
 def test_good_data():
     """Data that the unique index can hold, all owned, chat or run, are fine in all three checks."""
-    assert tuple(checks.data(counts(), way("build"))) == (
+    assert tuple(data(counts(), way("build"))) == (
         Check("duplicates", Status.PASS, "no two active threads share a key of the fixed index"),
         Check("threads without an owner", Status.PASS, "every active thread has an owner"),
         Check("purposes", Status.PASS, "active threads are chat or run"),
@@ -357,13 +359,13 @@ def test_good_data():
 )
 def test_duplicates_stop(target, duplicates, seen):
     """Keys of the target's unique index that several active threads share stop it, and are counted."""
-    found = named("duplicates", checks.data(counts(**duplicates), way("build", target=target)))
+    found = named("duplicates", data(counts(**duplicates), way("build", target=target)))
     assert (found.status, found.finding) == (Status.FAIL, seen)
 
 
 def test_the_cure_of_duplicates():
     """The cure of duplicates is SQL that somebody reads and runs."""
-    assert named("duplicates", checks.data(counts(fixed=1), way("build"))).action == (
+    assert named("duplicates", data(counts(fixed=1), way("build"))).action == (
         "Resolve them first: `incident plan` prints SQL for it, and never runs it."
     )
 
@@ -373,14 +375,14 @@ def test_the_cure_of_duplicates():
 )
 def test_duplicates_of_the_other_index_are_in_nobodys_way(target, duplicates):
     """Keys that only the other unique index could not hold do not stop it."""
-    assert named("duplicates", checks.data(counts(**duplicates), way("build", target=target))) == Check(
+    assert named("duplicates", data(counts(**duplicates), way("build", target=target))) == Check(
         "duplicates", Status.PASS, f"no two active threads share a key of the {target} index"
     )
 
 
 def test_duplicates_where_nothing_is_to_do():
     """Duplicates stop nothing where nothing is to be built."""
-    assert named("duplicates", checks.data(counts(fixed=3), NO_STEPS)) == Check(
+    assert named("duplicates", data(counts(fixed=3), NO_STEPS)) == Check(
         "duplicates", Status.PASS, "the plan builds nothing; active threads share 3 keys of the fixed index"
     )
 
@@ -394,13 +396,13 @@ def test_duplicates_where_nothing_is_to_do():
 )
 def test_null_keys_are_noted(number, seen):
     """Active threads without an owner are noted, with their number."""
-    found = named("threads without an owner", checks.data(counts(unguarded=number), NO_STEPS))
+    found = named("threads without an owner", data(counts(unguarded=number), NO_STEPS))
     assert found == Check("threads without an owner", Status.INFO, seen)
 
 
 def test_other_purposes_are_noted():
     """Purposes besides chat and run are noted, in order and quoted."""
-    found = named("purposes", checks.data(counts(run=1, chat=1, **{"x y": 1, "": 2, "Run": 3}), NO_STEPS))
+    found = named("purposes", data(counts(run=1, chat=1, **{"x y": 1, "": 2, "Run": 3}), NO_STEPS))
     assert found == Check(
         "purposes",
         Status.INFO,
@@ -645,7 +647,7 @@ def test_the_lag_of_replicas_may_be_hidden():
 def seen_around(environment):
     """The checks of what is around the table there, for the migration."""
     with reading(environment) as connection:
-        seen = fetch_one(connection, "migration/surroundings", WHICH)
+        seen = fetch_one(connection, "migration/surroundings", AROUND)
         return tuple(checks.around(seen, plan_change(read_catalog(connection))))
 
 

@@ -13,13 +13,14 @@ import pytest
 from psycopg import conninfo, sql
 
 from incident_lib.analysis.investigate import investigate, list_blocked
+from incident_lib.analysis.probe import FAMILIES, Probe, probe_families, verify_probes
 from incident_lib.database import Environment, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.preflight import Estimate, Preflight, run_preflight
-from incident_lib.migration.probe import FAMILIES, Probe, probe_families
-from incident_lib.migration.verify import holds, is_fixed, verify_catalog, verify_probes
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
+from incident_lib.migration.verify import holds, verify_catalog
+from incident_lib.model.catalog import Catalog, IndexState
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.plan import Plan, Step
@@ -30,14 +31,19 @@ EVERY_VERSION = True
 COMMENT = "one active thread per prompt family and user"
 ACTIVE = "WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
 FIXED_KEY = f"ON public.q_threads (root_prompt_row_id, owner_id, purpose) {ACTIVE}"
-BUILD = f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} {FIXED_KEY}"
+BUILD = f"CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.build_name} {FIXED_KEY}"
 SWAP = (
-    f"BEGIN; ALTER INDEX public.{INDEX_NAME} RENAME TO {RETIRED_NAME};"
-    f" ALTER INDEX public.{BUILD_NAME} RENAME TO {INDEX_NAME}; COMMIT"
+    f"BEGIN; ALTER INDEX public.{INDEX_NAME} RENAME TO {PURPOSE.retired_name};"
+    f" ALTER INDEX public.{PURPOSE.build_name} RENAME TO {INDEX_NAME}; COMMIT"
 )
-DROP = f"DROP INDEX CONCURRENTLY public.{RETIRED_NAME}"
+DROP = f"DROP INDEX CONCURRENTLY public.{PURPOSE.retired_name}"
 TOUCH = "SELECT count(*) FROM public.q_threads"
 WRITE = "INSERT INTO public.q_threads (purpose) VALUES ('run')"
+
+
+def is_fixed(catalog):
+    """Whether the fixed index alone is enforced."""
+    return catalog.state is IndexState.FIXED and holds(verify_catalog(catalog))
 
 
 def session(environment, name="somebody", **options):
@@ -378,7 +384,7 @@ def test_rollback(incident):
     apply(incident, confirm="staging")
     apply(incident, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = catalog_of(incident)
-    assert (catalog.state, [i.name for i in catalog.family_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
+    assert (catalog.state, [i.name for i in catalog.relevant_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 def test_rollback_changes_no_thread(incident):
@@ -404,7 +410,7 @@ def test_rollback_changes_no_thread(incident):
 def test_flags_of_leftovers(environment, connection, left_by, flags):
     """Each kind of leftover has the flags that the migration's table gives."""
     left_by(connection, environment)
-    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).family_indexes if not i.usable] == [flags]
+    assert [(i.valid, i.ready, i.live) for i in read_catalog(connection).relevant_indexes if not i.usable] == [flags]
 
 
 @pytest.mark.parametrize("left_by", HALF_WAY)
@@ -413,7 +419,7 @@ def test_resumed(environment, connection, left_by):
     left_by(connection, environment)
     apply(environment, confirm="staging")
     catalog = read_catalog(connection)
-    assert (is_fixed(catalog), [i.name for i in catalog.family_indexes]) == (True, [INDEX_NAME])
+    assert (is_fixed(catalog), [i.name for i in catalog.relevant_indexes]) == (True, [INDEX_NAME])
 
 
 @pytest.mark.parametrize("left_by", [built, swapped, killed_in_later_wait, drop_killed_in_first_wait, missing])
@@ -422,7 +428,7 @@ def test_rolled_back_from_half_way(environment, connection, left_by):
     left_by(connection, environment)
     apply(environment, confirm="staging", target=IndexKind.ORIGINAL)
     catalog = read_catalog(connection)
-    assert (catalog.state, [i.name for i in catalog.family_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
+    assert (catalog.state, [i.name for i in catalog.relevant_indexes]) == (IndexState.ORIGINAL, [INDEX_NAME])
 
 
 @pytest.mark.parametrize(
@@ -568,7 +574,7 @@ def test_duplicates_leave_no_index(environment, connection):
     duplicated(connection)
     with pytest.raises(Failed):
         apply(environment, confirm="staging")
-    assert read_catalog(connection).family_indexes == ()
+    assert read_catalog(connection).relevant_indexes == ()
 
 
 def test_duplicates_give_the_lock_back(environment, connection):
@@ -665,17 +671,18 @@ def test_budget_leaves_no_index(environment, connection):
     snapshot = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "SELECT 1")
     with open_transaction(environment, *snapshot), pytest.raises(Failed):
         apply(environment, confirm="staging", budget=0.5)
-    assert [index.name for index in read_catalog(connection).family_indexes] == [INDEX_NAME]
+    assert [index.name for index in read_catalog(connection).relevant_indexes] == [INDEX_NAME]
 
 
 def test_name_is_taken(environment, connection):
     """Where something else holds a name that we need, nothing is changed."""
-    connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
+    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
     with pytest.raises(Refused) as error:
         apply(environment, confirm="staging")
     assert str(error.value) == (
         "The catalog holds indexes that this project does not change.\n"
-        f"  why:  A name that the plan needs is taken ({BUILD_NAME} is a relation of kind r); rename what has it.\n"
+        "  why:  A name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); "
+        "rename what has it.\n"
         "  next: Then run it again; `incident plan --env staging` shows the plan."
     )
 
@@ -706,11 +713,11 @@ def test_preflight_says_how_many_steps(environment):
 
 def test_preflight_of_a_refusal(environment, connection):
     """A catalog that cannot be planned from stops."""
-    connection.execute(f"CREATE TABLE public.{BUILD_NAME} ()")
+    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
     assert checked(environment)["indexes"] == Check(
         "indexes",
         Status.FAIL,
-        f"a name that the plan needs is taken ({BUILD_NAME} is a relation of kind r); rename what has it",
+        f"a name that the plan needs is taken ({PURPOSE.build_name} is a relation of kind r); rename what has it",
         "Then run `incident plan` again.",
     )
 
@@ -845,7 +852,7 @@ def test_preflight_of_a_done_migration(environment):
         assert {check.status for check in checked(environment).values()} == {Status.PASS}
 
 
-ESTIMATE = Estimate(active_threads=1_250_000, table_bytes=1_140_000_000)
+ESTIMATE = Estimate(rows=1_250_000, table_bytes=1_140_000_000)
 STEP = Step("build", (), "none", transaction=False, why="why")
 WAITS = Check("blocks the drop", Status.WARN, "pid 1 (psql, idle, open 3 s)", "cure")
 STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
@@ -876,12 +883,12 @@ STOPS = Check("table owner", Status.FAIL, "seen", "The cure.")
 )
 def test_sentence(steps, checks, expected):
     """A preflight ends with one sentence: safe or not, who holds it up, the next command."""
-    assert Preflight(Plan(IndexKind.FIXED, steps), checks, ESTIMATE).summary("eu") == expected
+    assert Preflight(Plan(PURPOSE, IndexKind.FIXED, steps), checks, ESTIMATE, Catalog(())).summary("eu") == expected
 
 
 def test_sentence_of_a_rollback():
     """The sentence of a rollback's preflight names the rollback's command."""
-    assert Preflight(Plan(IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE).summary("eu") == (
+    assert Preflight(Plan(PURPOSE, IndexKind.ORIGINAL, (STEP,)), (), ESTIMATE, Catalog(())).summary("eu") == (
         f"It is safe to roll back now; {ESTIMATE}. No session would block it now. "
         f"Next: incident rollback --env eu --confirm eu"
     )
@@ -897,10 +904,10 @@ def test_estimate():
 def test_require():
     """Where a check stops, it is required in vain, and the message holds what was seen and the cure."""
     with pytest.raises(Refused) as error:
-        Preflight(Plan(IndexKind.FIXED, (STEP,)), (WAITS, STOPS), ESTIMATE).require("eu")
+        Preflight(Plan(PURPOSE, IndexKind.FIXED, (STEP,)), (WAITS, STOPS), ESTIMATE, Catalog(())).require("eu")
     assert str(error.value) == ("Nothing was changed in 'eu'.\n  why:  table owner: seen.\n  next: The cure.")
 
 
 def test_require_what_only_waits():
     """What only has to wait is not refused."""
-    Preflight(Plan(IndexKind.FIXED, (STEP,)), (WAITS,), ESTIMATE).require("eu")
+    Preflight(Plan(PURPOSE, IndexKind.FIXED, (STEP,)), (WAITS,), ESTIMATE, Catalog(())).require("eu")

@@ -12,7 +12,7 @@ from incident_lib.database import fetch_all, fetch_one, read_catalog
 from incident_lib.migration.executor import apply
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed, Refused
 from tests.support.migrator import Migrator
 from tests.support.proxy import Proxy
@@ -56,10 +56,10 @@ def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step)
     before = checksum(incident)
     code, _ = interrupt(incident, how, step)
     assert code != 0
-    assert any(index.enforced for index in catalog_of(incident).family_indexes)
+    assert any(index.enforced for index in catalog_of(incident).relevant_indexes)
     apply(incident, confirm="staging")
     after = catalog_of(incident)
-    assert [(i.name, i.kind, i.usable, i.comment) for i in after.family_indexes] == [
+    assert [(i.name, i.kind, i.usable, i.comment) for i in after.relevant_indexes] == [
         (INDEX_NAME, IndexKind.FIXED, True, COMMENT)
     ]
     assert (held_locks(incident), checksum(incident)) == (0, before)

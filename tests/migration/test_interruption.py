@@ -15,10 +15,11 @@ import pytest
 
 from incident_lib.database import read_catalog
 from incident_lib.migration.executor import apply
-from incident_lib.model.catalog import BUILD_NAME
+from incident_lib.model.change import PURPOSE
 from tests.support.command import HEARING, unmeasured
 from tests.support.sessions import holding_up, wait_until_waiting
 
+BUILD = PURPOSE.build_name
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
@@ -54,7 +55,7 @@ def wait_until_built(environment):
     """Wait until the new index is enforced, and its build waits for old snapshots."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
         deadline = time.monotonic() + 20
-        while not any(index.name == BUILD_NAME and index.enforced for index in read_catalog(connection).indexes):
+        while not any(index.name == BUILD and index.enforced for index in read_catalog(connection).indexes):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     wait_until_waiting(environment)

@@ -9,7 +9,7 @@ import pytest
 
 from incident_lib.database import clients
 from incident_lib.migration.executor import apply
-from incident_lib.model.catalog import IndexKind
+from incident_lib.model.change import IndexKind
 
 EVERY_VERSION = True
 ALLOWED = {"AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock"}

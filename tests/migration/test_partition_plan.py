@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from incident_lib.migration.plan import catalog_after, plan_change
-from incident_lib.model.catalog import (
-    INDEX_NAME,
-    INDEX_NAMES,
-    KEYS,
-    Catalog,
-    IndexKind,
-    Partition,
-    UniqueIndex,
-    sort_indexes,
-)
+from incident_lib.model.catalog import Catalog, Partition, UniqueIndex, sort_indexes
+from incident_lib.model.change import INDEX_NAME, PURPOSE, SIDES, IndexKind
 from tests.support.examples import examples
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
@@ -33,7 +25,8 @@ KINDS = st.sampled_from([IndexKind.ORIGINAL, IndexKind.FIXED])
 def index(kind, name, table=None, flags=(True, True, True), parent=None):
     """A unique index of the table or of a partition."""
     valid, ready, live = flags
-    made = UniqueIndex(name, name, KEYS[kind], PREDICATE, True, False, valid, ready, live, parent=parent)  # fmt: skip
+    key = PURPOSE.key(kind).parts
+    made = UniqueIndex(name, name, key, PREDICATE, True, False, valid, ready, live, parent=parent)
     return replace(made, schema=table.schema, partition=table.path) if table else made
 
 
@@ -41,7 +34,7 @@ def index(kind, name, table=None, flags=(True, True, True), parent=None):
 def catalogs(draw):
     """Any catalog: indexes of the table, complete or begun, and of partitions, attached or not."""
     indexes = []
-    for place, name in enumerate(draw(st.lists(st.sampled_from(INDEX_NAMES), unique=True))):
+    for place, name in enumerate(draw(st.lists(st.sampled_from(PURPOSE.names), unique=True))):
         kind = draw(KINDS)
         valid = draw(st.booleans())
         indexes.append(index(kind, name, flags=(valid, True, True)))
@@ -62,7 +55,7 @@ def catalogs(draw):
 
 def is_done(catalog, target):
     """Whether the target's index of the table is the only one, and each partition has one that is attached to it."""
-    found = [i for i in catalog.indexes if i.kind in KEYS]
+    found = [i for i in catalog.indexes if i.kind in SIDES]
     alone = len(found) == 1 and found[0].usable and found[0].kind is target and found[0].name == INDEX_NAME
     return alone and {i.partition for i in catalog.partitions.attached} == {table.path for table in TABLES}
 
@@ -100,7 +93,7 @@ def test_a_name_of_a_partition_index_that_is_taken():
     tables = (table,)
     own, partitions = sort_indexes([begun], tables)
     (name,) = [s.builds.name for s in plan_change(Catalog(own, partitions=partitions)).steps if s.builds]
-    other = replace(index(IndexKind.FIXED, name, table), columns=tuple(reversed(KEYS[IndexKind.FIXED])))
+    other = replace(index(IndexKind.FIXED, name, table), columns=tuple(reversed(PURPOSE.after.parts)))
     own, partitions = sort_indexes([begun, other], tables)
     plan = plan_change(Catalog(own, partitions=partitions))
     assert [s.name for s in plan.steps] == ["build", "attach", "drop", "swap"]

@@ -16,7 +16,8 @@ from incident_lib.migration.plan import catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.migration.script import migration_files
 from incident_lib.migration.verify import holds, verify_catalog
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Failed
 from tests.support.command import shell
@@ -177,11 +178,11 @@ def test_the_plan_of_a_partitioned_table(session):
     plan = plan_change(read_catalog(session))
     assert [step.name for step in plan.steps] == PLAN
     assert plan.steps[0].sql == (
-        f'CREATE UNIQUE INDEX "{BUILD_NAME}" ON ONLY "public"."q_threads"'
+        f'CREATE UNIQUE INDEX "{PURPOSE.build_name}" ON ONLY "public"."q_threads"'
         f' ("root_prompt_row_id", "owner_id", "purpose") {ACTIVE}',
     )
     assert plan.steps[1].sql[0].startswith('CREATE UNIQUE INDEX CONCURRENTLY "q_threads_1_')
-    assert plan.steps[-1].sql == (f'DROP INDEX "public"."{RETIRED_NAME}"',)
+    assert plan.steps[-1].sql == (f'DROP INDEX "public"."{PURPOSE.retired_name}"',)
 
 
 def test_the_steps_say_their_locks(session):

@@ -12,13 +12,12 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from incident_lib.analysis.probe import FAMILIES, Probe, probe_semantics, verify_semantics
 from incident_lib.cli import cli
 from incident_lib.database import NewThread as Thread
 from incident_lib.database import create_chat, fetch_all, fetch_one
 from incident_lib.migration.executor import apply
-from incident_lib.migration.probe import FAMILIES, Probe, probe_semantics
-from incident_lib.migration.verify import verify_semantics
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.errors import IncidentError
 from incident_lib.model.threads import Family
@@ -396,5 +395,5 @@ def test_which_families_are_probed(fixed, connection, run, chat, owner, probed_t
     """A family of an owner is probed where its run is active and no chat is."""
     add(connection, FAMILY.root, owner, is_active=run)
     add(connection, FAMILY.root, owner, purpose="chat", is_active=chat)
-    rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})
+    rows = fetch_all(connection, "analysis/families_without_chat", {"most": FAMILIES})
     assert {Family(**row) for row in rows} == {FAMILY, *([Family(FAMILY.root, owner)] if probed_too else [])}

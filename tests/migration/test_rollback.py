@@ -17,11 +17,12 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from incident_lib.analysis import settling_sql
 from incident_lib.cli import cli
 from incident_lib.database import fetch_one, read_catalog
 from incident_lib.migration.executor import apply
-from incident_lib.migration.script import settling_sql
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.errors import Failed, IncidentError
 from tests.conftest import add
 
@@ -92,7 +93,7 @@ def checksum(connection):
 
 def alone(connection):
     """Kind and flags of each unique index by its name."""
-    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).family_indexes}
+    return {index.name: (index.kind, index.flags()) for index in read_catalog(connection).relevant_indexes}
 
 
 # Without confirm
@@ -350,7 +351,7 @@ def broken_late(fixed, connection):
             add(late, UUID(int=1), OWNER, purpose="chat")
             writer.rollback()
             until_blocked(connection, late)  # before it validates
-            assert alone(connection)[BUILD_NAME] == (IndexKind.ORIGINAL, "invalid, still enforced")
+            assert alone(connection)[PURPOSE.build_name] == (IndexKind.ORIGINAL, "invalid, still enforced")
         thread.join()
     return told[0]
 

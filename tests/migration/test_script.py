@@ -19,11 +19,12 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from incident_lib.analysis import settling_sql
 from incident_lib.cli import cli
 from incident_lib.database import fetch_one, read_catalog
-from incident_lib.migration.script import migration_files, migration_script, settling_sql
+from incident_lib.migration.script import migration_files, migration_script
 from incident_lib.migration.verify import holds, verify_catalog
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, RETIRED_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from tests.conftest import add
 from tests.support.psql import psql
 
@@ -53,7 +54,7 @@ def catalog_of(environment):
 
 def seen(environment):
     """Name, kind, flags and comment of each unique index."""
-    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).family_indexes]
+    return [(i.name, i.kind, i.flags(), i.comment) for i in catalog_of(environment).relevant_indexes]
 
 
 def checksum(environment):
@@ -79,7 +80,7 @@ def always_enforced(environment):
         with session(environment) as connection:
             while not done.is_set():
                 with suppress(psycopg.errors.InternalError_):  # an index that is dropped while it is looked at
-                    looks.append(any(index.enforced for index in read_catalog(connection).family_indexes))
+                    looks.append(any(index.enforced for index in read_catalog(connection).relevant_indexes))
 
     looker = threading.Thread(target=look)
     looker.start()
@@ -120,7 +121,7 @@ def test_the_script_ends_fixed(incident):
     notices = [line.partition(": ")[2] for line in said.splitlines()]
     assert (code, notices) == (
         0,
-        [f'NOTICE:  index "{name}" does not exist, skipping' for name in (RETIRED_NAME, BUILD_NAME)],
+        [f'NOTICE:  index "{name}" does not exist, skipping' for name in (PURPOSE.retired_name, PURPOSE.build_name)],
     )
     assert seen(incident) == alone(IndexKind.FIXED)
     assert holds(verify_catalog(catalog_of(incident)))
@@ -170,7 +171,7 @@ def test_a_missing_index_stops_the_script(environment, connection, target):
 
 def test_a_missing_index_loses_nothing_more(environment, connection):
     """With the official name gone the script leaves enforced what stands under another one."""
-    connection.execute(f"ALTER INDEX public.{INDEX_NAME} RENAME TO {RETIRED_NAME}")
+    connection.execute(f"ALTER INDEX public.{INDEX_NAME} RENAME TO {PURPOSE.retired_name}")
     before = seen(environment)
     psql(environment, migration_script(IndexKind.FIXED))
     assert seen(environment) == before
@@ -179,10 +180,10 @@ def test_a_missing_index_loses_nothing_more(environment, connection):
 def test_an_incomplete_index_stops_the_script(environment, connection):
     """A unique index that is invalid stops the script, and what stands beside it stays."""
     connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [INDEX_NAME])
-    connection.execute(f"CREATE INDEX {RETIRED_NAME} ON public.q_threads (owner_id)")
+    connection.execute(f"CREATE INDEX {PURPOSE.retired_name} ON public.q_threads (owner_id)")
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 3
     with session(environment) as other:
-        found = other.execute("SELECT to_regclass(%s) IS NOT NULL", [RETIRED_NAME]).fetchone()
+        found = other.execute("SELECT to_regclass(%s) IS NOT NULL", [PURPOSE.retired_name]).fetchone()
     assert found == (True,)
 
 
@@ -275,13 +276,13 @@ def test_a_retry_begins_with_the_file_that_failed(environment, target, failed):
     assert seen(environment) == alone(target)
 
 
-@pytest.mark.parametrize("held", [BUILD_NAME, RETIRED_NAME])
+@pytest.mark.parametrize("held", [PURPOSE.build_name, PURPOSE.retired_name])
 def test_a_cancelled_statement_leaves_an_invalid_index(environment, held):
     """What a cancelled build or drop leaves is invalid, and the script replaces it."""
-    name = "03_build" if held == BUILD_NAME else "05_retire"
+    name = "03_build" if held == PURPOSE.build_name else "05_retire"
     run_files(environment, IndexKind.FIXED, lambda files: files[: NAMES.index(name)])
     interrupt(environment, dict(migration_files(IndexKind.FIXED))[f"{name}.sql"], HOLDING[name])
-    assert [index.name for index in catalog_of(environment).family_indexes if not index.usable] == [held]
+    assert [index.name for index in catalog_of(environment).relevant_indexes if not index.usable] == [held]
     assert psql(environment, migration_script(IndexKind.FIXED))[0] == 0
     assert seen(environment) == alone(IndexKind.FIXED)
 
@@ -348,7 +349,7 @@ def test_the_swap_waits_for_a_complete_index(environment, target):
     code, said = psql(environment, dict(migration_files(target))["04_swap.sql"])
     assert (code, errors(said)) == (
         3,
-        [f"ERROR:  public.{BUILD_NAME} is missing or not complete: run the file that builds it again"],
+        [f"ERROR:  public.{PURPOSE.build_name} is missing or not complete: run the file that builds it again"],
     )
     assert seen(environment) == before
 
@@ -361,7 +362,8 @@ def only(environment, name):
 
 @pytest.mark.parametrize("strict", [True, False], ids=["stops", "goes on"])
 @pytest.mark.parametrize(
-    ("name", "held"), [("02_drop_retired", RETIRED_NAME), ("03_build", BUILD_NAME), ("05_retire", RETIRED_NAME)]
+    ("name", "held"),
+    [("02_drop_retired", PURPOSE.retired_name), ("03_build", PURPOSE.build_name), ("05_retire", PURPOSE.retired_name)],
 )
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_file_drops_the_only_unique_index(environment, target, name, held, strict):
@@ -370,7 +372,7 @@ def test_no_file_drops_the_only_unique_index(environment, target, name, held, st
     _, said = psql(environment, dict(migration_files(target))[f"{name}.sql"], strict=strict)
     wanted = f"ERROR:  public.{INDEX_NAME} is missing, not complete or not as expected: use the incident command"
     assert errors(said)[0] == wanted
-    assert [(index.name, index.usable) for index in catalog_of(environment).family_indexes] == [(held, True)]
+    assert [(index.name, index.usable) for index in catalog_of(environment).relevant_indexes] == [(held, True)]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -401,7 +403,7 @@ def test_what_the_new_index_will_not_have(environment, connection, change, warne
 
 def test_a_plain_index_under_the_official_name_is_no_guard(environment, connection):
     """A unique index over other columns under the official name does not allow a drop."""
-    only(environment, RETIRED_NAME)
+    only(environment, PURPOSE.retired_name)
     connection.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON public.q_threads (row_id)")
     assert psql(environment, dict(migration_files(IndexKind.FIXED))["02_drop_retired.sql"])[0] == 3
     assert catalog_of(environment).of(IndexKind.ORIGINAL)[0].usable
@@ -439,7 +441,7 @@ def rolled_back_beside_a_late_pair(environment):
 def test_a_pair_that_comes_during_the_rollback_fails_it(environment):
     """A pair that comes while the rollback's script builds fails it with 23505, and the fixed index stays."""
     code, said = rolled_back_beside_a_late_pair(environment)
-    assert (code, f'duplicate key value violates unique constraint "{BUILD_NAME}"' in said) == (3, True)
+    assert (code, f'duplicate key value violates unique constraint "{PURPOSE.build_name}"' in said) == (3, True)
     assert catalog_of(environment).of(IndexKind.FIXED)[0].usable
 
 

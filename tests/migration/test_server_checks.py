@@ -11,13 +11,14 @@ from psycopg import sql
 
 from incident_lib.database import Environment, fetch_all, fetch_one, read_catalog, reading
 from incident_lib.migration import apply, server_checks
-from incident_lib.model.catalog import INDEX_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.checks import Check, Status
 from incident_lib.model.plan import Plan, Step
 
 EVERY_VERSION = True
-NOTHING = Plan(IndexKind.FIXED, ())
-DROP = Plan(IndexKind.FIXED, (Step("drop", (), "none", transaction=False, why="why", drops="an_index"),))
+AROUND = {"schema": "public", "table": "q_threads", "columns": ["owner_id", "root_prompt_row_id"], "is_exact": True}
+NOTHING = Plan(PURPOSE, IndexKind.FIXED, ())
+DROP = Plan(PURPOSE, IndexKind.FIXED, (Step("drop", (), "none", transaction=False, why="why", drops="an_index"),))
 
 
 def facts(**seen):
@@ -418,7 +419,7 @@ def test_the_new_index_takes_over_properties(tablespace, environment, connection
     """Tablespace, storage parameters and INCLUDE columns of the old index are those of the new one."""
     special_index(connection, tablespace)
     apply(environment, confirm="staging")
-    (index,) = read_catalog(connection).family_indexes
+    (index,) = read_catalog(connection).relevant_indexes
     assert (index.kind, index.tablespace, index.storage, index.include) == (
         IndexKind.FIXED,
         tablespace,
@@ -431,5 +432,5 @@ def test_a_closed_tablespace(tablespace, environment, connection, role):
     """A role that may not create in the index's tablespace is stopped by the preflight."""
     special_index(connection, tablespace)
     with psycopg.connect(as_role(environment, role).address) as plain:
-        found = fetch_one(plain, "migration/surroundings", {"schema": "public", "table": "q_threads"})
+        found = fetch_one(plain, "migration/surroundings", AROUND)
     assert found["closed_tablespaces"] == [tablespace]

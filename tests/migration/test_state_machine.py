@@ -27,10 +27,11 @@ from incident_lib.analysis.investigate import investigate
 from incident_lib.database import NewThread, clients, connections, read_catalog, reading
 from incident_lib.migration import executor, monitor
 from incident_lib.migration.executor import STEPPED_BACK, apply
-from incident_lib.migration.plan import PREDICATE, catalog_after, plan_change
+from incident_lib.migration.plan import catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.migration.script import migration_script
-from incident_lib.model.catalog import INDEX_NAME, KEYS, IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import INDEX_NAME, PREDICATE, PURPOSE, SIDES, IndexKind
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.threads import Family
 from tests.support.examples import SLACK, SOAK
@@ -111,7 +112,7 @@ class Incident(RuleBasedStateMachine):
         for name, *_ in self.mine.execute(INDEXES).fetchall():
             self.mine.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
         self.mine.execute("TRUNCATE public.q_threads")
-        key = ", ".join(KEYS[IndexKind.ORIGINAL])
+        key = ", ".join(PURPOSE.before.parts)
         self.mine.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON public.q_threads ({key}) WHERE {PREDICATE}")
         self.mine.execute(f"COMMENT ON INDEX public.{INDEX_NAME} IS '{COMMENT}'")
 
@@ -135,7 +136,7 @@ class Incident(RuleBasedStateMachine):
         catalog = read_catalog(self.mine)
         for step in plan_change(catalog, target).steps:
             catalog = catalog_after(step, catalog)
-            yield step, {i.name: IndexSpec(i.kind, i.valid, i.ready, i.live) for i in catalog.family_indexes}
+            yield step, {i.name: IndexSpec(i.kind, i.valid, i.ready, i.live) for i in catalog.relevant_indexes}
 
     def stand_alone(self, kind):
         """A unique index of that kind alone, complete, under the official name."""
@@ -415,7 +416,7 @@ class Incident(RuleBasedStateMachine):
     @invariant()
     def indexs_are_those_of_the_model(self):
         """The catalog holds what the model holds, flags included, and some unique index is enforced."""
-        kinds = {len(columns): kind for kind, columns in KEYS.items()}
+        kinds = {len(columns): kind for kind, columns in SIDES.items()}
         found = {
             name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()
         }

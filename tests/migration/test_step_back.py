@@ -15,7 +15,7 @@ from incident_lib.database import Environment, connecting, connections, lock_hol
 from incident_lib.migration import monitor
 from incident_lib.migration.executor import STEPPED_BACK, _pauses, apply
 from incident_lib.migration.plan import plan_change
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME, IndexKind
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.errors import Failed
 from tests.support.examples import SLACK
 from tests.support.proxy import Proxy
@@ -132,10 +132,10 @@ def test_a_step_that_steps_back_leaves_no_index_behind(incident, deploy):
     with Migration(incident, max_block=MAX_BLOCK, budget=60), old_snapshot(incident):
         alter(incident, deploy)
         deadline = time.monotonic() + 10
-        while (left := read_catalog(deploy).indexes) and BUILD_NAME in {index.name for index in left}:
+        while (left := read_catalog(deploy).indexes) and PURPOSE.build_name in {index.name for index in left}:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert [index.name for index in read_catalog(deploy).family_indexes] == [INDEX_NAME]
+        assert [index.name for index in read_catalog(deploy).relevant_indexes] == [INDEX_NAME]
 
 
 def test_the_cleanup_of_a_step_that_steps_back_may_take_time(incident, deploy, monkeypatch):
@@ -210,7 +210,7 @@ def test_a_rollback_steps_back_without_blocking_chats(incident, deploy):
         while read_catalog(deploy).blocks:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-    assert [index.kind for index in read_catalog(deploy).family_indexes] == [IndexKind.ORIGINAL]
+    assert [index.kind for index in read_catalog(deploy).relevant_indexes] == [IndexKind.ORIGINAL]
 
 
 def test_a_watching_session_without_an_answer_stops_the_step(incident, monkeypatch):
@@ -286,7 +286,7 @@ def test_a_reindex_that_runs_is_waited_for_without_a_deadlock(incident, deploy):
 def test_an_index_that_another_session_completes_is_not_dropped(incident, deploy):
     """Another session builds an index of the same name meanwhile: it stays, and a second run continues with it."""
     statement = (
-        f"CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads"
+        f"CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.build_name} ON public.q_threads"
         " (root_prompt_row_id, owner_id, purpose) WHERE is_active = true AND root_prompt_row_id IS NOT NULL"
     )
     with psycopg.connect(incident.address) as vacuum:
@@ -298,7 +298,7 @@ def test_an_index_that_another_session_completes_is_not_dropped(incident, deploy
             vacuum.rollback()
         other.join()
     assert "The budget ended before the step `build`." in migration.error.what
-    assert [i.name for i in read_catalog(deploy).of(IndexKind.FIXED) if i.complete] == [BUILD_NAME]
+    assert [i.name for i in read_catalog(deploy).of(IndexKind.FIXED) if i.complete] == [PURPOSE.build_name]
     apply(incident, confirm="staging")
     assert plan_change(read_catalog(deploy)).steps == ()
 

@@ -165,7 +165,7 @@ def test_a_reindex_by_another_role_is_not_harmed(there: Environment) -> None:
         first.join(60)
         second.join(60)
         assert errors == []
-        assert [(i.name, i.kind) for i in read_catalog(admin).family_indexes] == [(INDEX_NAME, IndexKind.FIXED)]
+        assert [(i.name, i.kind) for i in read_catalog(admin).relevant_indexes] == [(INDEX_NAME, IndexKind.FIXED)]
 
 
 def test_a_prepared_transaction_is_waited_for(there: Environment) -> None:

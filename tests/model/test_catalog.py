@@ -4,16 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from incident_lib.model.catalog import (
-    BUILD_NAME,
-    INDEX_NAME,
-    KEYS,
-    RETIRED_NAME,
-    Catalog,
-    IndexKind,
-    IndexState,
-    UniqueIndex,
-)
+from incident_lib.model.catalog import Catalog, IndexState, UniqueIndex
+from incident_lib.model.change import INDEX_NAME, PURPOSE, IndexKind
 from incident_lib.model.tables import indexes_table
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
@@ -31,12 +23,12 @@ def index(columns, name=INDEX_NAME, **changed):
 
 def original(name=INDEX_NAME, **changed):
     """An original index."""
-    return index(KEYS[IndexKind.ORIGINAL], name, **changed)
+    return index(PURPOSE.before.parts, name, **changed)
 
 
 def fixed(name=INDEX_NAME, **changed):
     """A fixed index."""
-    return index(KEYS[IndexKind.FIXED], name, **changed)
+    return index(PURPOSE.after.parts, name, **changed)
 
 
 def unreadable(name="uq_root", **changed):
@@ -52,7 +44,7 @@ def test_usual_predicates(predicate):
 
 def test_a_predicate_that_postgresql_evaluated():
     """Another predicate is recognized if PostgreSQL found that it covers exactly the active threads."""
-    assert original(predicate="(NOT (is_active IS NOT TRUE))", covers_active=True).kind is IndexKind.ORIGINAL
+    assert original(predicate="(NOT (is_active IS NOT TRUE))", covers_same=True).kind is IndexKind.ORIGINAL
 
 
 @pytest.mark.parametrize(
@@ -101,7 +93,7 @@ def test_differences_hold_no_ids():
         (["row_id"], IndexKind.HARMLESS),
         (["openai_conversation_id"], IndexKind.HARMLESS),
         (["root_prompt_row_id", "owner_id", "external_session_id"], IndexKind.HARMLESS),
-        (["root_prompt_row_id", "owner_id", "provider", "purpose"], IndexKind.HARMLESS),
+        (["root_prompt_row_id", "owner_id", "provider", "purpose"], IndexKind.FINER),
         (["purpose"], IndexKind.HARMLESS),
         (["root_prompt_row_id"], IndexKind.UNREADABLE),
         (["owner_id"], IndexKind.UNREADABLE),
@@ -144,7 +136,7 @@ def test_exclusion_is_unreadable():
 
 def test_kind_does_not_depend_on_the_name():
     """An original index with the name of the build is an original index."""
-    assert original(BUILD_NAME).kind is IndexKind.ORIGINAL
+    assert original(PURPOSE.build_name).kind is IndexKind.ORIGINAL
 
 
 @pytest.mark.parametrize(
@@ -186,17 +178,17 @@ def test_text_of_flags(flags, expected):
         ([original(), index(["row_id"], "q_threads_pkey")], IndexState.ORIGINAL),
         ([fixed()], IndexState.FIXED),
         ([fixed("another_name")], IndexState.FIXED),
-        ([original(), fixed(BUILD_NAME, **SCAN_FAILED)], IndexState.BUILDING),
-        ([original(), fixed(BUILD_NAME, **STILL_ENFORCING)], IndexState.BUILDING),
-        ([original(), fixed(BUILD_NAME, builder=4711, **SCAN_FAILED)], IndexState.BUILDING),
-        ([original(), fixed(BUILD_NAME)], IndexState.OVERLAPPING),
-        ([fixed(), original(RETIRED_NAME)], IndexState.OVERLAPPING),
-        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], IndexState.RETIRING),
-        ([fixed(), original(RETIRED_NAME, **DEAD)], IndexState.RETIRING),
+        ([original(), fixed(PURPOSE.build_name, **SCAN_FAILED)], IndexState.BUILDING),
+        ([original(), fixed(PURPOSE.build_name, **STILL_ENFORCING)], IndexState.BUILDING),
+        ([original(), fixed(PURPOSE.build_name, builder=4711, **SCAN_FAILED)], IndexState.BUILDING),
+        ([original(), fixed(PURPOSE.build_name)], IndexState.OVERLAPPING),
+        ([fixed(), original(PURPOSE.retired_name)], IndexState.OVERLAPPING),
+        ([fixed(), original(PURPOSE.retired_name, **STILL_ENFORCING)], IndexState.RETIRING),
+        ([fixed(), original(PURPOSE.retired_name, **DEAD)], IndexState.RETIRING),
         ([], IndexState.MISSING),
         ([index(["row_id"], "q_threads_pkey")], IndexState.MISSING),
         ([original(**DEAD)], IndexState.MISSING),
-        ([fixed(BUILD_NAME, **SCAN_FAILED)], IndexState.MISSING),
+        ([fixed(PURPOSE.build_name, **SCAN_FAILED)], IndexState.MISSING),
         ([unreadable()], IndexState.UNKNOWN),
         ([fixed(), unreadable()], IndexState.UNKNOWN),
         ([original(), unreadable(**STILL_ENFORCING)], IndexState.UNKNOWN),
@@ -219,9 +211,9 @@ def test_the_examples_have_every_state():
     [
         ([original()], True),
         ([original("another_name")], True),
-        ([fixed(), original(RETIRED_NAME, **STILL_ENFORCING)], True),
-        ([fixed(BUILD_NAME), original()], True),
-        ([fixed(), original(RETIRED_NAME, **DEAD)], False),
+        ([fixed(), original(PURPOSE.retired_name, **STILL_ENFORCING)], True),
+        ([fixed(PURPOSE.build_name), original()], True),
+        ([fixed(), original(PURPOSE.retired_name, **DEAD)], False),
         ([fixed()], False),
         ([original(**SCAN_FAILED)], False),
         ([], False),
@@ -236,10 +228,10 @@ def test_blocks(indexes, expected):
     assert Catalog(tuple(indexes)).blocks is expected
 
 
-def test_family_indexes_exclude_harmless_ones():
+def test_relevant_indexes_exclude_harmless_ones():
     """The indexes that may block families are all except the harmless ones."""
-    expected_indexes = (original(), fixed(BUILD_NAME), unreadable())
-    assert Catalog((*expected_indexes, index(["row_id"], "q_threads_pkey"))).family_indexes == expected_indexes
+    expected_indexes = (original(), fixed(PURPOSE.build_name), unreadable())
+    assert Catalog((*expected_indexes, index(["row_id"], "q_threads_pkey"))).relevant_indexes == expected_indexes
 
 
 def test_indexes_table():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from incident_lib.model.catalog import IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import IndexKind
 from incident_lib.model.counts import COUNT_MEANINGS, Counts, PerPurpose
 from incident_lib.model.records import Verdict
 from incident_lib.model.text import (

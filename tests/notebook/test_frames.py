@@ -36,6 +36,7 @@ from incident_lib.model import (
     purposes_table,
     steps_table,
 )
+from incident_lib.model.change import PURPOSE
 from incident_lib.model.threads import BlockedFamily
 from incident_lib.notebook import frames
 
@@ -129,7 +130,7 @@ EMPTY_AND_NOT = [
         id="checks",
     ),
     pytest.param(
-        plan_table(Plan(IndexKind.FIXED, ())),
+        plan_table(Plan(PURPOSE, IndexKind.FIXED, ())),
         plan_table(plan_change(Catalog((ORIGINAL,)))),
         {"step": "str", "sql": "str", "lock": "str", "why": "str"},
         id="plan",

@@ -89,6 +89,7 @@ def test_a_new_record_has_no_results(run: RunFolder) -> None:
     }
 
     assert (record.schema_version, record.environment) == (2, "staging")
+    assert results.pop("change")["name"] == "purpose"
     assert (results.pop("status"), results.pop("started_by"), results.pop("recorded")) == ("running", "a test", True)
     assert {key: value for key, value in results.items() if value not in (None, [])} == {
         key: {"before": None, "after": None} for key in ("indexes", "counts", "snapshot_at", "example_threads")

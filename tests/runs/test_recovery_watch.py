@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from incident_lib.analysis.investigate import write_blocked
 from incident_lib.cli import cli
 from incident_lib.database import read_catalog, reading
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.errors import Failed, IncidentError, UsageError
 from incident_lib.model.records import RunStatus
 from incident_lib.model.threads import Family

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from incident_lib.database import NewThread, create_chat, demo, insert_thread
-from incident_lib.model.catalog import BUILD_NAME, INDEX_NAME
+from incident_lib.model.change import INDEX_NAME, PURPOSE
 from incident_lib.model.threads import Family
 from tests.conftest import add
 from tests.support import clusters
@@ -162,14 +162,14 @@ def make_noise(server: Logged) -> None:
             with suppress(psycopg.errors.IntegrityError):
                 insert_thread(connection, thread)
         for statement in (
-            f"CREATE UNIQUE INDEX {BUILD_NAME} ON public.q_threads (purpose)",
-            f"/* again */ CREATE UNIQUE INDEX CONCURRENTLY {BUILD_NAME} ON public.q_threads (purpose)",
+            f"CREATE UNIQUE INDEX {PURPOSE.build_name} ON public.q_threads (purpose)",
+            f"/* again */ CREATE UNIQUE INDEX CONCURRENTLY {PURPOSE.build_name} ON public.q_threads (purpose)",
             f"SELECT length({sql.Literal(FORGED).as_string()})::uuid",
             f"SELECT '{INDEX_NAME}'::int",
         ):
             with suppress(psycopg.Error):
                 connection.execute(statement.encode())
-        connection.execute(f"DROP INDEX IF EXISTS public.{BUILD_NAME}")
+        connection.execute(f"DROP INDEX IF EXISTS public.{PURPOSE.build_name}")
         connection.execute(
             f"DO $$ BEGIN RAISE LOG {sql.Literal(FORGED).as_string().replace('%', '%%')}; END $$".encode()
         )

@@ -18,7 +18,7 @@ import psycopg
 from incident_lib.database import Environment
 from incident_lib.migration.executor import STEPPED_BACK, MigrationResult, apply
 from incident_lib.migration.monitor import MAX_BLOCK, Progress
-from incident_lib.model.catalog import IndexKind
+from incident_lib.model.change import IndexKind
 from incident_lib.model.errors import IncidentError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from incident_lib.model.catalog import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME
 
 # Deploys that queue behind a step. Reads and writes queue behind the first one, too; beside a reader that holds a drop
 # up it would wait for the reader.

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from incident_lib import paths
-from incident_lib.model.catalog import INDEX_NAME, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.counts import PerPurpose
 from incident_lib.model.threads import BlockedFamily
 from tests.support.examples import examples

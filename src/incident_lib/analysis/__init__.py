@@ -15,23 +15,35 @@ from incident_lib.analysis.investigate import (
     investigate,
     investigate_as,
     list_blocked,
-    list_duplicates,
     stream_blocked,
     stream_ids,
     write_blocked,
-    write_duplicates,
+)
+from incident_lib.analysis.probe import (
+    FAMILIES,
+    Probe,
+    families_to_probe,
+    probe_families,
+    probe_semantics,
+    verify_probes,
+    verify_semantics,
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
 from incident_lib.analysis.residual import count_provider_conflicts, find_provider_conflict, read_residual
+from incident_lib.analysis.shared_keys import list_shared_keys, settling_sql, write_shared_keys
 from incident_lib.analysis.standby import Standby, read_standby
+from incident_lib.analysis.subject import Subject, read_subject
 
 __all__ = [
+    "FAMILIES",
     "PLAN_FAMILY",
     "BlockedFilter",
     "FoundFamily",
     "Investigation",
+    "Probe",
     "Recovery",
     "Standby",
+    "Subject",
     "check_access",
     "check_role",
     "check_server",
@@ -44,18 +56,25 @@ __all__ = [
     "estimate_blocked",
     "explain_families",
     "explain_family",
+    "families_to_probe",
     "find_family",
     "find_provider_conflict",
     "investigate",
     "investigate_as",
     "list_blocked",
-    "list_duplicates",
+    "list_shared_keys",
+    "probe_families",
+    "probe_semantics",
     "read_recovery",
     "read_residual",
     "read_standby",
+    "read_subject",
+    "settling_sql",
     "stream_blocked",
     "stream_ids",
     "summarize_blockers",
+    "verify_probes",
+    "verify_semantics",
     "write_blocked",
-    "write_duplicates",
+    "write_shared_keys",
 ]

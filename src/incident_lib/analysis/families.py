@@ -47,7 +47,7 @@ def _thread(row: dict[str, Any], catalog: Catalog) -> Thread:
 def _blocks(row: dict[str, Any], catalog: Catalog) -> tuple[str, ...] | None:
     if catalog.unreadable:
         return None
-    enforced = [kind for kind in (IndexKind.ORIGINAL, IndexKind.FIXED) if catalog.enforces(kind)]
+    enforced = [kind for kind in (IndexKind.ORIGINAL, IndexKind.FIXED, IndexKind.FINER) if catalog.enforces(kind)]
     return tuple(sorted({purpose for kind in enforced for purpose in _blocked_by(row, kind)}))
 
 

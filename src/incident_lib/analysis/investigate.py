@@ -14,7 +14,7 @@ from psycopg import ClientCursor, sql
 from incident_lib import paths
 from incident_lib.analysis.residual import count_provider_conflicts
 from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog
-from incident_lib.model import PURPOSES, BlockedFamily, Catalog, Counts, IndexKind, PerPurpose
+from incident_lib.model import PURPOSES, BlockedFamily, Catalog, Check, Counts, IndexKind, PerPurpose, Status, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +33,38 @@ class Investigation:
     catalog: Catalog
     counts: Counts
     provider_conflicts: tuple[ProviderConflicts, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many threads the unique indexes cover."""
+        return self.counts.active_threads
+
+    @property
+    def shared_keys(self) -> dict[IndexKind, int | None]:
+        """How many keys of an index of that kind several active threads share."""
+        return {IndexKind(kind): number for kind, number in self.counts.duplicate_keys.items()}
+
+    @property
+    def data_checks(self) -> tuple[Check, ...]:
+        """Which threads the indexes do not cover, and which purposes there are beside chat and run."""
+        outside = self.counts.unguarded_threads
+        others = sorted(set(self.counts.active_by_purpose) - set(PURPOSES))
+        return (
+            Check(
+                "threads without an owner",
+                Status.INFO,
+                f"{plural(outside, 'active thread')} without an owner: outside both unique indexes",
+            )
+            if outside
+            else Check("threads without an owner", Status.PASS, "every active thread has an owner"),
+            Check(
+                "purposes",
+                Status.INFO,
+                f"there are also {', '.join(map(repr, others))}: each purpose gets a key of its own",
+            )
+            if others
+            else Check("purposes", Status.PASS, "active threads are chat or run"),
+        )
 
 
 class BlockedFilter(NamedTuple):
@@ -61,7 +93,7 @@ def investigate(connection: Connection) -> Investigation:
 
 def investigate_as(connection: Connection, access: TableAccess, catalog: Catalog) -> Investigation:
     """Count as if these unique indexes were enforced: a copy of the rows need not have them."""
-    conflicts = count_provider_conflicts(connection)
+    conflicts = count_provider_conflicts(connection, catalog)
     counts = count_threads(connection, catalog, conflicts)
     (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
     return Investigation(at, access, catalog, counts, conflicts)
@@ -81,7 +113,7 @@ def count_threads(
     unique = any(index.usable for index in catalog.of(IndexKind.ORIGINAL))
     row = fetch_one(connection, "analysis/counts_original" if unique else "analysis/counts")
     if conflicts is None:
-        conflicts = count_provider_conflicts(connection)
+        conflicts = count_provider_conflicts(connection, catalog)
 
     def number(column: str) -> int:
         return int(row[column] or 0)

@@ -10,9 +10,11 @@ from psycopg import sql
 from incident_lib.database import fetch_all, fetch_one
 from incident_lib.model import (
     PREDICATE,
+    PROVIDER,
     SCHEMA,
     TABLE,
     Family,
+    IndexKind,
     ProposedIndex,
     ProviderConflicts,
     ProviderExample,
@@ -27,10 +29,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from incident_lib.database import Connection
-    from incident_lib.model import Thread
+    from incident_lib.model import Catalog, Thread
 
 PROPOSED_NAME = "idx_q_threads_family_provider_unique"
-PROPOSED_KEY = ("root_prompt_row_id", "owner_id", "provider", "purpose")
 NULLS_NOT_DISTINCT_SINCE = 150000
 
 
@@ -57,15 +58,22 @@ class ProviderConflict:
         return ProviderExample(held_by=self.held_by, asked_for=self.asked_for, purpose=self.purpose, threads=rows)
 
 
-def find_provider_conflict(connection: Connection) -> ProviderConflict | None:
+def find_provider_conflict(connection: Connection, catalog: Catalog) -> ProviderConflict | None:
     """The family that shows a provider conflict best; None where there is no such conflict."""
+    if catalog.is_followed(IndexKind.FIXED):
+        return None
     for row in fetch_all(connection, "analysis/provider_conflict_family"):
         return ProviderConflict(Family(row.pop("root"), row.pop("owner")), **row)
     return None
 
 
-def count_provider_conflicts(connection: Connection) -> tuple[ProviderConflicts, ...]:
-    """Count the active threads that block another provider, per provider: the most threads first."""
+def count_provider_conflicts(connection: Connection, catalog: Catalog) -> tuple[ProviderConflicts, ...]:
+    """Count the active threads that block another provider, per provider: the most threads first.
+
+    There are none where the change `provider` is applied, whose index has the provider in its key.
+    """
+    if catalog.is_followed(IndexKind.FIXED):
+        return ()
     usual = fetch_one(connection, "analysis/usual_provider")["provider"]
     rows = fetch_all(connection, "analysis/provider_conflicts", {"usual": usual})
     return tuple(ProviderConflicts(**row) for row in rows)
@@ -73,6 +81,7 @@ def count_provider_conflicts(connection: Connection) -> tuple[ProviderConflicts,
 
 def read_residual(
     connection: Connection,
+    catalog: Catalog,
     conflicts: Sequence[ProviderConflicts],
     example: ProviderExample | None = None,
     *,
@@ -82,6 +91,7 @@ def read_residual(
 
     Args:
         connection: as `database.reading` yields it, so that all is of one snapshot.
+        catalog: the unique indexes, of the same snapshot.
         conflicts: see `count_provider_conflicts`; of the same snapshot.
         example: a family that shows it, of the same snapshot.
         since: when the fix was applied; None: it was not, or that is unknown.
@@ -97,23 +107,24 @@ def read_residual(
         without_provider=row.pop("without_provider"),
         unguarded_threads=row.pop("unguarded"),
         example=example,
-        proposal=propose_index(connection.info.server_version, row),
+        proposal=propose_index(connection.info.server_version, row, is_applied=catalog.is_followed(IndexKind.FIXED)),
         created_since=created["threads"],
     )
 
 
-def propose_index(server_version: int, keys: dict[str, Any]) -> ProposedIndex:
-    """The index that would end the provider conflicts, and whether today's data allows it. Nothing here builds it.
+def propose_index(server_version: int, keys: dict[str, Any], *, is_applied: bool = False) -> ProposedIndex:
+    """The index that would end the provider conflicts, and whether today's data allows it.
 
     Args:
         server_version: of the environment.
         keys: keys, ownerless_keys, too_many; see `sql/proposed_index.sql`.
+        is_applied: whether it is there: the change `provider` has built it.
     """
-    buildable = server_version >= NULLS_NOT_DISTINCT_SINCE and not keys["keys"]
+    buildable = not is_applied and server_version >= NULLS_NOT_DISTINCT_SINCE and not keys["keys"]
     return ProposedIndex(
         sql=_proposed_sql(),
         buildable=buildable,
-        finding=_finding(server_version, keys),
+        finding="It is there: the change provider has been applied." if is_applied else _finding(server_version, keys),
         server_version=server_version,
         **keys,
     )
@@ -122,7 +133,7 @@ def propose_index(server_version: int, keys: dict[str, Any]) -> ProposedIndex:
 def _proposed_sql() -> str:
     """Each provider and purpose gets a key of its own, and NULLs are equal."""
     text = "CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({}) NULLS NOT DISTINCT WHERE " + PREDICATE
-    key = sql.SQL(", ").join(map(sql.Identifier, PROPOSED_KEY))
+    key = sql.SQL(", ").join(map(sql.Identifier, PROVIDER.after.parts))
     return sql.SQL(text).format(sql.Identifier(PROPOSED_NAME), sql.Identifier(SCHEMA, TABLE), key).as_string()
 
 

@@ -9,12 +9,13 @@ import click
 
 from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand, chosen_format, note
-from incident_lib.cli.options import BUDGET, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
+from incident_lib.cli.options import BUDGET, CHANGE, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import duplicates, not_enforced, preflight, split_checks
 from incident_lib.model import IndexKind
 
 if TYPE_CHECKING:
     from incident_lib.migration import MigrationResult
+    from incident_lib.model import IndexChange
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
 MAX_BLOCK = click.option(
@@ -29,32 +30,35 @@ MAX_BLOCK = click.option(
 
 @click.command(cls=AnsweringCommand)
 @ENVIRONMENT
+@CHANGE
 @CONFIRM
 @NO_WAIT
 @BUDGET
 @MAX_BLOCK
 @PLAIN
 @TIMEOUT
-def apply(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
+def apply(name: str, change: IndexChange, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Apply the fix, step by step. Needs the environment's name as --confirm."""
-    return _change(name, confirm, IndexKind.FIXED, wait=not no_wait, **options)
+    return _change(name, change, confirm, IndexKind.FIXED, wait=not no_wait, **options)
 
 
 @click.command(cls=AnsweringCommand)
 @ENVIRONMENT
+@CHANGE
 @CONFIRM
 @NO_WAIT
 @BUDGET
 @MAX_BLOCK
 @PLAIN
 @TIMEOUT
-def rollback(name: str, confirm: str, no_wait: bool, **options: Any) -> Answer:
+def rollback(name: str, change: IndexChange, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Restore the original index, where the data allows it. Needs --confirm."""
-    return _change(name, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
+    return _change(name, change, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
 
 
 def _change(
     name: str,
+    change: IndexChange,
     confirm: str,
     target: IndexKind,
     *,
@@ -67,27 +71,29 @@ def _change(
     from incident_lib import migration
     from incident_lib.cli.terminal import Page
     from incident_lib.database import bounded
-    from incident_lib.model import ChangeResult
+    from incident_lib.model import ChangeDefinition, ChangeResult
     from incident_lib.progress import bars
 
-    migration.require_confirm(name, confirm)
+    migration.require_confirm(name, confirm, change=change.name)
     with (
         bounded(budget) as deadline,
-        preflight(name, target, timeout, plain=plain) as (environment, connection, checks),
+        preflight(name, change, target, timeout, plain=plain) as (environment, connection, checks),
     ):
         if checks.duplicates and chosen_format() == "table":
             page = Page()
-            for block in duplicates(connection, name, target)[1]:
+            for block in duplicates(connection, name, change, target)[1]:
                 page.add(block)
             page.show(pager=False)
     if target is IndexKind.ORIGINAL and checks.plan.steps and checks.safe:
-        note("Once the original index is built, run threads block new chats again.")
+        note(change.wording.warning)
     checks.require(name)
     if not checks.plan.steps:
         done = "rolled back" if target is IndexKind.ORIGINAL else "applied"
         return Answer(
-            f"{name}: already {done}: only the {target} index is enforced.",
-            ChangeResult(target=target, steps=[], incident_ended_at=None, verification=[]),
+            f"{name}: already {done}: {migration.enforced_alone(checks.catalog, target)}.",
+            ChangeResult(
+                change=ChangeDefinition.of(change), target=target, steps=[], incident_ended_at=None, verification=[]
+            ),
             environment=name,
             next=checks.next_command(name),
         )
@@ -95,6 +101,7 @@ def _change(
         result = migration.apply(
             environment,
             confirm=confirm,
+            change=change,
             target=target,
             wait=wait,
             budget=deadline - time.monotonic(),
@@ -107,21 +114,36 @@ def _change(
 
 def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
     """The steps, when the incident ended, and what is enforced now."""
-    from incident_lib.migration import verify_catalog, verify_commits
-    from incident_lib.model import ChangeResult, format_timestamp, plan_command, steps_table
+    from incident_lib.migration import enforced_alone, verify_catalog, verify_commits
+    from incident_lib.model import (
+        ChangeDefinition,
+        ChangeResult,
+        change_command,
+        format_timestamp,
+        plan_command,
+        steps_table,
+    )
 
-    commits = verify_commits(result.steps)
+    change, commits = result.after.change, verify_commits(result.steps)
     checks = (*verify_catalog(result.after, target), *commits)
-    error = not_enforced(name, checks, target)
+    error = not_enforced(name, checks, change, target)
     ended = result.ended_at if target is IndexKind.FIXED else None
-    following = plan_command(IndexKind.FIXED, name) if target is IndexKind.ORIGINAL else f"incident verify --env {name}"
-    text = error.what if error else f"{name}: only the {target} index is enforced."
+    following = change_command("verify", name, change.name)
+    if target is IndexKind.ORIGINAL:
+        following = plan_command(IndexKind.FIXED, name, change.name)
+    text = error.what if error else f"{name}: {enforced_alone(result.after, target)}."
     if ended:
-        text += f" The incident ended at {format_timestamp(ended.replace(microsecond=0))} UTC."
+        text += f" {change.wording.done} {format_timestamp(ended.replace(microsecond=0))} UTC."
     text += "".join(f" Warning: {check.finding}." for check in commits)
     return Answer(
         text,
-        ChangeResult(target=target, steps=list(result.steps), incident_ended_at=ended, verification=list(checks)),
+        ChangeResult(
+            change=ChangeDefinition.of(change),
+            target=target,
+            steps=list(result.steps),
+            incident_ended_at=ended,
+            verification=list(checks),
+        ),
         environment=name,
         next=following,
         body=(

@@ -112,7 +112,7 @@ def _tables(found: Investigation) -> tuple[Table | str, ...]:
     columns = [indexes.columns[place] for place in (0, 1, 3)]
     definitions = [
         (row[0], row[1], row[3], index.definition)
-        for row, index in zip(indexes.rows, found.catalog.family_indexes, strict=True)
+        for row, index in zip(indexes.rows, found.catalog.relevant_indexes, strict=True)
     ]
     counts = counts_table(families=found.counts)
     purposes = ", ".join(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from incident_lib.model import IndexChange
 
 
 class EnvironmentName(click.ParamType[str]):
@@ -24,6 +26,27 @@ class EnvironmentName(click.ParamType[str]):
         return [CompletionItem(name, help=how) for name, how in known_environments() if name.startswith(incomplete)]
 
 
+class ChangeName(click.ParamType["IndexChange"]):
+    """The name of a change, or of a file that describes one; a shell completes both."""
+
+    name = "change"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> IndexChange:  # noqa: ARG002 - click's signature
+        """The change."""
+        from incident_lib.database import named_change
+
+        return named_change(value) if isinstance(value, str) else value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002 - click's signature
+        """The incident's changes, else files."""
+        from click.shell_completion import CompletionItem
+
+        from incident_lib.model import CHANGES
+
+        named = [CompletionItem(name) for name in CHANGES if name.startswith(incomplete)]
+        return named or [CompletionItem(incomplete, type="file")]
+
+
 NAME = EnvironmentName()
 ENVIRONMENT = click.option(
     "-e",
@@ -36,6 +59,15 @@ ENVIRONMENT = click.option(
     help="The environment; `demo` needs no database of yours.  [default: INCIDENT_ENV]",
 )
 CONFIRM = click.option("--confirm", type=NAME, metavar="NAME", default="", help="The environment's name once more.")
+CHANGE = click.option(
+    "--change",
+    "change",
+    type=ChangeName(),
+    default="purpose",
+    show_default=True,
+    metavar="purpose|provider|FILE.toml",
+    help="Which change of which unique index.",
+)
 TIMEOUT = click.option(
     "--timeout",
     type=click.FloatRange(min=0),

@@ -8,28 +8,29 @@ import click
 
 from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand
-from incident_lib.cli.options import ENVIRONMENT, PLAIN, TIMEOUT
+from incident_lib.cli.options import CHANGE, ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import duplicates, preflight, split_checks
 from incident_lib.model import IndexKind, Refused
 
 if TYPE_CHECKING:
     from incident_lib.migration import Preflight
-    from incident_lib.model import PlanResult
+    from incident_lib.model import IndexChange, PlanResult
 
 
 @click.command(cls=AnsweringCommand)
 @ENVIRONMENT
+@CHANGE
 @click.option("--rollback", is_flag=True, help="The plan back to the original index.")
 @click.option("--all", "everything", is_flag=True, help="List the checks that passed, too.")
 @PLAIN
 @TIMEOUT
-def plan(name: str, rollback: bool, everything: bool, plain: bool, timeout: float) -> Answer:
+def plan(name: str, change: IndexChange, rollback: bool, everything: bool, plain: bool, timeout: float) -> Answer:
     """The checks, and every step with its SQL. Changes nothing."""
     from incident_lib.model import plan_table
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
-    with preflight(name, target, timeout, plain=plain) as (_, connection, checks):
-        file, found = duplicates(connection, name, target) if checks.duplicates else (None, ())
+    with preflight(name, change, target, timeout, plain=plain) as (_, connection, checks):
+        file, found = duplicates(connection, name, change, target) if checks.duplicates else (None, ())
     return Answer(
         checks.sentence,
         _result(checks, file),
@@ -45,9 +46,10 @@ def plan(name: str, rollback: bool, everything: bool, plain: bool, timeout: floa
 
 
 def _result(checks: Preflight, file: str | None) -> PlanResult:
-    from incident_lib.model import PlannedStep, PlanResult
+    from incident_lib.model import ChangeDefinition, PlannedStep, PlanResult
 
     return PlanResult(
+        change=ChangeDefinition.of(checks.plan.change),
         target=checks.plan.target,
         safe=checks.safe,
         checks=list(checks.checks),
@@ -57,7 +59,8 @@ def _result(checks: Preflight, file: str | None) -> PlanResult:
 
 
 def _not_safe(name: str, checks: Preflight) -> Refused:
-    act = "roll back" if checks.plan.target is IndexKind.ORIGINAL else "apply the fix to"
+    plan = checks.plan
+    act = "roll back" if plan.target is IndexKind.ORIGINAL else f"apply {plan.change.wording.act} to"
     return Refused(
         f"It is not safe to {act} {name!r} now.",
         "; ".join(f"{check.name}: {check.finding}" for check in checks.failures) + ".",
@@ -66,6 +69,7 @@ def _not_safe(name: str, checks: Preflight) -> Refused:
 
 
 @click.command()
+@CHANGE
 @click.option("--rollback", is_flag=True, help="The SQL back to the original index.")
 @click.option(
     "--out",
@@ -73,8 +77,8 @@ def _not_safe(name: str, checks: Preflight) -> Refused:
     metavar="DIR",
     help="Write numbered files with one statement each, for a migrations folder.",
 )
-def sql(rollback: bool, out: str | None) -> int:
-    """The migration as SQL for psql, or for a migrations folder."""
+def sql(change: IndexChange, rollback: bool, out: str | None) -> int:
+    """The change as SQL for psql, or for a migrations folder."""
     from pathlib import Path
 
     from incident_lib import paths
@@ -82,9 +86,9 @@ def sql(rollback: bool, out: str | None) -> int:
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
     if out is None:
-        click.echo(migration_script(target), nl=False)
+        click.echo(migration_script(target, change), nl=False)
         return 0
-    for name, text in migration_files(target):
+    for name, text in migration_files(target, change):
         paths.replace_text(Path(out) / name, text)
         click.echo(Path(out) / name)
     return 0

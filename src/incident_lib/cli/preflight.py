@@ -6,22 +6,22 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from incident_lib.cli.terminal import Verbatim
-from incident_lib.model import IndexKind, Refused, Status
+from incident_lib.model import Refused, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from incident_lib.database import Connection, Environment
     from incident_lib.migration import Preflight
-    from incident_lib.model import Check, Table
+    from incident_lib.model import Check, IndexChange, IndexKind, Table
 
 
 @contextmanager
 def preflight(
-    name: str, target: IndexKind, seconds: float, *, plain: bool = False
+    name: str, change: IndexChange, target: IndexKind, seconds: float, *, plain: bool = False
 ) -> Iterator[tuple[Environment, Connection, Preflight]]:
     """An environment, a connection in one snapshot of it, and the preflight of that snapshot."""
-    from incident_lib.analysis import investigate
+    from incident_lib.analysis import read_subject
     from incident_lib.database import reading, resolve_environment
     from incident_lib.migration import run_preflight
     from incident_lib.progress import waiting
@@ -30,7 +30,8 @@ def preflight(
         with waiting(f"reading {name} …"):
             environment = resolve_environment(name)
             connection = snapshot.enter_context(reading(environment, seconds=seconds))
-            checks = run_preflight(connection, environment, investigate(connection), target, plain=plain)
+            found = read_subject(connection, change, name)
+            checks = run_preflight(connection, environment, found, target, plain=plain)
         yield environment, connection, checks
 
 
@@ -46,28 +47,34 @@ def split_checks(checks: Sequence[Check], *, everything: bool = False) -> tuple[
     )
 
 
-def duplicates(connection: Connection, name: str, target: IndexKind) -> tuple[str, tuple[Table | Verbatim | str, ...]]:
+def duplicates(
+    connection: Connection, name: str, change: IndexChange, target: IndexKind
+) -> tuple[str, tuple[Table | Verbatim | str, ...]]:
     """What prevents an index: a file with all of the keys; the first keys, and SQL that would resolve them."""
     from incident_lib import paths
-    from incident_lib.analysis import list_duplicates, write_duplicates
-    from incident_lib.migration import settling_sql
-    from incident_lib.model import make_table
+    from incident_lib.analysis import list_shared_keys, settling_sql, write_shared_keys
+    from incident_lib.model import PURPOSE, make_table
     from incident_lib.progress import waiting
 
-    file = paths.environment_file(name, f"duplicates-{target}.csv")
+    of_incident = change.path == PURPOSE.path
+    file = paths.environment_file(name, f"duplicates-{change.label(target)}.csv")
+    what = "Families, raw ids" if of_incident else "Keys, raw values"
+    settling = "This SQL lists them, for you to resolve"
+    if of_incident:
+        settling = "This SQL would resolve them. It ends threads that users see"
     with waiting(f"writing {file.name} …"):
-        write_duplicates(connection, target, file)
-        rows = list_duplicates(connection, target, limit=5)
+        write_shared_keys(connection, change, target, file)
+        rows = list_shared_keys(connection, change, target, limit=5)
     return str(file), (
-        make_table(list(rows[0]), [list(row.values()) for row in rows], "Families, raw ids: do not share"),
-        "\nAll of them, with raw ids (do not share):",
+        make_table(list(rows[0]), [list(row.values()) for row in rows], f"{what}: do not share"),
+        f"\nAll of them, with {what.split(', ')[1]} (do not share):",
         Verbatim(f"  {file}"),
-        "\nThis SQL would resolve them. It ends threads that users see: no command here runs it.",
-        Verbatim(f"\n{settling_sql(target)}"),
+        f"\n{settling}: no command here runs it.",
+        Verbatim(f"\n{settling_sql(target, change)}"),
     )
 
 
-def not_enforced(name: str, checks: tuple[Check, ...], target: IndexKind) -> Refused | None:
+def not_enforced(name: str, checks: tuple[Check, ...], change: IndexChange, target: IndexKind) -> Refused | None:
     """The refusal where the target's unique index is not the only one enforced."""
     from incident_lib.migration import holds
     from incident_lib.model import plan_command
@@ -75,7 +82,7 @@ def not_enforced(name: str, checks: tuple[Check, ...], target: IndexKind) -> Ref
     if holds(checks):
         return None
     return Refused(
-        f"The {target} index is not the only one enforced in {name!r}.",
+        f"The {change.label(target)} index is not the only one enforced in {name!r}.",
         "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
-        f"Run `{plan_command(target, name)}`: it shows what is left to do.",
+        f"Run `{plan_command(target, name, change.name)}`: it shows what is left to do.",
     )

@@ -9,14 +9,14 @@ import click
 from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.investigate import standby_age
-from incident_lib.cli.options import CONFIRM, ENVIRONMENT
+from incident_lib.cli.options import CHANGE, CONFIRM, ENVIRONMENT
 from incident_lib.cli.preflight import not_enforced
-from incident_lib.model import Refused
+from incident_lib.model import CHANGES, Refused, UsageError
 
 if TYPE_CHECKING:
     from incident_lib.analysis import Standby
     from incident_lib.database import Environment
-    from incident_lib.model import Check
+    from incident_lib.model import Check, IndexChange
 
 
 PROBE_BUDGET = click.option(
@@ -31,39 +31,60 @@ PROBE_BUDGET = click.option(
 
 @click.command(cls=AnsweringCommand)
 @ENVIRONMENT
+@CHANGE
 @click.option("--probe", "probed", is_flag=True, help="Also send what a client sends, rolled back. Needs --confirm.")
 @CONFIRM
 @PROBE_BUDGET
 @click.option("--allow-standby", is_flag=True, help="Verify a standby, too: it answers for the past.")
-def verify(name: str, probed: bool, confirm: str, budget: float, allow_standby: bool) -> Answer:
+def verify(name: str, change: IndexChange, probed: bool, confirm: str, budget: float, allow_standby: bool) -> Answer:
     """Is only the fixed index enforced? Exit code 0 only then."""
     from incident_lib.analysis import read_standby
-    from incident_lib.database import bounded, read_access, read_catalog, reading, resolve_environment
-    from incident_lib.migration import require_confirm, verify_catalog
-    from incident_lib.model import IndexKind, VerifyResult, checks_table
+    from incident_lib.database import bounded, read_catalog, read_table, reading, resolve_environment
+    from incident_lib.migration import enforced_alone, require_confirm, verify_catalog
+    from incident_lib.model import ChangeDefinition, IndexKind, VerifyResult, change_command, checks_table
     from incident_lib.progress import waiting
 
     if probed:
-        require_confirm(name, confirm, "A probe writes, and")
+        _require_clients(change)
+        require_confirm(name, confirm, "A probe writes, and", change=change.name)
     environment = resolve_environment(name)
     with waiting(f"reading {name} …"), bounded(budget):
         with reading(environment) as connection:
             standby = read_standby(connection)
-            read_access(connection)
-            catalog = read_catalog(connection)
+            read_table(connection, change)
+            catalog = read_catalog(connection, change)
         _require_primary(standby, probed=probed, allowed=allow_standby)
-        probes = _probe(environment) if probed else ()
+        probes = _probe(environment, change) if probed else ()
     checks = (*verify_catalog(catalog, IndexKind.FIXED), *probes)
-    error = not_enforced(name, checks, IndexKind.FIXED)
-    text = error.what if error else f"{name}: only the fixed index is enforced."
+    error = not_enforced(name, checks, change, IndexKind.FIXED)
+    text = error.what if error else f"{name}: {enforced_alone(catalog, IndexKind.FIXED)}."
     return Answer(
         f"{text}\n{standby}" if standby else text,
-        VerifyResult(enforced=error is None, standby=standby_age(standby), verification=list(checks)),
+        VerifyResult(
+            change=ChangeDefinition.of(change),
+            enforced=error is None,
+            standby=standby_age(standby),
+            verification=list(checks),
+        ),
         environment=name,
-        next=f"incident plan --env {name}" if error else "",
+        next=change_command("plan", name, change.name) if error else "",
         body=(checks_table(checks),),
         error=error,
     )
+
+
+def _require_clients(change: IndexChange) -> None:
+    """Refuse to probe where it is not known what the clients send.
+
+    Raises:
+        UsageError: it is no change of the incident.
+    """
+    if change.name not in CHANGES:
+        raise UsageError(
+            f"There is no probe for {change.path}.",
+            "A probe sends what the clients of the incident's table send; those of this table are not known here.",
+            "Leave out --probe.",
+        )
 
 
 def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) -> None:
@@ -86,12 +107,11 @@ def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) ->
         )
 
 
-def _probe(environment: Environment) -> tuple[Check, ...]:
-    from incident_lib.database import fetch_all, reading, sending
-    from incident_lib.migration import FAMILIES, probe_semantics, verify_semantics
-    from incident_lib.model import Family
+def _probe(environment: Environment, change: IndexChange) -> tuple[Check, ...]:
+    from incident_lib.analysis import families_to_probe, probe_semantics, verify_semantics
+    from incident_lib.database import reading, sending
 
     with reading(environment) as connection:
-        rows = fetch_all(connection, "migration/families_without_chat", {"most": FAMILIES})
+        families = families_to_probe(connection)
     with sending(environment, "probe") as connection:
-        return verify_semantics(probe_semantics(connection, [Family(**row) for row in rows]))
+        return verify_semantics(probe_semantics(connection, families, change))

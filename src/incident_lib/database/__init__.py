@@ -1,6 +1,8 @@
 """Named environments, connections to them, what PostgreSQL's catalog says, the clients of the product, the demo."""
 
 from incident_lib.database import clients, demo
+from incident_lib.database.change_sql import covered_sql, key_sql, table_sql, written
+from incident_lib.database.changes import named_change
 from incident_lib.database.clients import (
     NewThread,
     create_chat,
@@ -37,7 +39,7 @@ from incident_lib.database.environments import (
     resolve_environment,
     variable_of,
 )
-from incident_lib.database.introspection import TableAccess, lock_holders, read_access, read_catalog
+from incident_lib.database.introspection import TableAccess, lock_holders, read_access, read_catalog, read_table
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "check_name",
     "clients",
     "connecting",
+    "covered_sql",
     "create_chat",
     "deactivate_chats",
     "delete_thread",
@@ -64,14 +67,17 @@ __all__ = [
     "get_or_create_run",
     "insert_thread",
     "is_transaction_pooled",
+    "key_sql",
     "known_environments",
     "libpq_variables",
     "lock_holders",
+    "named_change",
     "password_line",
     "purpose_since",
     "query_text",
     "read_access",
     "read_catalog",
+    "read_table",
     "reading",
     "resolve_environment",
     "safe_message",
@@ -80,6 +86,8 @@ __all__ = [
     "sending",
     "set_local",
     "statement_seconds",
+    "table_sql",
     "translate_errors",
     "variable_of",
+    "written",
 ]

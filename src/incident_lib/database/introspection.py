@@ -9,30 +9,35 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
+from incident_lib.database.change_sql import table_sql, written
+from incident_lib.database.diagnosis import safe_message
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
 from incident_lib.model import (
     COLUMNS,
-    INDEX_NAMES,
+    PREDICATE,
+    PURPOSE,
     SCHEMA,
     TABLE,
-    USUAL_PREDICATES,
     Catalog,
     Failed,
+    IndexChange,
     IndexKind,
     Partition,
     UniqueIndex,
+    UsageError,
     join_names,
     plural,
     sort_indexes,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from incident_lib.database.connections import Connection
 
 MOST_READS = 5
-_PARAMETERS = {"schema": SCHEMA, "table": TABLE, "names": list(INDEX_NAMES)}
-_FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name != "covers_active")
-_LISTS = ("columns", "include", "storage", "special")
+_FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name not in {"covers_same", "change"})
+_LISTS = ("columns", "include", "storage", "special", "bound")
 # A predicate of these words alone is true or false by is_active (true, false, NULL), by whether root and owner are NULL
 # and by whether they are equal: trying all combinations proves what it covers. A column's name before a parenthesis
 # would be a function's; a word that is not listed, such as another column, a constant or a cast, ends the reading.
@@ -57,19 +62,23 @@ class TableAccess:
     hides_rows: bool
 
 
-def read_catalog(connection: Connection) -> Catalog:
+def read_catalog(connection: Connection, change: IndexChange = PURPOSE) -> Catalog:
     """Read the unique indexes from the catalog.
 
+    Args:
+        connection: any.
+        change: the one that they are judged by.
+
     Returns:
-        Every unique or exclusion index of q_threads, and our names where something else has them; where q_threads is
-        partitioned, also its partitions and their indexes.
+        Every unique or exclusion index of the table, and the change's names where something else has them; where the
+        table is partitioned, also its partitions and their indexes.
     """
-    found, holders = _index_rows(connection), set[int]()
+    found, holders = _index_rows(connection, change), set[int]()
     if any(_is_ours(row) and not (row["valid"] and row["ready"] and row["live"]) for row in found):
         # A build may begin or end in between: whoever holds the lock before or after the indexes are read is counted.
-        holders = lock_holders(connection)
-        found = _index_rows(connection)
-        holders |= lock_holders(connection)
+        holders = lock_holders(connection, change)
+        found = _index_rows(connection, change)
+        holders |= lock_holders(connection, change)
     indexes = [
         row | {name: tuple(row[name]) for name in _LISTS} | {"unique": row["unique"] and not row["exclusion"]}
         for row in found
@@ -78,15 +87,13 @@ def read_catalog(connection: Connection) -> Catalog:
     taken = {
         row["name"]: row["definition"] or f"a relation of kind {row['relkind']}"
         for row in found
-        if row["name"] in INDEX_NAMES and not (row["on_table"] and row["unique"])
+        if row["name"] in change.names and row["schema"] == change.schema and not (row["on_table"] and row["unique"])
     }
-    covers = {text: _covers_active(connection, text) for text in {row["predicate"] for row in indexes}}
-    made = tuple(
-        UniqueIndex(**{name: row[name] for name in _FIELDS}, covers_active=covers[row["predicate"]]) for row in indexes
-    )
+    made = tuple(_made(connection, change, indexes))
+    catalog = Catalog(made, taken, tuple(sorted(holders)), change=change)
     if any(row["on_table"] and row["relkind"] == "i" for row in found):  # a partitioned table has no such index
-        return Catalog(made, taken, tuple(sorted(holders)))
-    return _with_partitions(connection, Catalog(made, taken, tuple(sorted(holders))))
+        return catalog
+    return _with_partitions(connection, catalog)
 
 
 def _is_ours(row: dict[str, Any]) -> bool:
@@ -94,9 +101,19 @@ def _is_ours(row: dict[str, Any]) -> bool:
     return bool(row["on_table"] or row["partition"])
 
 
+def _made(connection: Connection, change: IndexChange, rows: list[dict[str, Any]]) -> Iterator[UniqueIndex]:
+    """The indexes, with their predicates and expressions compared with those of the change."""
+    covers = {text: _covers_same(connection, change, text) for text in {row["predicate"] for row in rows}}
+    known = {text: _spelling(connection, change, text) for row in rows for text in row["expressions"]}
+    for row in rows:
+        values = {name: row[name] for name in _FIELDS}
+        values["expressions"] = tuple(known[text] for text in row["expressions"])
+        yield UniqueIndex(**values, covers_same=covers[row["predicate"]], change=change)
+
+
 def _with_partitions(connection: Connection, catalog: Catalog) -> Catalog:
     """The catalog with the partitions of the table, where it has any; their harmless indexes are left out."""
-    rows = fetch_all(connection, "database/partitions", {"schema": SCHEMA, "table": TABLE})
+    rows = fetch_all(connection, "database/partitions", _place(catalog.change))
     if not rows:
         return catalog
     tables = tuple(Partition(**row) for row in rows if row["parent"])
@@ -105,13 +122,18 @@ def _with_partitions(connection: Connection, catalog: Catalog) -> Catalog:
     return replace(catalog, indexes=own, partitions=partitions)
 
 
-def _index_rows(connection: Connection) -> list[dict[str, Any]]:
+def _place(change: IndexChange) -> dict[str, Any]:
+    """The parameters of a query about the table of a change."""
+    return {"schema": change.schema, "table": change.table}
+
+
+def _index_rows(connection: Connection, change: IndexChange) -> list[dict[str, Any]]:
     """The indexes' rows; read again where another session drops one of them meanwhile (XX000: cache lookup failed)."""
     reads = 0
     while True:
         reads += 1
         try:
-            return fetch_all(connection, "database/indexes", _PARAMETERS)
+            return fetch_all(connection, "database/indexes", _place(change) | {"names": list(change.names)})
         except psycopg.errors.InternalError_:
             # A transaction that has failed cannot read again.
             if reads == MOST_READS or connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
@@ -128,25 +150,51 @@ def is_decidable(predicate: str) -> bool:
     return place > 0
 
 
-def _covers_active(connection: Connection, predicate: str | None) -> bool:
-    """Whether an index with this predicate covers the active threads with a whole key and no others."""
-    if predicate in USUAL_PREDICATES:
+def _covers_same(connection: Connection, change: IndexChange, predicate: str | None) -> bool:
+    """Whether an index with this predicate covers the rows of the change and no others.
+
+    Of the incident's rows, those with a whole key count: NULL is equal to nothing, unless the index says otherwise.
+    """
+    if change.covers(predicate):
         return True
-    if predicate is None or not is_decidable(predicate):
+    if predicate is None or change.predicate is None:
+        return False
+    if change.predicate != PREDICATE:
+        return planned(connection, change, predicate) == planned(connection, change, change.predicate)
+    if not is_decidable(predicate):
         return False
     question = sql.SQL(query_text("database/covers_active")).format(sql.SQL(predicate))
     row = connection.execute(question).fetchone()
     return bool(row and row[0])
 
 
-def lock_holders(connection: Connection, *, autovacuum: bool = True) -> set[int]:
-    """The pids of other sessions that hold SHARE UPDATE EXCLUSIVE or more on q_threads or a partition.
+def _spelling(connection: Connection, change: IndexChange, text: str) -> str:
+    """An expression of an index, in parentheses; as the change spells it, where PostgreSQL makes the same of both."""
+    expressions = dict.fromkeys(change.before.expressions + change.after.expressions)
+    if not expressions:
+        return f"({text})"
+    made = planned(connection, change, text)
+    return next((each for each in expressions if planned(connection, change, each) == made), f"({text})")
+
+
+def planned(connection: Connection, change: IndexChange, expression: str) -> str:
+    """What PostgreSQL makes of an expression over the table: two texts of one expression give the same."""
+    question = sql.SQL("EXPLAIN (VERBOSE, COSTS OFF) SELECT ({}) FROM ONLY {}")
+    with connection.cursor(binary=True) as cursor:  # a message of that kind holds one statement
+        rows = cursor.execute(question.format(written(expression), table_sql(change))).fetchall()
+    lines = [str(line).strip() for (line,) in rows]
+    return next(line for line in lines if line.startswith("Output: "))
+
+
+def lock_holders(connection: Connection, change: IndexChange = PURPOSE, *, autovacuum: bool = True) -> set[int]:
+    """The pids of other sessions that hold SHARE UPDATE EXCLUSIVE or more on the table or a partition.
 
     Args:
         connection: any.
+        change: of which table.
         autovacuum: whether an autovacuum worker counts that does not end itself for others, or may be one.
     """
-    rows = fetch_all(connection, "database/lock_holders", _PARAMETERS)
+    rows = fetch_all(connection, "database/lock_holders", _place(change))
     return {row["pid"] for row in rows if autovacuum or not row["autovacuum"]}
 
 
@@ -165,12 +213,12 @@ def _no_table(found: dict[str, Any]) -> Failed:
 
 
 def read_access(connection: Connection) -> TableAccess:
-    """Read what the table is, and what this role may do with it.
+    """Read what the incident's table is, and what this role may do with it.
 
     Raises:
         Failed: there is no such table, a column is missing or of an odd type, or the role may not read it.
     """
-    row = fetch_one(connection, "database/table_access", _PARAMETERS)
+    row = fetch_one(connection, "database/table_access", _place(PURPOSE))
     if not row["found"]:
         raise _no_table(fetch_one(connection, "database/tables_elsewhere", {"table": TABLE}))
     if missing := [column for column in COLUMNS if column not in row["columns"]]:
@@ -185,11 +233,52 @@ def read_access(connection: Connection) -> TableAccess:
             f"{'; '.join(row['odd_types'])}.",
             "Counts and comparisons could be wrong with it: this project does not work with this table.",
         )
+    return _access(row, PURPOSE)
+
+
+def read_table(connection: Connection, change: IndexChange) -> TableAccess:
+    """Read what the table of a change is, and what this role may do with it.
+
+    Raises:
+        Failed: there is no such table, it lacks a column of the change, or the role may not read it.
+        UsageError: PostgreSQL does not accept an expression or the predicate of the change.
+    """
+    if change.path == PURPOSE.path:
+        return read_access(connection)
+    row = fetch_one(connection, "database/table_access", _place(change))
+    if not row["found"] or row["relkind"] not in {"r", "p"}:
+        why = "No table of that schema and name is visible to this role."
+        what = f"There is no table {change.path} in this database."
+        raise Failed(what, why, f"Correct {change.name}, or the environment's address.")
+    columns = dict.fromkeys(change.before.columns + change.after.columns)
+    if missing := [column for column in columns if column not in row["columns"]]:
+        what, why = f"{change.path} lacks {', '.join(missing)}.", f"The keys in {change.name} have it."
+        raise Failed(what, why, f"Correct {change.name}, or add the column first.")
+    access = _access(row, change)
+    _require_expressions(connection, change)
+    return access
+
+
+def _require_expressions(connection: Connection, change: IndexChange) -> None:
+    expressions = dict.fromkeys(change.before.expressions + change.after.expressions)
+    for text in (*expressions, *([change.predicate] if change.predicate else [])):
+        try:
+            planned(connection, change, text)
+        except psycopg.Error as error:
+            raise UsageError(
+                f"PostgreSQL does not accept what {change.name} has of {change.path}: {text}",
+                f"{safe_message(error)} (SQLSTATE {error.sqlstate})",
+                f"Correct it in {change.name}.",
+            ) from None
+
+
+def _access(row: dict[str, Any], change: IndexChange) -> TableAccess:
+    """What the role may do with a table that it can read."""
     if not row["readable"]:
         raise Failed(
-            f"This role may not read {SCHEMA}.{TABLE}.",
+            f"This role may not read {change.path}.",
             "It has no SELECT right on it.",
-            f"Ask the owner: GRANT SELECT ON {SCHEMA}.{TABLE} TO the role of this environment.",
+            f"Ask the owner: GRANT SELECT ON {change.path} TO the role of this environment.",
         )
     same = ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")
     return TableAccess(partitioned=row["relkind"] == "p", **{name: row[name] for name in same})

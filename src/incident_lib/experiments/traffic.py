@@ -223,4 +223,4 @@ def run(connection: Connection, family: Family) -> None:
 
 def families_without_chat(connection: Connection, limit: int) -> list[Family]:
     """Families with an active run and no chat."""
-    return [Family(**row) for row in fetch_all(connection, "migration/families_without_chat", {"most": limit})]
+    return [Family(**row) for row in fetch_all(connection, "analysis/families_without_chat", {"most": limit})]

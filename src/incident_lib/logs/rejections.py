@@ -9,7 +9,7 @@ from uuid import UUID
 
 from incident_lib.logs.messages import build_patterns, duplicate_patterns
 from incident_lib.logs.times import has_year, parse_log_time
-from incident_lib.model import INDEX_NAME, INDEX_NAMES, KEYS, Family, IndexKind
+from incident_lib.model import INDEX_NAME, PURPOSE, Family, IndexKind
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from incident_lib.logs.entry import Entry
 
 REJECTED = "23505"
+WITH_PURPOSE = (IndexKind.FIXED, IndexKind.FINER)  # the kinds whose key has the purpose: they end the incident
 MOST_COLUMNS = 6  # of a key that is read
 OURS = "incident_lib"  # how the application_name of our own sessions begins
 
@@ -29,11 +30,11 @@ NO_STATE = "not counted: an error that names the unique index, in an unknown lan
 
 # REINDEX CONCURRENTLY builds an index with the suffix _ccnew, which rejects inserts, too, before it gets the name.
 # The index of a partition has the name that PostgreSQL makes of the partition's and the columns'.
-PARTITIONS = f"_{'_'.join(KEYS[IndexKind.ORIGINAL])}"
+PARTITIONS = f"_{'_'.join(PURPOSE.before.parts)}"
 NAMES = (INDEX_NAME, PARTITIONS)  # what a message about the unique index has in it
 _OF_PARTITION = rf"\w+{PARTITIONS}(?:_purpose)?_(?:idx|key)\d*"
-_NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, INDEX_NAMES))}|{_OF_PARTITION})(?:_cc(?:new|old)\d*)?(?!\w)"
-_OWN = re.compile(rf"(?<!\w)(?:q_threads|{'|'.join(map(re.escape, INDEX_NAMES))})")
+_NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, PURPOSE.names))}|{_OF_PARTITION})(?:_cc(?:new|old)\d*)?(?!\w)"
+_OWN = re.compile(rf"(?<!\w)(?:q_threads|{'|'.join(map(re.escape, PURPOSE.names))})")
 _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
 _KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
 
@@ -117,10 +118,10 @@ def _key(detail: str) -> _Key | None:
         return None
     columns = tuple(name.strip('" ') for name in found["columns"].split(","))
     values = _values(columns, found["values"])
-    root, owner = (values.get(column) for column in KEYS[IndexKind.ORIGINAL])
+    root, owner = (values.get(column) for column in PURPOSE.before.parts)
     return _Key(
         Family(UUID(root), UUID(owner) if owner else None) if root and "owner_id" in values else None,
-        next((kind for kind, known in KEYS.items() if sorted(known) == sorted(columns)), None),
+        PURPOSE.kind_of(columns, nulls_not_distinct=False),
         values.get("purpose"),
     )
 
@@ -134,4 +135,4 @@ def _values(columns: tuple[str, ...], written: str) -> dict[str, str | None]:
 @lru_cache(maxsize=64)
 def _row(columns: tuple[str, ...]) -> re.Pattern[str]:
     uuid = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|null)"
-    return re.compile(", ".join(uuid if name in KEYS[IndexKind.ORIGINAL] else "(.*)" for name in columns), re.DOTALL)
+    return re.compile(", ".join(uuid if name in PURPOSE.before.parts else "(.*)" for name in columns), re.DOTALL)

@@ -11,6 +11,7 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from incident_lib.logs.coverage import Coverage
+from incident_lib.logs.rejections import WITH_PURPOSE
 from incident_lib.model import IndexKind, LogsRead, RejectedInserts, UnreadLog
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class Rejections:
         left = (
             times
             for group, families in self._times.items()
-            if group.kind is not IndexKind.FIXED
+            if group.kind not in WITH_PURPOSE
             for times in families.values()
         )
         known = sorted(_known(left))

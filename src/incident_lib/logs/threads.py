@@ -12,7 +12,7 @@ import msgspec
 
 from incident_lib.analysis import count_threads
 from incident_lib.database import fetch_all, read_catalog
-from incident_lib.model import IndexKind
+from incident_lib.logs.rejections import WITH_PURPOSE
 
 if TYPE_CHECKING:
     from incident_lib.database import Connection
@@ -136,7 +136,7 @@ def _without_same_purpose(connection: Connection, rejections: Rejections) -> Rej
         beside_a_run.update(run for run, row in zip(batch, rows, strict=True) if row["purpose"] == "run")
 
     def is_same(group: Group, family: Family | None, at: float) -> bool:
-        return group.kind is IndexKind.FIXED or (group.is_run and (family, at) in beside_a_run)
+        return group.kind in WITH_PURPOSE or (group.is_run and (family, at) in beside_a_run)
 
     return rejections.without_same_purpose(is_same)
 

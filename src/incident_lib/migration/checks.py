@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 from incident_lib.migration.server_checks import GRANT
 from incident_lib.migration.steps import kept_columns, replaced_index
 from incident_lib.model import (
-    INDEX_NAMES,
-    KEYS,
-    PURPOSES,
+    LONGEST_NAME,
     WEAK_LOCKS,
     Check,
     IndexKind,
     Plan,
     Status,
+    change_command,
     describe_session,
     format_bytes,
     format_duration,
@@ -25,10 +24,9 @@ from incident_lib.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from incident_lib.model import Catalog, Counts, UniqueIndex
+    from incident_lib.model import Catalog, UniqueIndex
 
 MOST_NAMED = 5
-LONGEST_NAME = 63  # bytes: PostgreSQL cuts the rest off, with no more than a NOTICE
 
 
 def _check(name: str, good: str, trouble: tuple[Status, str, str] | None) -> Check:
@@ -50,12 +48,14 @@ def pooler(*, transaction_pooled: bool | None) -> Check:
 
 def indexes(plan: Plan) -> Iterator[Check]:
     """Is there a plan from what the catalog holds, with the names that it needs?"""
-    good = f"{plural(len(plan.steps), 'step')} to the {plan.target} index" if plan.steps else "nothing is left to do"
-    refused = (Status.FAIL, plan.refusal, "Then run `incident plan` again.") if plan.refusal else None
+    good = f"{plural(len(plan.steps), 'step')} to the {plan.label} index" if plan.steps else "nothing is left to do"
+    action = "Then run `incident plan` again."
+    if plan.first:
+        act, name = plan.first
+        action = f"`{change_command(act, '', name)}` comes first."
+    refused = (Status.FAIL, plan.refusal, action) if plan.refusal else None
     yield _check("indexes", good, refused)
-    long = [name for name in INDEX_NAMES if len(name.encode()) > LONGEST_NAME]
-    cut = (Status.FAIL, f"PostgreSQL would cut {', '.join(long)}", "Shorten them in catalog.py.")
-    yield _check("names", f"the plan's names are at most {LONGEST_NAME} bytes long", cut if long else None)
+    yield Check("names", Status.PASS, f"the plan's names are at most {LONGEST_NAME} bytes long")
 
 
 def properties(catalog: Catalog, plan: Plan, closed_tablespaces: list[str], *, plain: bool) -> Check:
@@ -73,11 +73,11 @@ def properties(catalog: Catalog, plan: Plan, closed_tablespaces: list[str], *, p
         )
     wanted, carried = _properties(replaced, kept_columns(replaced, plan.target)), _properties(built, built.include)
     lost = list(replaced.special)
-    key = [column for column in replaced.columns if column in KEYS[plan.target]]
-    if key != [column for column in KEYS[plan.target] if column in key]:
+    key = [part for part in replaced.parts if part in built.parts]
+    if key != [part for part in built.parts if part in key]:
         lost.append(f"the column order ({', '.join(map(str, replaced.columns))})")
     parts = {
-        "carried over": [*carried, *(["the comment"] if replaced.comment else [])],
+        "carried over": [*carried, *(["the comment"] if replaced.comment or replaced.constraint_comment else [])],
         "left out with --plain-index": [text for text in wanted if plain and text not in carried],
         "lost": lost,
     }
@@ -93,29 +93,22 @@ def _properties(index: UniqueIndex, include: tuple[str, ...]) -> list[str]:
     return [*tablespace, *index.storage, *([f"INCLUDE ({', '.join(include)})"] if include else [])]
 
 
-def data(counts: Counts, plan: Plan) -> Iterator[Check]:
-    """Does the data allow the index to be built, and which threads does it not cover?"""
-    duplicates = counts.duplicate_keys[plan.target]
-    broken = (
-        Status.FAIL,
-        f"several active threads share {plural(duplicates, 'key')} of the {plan.target} index",
-        f"Resolve them first: `{plan_command(plan.target)}` prints SQL for it, and never runs it.",
-    )
-    good = f"no two active threads share a key of the {plan.target} index"
-    if duplicates and not plan.steps:
-        good = f"the plan builds nothing; active threads share {plural(duplicates, 'key')} of the {plan.target} index"
-    yield _check("duplicates", good, broken if duplicates and plan.steps else None)
-    outside = (
-        Status.INFO,
-        f"{plural(counts.unguarded_threads, 'active thread')} without an owner: outside both unique indexes",
-        "",
-    )
-    yield _check(
-        "threads without an owner", "every active thread has an owner", outside if counts.unguarded_threads else None
-    )
-    others = sorted(set(counts.active_by_purpose) - set(PURPOSES))
-    finding = f"there are also {', '.join(map(repr, others))}: each purpose gets a key of its own"
-    yield _check("purposes", "active threads are chat or run", (Status.INFO, finding, "") if others else None)
+def duplicates(shared: int | None, plan: Plan) -> Check:
+    """Does the data allow the index to be built?
+
+    Args:
+        shared: how many of its keys several rows share; None: the other index, which is enforced, prevents that.
+        plan: the one that builds it.
+    """
+    rows = f"{plan.change.wording.row}s"
+    if not shared:
+        return Check("duplicates", Status.PASS, f"no two {rows} share a key of the {plan.label} index")
+    keys = f"{plural(shared, 'key')} of the {plan.label} index"
+    if not plan.steps:
+        return Check("duplicates", Status.PASS, f"the plan builds nothing; {rows} share {keys}")
+    show = plan_command(plan.target, change=plan.change.name)
+    action = f"Resolve them first: `{show}` prints SQL for it, and never runs it."
+    return Check("duplicates", Status.FAIL, f"several {rows} share {keys}", action)
 
 
 _WAIT_ACTIONS = {
@@ -144,6 +137,8 @@ def waits(rows: list[dict[str, Any]], plan: Plan) -> Iterator[Check]:
         "build": [row for row in rows if row["writes"] or row["snapshot"]],
         "drop": [row for row in rows if row["touches"] or row["snapshot"]],
     }
+    if any(step.name == "swap" and step.blocks_clients for step in plan.steps):
+        holders["swap"] = holders["drop"]
     for step, held in holders.items():
         good = "no session would make it wait" if step in steps else f"the plan has no {step}"
         yield _check(f"blocks the {step}", good, _sessions(held) if held and step in steps else None)
@@ -178,19 +173,26 @@ def _wait_action(row: dict[str, Any]) -> str:
 
 def around(facts: dict[str, Any], plan: Plan, readers: Sequence[dict[str, Any]] = ()) -> Iterator[Check]:
     """What else matters: functions, triggers, replicas and their long readers?"""
-    functions = (
-        Status.FAIL,
-        f"these functions need the original key, and would fail without it (42P10): {', '.join(facts['functions'])}",
-        "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
-    )
-    breaks = facts["functions"] and plan.target is IndexKind.FIXED and plan.steps
-    good = "no SQL or PL/pgSQL function infers the original key"
-    if facts["functions"]:
-        good = "functions infer the original key, and the plan does not take it away"
-    yield _check("ON CONFLICT", good, functions if breaks else None)
+    yield _functions(facts["functions"], plan)
     triggers = (Status.INFO, f"these triggers fire in a probe: {', '.join(facts['triggers'])}", "")
     yield _check("triggers", "none on the table", triggers if facts["triggers"] else None)
     yield _replicas(facts, readers)
+
+
+def _functions(functions: list[str], plan: Plan) -> Check:
+    """Which functions have ON CONFLICT with the key that the plan takes away?"""
+    gone = plan.change.label(IndexKind.ORIGINAL)
+    if functions and plan.target is IndexKind.FIXED and plan.steps:
+        return Check(
+            "ON CONFLICT",
+            Status.FAIL,
+            f"these functions need the {gone} key, and would fail without it (42P10): {', '.join(functions)}",
+            "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
+        )
+    good = f"no SQL or PL/pgSQL function infers the {gone} key"
+    if functions:
+        good = f"functions infer the {gone} key, and the plan does not take it away"
+    return Check("ON CONFLICT", Status.PASS, good)
 
 
 def _replicas(facts: dict[str, Any], readers: Sequence[dict[str, Any]]) -> Check:

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from incident_lib.database import bounded, connecting, read_catalog
 from incident_lib.migration.monitor import Monitor
-from incident_lib.model import Catalog, IncidentError, IndexKind, Step, UniqueIndex, plural
+from incident_lib.model import Catalog, IncidentError, IndexChange, IndexKind, Step, UniqueIndex, change_command, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +65,7 @@ class Cleanup:
     deadline: float
     max_block: float
     listener: Callable[[Progress], None]
+    change: IndexChange
 
     def run(self, step: Step | None) -> Leftover:
         """Drop what a failed build left, unless it is the only index enforced; then read the catalog."""
@@ -77,12 +78,12 @@ class Cleanup:
         return Leftover(step, self._read(until + READ_SECONDS))
 
     def _drop_incomplete(self, step: Step, until: float) -> None:
-        catalog = read_catalog(self.connection)
+        catalog = read_catalog(self.connection, self.change)
         # A session that waited for the step, and now holds its lock, releases it soon. Read again each time: what
         # another session has completed meanwhile is no leftover.
         while _incomplete(step, catalog) and catalog.lock_holders and time.monotonic() < until - 1:
             time.sleep(0.05)
-            catalog = read_catalog(self.connection)
+            catalog = read_catalog(self.connection, self.change)
         for index in _incomplete(step, catalog):
             if _may_be_dropped(index, catalog):
                 self._drop(index)
@@ -90,7 +91,9 @@ class Cleanup:
     def _drop(self, index: UniqueIndex) -> None:
         statement = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(index.schema, index.name))
         pid = self.connection.info.backend_pid
-        with Monitor(self.environment, pid, "clean up", self.listener, max_block=self.max_block) as monitor:
+        with Monitor(
+            self.environment, pid, "clean up", self.listener, self.change, max_block=self.max_block
+        ) as monitor:
             self.connection.stop = lambda: monitor.must_stop
             try:
                 self.connection.execute(statement)
@@ -101,8 +104,8 @@ class Cleanup:
         """The catalog, through a new connection where this one is lost."""
         with suppress(psycopg.Error, IncidentError), self._bounded(until), ExitStack() as stack:
             if not self.connection.broken:
-                return read_catalog(self.connection)
-            return read_catalog(stack.enter_context(connecting(self.environment, "migrate")))
+                return read_catalog(self.connection, self.change)
+            return read_catalog(stack.enter_context(connecting(self.environment, "migrate")), self.change)
         return None
 
     @contextmanager
@@ -117,27 +120,24 @@ class Cleanup:
 
 
 def enforced_now(catalog: Catalog) -> str:
-    """Which unique indexes are enforced, and whether an active run blocks a chat, in a sentence."""
-    found = [index for index in catalog.family_indexes if index.enforced]
-    enforced = [f"{index.name} ({index.kind}, {index.flags()})" for index in found if index.partition is None]
-    parts = Counter(index.kind for index in found if index.partition)
+    """Which unique indexes are enforced, and what they do to clients, in a sentence."""
+    found = [index for index in catalog.relevant_indexes if index.enforced]
+    enforced = [f"{index.name} ({index.label}, {index.flags()})" for index in found if index.partition is None]
+    parts = Counter(index.label for index in found if index.partition)
     enforced += [f"{kind} indexes of {plural(count, 'partition')} alone" for kind, count in sorted(parts.items())]
     if not enforced:
         return "No unique index is enforced now."
-    effect = {
-        True: "chats are rejected beside runs",
-        False: "chats are accepted beside runs",
-        None: "what they block is not known",
-    }
+    words = catalog.change.wording
+    effect = {True: words.rejects, False: words.accepts, None: "what they block is not known"}
     return f"Enforced now: {', '.join(enforced)}; {effect[catalog.blocks]}."
 
 
-def after_failure(leftover: Leftover, target: IndexKind, environment: str) -> str:
-    """What is left behind; after a rollback also whether chats are rejected, and the command that ends that."""
-    catalog, ends = leftover.catalog, f"`incident apply --env {environment} --confirm {environment}` ends that."
+def after_failure(leftover: Leftover, change: IndexChange, target: IndexKind, environment: str) -> str:
+    """What is left behind; after a rollback also what is rejected again, and the command that ends that."""
+    catalog, ends = leftover.catalog, f"`{change_command('apply', environment, change.name)}` ends that."
     sentences = [str(leftover)]
     if target is IndexKind.ORIGINAL and catalog is None:
-        sentences.append(f"Chats may be rejected again: {ends}")
+        sentences.append(f"{change.wording.rejected_again}: {ends}")
     elif target is IndexKind.ORIGINAL and catalog and catalog.blocks:
         sentences.append(f"{enforced_now(catalog)} {ends}")
     return " ".join(filter(None, sentences))
@@ -162,4 +162,4 @@ def _incomplete(step: Step, catalog: Catalog) -> list[UniqueIndex]:
 def _may_be_dropped(index: UniqueIndex, catalog: Catalog) -> bool:
     if catalog.lock_holders:  # one of them may be building it
         return False
-    return not index.enforced or any(other.usable for other in catalog.family_indexes)
+    return not index.enforced or any(other.usable for other in catalog.relevant_indexes)

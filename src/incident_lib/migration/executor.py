@@ -30,20 +30,21 @@ from incident_lib.database import (
 )
 from incident_lib.migration.cleanup import Cleanup, Leftover, after_failure, enforced_now
 from incident_lib.migration.lock import another_migration, migration_lock
-from incident_lib.migration.monitor import BLIND, MAX_BLOCK, Monitor, Progress, released_at
+from incident_lib.migration.monitor import BLIND, MAX_BLOCK, Monitor, Progress, released_at, server_time
 from incident_lib.migration.plan import has_to_wait, plan_change
 from incident_lib.model import (
-    KEYS,
-    SCHEMA,
-    TABLE,
+    DEFAULT_CHANGE,
+    SIDES,
     Catalog,
     Failed,
+    IndexChange,
     IndexKind,
     Interrupted,
     Plan,
     Refused,
     Step,
     StepResult,
+    change_command,
     describe_session,
     plan_command,
 )
@@ -76,13 +77,16 @@ _CONTINUE = "Run the same command again: it continues from the catalog."
 _NOT_NOW = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
 
-def require_confirm(environment: str, confirm: str, act: str = "Changing an environment") -> None:
+def require_confirm(
+    environment: str, confirm: str, act: str = "Changing an environment", *, change: str = DEFAULT_CHANGE.name
+) -> None:
     """Refuse to change an environment whose name was not given as `confirm`."""
     if confirm != environment:
         raise Refused(
             f"Nothing was changed in {environment!r}.",
             f"{act} needs its name as confirmation, and confirm is {confirm!r}.",
-            f"Read `incident plan --env {environment}`, then add `--confirm {environment}` to allow changes.",
+            f"Read `{change_command('plan', environment, change)}`, then add `--confirm {environment}` "
+            "to allow changes.",
         )
 
 
@@ -109,6 +113,7 @@ def apply(
     environment: Environment,
     *,
     confirm: str,
+    change: IndexChange = DEFAULT_CHANGE,
     target: IndexKind = IndexKind.FIXED,
     budget: float = BUDGET,
     max_block: float = MAX_BLOCK,
@@ -122,7 +127,8 @@ def apply(
     Args:
         environment: which database.
         confirm: its name once more.
-        target: FIXED for the migration, ORIGINAL for the rollback, whose preflight has checked the data.
+        change: which change of which index.
+        target: FIXED for the change, ORIGINAL for its rollback, whose preflight has checked the data.
         budget: seconds for all of it, waiting for others included; it ends within five seconds more.
         max_block: how many seconds another session may wait for a step; the step is then cancelled, cleaned up and
             tried again after a pause.
@@ -140,7 +146,7 @@ def apply(
         Failed: a step failed or took too long; what it left is cleaned up, or named.
         Interrupted: Ctrl-C; what is enforced now is named.
     """
-    require_confirm(environment.name, confirm)
+    require_confirm(environment.name, confirm, change=change.name)
     with bounded(budget) as deadline:
         if is_transaction_pooled(environment):
             raise Refused(
@@ -152,7 +158,7 @@ def apply(
             connecting(environment, "migrate") as connection,
             migration_lock(connection, deadline, listener, wait=wait),
         ):
-            catalog = read_catalog(connection)
+            catalog = read_catalog(connection, change)
             migration = MigrationResult(target, catalog, catalog)
             limits = deadline, max_block
             Executor(environment, connection, migration, *limits, listener, done, plain=plain, wait=wait).run()
@@ -183,7 +189,10 @@ class Executor:
         self._gave_way_because = ""
         self._pauses = _pauses()
         self._unconfirmed = False
-        self._cleanup = Cleanup(self.environment, self.connection, self.deadline, self.max_block, self.listener)
+        self._change = self.migration.before.change
+        self._cleanup = Cleanup(
+            self.environment, self.connection, self.deadline, self.max_block, self.listener, self._change
+        )
         self.connection.add_notice_handler(self._note_unconfirmed)
         self._pid = self.connection.info.backend_pid
         try:
@@ -208,7 +217,7 @@ class Executor:
                 raise Refused(
                     "The catalog holds indexes that this project does not change.",
                     f"{plan.refusal[0].upper()}{plan.refusal[1:]}.",
-                    f"Then run it again; `{self._plan_command()}` shows the plan.",
+                    self._after_refusal(plan),
                 )
             if not plan.steps:
                 return
@@ -270,8 +279,10 @@ class Executor:
     def _monitored(self, step: Step) -> Iterator[Monitor]:
         """Monitor a step; if it fails, say why, and name the sessions that blocked it."""
         pid = self.connection.info.backend_pid
-        retiring = step.drops if self._ends_the_other_kind(step) else None
-        monitor = Monitor(self.environment, pid, step.name, self.listener, retiring, self.max_block)
+        is_end = self._ends_the_other_kind(step)
+        # Where another index takes the name in the same transaction, its end is the end of the step.
+        retiring = step.drops if is_end and step.drops not in dict(step.renames).values() else None
+        monitor = Monitor(self.environment, pid, step.name, self.listener, self._change, retiring, self.max_block)
         try:
             with monitor:
                 self.connection.stop = lambda: monitor.must_stop
@@ -292,12 +303,16 @@ class Executor:
         finally:
             self.migration.xids |= monitor.xids
         if retiring:
-            self.migration.ended_at = monitor.released_at or released_at(self.connection, retiring)
+            self.migration.ended_at = monitor.released_at or released_at(self.connection, self._change, retiring)
+        elif is_end:
+            self.migration.ended_at = server_time(self.connection)
 
     def _ends_the_other_kind(self, step: Step) -> bool:
         """Whether a drop removes the last enforced unique index of the other kind."""
         target, indexes = self.migration.target, self.migration.after.indexes
-        others = [index.name for index in indexes if index.enforced and index.kind in KEYS and index.kind is not target]
+        others = [
+            index.name for index in indexes if index.enforced and index.kind in SIDES and index.kind is not target
+        ]
         return others == [step.drops]
 
     def _send(self, step: Step, monitor: Monitor) -> str:
@@ -321,8 +336,9 @@ class Executor:
         In the queue it would hold a snapshot; a REINDEX CONCURRENTLY before it waits for that: a deadlock, of which
         PostgreSQL cancels one. Autovacuum ends itself only for a session in the queue, and waits for no snapshot.
         """
-        while pids := lock_holders(self.connection, autovacuum=False):
-            rows = fetch_all(self.connection, "migration/waits", {"schema": SCHEMA, "table": TABLE})
+        while pids := lock_holders(self.connection, self._change, autovacuum=False):
+            place = {"schema": self._change.schema, "table": self._change.table}
+            rows = fetch_all(self.connection, "migration/waits", place)
             known = {row["pid"]: describe_session(row) for row in rows}
             holders = tuple(known.get(pid, f"pid {pid}") for pid in sorted(pids))
             if time.monotonic() > self.deadline:
@@ -409,8 +425,8 @@ class Executor:
         """The message of a failed step."""
         if isinstance(error, psycopg.errors.UniqueViolation):
             return Failed(
-                f"The step `{step.name}` failed: the data does not allow the {self.migration.target} index.",
-                "At least two active threads share one of its keys (SQLSTATE 23505).",
+                f"The step `{step.name}` failed: the data does not allow the {self._label} index.",
+                f"At least two {self._change.wording.row}s share one of its keys (SQLSTATE 23505).",
                 f"`{self._plan_command()}` shows them, and prints SQL that would resolve them.",
             )
         if isinstance(error, psycopg.errors.InsufficientPrivilege):
@@ -440,31 +456,38 @@ class Executor:
         return Interrupted("Interrupted.", why, self._after_interruption(leftover.catalog))
 
     def _after_interruption(self, catalog: Catalog) -> str:
-        name = self.environment.name
-        apply_again = f"`incident apply --env {name} --confirm {name}`"
+        name, change = self.environment.name, self._change.name
+        again, back = (f"`{change_command(act, name, change)}`" for act in ("apply", "rollback"))
         if self.migration.target is IndexKind.FIXED:
-            return f"{apply_again} continues."
+            return f"{again} continues."
         if catalog.blocks:
-            return (
-                f"{apply_again} ends that: chats are accepted again. "
-                f"`incident rollback --env {name} --confirm {name}` continues the rollback."
-            )
-        return f"`incident rollback --env {name} --confirm {name}` starts again."
+            return f"{again} ends that: {self._change.wording.accepts_again}. {back} continues the rollback."
+        return f"{back} starts again."
+
+    def _after_refusal(self, plan: Plan) -> str:
+        if plan.first:
+            act, name = plan.first
+            return f"`{change_command(act, self.environment.name, name)}` comes first."
+        return f"Then run it again; `{self._plan_command()}` shows the plan."
 
     def _plan(self, catalog: Catalog) -> Plan:
         return plan_change(catalog, self.migration.target, plain=self.plain, most=1)
 
     def _plan_command(self) -> str:
-        return plan_command(self.migration.target, self.environment.name)
+        return plan_command(self.migration.target, self.environment.name, self._change.name)
+
+    @property
+    def _label(self) -> str:
+        return self._change.label(self.migration.target)
 
     def _clean_up(self) -> str:
         """Clean up after the last step; what is left behind, in sentences."""
         leftover = self._cleanup.run(self._step)
         self.migration.after = leftover.catalog or self.migration.after
-        return after_failure(leftover, self.migration.target, self.environment.name)
+        return after_failure(leftover, self._change, self.migration.target, self.environment.name)
 
     def _read_catalog(self) -> Catalog:
-        self.migration.after = read_catalog(self.connection)
+        self.migration.after = read_catalog(self.connection, self._change)
         return self.migration.after
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from incident_lib.database import Connection, Environment
+    from incident_lib.model import IndexChange
 
 SECONDS_BETWEEN_QUERIES = 0.1
 MAX_BLOCK = 2.0  # seconds that another session may wait for the migration
@@ -63,6 +64,7 @@ class Monitor:
     pid: int
     step: str
     listener: Callable[[Progress], None]
+    change: IndexChange
     retiring: str | None = None
     max_block: float = MAX_BLOCK
     xids: set[str] = field(default_factory=set)
@@ -111,7 +113,7 @@ class Monitor:
         for row in fetch_all(connection, "migration/backend_activity", {"pid": self.pid}):
             self._note(row)
         if self.retiring and not self.released_at:
-            self.released_at = released_at(connection, self.retiring)
+            self.released_at = released_at(connection, self.change, self.retiring)
 
     def _note(self, row: dict[str, Any]) -> None:
         if row["xid"]:
@@ -129,9 +131,14 @@ class Monitor:
         self.listener(Progress(self.step, phase, share, blockers, waiters))
 
 
-def released_at(connection: Connection, name: str) -> datetime | None:
+def released_at(connection: Connection, change: IndexChange, name: str) -> datetime | None:
     """The server's time now, if no index of that name is enforced; else None."""
-    if any(index.enforced for index in read_catalog(connection).indexes if index.name == name):
+    if any(index.enforced for index in read_catalog(connection, change).indexes if index.name == name):
         return None
+    return server_time(connection)
+
+
+def server_time(connection: Connection) -> datetime | None:
+    """The server's time now."""
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     return row[0] if row else None

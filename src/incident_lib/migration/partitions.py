@@ -14,46 +14,29 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from incident_lib.database import table_sql
 from incident_lib.migration.steps import (
     NAME_NEEDED,
+    NO_WAIT,
+    ONE_LOCK,
+    SEVERAL_LOCKS,
     create_index,
-    kept_columns,
+    kept_back,
     may_be_building,
+    new_index,
     preference,
-    qualified,
     replaced_index,
     swap,
     wait,
 )
-from incident_lib.model import (
-    BUILD_NAME,
-    INDEX_NAME,
-    KEYS,
-    PREDICATE,
-    RETIRED_NAME,
-    SCHEMA,
-    TABLE,
-    USUAL_PREDICATES,
-    IndexKind,
-    Step,
-    UniqueIndex,
-    sort_indexes,
-)
+from incident_lib.model import SIDES, IndexKind, Step, UniqueIndex, sort_indexes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from incident_lib.model import Catalog, Partition, Partitions
+    from incident_lib.model import Catalog, IndexChange, Partition, Partitions
 
-ROOT = f"{SCHEMA}.{TABLE}"
 LONGEST_PREFIX = 40  # bytes of a partition's name in the name of its index, which may have 63
-PER_TRY = "at most {} ms per try, then a pause"
-ONE_LOCK, SEVERAL_LOCKS = PER_TRY.format(200), PER_TRY.format(500)
-NO_WAIT = "SHARE UPDATE EXCLUSIVE on {}: no read or write waits for it; it steps back for DDL"
-_RETIRE = {
-    IndexKind.FIXED: "it blocks chats by runs: once the last index like it is gone, the incident ends",
-    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
-}
 _ONLY = sql.SQL("CREATE UNIQUE INDEX {name} ON ONLY {table} ({key})")
 _CONCURRENTLY = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
 
@@ -77,16 +60,18 @@ def catalog_after(step: Step, catalog: Catalog, partitions: Partitions) -> Catal
         indexes[path] = replace(indexes[path], parent=parent)
     if step.waits_for:
         indexes = {path: _ended(index, step.waits_for) for path, index in indexes.items()}
-    names = {f"{SCHEMA}.{old}": new for old, new in step.renames}
+    change = catalog.change
+    names = {f"{change.schema}.{old}": new for old, new in step.renames}
     if names:
         indexes = {path: _renamed(index, names) for path, index in indexes.items()}
-    own, arranged = sort_indexes(_validated(list(indexes.values()), partitions.tables), partitions.tables)
+    judged = _validated(list(indexes.values()), partitions.tables, change.path)
+    own, arranged = sort_indexes(judged, partitions.tables)
     holders = () if step.waits_for else catalog.lock_holders
     return replace(catalog, indexes=own, partitions=arranged, lock_holders=holders)
 
 
 def _renamed(index: UniqueIndex, names: dict[str, str]) -> UniqueIndex:
-    parent = f"{SCHEMA}.{names[index.parent]}" if index.parent in names else index.parent
+    parent = f"{index.change.schema}.{names[index.parent]}" if index.parent in names else index.parent
     return replace(index, name=names.get(index.path, index.name), parent=parent)
 
 
@@ -95,14 +80,14 @@ def _ended(index: UniqueIndex, name: str) -> UniqueIndex:
     return replace(index, builder=None, valid=True, ready=True) if built else index
 
 
-def _validated(indexes: list[UniqueIndex], tables: tuple[Partition, ...]) -> Iterator[UniqueIndex]:
+def _validated(indexes: list[UniqueIndex], tables: tuple[Partition, ...], root: str) -> Iterator[UniqueIndex]:
     """The indexes as PostgreSQL flags them: valid once each partition has a valid index that is attached."""
     valid = {(index.partition, index.parent) for index in indexes if index.valid}
     # A partition comes after its parent: from the last to the first, each is judged after its partitions.
     partitioned = [*(table.path for table in reversed(tables) if not table.leaf), None]
     children = _children(tables)
     for path in partitioned:
-        parts = children.get(path or ROOT, [])
+        parts = children.get(path or root, [])
         for index in indexes:
             if index.partition == path and all((part.path, index.path) in valid for part in parts):
                 valid.add((path, index.parent))
@@ -120,9 +105,11 @@ class _Planner:
     plain: bool
 
     def first(self) -> Step | None:
-        indexes = [index for index in self.catalog.indexes if index.kind in KEYS]
+        indexes = [index for index in self.catalog.indexes if index.kind in SIDES]
         if builds := [index for index in indexes if index.builder]:
             return wait(builds[0], f"another session is still building {builds[0].name}")
+        if self.catalog.is_followed(self.target):
+            return self._retire([index for index in indexes if index.kind is not self.target])
         wanted = [index for index in indexes if index.kind is self.target and index.partition is None]
         keep = min((index for index in wanted if index.usable), key=preference, default=None)
         if keep is None:
@@ -132,45 +119,47 @@ class _Planner:
         extra = [index for index in indexes if index.kind is self.target and index is not keep]
         if extra:
             return self._drop(_first_to_go(extra), "another index of the same kind is complete")
-        if keep.name != INDEX_NAME:
+        if keep.name != self._change.index:
             return self._rename(keep, held)
-        others = [index for index in indexes if index is not keep]
-        return self._drop(_first_to_go(others), _RETIRE[self.target]) if others else None
+        return self._retire([index for index in indexes if index is not keep])
+
+    @property
+    def _change(self) -> IndexChange:
+        return self.catalog.change
+
+    @property
+    def _label(self) -> str:
+        return self._change.label(self.target)
+
+    def _retire(self, others: list[UniqueIndex]) -> Step | None:
+        is_back = self.target is IndexKind.ORIGINAL
+        why = kept_back(self._change) if is_back else self._change.wording.why_drop_last
+        return self._drop(_first_to_go(others), why) if others else None
 
     def _rename(self, keep: UniqueIndex, held: dict[str, UniqueIndex]) -> Step:
         """Give the official name to the index that stays; the index that has it now needs another free name."""
-        spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
-        if spare or INDEX_NAME not in held:
-            current, replaced = held.get(INDEX_NAME), replaced_index(self.catalog, self.target)
+        official, *helpers = self._change.names
+        spare = [name for name in reversed(helpers) if name not in held]
+        if spare or official not in held:
+            current, replaced = held.get(official), replaced_index(self.catalog, self.target)
             named = current or (replaced if not keep.comment else None)
             return swap(keep, current, spare, named.comment if named else None)
-        rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
+        rival = next(held[name] for name in reversed(helpers) if held[name] is not keep)
         return self._drop(rival, NAME_NEEDED)
 
     def _make(self) -> Step:
         """Create the index of the table itself, under a free name."""
         held = {index.name: index for index in self.catalog.indexes if index.partition is None}
-        free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
+        official, build, retired = self._change.names
+        free = [name for name in (build, retired, official) if name not in held]
         if not free:  # never the only complete one
-            rival = min(held.values(), key=lambda index: (index.usable, index.name != RETIRED_NAME))
+            rival = min(held.values(), key=lambda index: (index.usable, index.name != retired))
             return self._drop(rival, NAME_NEEDED)
         replaced = None if self.plain else replaced_index(self.catalog, self.target)
-        has_partitions = bool(self.partitions.tables)
-        made = UniqueIndex(
-            free[0],
-            "",
-            KEYS[self.target],
-            PREDICATE,
-            unique=True,
-            nulls_not_distinct=False,
-            valid=not has_partitions,
-            ready=not has_partitions,
-            live=True,
-            include=kept_columns(replaced, self.target) if replaced else (),
-            storage=replaced.storage if replaced else (),
-            tablespace=replaced.tablespace if replaced else None,
-        )
-        return self._create(made, qualified(TABLE), ROOT)
+        made = new_index(self._change, self.target, free[0], replaced)
+        if self.partitions.tables:
+            made = replace(made, valid=False, ready=False)
+        return self._create(made, table_sql(self._change), self._change.path)
 
     def _create(self, made: UniqueIndex, table: sql.Identifier, path: str) -> Step:
         """Create an index of a partitioned table alone: it is enforced nowhere, and becomes valid by attaching."""
@@ -182,7 +171,7 @@ class _Planner:
             transaction=True,
             builds=replace(made, definition=statement),
             blocks_clients=True,
-            why=f"the {self.target} index of {path}: the partitions' indexes are attached to it",
+            why=f"the {self._label} index of {path}: the partitions' indexes are attached to it",
         )
 
     def _may_become_valid(self, index: UniqueIndex) -> bool:
@@ -197,7 +186,7 @@ class _Planner:
     def _complete(self, root: UniqueIndex) -> Step:
         """What the index of the table lacks first: all indexes of partitions are built before the first is attached."""
         attaches: list[tuple[UniqueIndex, UniqueIndex, Partition]] = []
-        for lacking in self._below(ROOT, root, root):
+        for lacking in self._below(self._change.path, root, root):
             if isinstance(lacking, Step):
                 return lacking
             attaches.append(lacking)
@@ -253,7 +242,7 @@ class _Planner:
             NO_WAIT.format(part.path),
             transaction=False,
             builds=replace(like, definition=statement),
-            why=f"the {self.target} index of the partition is built beside the others, while clients go on writing",
+            why=f"the {self._label} index of the partition is built beside the others, while clients go on writing",
         )
 
     def _like(self, part: Partition, root: UniqueIndex) -> UniqueIndex:
@@ -266,7 +255,7 @@ class _Planner:
             schema=part.schema,
             partition=part.path,
             parent=None,
-            predicate=PREDICATE if root.predicate in USUAL_PREDICATES else root.predicate,
+            predicate=self._change.predicate if root.change.covers(root.predicate) else root.predicate,
             valid=True,
             ready=True,
             comment=None,
@@ -298,7 +287,8 @@ class _Planner:
         return Step(
             "drop",
             (f"DROP INDEX {name}",),
-            f"ACCESS EXCLUSIVE on {index.partition or ROOT} and its partitions: reads and writes wait, {SEVERAL_LOCKS}",
+            f"ACCESS EXCLUSIVE on {index.partition or self._change.path} and its partitions: "
+            f"reads and writes wait, {SEVERAL_LOCKS}",
             transaction=True,
             drops=index.name,
             blocks_clients=True,
@@ -320,8 +310,8 @@ def _first_to_go(indexes: list[UniqueIndex]) -> UniqueIndex:
 
 def _fits(index: UniqueIndex, root: UniqueIndex) -> bool:
     """Whether PostgreSQL attaches it to this index of the table: both are defined alike."""
-    same_rows = index.predicate == root.predicate or {index.predicate, root.predicate} <= USUAL_PREDICATES
-    return same_rows and not index.special and (index.columns, index.include) == (root.columns, root.include)
+    same_rows = index.predicate == root.predicate or all(root.change.covers(i.predicate) for i in (index, root))
+    return same_rows and not index.special and (index.parts, index.include) == (root.parts, root.include)
 
 
 def _free_name(part: Partition, kind: IndexKind, taken: Iterable[str]) -> str:

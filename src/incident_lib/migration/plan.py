@@ -1,4 +1,4 @@
-"""The migration and the rollback as data: from what the catalog holds to a list of steps. No connection."""
+"""A change and its rollback as data: from what the catalog holds to a list of steps. No connection."""
 
 from __future__ import annotations
 
@@ -8,39 +8,28 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from incident_lib.database import table_sql
 from incident_lib.migration import partitions
+from incident_lib.migration.refusal import refusal
 from incident_lib.migration.steps import (
     NAME_NEEDED,
+    NO_WAIT,
     OTHER_KIND,
+    constrain,
     create_index,
-    kept_columns,
+    drop_index,
+    kept_back,
     may_be_building,
+    new_index,
     preference,
-    qualified,
     replaced_index,
     swap,
     wait,
 )
-from incident_lib.model import (
-    BUILD_NAME,
-    INDEX_NAME,
-    INDEX_NAMES,
-    KEYS,
-    PREDICATE,
-    RETIRED_NAME,
-    SCHEMA,
-    TABLE,
-    Catalog,
-    IndexKind,
-    Plan,
-    Step,
-    UniqueIndex,
-)
+from incident_lib.model import Catalog, IndexKind, Plan, Step, UniqueIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ON_TABLE = f"SHARE UPDATE EXCLUSIVE on {SCHEMA}.{TABLE}: no read or write waits for it; it steps back for DDL"
 
 
 def plan_change(
@@ -52,17 +41,17 @@ def plan_change(
     plan from the catalog that this step leaves. If a unique index was enforced, one is enforced at all times.
 
     Args:
-        catalog: what there is.
-        target: the kind of the index that stays.
+        catalog: what there is, judged by the change.
+        target: the kind of the index that stays: FIXED for the change, ORIGINAL for its rollback.
         plain: build it without the tablespace, storage parameters and INCLUDE columns of the index that it replaces.
         most: plan no more than so many steps.
 
     Returns:
         The steps, none where nothing is left to do; or the reason why there is no safe plan.
     """
-    if refusal := _refusal(catalog):
-        return Plan(target, (), refusal)
-    return Plan(target, tuple(islice(_steps(catalog, target, plain=plain), most)))
+    if why := refusal(catalog, target):
+        return Plan(catalog.change, target, (), why.text, why.first)
+    return Plan(catalog.change, target, tuple(islice(_steps(catalog, target, plain=plain), most)))
 
 
 def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step]:
@@ -80,6 +69,8 @@ def catalog_after(step: Step, catalog: Catalog) -> Catalog:
         indexes.append(step.builds)
     names = dict(step.renames)
     indexes = [replace(index, name=names.get(index.name, index.name)) for index in indexes]
+    if step.constrains:
+        indexes = [replace(i, constraint=i.name) if i.name == step.constrains else i for i in indexes]
     if step.waits_for:
         ended = [i.name for i in indexes if i.builder and i.name == step.waits_for]
         indexes = [replace(i, builder=None, valid=True, ready=True) if i.name in ended else i for i in indexes]
@@ -91,36 +82,6 @@ def has_to_wait(step: Step, catalog: Catalog) -> bool:
     """Whether a wait step still has to wait: its index is being built, or may be; `catalog` was read just now."""
     left = [index for index in catalog.indexes if index.name == step.waits_for]
     return any(index.builder or (catalog.lock_holders and not index.complete) for index in left)
-
-
-def _refusal(catalog: Catalog) -> str | None:
-    if catalog.unreadable:
-        return _unreadable(catalog)
-    strangers = catalog.taken_names | {
-        i.name: i.definition for i in catalog.indexes if i.name in INDEX_NAMES and i.kind not in KEYS
-    }
-    if strangers:
-        held = "; ".join(f"{name} is {what}" for name, what in sorted(strangers.items()))
-        return f"a name that the plan needs is taken ({held}); rename what has it"
-    indexes = [index for index in catalog.family_indexes if index.kind in KEYS]
-    if {index.name for index in indexes} >= set(INDEX_NAMES) and not any(index.usable for index in indexes):
-        return "the three names are taken by unique indexes of which none is complete; drop one that is not enforced"
-    return None
-
-
-def _unreadable(catalog: Catalog) -> str:
-    """Why there is no plan beside an index that is enforced and of neither kind, and what can be done about it."""
-    found = "; ".join(
-        f"{index.name} is enforced and is neither the original nor the fixed index: {index.differences()}"
-        for index in catalog.unreadable
-    )
-    known = [index.name for index in catalog.family_indexes if index.kind in KEYS and index.usable]
-    if known:
-        return f"{found}; if {known[0]}, which is enforced beside it, is enough, drop the other, then run this again"
-    return (
-        f"{found}; it may be the only index that prevents duplicates, so keep it until an original or a fixed index is "
-        "enforced beside it"
-    )
 
 
 def _next(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
@@ -140,33 +101,48 @@ def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
     held = {index.name: index for index in wanted + others}
     if builds := [index for index in held.values() if index.builder]:
         return wait(builds[0], f"another session is still building {builds[0].name}")
+    if catalog.is_followed(target):
+        return drop_index(others[0], _why_retire(others[0], target)) if others else None
     keep = min((index for index in wanted if index.usable), key=preference, default=None)
     if keep is None:
         if leftovers := [index for index in held.values() if _is_leftover(index, held)]:
-            return _drop(leftovers[0], "a build or a drop that did not finish left it")
-        return _make(target, held, None if plain else replaced_index(catalog, target))
+            return drop_index(leftovers[0], "a build or a drop that did not finish left it")
+        return _make(catalog, target, held, plain=plain)
     if extra := [index for index in wanted if index is not keep]:
-        return _drop(extra[0], "another index of the same kind is complete")
-    if keep.name != INDEX_NAME:
+        return drop_index(extra[0], "another index of the same kind is complete")
+    return _put_in_place(keep, held, catalog, target) or _retire(others, target)
+
+
+def _put_in_place(keep: UniqueIndex, held: dict[str, UniqueIndex], catalog: Catalog, target: IndexKind) -> Step | None:
+    """Give the index that stays the official name, and make it that of the constraint, if the change has one."""
+    current = held.get(catalog.change.index)
+    if current and current is not keep and current.constraint:
+        return constrain(keep, current)
+    if keep.name != catalog.change.index:
         return _rename(keep, held, replaced_index(catalog, target))
-    return _drop(others[0], _RETIRE[target]) if others else None
+    return constrain(keep, None) if catalog.change.constraint and not keep.constraint else None
 
 
 def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
     """Give the official name to the unique index that stays; the index that has it now needs another free name."""
-    spare = [name for name in (RETIRED_NAME, BUILD_NAME) if name not in held]
-    if spare or INDEX_NAME not in held:
-        current = held.get(INDEX_NAME)
+    official, *helpers = keep.change.names
+    spare = [name for name in reversed(helpers) if name not in held]
+    if spare or official not in held:
+        current = held.get(official)
         named = current or (replaced if not keep.comment else None)
         return swap(keep, current, spare, named.comment if named else None)
-    rival = next(held[name] for name in (RETIRED_NAME, BUILD_NAME) if held[name] is not keep)
-    return _drop(rival, NAME_NEEDED)
+    rival = next(held[name] for name in reversed(helpers) if held[name] is not keep)
+    return drop_index(rival, NAME_NEEDED)
 
 
-_RETIRE = {
-    IndexKind.FIXED: "it blocks chats by runs; once its first wait is over it rejects no insert: the incident ends",
-    IndexKind.ORIGINAL: "the original index is complete, and is the stricter one",
-}
+def _retire(others: tuple[UniqueIndex, ...], target: IndexKind) -> Step | None:
+    return drop_index(others[0], _why_retire(others[0], target)) if others else None
+
+
+def _why_retire(index: UniqueIndex, target: IndexKind) -> str:
+    if target is IndexKind.FIXED:
+        return index.change.wording.why_drop
+    return kept_back(index.change)
 
 
 def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
@@ -174,40 +150,26 @@ def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
     return not index.usable and (not index.enforced or any(other.usable for other in held.values()))
 
 
-def _make(target: IndexKind, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
-    """Build the target's index under a free name; where complete indexes have all three names, drop one first."""
-    free = [name for name in (BUILD_NAME, RETIRED_NAME, INDEX_NAME) if name not in held]
-    return _build(target, free[0], replaced) if free else _drop(held[RETIRED_NAME], NAME_NEEDED)
-
-
-def _build(target: IndexKind, name: str, replaced: UniqueIndex | None) -> Step:
-    """Build the target's index; it takes over the properties of the index that it replaces, if one is given."""
-    built = UniqueIndex(
-        name,
-        "",
-        KEYS[target],
-        PREDICATE,
-        unique=True,
-        nulls_not_distinct=False,
-        valid=True,
-        ready=True,
-        live=True,
-        include=kept_columns(replaced, target) if replaced else (),
-        storage=replaced.storage if replaced else (),
-        tablespace=replaced.tablespace if replaced else None,
-    )
+def _make(catalog: Catalog, target: IndexKind, held: dict[str, UniqueIndex], *, plain: bool) -> Step:
+    """Build the target's index under a free name; where other indexes have all three names, drop one first."""
+    official, build, retired = catalog.change.names
+    free = [name for name in (build, retired, official) if name not in held]
+    if not free:
+        return drop_index(_rival([held[name] for name in (retired, build, official)]), NAME_NEEDED)
+    made = new_index(catalog.change, target, free[0], None if plain else replaced_index(catalog, target))
     how = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
-    statement = create_index(name, qualified(TABLE), how, built)
+    statement = create_index(made.name, table_sql(catalog.change), how, made)
     return Step(
         "build",
         (statement,),
-        ON_TABLE,
+        NO_WAIT.format(catalog.change.path),
         transaction=False,
-        builds=replace(built, definition=statement),
-        why=f"the {target} index is built beside the others, while clients go on writing",
+        builds=replace(made, definition=statement),
+        why=f"the {catalog.change.label(target)} index is built beside the others, while clients go on writing",
     )
 
 
-def _drop(index: UniqueIndex, why: str) -> Step:
-    statement = sql.SQL("DROP INDEX CONCURRENTLY {}").format(qualified(index.name)).as_string()
-    return Step("drop", (statement,), ON_TABLE, transaction=False, drops=index.name, why=why)
+def _rival(held: list[UniqueIndex]) -> UniqueIndex:
+    """Of three indexes that are all enforced: the first that another one of the same kind is enforced beside."""
+    kinds = [index.kind for index in held]
+    return next(index for index in held if kinds.count(index.kind) > 1)

@@ -3,42 +3,69 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from incident_lib.analysis import check_role, check_server
 from incident_lib.database import fetch_all, fetch_one, is_transaction_pooled
 from incident_lib.migration import checks, server_checks
 from incident_lib.migration.plan import plan_change
+from incident_lib.migration.verify import enforced_alone
 from incident_lib.model import (
-    SCHEMA,
-    TABLE,
     Check,
     IndexKind,
     Plan,
     Refused,
     Status,
+    change_command,
     format_bytes,
     plan_command,
     pseudonyms_for,
 )
 
 if TYPE_CHECKING:
-    from incident_lib.analysis import Investigation
-    from incident_lib.database import Connection, Environment
+    from collections.abc import Mapping
 
-_PARAMETERS = {"schema": SCHEMA, "table": TABLE}
-WAITS = frozenset({"blocks the build", "blocks the drop", "other builds"})  # the checks that name sessions
+    from incident_lib.database import Connection, Environment, TableAccess
+    from incident_lib.model import Catalog, IndexChange
+
+WAITS = frozenset(
+    {"blocks the build", "blocks the swap", "blocks the drop", "other builds"}
+)  # the checks that name sessions
+
+
+class Found(Protocol):
+    """What a snapshot found that the preflight needs, of the table of one change."""
+
+    @property
+    def access(self) -> TableAccess:
+        """What this role may do with the table."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Its unique indexes, judged by the change."""
+
+    @property
+    def rows(self) -> int:
+        """About how many rows the indexes cover."""
+
+    @property
+    def shared_keys(self) -> Mapping[IndexKind, int | None]:
+        """How many keys of an index of that kind several rows share; None: the enforced index prevents that."""
+
+    @property
+    def data_checks(self) -> tuple[Check, ...]:
+        """What the change means for these rows."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a build will take, from what was measured: PostgreSQL 18.4, two cores, 5M threads, 1.25M of them active.
+    """What a build will take, from what was measured: PostgreSQL 18.4, two cores, 5M rows, 1.25M in the index.
 
     There, with the table in memory, the build took 1.35 s for 1.14 GB, and made 59 bytes of index and 53 of
-    WAL for each active thread. A table that has to come from disk is read twice at the disk's own speed.
+    WAL for each row. A table that has to come from disk is read twice at the disk's own speed.
     """
 
-    active_threads: int
+    rows: int
     table_bytes: int
 
     @property
@@ -49,7 +76,7 @@ class Estimate:
     @property
     def index_bytes(self) -> int:
         """Of disk; the build writes about as much WAL."""
-        return 59 * self.active_threads
+        return 59 * self.rows
 
     def __str__(self) -> str:
         time = f"about {self.seconds:.0f} s" if self.seconds >= 1 else "under a second"
@@ -65,12 +92,13 @@ class Preflight:
     """The checks before a migration or rollback, and the plan that they are about.
 
     Attributes:
-        duplicates: how many keys several active threads share, which prevents the index that the plan builds.
+        duplicates: how many keys several rows share, which prevents the index that the plan builds.
     """
 
     plan: Plan
     checks: tuple[Check, ...]
     estimate: Estimate
+    catalog: Catalog
     duplicates: int = 0
 
     @property
@@ -100,7 +128,8 @@ class Preflight:
         if self.failures:
             return f"It is not safe to {act} now: {', '.join(check.name for check in self.failures)}."
         if not self.plan.steps:
-            return f"Only the {self.plan.target} index is enforced."
+            sentence = enforced_alone(self.catalog, self.plan.target)
+            return f"{sentence[0].upper()}{sentence[1:]}."
         waits = "; ".join(dict.fromkeys(check.finding for check in self.warnings if check.name in WAITS))
         blocked = f"It would wait for: {waits}." if waits else "No session would block it now."
         if others := [check for check in self.warnings if check.name not in WAITS]:
@@ -109,12 +138,15 @@ class Preflight:
 
     def next_command(self, environment: str) -> str:
         """The command that follows."""
-        back = self.plan.target is IndexKind.ORIGINAL
+        back, change = self.plan.target is IndexKind.ORIGINAL, self.plan.change.name
+        if self.plan.first:
+            act, first = self.plan.first
+            return change_command(act, environment, first)
         if self.failures or (back and not self.plan.steps):
-            return plan_command(self.plan.target if self.failures else IndexKind.FIXED, environment)
+            return plan_command(self.plan.target if self.failures else IndexKind.FIXED, environment, change)
         if not self.plan.steps:
-            return f"incident verify --env {environment}"
-        return f"incident {'rollback' if back else 'apply'} --env {environment} --confirm {environment}"
+            return change_command("verify", environment, change)
+        return change_command("rollback" if back else "apply", environment, change)
 
     def require(self, environment: str) -> None:
         """Refuse where a check fails.
@@ -133,7 +165,7 @@ class Preflight:
 def run_preflight(
     connection: Connection,
     environment: Environment,
-    found: Investigation,
+    found: Found,
     target: IndexKind = IndexKind.FIXED,
     *,
     plain: bool = False,
@@ -143,30 +175,33 @@ def run_preflight(
     Args:
         connection: as `database.reading` yields it.
         environment: the same one.
-        found: what `investigate` found in the same snapshot.
-        target: FIXED for the migration, ORIGINAL for the rollback.
+        found: what was found in the same snapshot, of the table of one change.
+        target: FIXED for the change, ORIGINAL for its rollback.
         plain: build the index without the properties of the one that it replaces.
     """
     plan = plan_change(found.catalog, target, plain=plain)
-    facts = fetch_one(connection, "migration/surroundings", _PARAMETERS)
+    change = found.catalog.change
+    place = {"schema": change.schema, "table": change.table}
+    facts = fetch_one(connection, "migration/surroundings", place | _inferred(change))
     server = fetch_one(connection, "migration/server")
     room = server_checks.connections(server)
     pooled = None if room.status is Status.FAIL else is_transaction_pooled(environment)
     names = pseudonyms_for(environment.name)
     waits = [
         row | {"gid": names.name_text("gid", row["gid"])} if row["gid"] else row
-        for row in fetch_all(connection, "migration/waits", _PARAMETERS)
+        for row in fetch_all(connection, "migration/waits", place)
     ]
     sees_readers = facts["sees_sessions"] and facts["reads_checkpoint"]
     readers = fetch_all(connection, "migration/standby_readers") if sees_readers else []
-    estimate = Estimate(found.counts.active_threads, facts["table_bytes"])
+    estimate = Estimate(found.rows, facts["table_bytes"])
     made = (
         *check_server(found.access),
         *check_role(found.access),
         checks.pooler(transaction_pooled=pooled),
         *checks.indexes(plan),
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
-        *checks.data(found.counts, plan),
+        checks.duplicates(found.shared_keys[target], plan),
+        *found.data_checks,
         *checks.waits(waits, plan),
         checks.builds(waits),
         *checks.around(facts, plan, readers),
@@ -175,5 +210,10 @@ def run_preflight(
         server_checks.slots(fetch_all(connection, "migration/replication_slots"), estimate.index_bytes, plan),
         server_checks.event_triggers(fetch_all(connection, "migration/event_triggers"), plan),
     )
-    duplicates = found.counts.duplicate_keys[target] if plan.steps else 0
-    return Preflight(plan, (*made, Check("estimate", Status.PASS, str(estimate))), estimate, duplicates)
+    duplicates = (found.shared_keys[target] or 0) if plan.steps else 0
+    return Preflight(plan, (*made, Check("estimate", Status.PASS, str(estimate))), estimate, found.catalog, duplicates)
+
+
+def _inferred(change: IndexChange) -> dict[str, object]:
+    """The key that ON CONFLICT infers before the change: its columns; of one with expressions, any list may mean it."""
+    return {"columns": sorted(change.before.columns), "is_exact": not change.before.expressions}

@@ -1,16 +1,21 @@
-"""The migration and the rollback as idempotent SQL: one file for psql, or numbered files for a migrations folder."""
+"""A change and its rollback as idempotent SQL: one file for psql, or numbered files for a migrations folder."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
-from incident_lib.model import BUILD_NAME, INDEX_NAME, KEYS, PREDICATE, RETIRED_NAME, SCHEMA, TABLE, IndexKind
+from incident_lib.database import covered_sql, key_sql, table_sql, written
+from incident_lib.migration.steps import create_index, new_index
+from incident_lib.model import DEFAULT_CHANGE, SIDES, IndexKind, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from incident_lib.model import IndexChange, IndexKey
 
 _HEAD = """\
 -- {what}: the key of the unique index becomes {key}. Run it with psql -v ON_ERROR_STOP=1 and outside a transaction:
@@ -18,7 +23,7 @@ _HEAD = """\
 """
 
 _FILE_HEAD = """\
--- {what}, file {place} of {count}. {purpose}
+-- {what}, file {place} of {count}. {about}
 -- Run it statement by statement and outside a transaction, as psql -v ON_ERROR_STOP=1 -f does: CONCURRENTLY is not
 -- allowed in a transaction. If it fails or is interrupted, run it again, and then the files after it.
 """
@@ -53,7 +58,6 @@ EXISTS (
       AND indisunique AND indisvalid AND indisready AND indislive
       AND (SELECT relkind FROM pg_class WHERE oid = indexrelid) = 'i' -- not of a partitioned table
       AND pg_get_indexdef(indexrelid) ~ {definition})"""
-_DEFINITION = r"\({key}\).* WHERE \(\(?is_active( = true)?\)? AND \(root_prompt_row_id IS NOT NULL\)\)$"
 
 # The files cannot depend on what the catalog holds: the new index is a plain one.
 _LOST: LiteralString = """\
@@ -68,7 +72,7 @@ END $$;
 """
 
 _SEVERAL: LiteralString = """\
-EXISTS (SELECT FROM {table} WHERE {predicate} AND owner_id IS NOT NULL GROUP BY {key} HAVING count(*) > 1)"""
+EXISTS (SELECT FROM {table}{where} GROUP BY {key} HAVING count(*) > 1)"""
 
 # One statement, so that both names change or none does. Where the names have changed already there is nothing to do.
 _SWAP: LiteralString = """\
@@ -92,132 +96,168 @@ DO $$ BEGIN
 END $$;
 """
 
-_WHAT = {IndexKind.FIXED: "Apply the fix", IndexKind.ORIGINAL: "Roll the fix back"}
-
 
 @dataclass(frozen=True)
 class _File:
     """One file: its name without number, what it is for, and its statements."""
 
     name: str
-    purpose: str
+    about: str
     text: str
 
 
-def migration_files(target: IndexKind) -> list[tuple[str, str]]:
+def migration_files(target: IndexKind, change: IndexChange = DEFAULT_CHANGE) -> list[tuple[str, str]]:
     """The SQL files of the plan to `target`, in order: their names, and their texts.
 
     Each file sets its own timeouts and checks what it needs, so that a retry that begins with the file that failed
     finishes. They require a complete unique index under its official name. In any other state they stop with a
     message and change nothing; `incident apply` continues from every state.
+
+    Raises:
+        Refused: the index backs a constraint.
     """
-    files = list(_files(target))
+    script = _Script(change, target)
+    files = list(script.files())
     return [
-        (f"{place:02d}_{file.name}.sql", _text(target, file, place, len(files))) for place, file in enumerate(files, 1)
+        (
+            f"{place:02d}_{file.name}.sql",
+            _FILE_HEAD.format(what=script.what, place=place, count=len(files), about=file.about)
+            + _SETTINGS
+            + file.text,
+        )
+        for place, file in enumerate(files, 1)
     ]
 
 
-def _text(target: IndexKind, file: _File, place: int, count: int) -> str:
-    head = _FILE_HEAD.format(what=_WHAT[target], place=place, count=count, purpose=file.purpose)
-    return head + _SETTINGS + file.text
-
-
-def migration_script(target: IndexKind) -> str:
+def migration_script(target: IndexKind, change: IndexChange = DEFAULT_CHANGE) -> str:
     """The same as one file for psql."""
-    head = _HEAD.format(what=_WHAT[target], key=f"({', '.join(KEYS[target])})")
-    return "\n".join([head + _SETTINGS, *(f"-- {file.purpose}\n{file.text}" for file in _files(target))])
+    script = _Script(change, target)
+    head = _HEAD.format(what=script.what, key=change.key(target))
+    return "\n".join([head + _SETTINGS, *(f"-- {file.about}\n{file.text}" for file in script.files())])
 
 
-def settling_sql(target: IndexKind) -> str:
-    """The SQL that would resolve duplicates: of the active threads that share a key only the newest stays active.
+@dataclass(frozen=True)
+class _Script:
+    """The files of a change, to a target."""
 
-    It is for people to read, change and run; nothing here runs it.
+    change: IndexChange
+    target: IndexKind
+
+    def __post_init__(self) -> None:
+        if self.change.constraint:
+            raise Refused(
+                "There are no SQL files for this change.",
+                "The index backs a UNIQUE constraint, whose index is replaced under a lock that needs retries.",
+                f"Use `incident apply --change {self.change.name}`: it tries again until it gets the lock.",
+            )
+
+    @property
+    def what(self) -> str:
+        """What the files do."""
+        act = self.change.wording.act
+        return f"Apply {act}" if self.target is IndexKind.FIXED else f"Roll {act} back"
+
+    def files(self) -> Iterator[_File]:
+        """The files, in order."""
+        change, index = self.change, self.change.index
+        drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {};\n")
+        drop_retired = drop.format(self._index(change.retired_name)).as_string()
+        drop_unfinished = drop.format(self._index(change.build_name)).as_string()
+        lost = sql.SQL(_LOST).format(index=self._path(index)).as_string()
+        # Else a drop could drop the last unique index that is enforced.
+        check = self._only_if_complete(index, *SIDES)
+        yield _File("check", "Check that a complete unique index is enforced.", check + lost)
+        yield _File("drop_retired", "Drop the index that an earlier run has left.", check + drop_retired)
+        yield _File(
+            "build",
+            "Build the new index, after what an earlier build has left is dropped.",
+            check
+            + drop_unfinished  # it may be enforced, and reject what the check of the data looks for
+            + ("" if self.target is IndexKind.FIXED and change.only_widens else self._only_if_it_fits())
+            + self._build(),
+        )
+        yield _File("swap", "Give the new index the official name; both names change, or none does.", self._swap())
+        yield _File("retire", "Drop the old index.", self._only_if_complete(index, self.target) + drop_retired)
+
+    def _build(self) -> str:
+        how = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
+        made = new_index(self.change, self.target, self.change.build_name, None)
+        return create_index(made.name, table_sql(self.change), how, made) + ";\n"
+
+    def _only_if_complete(self, name: str, *kinds: IndexKind) -> str:
+        text = sql.SQL("'% is missing, not complete or not as expected: use the incident command', {}")
+        stop = sql.SQL("NOT ") + self._complete(name, *kinds)
+        return sql.SQL(_ONLY_IF).format(stop=stop, message=text.format(self._path(name))).as_string()
+
+    def _only_if_it_fits(self) -> str:
+        label = self.change.label(self.target)
+        text = f"{self.change.wording.several}: the {label} index cannot hold them"
+        key = self.change.key(self.target)
+        several = sql.SQL(_SEVERAL).format(
+            table=table_sql(self.change), where=covered_sql(self.change, key), key=key_sql(key.parts)
+        )
+        return sql.SQL(_ONLY_IF).format(stop=several, message=sql.Literal(text)).as_string()
+
+    def _complete(self, name: str, *kinds: IndexKind) -> sql.Composed:
+        definition = _definition(self.change, [self.change.key(kind) for kind in kinds])
+        return sql.SQL(_COMPLETE).format(
+            index=self._path(name), table=self._path(self.change.table), definition=_regex(definition)
+        )
+
+    def _swap(self) -> str:
+        index, build, retired = self.change.names
+        names = {
+            "build": self._path(build),
+            "retired": self._path(retired),
+            "index": self._path(index),
+            "index_path": self._index(index),
+            "build_path": self._index(build),
+            "index_name": sql.Identifier(index),
+            "retired_name": sql.Identifier(retired),
+        }
+        states = {
+            "swapped": self._complete(index, self.target),
+            "built": self._complete(build, self.target),
+            "current": self._complete(index, *SIDES),
+        }
+        return sql.SQL(_SWAP).format(**names, **states).as_string()
+
+    def _index(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self.change.schema, name)
+
+    def _path(self, name: str) -> sql.Literal:
+        path = f"{self.change.schema}.{name}"
+        return sql.Literal(path if _PLAIN.fullmatch(path) else self._index(name).as_string())
+
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*[.][a-z_][a-z0-9_]*")
+
+
+def _definition(change: IndexChange, keys: list[IndexKey]) -> str:
+    """A pattern of what PostgreSQL prints of a unique index with one of these keys on the change's rows.
+
+    How it prints an expression, or the predicate of a table that is not the incident's, is not known here.
     """
-    key = sql.SQL(", ").join(map(sql.Identifier, KEYS[target]))
-    return sql.SQL(_SETTLE).format(table=_table(), key=key, predicate=sql.SQL(PREDICATE)).as_string()
+    rows = change.printed_predicate
+    if rows is None:
+        rows = " WHERE .+$" if change.predicate else "$"
+    texts = ["".join([*_printed(change, key)]) for key in keys]
+    nulls = [" NULLS NOT DISTINCT.*" if key.nulls_not_distinct else ".*" for key in keys]
+    if len(set(nulls)) == 1:
+        either = texts[0] if len(texts) == 1 else f"({'|'.join(texts)})"
+        return rf"\({either}\){nulls[0]}{rows}"
+    return "|".join(rf"\({text}\){null}{rows}" for text, null in zip(texts, nulls, strict=True))
 
 
-_SETTLE: LiteralString = """\
-UPDATE {table} SET is_active = false
-WHERE row_id IN (
-    SELECT row_id FROM (
-        SELECT row_id, row_number() OVER (PARTITION BY {key} ORDER BY created_at DESC NULLS LAST, row_id) AS place
-        FROM {table} WHERE {predicate} AND owner_id IS NOT NULL
-    ) AS t WHERE place > 1
-);"""
+def _printed(change: IndexChange, key: IndexKey) -> Iterator[str]:
+    """A key as a pattern; PostgreSQL quotes a name that is no plain word, or a reserved one."""
+    quote = "" if change.printed_predicate else '"?'
+    for place, part in enumerate(key.parts):
+        name = re.escape(part.replace('"', '""'))
+        text = ".+" if part in key.expressions else f"{quote}{name}{quote}"
+        yield f"{', ' if place else ''}{text}"
 
 
-def _files(target: IndexKind) -> Iterator[_File]:
-    key = sql.SQL(", ").join(map(sql.Identifier, KEYS[target]))
-    drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {};\n")
-    build = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {} ON {} ({}) WHERE " + PREDICATE + ";\n")
-    drop_retired, drop_unfinished = (drop.format(_index(name)).as_string() for name in (RETIRED_NAME, BUILD_NAME))
-    lost = sql.SQL(_LOST).format(index=_path(INDEX_NAME)).as_string()
-    check = _only_if_complete(INDEX_NAME, *KEYS)  # else a drop could drop the last unique index that is enforced
-    yield _File("check", "Check that a complete unique index is enforced.", check + lost)
-    yield _File("drop_retired", "Drop the index that an earlier run has left.", check + drop_retired)
-    yield _File(
-        "build",
-        "Build the new index, after what an earlier build has left is dropped.",
-        check
-        + drop_unfinished  # it may be enforced, and reject what the check of the data looks for
-        + (_only_if_it_fits(target) if target is IndexKind.ORIGINAL else "")
-        + build.format(sql.Identifier(BUILD_NAME), _table(), key).as_string(),
-    )
-    yield _File("swap", "Give the new index the official name; both names change, or none does.", _swap(target))
-    yield _File("retire", "Drop the old index.", _only_if_complete(INDEX_NAME, target) + drop_retired)
-
-
-def _only_if_complete(name: str, *kinds: IndexKind) -> str:
-    text = sql.SQL("'% is missing, not complete or not as expected: use the incident command', {}")
-    stop = sql.SQL("NOT ") + _complete(name, *kinds)
-    return sql.SQL(_ONLY_IF).format(stop=stop, message=text.format(_path(name))).as_string()
-
-
-def _only_if_it_fits(target: IndexKind) -> str:
-    data = {"table": _table(), "predicate": sql.SQL(PREDICATE)}
-    key = sql.SQL(", ").join(map(sql.Identifier, KEYS[target]))
-    message = sql.SQL("'families hold several active threads: the {} index cannot hold them'")
-    stop = sql.SQL(_SEVERAL).format(key=key, **data)
-    return sql.SQL(_ONLY_IF).format(stop=stop, message=message.format(sql.SQL(target.value))).as_string()
-
-
-def _complete(name: str, *kinds: IndexKind) -> sql.Composed:
-    keys = "|".join(", ".join(KEYS[kind]) for kind in kinds)
-    definition = _DEFINITION.format(key=f"({keys})" if len(kinds) > 1 else keys)
-    return sql.SQL(_COMPLETE).format(index=_path(name), table=_path(TABLE), definition=_regex(definition))
-
-
-def _regex(text: str) -> sql.SQL:
-    """A pattern of this module as a literal; psycopg would write it as E'…', with each backslash twice."""
-    return sql.SQL(f"'{text}'")
-
-
-def _swap(target: IndexKind) -> str:
-    names = {
-        "build": _path(BUILD_NAME),
-        "retired": _path(RETIRED_NAME),
-        "index": _path(INDEX_NAME),
-        "index_path": _index(INDEX_NAME),
-        "build_path": _index(BUILD_NAME),
-        "index_name": sql.Identifier(INDEX_NAME),
-        "retired_name": sql.Identifier(RETIRED_NAME),
-    }
-    states = {
-        "swapped": _complete(INDEX_NAME, target),
-        "built": _complete(BUILD_NAME, target),
-        "current": _complete(INDEX_NAME, *KEYS),
-    }
-    return sql.SQL(_SWAP).format(**names, **states).as_string()
-
-
-def _table() -> sql.Identifier:
-    return sql.Identifier(SCHEMA, TABLE)
-
-
-def _index(name: str) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, name)
-
-
-def _path(name: str) -> sql.Literal:
-    return sql.Literal(f"{SCHEMA}.{name}")
+def _regex(text: str) -> sql.Composable:
+    """A pattern as a literal; psycopg would write it as E'…', with each backslash twice."""
+    return written("'" + text.replace("'", "''") + "'")

@@ -1,48 +1,53 @@
-"""Has the fix been applied, by definition and flags; and does PostgreSQL admit and reject accordingly?"""
+"""Is the target's index the only one enforced, by definition and flags?"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from incident_lib.migration.executor import UNCONFIRMED
-from incident_lib.model import Catalog, Check, IndexKind, IndexState, Status
+from incident_lib.model import Catalog, Check, IndexKind, Status, change_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.migration.probe import Probe
     from incident_lib.model import StepResult
-
-TRY_AGAIN = "Try again when the table is less busy."
 
 
 def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tuple[Check, ...]:
     """Check the catalog against a target.
 
     Returns:
-        A check for each condition; the fix has been applied where none of them fails.
+        A check for each condition; the change has been made where none of them fails.
     """
-    wanted = [index for index in catalog.of(target) if index.usable]
-    others = [index for index in catalog.family_indexes if index.kind is not target]
-    invalid = [index for index in catalog.of(target) if not index.usable]
+    label = catalog.change.label(target)
+    kinds = [target, IndexKind.FINER] if target is IndexKind.FIXED else [target]
+    there = [index for index in catalog.relevant_indexes if index.kind in kinds]
+    wanted = [index for index in there if index.usable and (index.kind is target or catalog.is_followed(target))]
+    others = [index for index in catalog.relevant_indexes if index.kind not in kinds]
+    invalid = [index for index in there if index.kind is target and not index.usable]
+    plan = change_command("plan", "", catalog.change.name)
     return (
         _check(
             "definition",
             bool(wanted),
-            f"{', '.join(i.name for i in wanted)} is the {target} index, by columns, predicate and uniqueness",
-            f"no index is the {target} index, complete and enforced",
+            f"{', '.join(i.name for i in wanted)} is the {wanted[0].label if wanted else label} index, by columns, "
+            "predicate and uniqueness",
+            f"no index is the {label} index, complete and enforced",
+            plan,
         ),
         _check(
             "alone",
             not others,
             "no other unique index is there",
-            "; ".join(f"{i.name} ({i.kind}: {i.flags()})" for i in others),
+            "; ".join(f"{i.name} ({i.label}: {i.flags()})" for i in others),
+            plan,
         ),
         _check(
             "flags",
             not invalid,
             "valid, ready and live",
             "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
+            plan,
         ),
     )
 
@@ -57,27 +62,11 @@ def verify_commits(steps: Sequence[StepResult]) -> tuple[Check, ...]:
     return (Check("commits", Status.WARN, finding, action),)
 
 
-def verify_probes(before: Probe | None, after: Probe) -> Check:
-    """Check that what was rejected before is admitted now."""
-    more = f"; before: {before}" if before else ""
-    return _probed(after, wrong=after.rejected, more=more, name="probe")
-
-
-def verify_semantics(probes: tuple[Probe, Probe, Probe]) -> tuple[Check, ...]:
-    """Check that chat and run coexist, and that a second chat and a second run do not."""
-    beside, *seconds = probes
-    if not beside.attempts:
-        return (Check("probe", Status.INFO, "no family has a run and no chat: nothing could be probed"),)
-    return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
-
-
-def _probed(probe: Probe, *, wrong: int, more: str = "", name: str = "") -> Check:
-    """One probe's check: FAIL where an answer was wrong, INFO where there was no answer."""
-    said = str(probe) if name else str(probe).removeprefix(f"{probe.purpose}: ")  # the check has that name already
-    finding, name = f"{said}{more}", name or probe.purpose
-    if probe.not_probed == probe.attempts:
-        return Check(name, Status.INFO, f"{finding}: nothing could be probed", TRY_AGAIN)
-    return _check(name, not wrong, finding, finding)
+def enforced_alone(catalog: Catalog, target: IndexKind) -> str:
+    """Which index is the only one enforced, once nothing is left to do, in words."""
+    kind = IndexKind.FINER if catalog.is_followed(target) else target
+    label = catalog.change.label(kind) if kind is target else kind.value
+    return f"only the {label} index is enforced"
 
 
 def holds(checks: tuple[Check, ...]) -> bool:
@@ -85,12 +74,7 @@ def holds(checks: tuple[Check, ...]) -> bool:
     return all(check.status is not Status.FAIL for check in checks)
 
 
-def is_fixed(catalog: Catalog) -> bool:
-    """Whether the fixed index alone is enforced."""
-    return catalog.state is IndexState.FIXED and holds(verify_catalog(catalog))
-
-
-def _check(name: str, passes: bool, good: str, bad: str) -> Check:
+def _check(name: str, passes: bool, good: str, bad: str, plan: str) -> Check:
     if passes:
         return Check(name, Status.PASS, good)
-    return Check(name, Status.FAIL, bad, "Run `incident plan`: it shows what is left to do.")
+    return Check(name, Status.FAIL, bad, f"Run `{plan}`: it shows what is left to do.")

@@ -11,11 +11,12 @@ from uuid import UUID
 
 import msgspec
 
-from incident_lib.model.catalog import IndexKind
+from incident_lib.model.change import IndexKind
 from incident_lib.model.checks import Check
 from incident_lib.model.counts import Counts
 from incident_lib.model.plan import StepResult
 from incident_lib.model.records import (
+    ChangeDefinition,
     ClaimsReport,
     ErrorMessage,
     Indexes,
@@ -112,6 +113,7 @@ class PlannedStep(Result, frozen=True, kw_only=True):
 class PlanResult(Result, frozen=True, kw_only=True):
     """The preflight and the steps to a target; duplicates: the file with the keys that prevent it."""
 
+    change: ChangeDefinition
     target: IndexKind
     safe: bool
     checks: list[Check]
@@ -126,6 +128,7 @@ class ChangeResult(Result, frozen=True, kw_only=True):
         incident_ended_at: when the original index stopped rejecting inserts; null: this command did not end it.
     """
 
+    change: ChangeDefinition
     target: IndexKind
     steps: list[StepResult]
     incident_ended_at: Timestamp | None
@@ -135,6 +138,7 @@ class ChangeResult(Result, frozen=True, kw_only=True):
 class VerifyResult(Result, frozen=True, kw_only=True):
     """Whether the fixed index is the only one enforced, by definition, flags and, where asked for, probes."""
 
+    change: ChangeDefinition
     enforced: bool
     standby: StandbyAge | None
     verification: list[Check]

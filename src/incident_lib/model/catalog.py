@@ -5,45 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
+from incident_lib.model.change import PURPOSE, SIDES, IndexChange, IndexKey, IndexKind
 from incident_lib.model.pseudonyms import hide_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-INDEX_NAME = "idx_q_threads_family_unique"
-BUILD_NAME = f"{INDEX_NAME}_build"
-RETIRED_NAME = f"{INDEX_NAME}_retired"
-INDEX_NAMES = (INDEX_NAME, BUILD_NAME, RETIRED_NAME)
-PREDICATE = "is_active = true AND root_prompt_row_id IS NOT NULL"
-
-
-class IndexKind(StrEnum):
-    """What a unique index is, judged by its definition and never by its name."""
-
-    ORIGINAL = "original"  # (root, owner): one active thread per family
-    FIXED = "fixed"  # (root, owner, purpose): one active thread per family and purpose
-    HARMLESS = "harmless"  # cannot make one purpose block another
-    UNREADABLE = "unreadable"  # may block families; which ones is unknown
-
-
-KEYS: dict[IndexKind, tuple[str, ...]] = {
-    IndexKind.ORIGINAL: ("root_prompt_row_id", "owner_id"),
-    IndexKind.FIXED: ("root_prompt_row_id", "owner_id", "purpose"),
-}
-# The columns by which "one active thread per …" can be enforced. A key with any other column cannot block a family:
-# a new thread has a value of its own in that column.
-KEY_COLUMNS = frozenset({"root_prompt_row_id", "owner_id", "provider", "purpose", "is_active"})
-
-
-# The usual spellings of a predicate that covers the active threads: PostgreSQL's own of ours, and ours.
-USUAL_PREDICATES = frozenset({"((is_active = true) AND (root_prompt_row_id IS NOT NULL))", PREDICATE})
-
 
 @dataclass(frozen=True)
 class UniqueIndex:
-    """A unique or exclusion index of q_threads, as pg_index describes it."""
+    """A unique or exclusion index of the table, as pg_index describes it, and the change that it is judged by."""
 
     name: str
     definition: str
@@ -61,10 +35,15 @@ class UniqueIndex:
     storage: tuple[str, ...] = ()  # its storage parameters, such as "fillfactor=70"
     tablespace: str | None = None  # None: the database's own
     special: tuple[str, ...] = ()  # its key columns with DESC, NULLS FIRST, an operator class or a collation
-    covers_active: bool = False  # PostgreSQL evaluated the predicate: it covers the active threads with a whole key
+    covers_same: bool = False  # by what PostgreSQL makes of its predicate: it covers the change's rows
     schema: str = "public"
-    partition: str | None = None  # path of the partition that it is on; None: it is on q_threads itself
+    partition: str | None = None  # path of the partition that it is on; None: it is on the table itself
     parent: str | None = None  # path of the index that it is attached to
+    expressions: tuple[str, ...] = ()  # those of its key, in parentheses, in the change's spelling
+    constraint: str | None = None  # that it backs
+    constraint_comment: str | None = None
+    bound: tuple[str, ...] = ()  # what prevents that another index takes its place, a phrase each
+    change: IndexChange = field(default=PURPOSE, repr=False)
 
     @property
     def path(self) -> str:
@@ -86,41 +65,59 @@ class UniqueIndex:
         """Whether it is complete, and of the whole table: an index of a partition alone is not."""
         return self.complete and self.partition is None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of its key: columns, and expressions in parentheses."""
+        expressions = chain(self.expressions, repeat("(expression)"))
+        return tuple(next(expressions) if column is None else column for column in self.columns)
+
     @cached_property
     def kind(self) -> IndexKind:
-        """What it is, from columns, predicate, uniqueness and the treatment of NULLs."""
-        if self.unique and not self.nulls_not_distinct and self._covers():
-            for kind, key in KEYS.items():
-                if sorted(map(str, self.columns)) == sorted(key):
-                    return kind
-        return IndexKind.HARMLESS if self._harmless() else IndexKind.UNREADABLE
+        """What it is to the change, from columns, predicate, uniqueness and the treatment of NULLs."""
+        known = None
+        if self.unique and self._covers():
+            known = self.change.kind_of(self.parts, nulls_not_distinct=self.nulls_not_distinct)
+        return known or (IndexKind.HARMLESS if self._harmless() else IndexKind.UNREADABLE)
 
     def _covers(self) -> bool:
-        return self.covers_active or self.predicate in USUAL_PREDICATES
+        return self.covers_same or self.change.covers(self.predicate)
+
+    @property
+    def label(self) -> str:
+        """What messages call an index of its kind."""
+        return self.change.label(self.kind) if self.kind in SIDES else self.kind.value
 
     def differences(self) -> str:
-        """What tells it from both the original and the fixed index; empty for one of these."""
-        key = ", ".join(column or "(expression)" for column in self.columns)
-        is_known = None not in self.columns and any(sorted(map(str, self.columns)) == sorted(k) for k in KEYS.values())
-        known = " or ".join(f"({', '.join(columns)})" for columns in KEYS.values())
-        if self.predicate is None:
-            predicate = "it has no predicate, and covers threads that are not active, too"
-        else:
-            predicate = f"its predicate may cover other threads than the active ones: {hide_ids(self.predicate)}"
+        """What tells it from both the index before the change and the one after it; empty for one of these."""
+        keys = (self.change.before, self.change.after)
+        is_known = any(key.has(self.parts) for key in keys)
+        nulls = {key.nulls_not_distinct for key in keys if key.has(self.parts)} or {False}
+        known = " or ".join(map(str, keys))
         return "; ".join(
             text
             for differs, text in (
                 (not self.unique, "it is an exclusion constraint"),
-                (not is_known, f"its key is ({key}) and not {known}"),
-                (self.nulls_not_distinct, "it is NULLS NOT DISTINCT: threads without an owner conflict, too"),
-                (not self._covers(), predicate),
+                (not is_known, f"its key is {hide_ids(str(IndexKey(self.parts)))} and not {known}"),
+                (self.nulls_not_distinct not in nulls, self._nulls()),
+                (not self._covers(), self._predicate()),
             )
             if differs
         )
 
+    def _nulls(self) -> str:
+        words = self.change.wording
+        if self.nulls_not_distinct:
+            return f"it is NULLS NOT DISTINCT: {words.equal_nulls}"
+        return f"it is not NULLS NOT DISTINCT: {words.distinct_nulls}"
+
+    def _predicate(self) -> str:
+        words = self.change.wording
+        if self.predicate is None:
+            return f"it has no predicate, and {words.all_rows}"
+        return f"its predicate may cover {words.other_rows}: {hide_ids(self.predicate)}"
+
     def _harmless(self) -> bool:
-        plain = self.unique and None not in self.columns
-        return plain and ("purpose" in self.columns or not set(self.columns) <= KEY_COLUMNS)
+        return self.unique and None not in self.columns and not self.change.may_reject(self.columns)
 
     def flags(self) -> str:
         """Its flags in words: `valid`, or what is missing."""
@@ -143,7 +140,7 @@ class IndexState(StrEnum):
     """The state that the unique indexes are in together."""
 
     ORIGINAL = "original"
-    FIXED = "fixed"
+    FIXED = "fixed"  # or a finer one
     BUILDING = "building"  # an index of one kind is there, one of the other kind is not complete yet
     OVERLAPPING = "overlapping"  # both kinds are there, complete
     RETIRING = "retiring"  # the fixed index is complete, the original one is being dropped
@@ -153,12 +150,12 @@ class IndexState(StrEnum):
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition of q_threads, or a partition of one."""
+    """A partition of the table, or a partition of one."""
 
     schema: str
     name: str
     parent: str  # path of the table that it is a partition of
-    leaf: bool  # it holds threads, and has no partitions itself
+    leaf: bool  # it holds rows, and has no partitions itself
 
     @property
     def path(self) -> str:
@@ -168,11 +165,11 @@ class Partition:
 
 @dataclass(frozen=True)
 class Partitions:
-    """The partitions of a partitioned q_threads.
+    """The partitions of a partitioned table.
 
     Attributes:
         tables: each after the table that it is a partition of.
-        attached: the partitions' indexes that belong to a unique index of q_threads itself.
+        attached: the partitions' indexes that belong to a unique index of the table itself.
     """
 
     tables: tuple[Partition, ...]
@@ -190,6 +187,7 @@ class Catalog:
     lock_holders: tuple[int, ...] = ()
     # Of a partitioned table: `indexes` then also has the partitions' indexes that are not attached.
     partitions: Partitions | None = None
+    change: IndexChange = field(default=PURPOSE, repr=False)  # that the indexes are judged by
 
     def of(self, kind: IndexKind) -> tuple[UniqueIndex, ...]:
         """The indexes of one kind, enforced or not."""
@@ -200,8 +198,8 @@ class Catalog:
         return any(index.enforced for index in self.of(kind))
 
     @property
-    def family_indexes(self) -> tuple[UniqueIndex, ...]:
-        """The indexes that block families, or may do so: all but the harmless ones."""
+    def relevant_indexes(self) -> tuple[UniqueIndex, ...]:
+        """The indexes that are part of the change, or may reject what it allows: all but the harmless ones."""
         return tuple(index for index in self.indexes if index.kind is not IndexKind.HARMLESS)
 
     @property
@@ -209,10 +207,15 @@ class Catalog:
         """The enforced indexes whose definition this project cannot read."""
         return tuple(index for index in self.of(IndexKind.UNREADABLE) if index.enforced)
 
+    def is_followed(self, target: IndexKind) -> bool:
+        """Whether an index of the change that follows is complete: it is in the place of the fixed index."""
+        return target is IndexKind.FIXED and any(index.usable for index in self.of(IndexKind.FINER))
+
     @property
     def state(self) -> IndexState:
         """The state, by definitions and flags."""
-        original, fixed = self.of(IndexKind.ORIGINAL), self.of(IndexKind.FIXED)
+        original = self.of(IndexKind.ORIGINAL) + self.of(IndexKind.COARSER)
+        fixed = self.of(IndexKind.FIXED) + self.of(IndexKind.FINER)
         original_usable, fixed_usable = (any(i.usable for i in kind) for kind in (original, fixed))
         if self.unreadable:
             return IndexState.UNKNOWN
@@ -226,7 +229,7 @@ class Catalog:
 
     @property
     def blocks(self) -> bool | None:
-        """Whether one purpose blocks another: an original index is enforced. None: an index cannot be read."""
+        """Whether what the change allows is rejected: an original index is enforced. None: an index cannot be read."""
         return None if self.unreadable else self.enforces(IndexKind.ORIGINAL)
 
 
@@ -239,7 +242,7 @@ def sort_indexes(
     an index of a partition that is attached to it is enforced.
 
     Returns:
-        The indexes of q_threads itself and those of partitions that are attached to none of them; then the others.
+        The indexes of the table itself and those of partitions that are attached to none of them; then the others.
     """
     paths = {index.path: index for index in indexes}
     leaves = {table.path for table in tables if table.leaf}

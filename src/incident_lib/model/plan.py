@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from incident_lib.model.catalog import IndexKind, UniqueIndex
+    from incident_lib.model.catalog import UniqueIndex
+    from incident_lib.model.change import IndexChange, IndexKind
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Step:
         renames: old and new names.
         waits_for: the index that another session is building.
         attaches: the path of a partition's index, and of the index that it is attached to.
+        constrains: the name of the index that backs the UNIQUE constraint then.
         blocks_clients: reads or writes wait while it waits for its lock: each try is short, and pauses are long.
     """
 
@@ -35,16 +37,28 @@ class Step:
     renames: tuple[tuple[str, str], ...] = ()
     waits_for: str | None = None
     attaches: tuple[str, str] | None = None
+    constrains: str | None = None
     blocks_clients: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps from what the catalog holds to a target, or the reason why there are none."""
+    """The steps from what the catalog holds to a target, or the reason why there are none.
 
+    Attributes:
+        first: the command and the change that come first, as `apply` and `purpose`; None: nothing does.
+    """
+
+    change: IndexChange
     target: IndexKind
     steps: tuple[Step, ...]
     refusal: str | None = None
+    first: tuple[str, str] | None = None
+
+    @property
+    def label(self) -> str:
+        """What messages call the index of the target."""
+        return self.change.label(self.target)
 
 
 class StepResult(msgspec.Struct, frozen=True, kw_only=True):

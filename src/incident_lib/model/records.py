@@ -12,7 +12,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
-from incident_lib.model.catalog import Catalog, IndexKind, IndexState
+from incident_lib.model.catalog import Catalog, IndexState
+from incident_lib.model.change import PURPOSE, IndexChange, IndexKind
 from incident_lib.model.checks import Check
 from incident_lib.model.counts import Counts
 from incident_lib.model.errors import IncidentError
@@ -52,6 +53,43 @@ class RunStatus(StrEnum):
     FAILED = "failed"
 
 
+class ChangeDefinition(_Part, frozen=True, kw_only=True):
+    """A change of a unique index: its name, the index, and its key before and after.
+
+    Attributes:
+        name: `purpose`, `provider`, or that of the file that describes it.
+        key_before, key_after: columns, and expressions in parentheses.
+        predicate: of the rows that the index covers, before and after; null: all of them.
+        nulls_not_distinct_before, nulls_not_distinct_after: whether NULL is equal to NULL in the key.
+        constraint: whether the index backs a UNIQUE constraint.
+    """
+
+    name: str
+    table: str
+    index: str
+    key_before: list[str]
+    key_after: list[str]
+    predicate: str | None
+    nulls_not_distinct_before: bool
+    nulls_not_distinct_after: bool
+    constraint: bool
+
+    @classmethod
+    def of(cls, change: IndexChange) -> ChangeDefinition:
+        """That of a change."""
+        return cls(
+            name=change.name,
+            table=change.path,
+            index=change.index,
+            key_before=list(change.before.parts),
+            key_after=list(change.after.parts),
+            predicate=change.predicate,
+            nulls_not_distinct_before=change.before.nulls_not_distinct,
+            nulls_not_distinct_after=change.after.nulls_not_distinct,
+            constraint=change.constraint,
+        )
+
+
 class IndexDefinition(_Part, frozen=True, kw_only=True):
     """A unique index as the catalog defines it; flags: `valid`, or what is missing."""
 
@@ -72,7 +110,7 @@ class Indexes(_Part, frozen=True, kw_only=True):
         """Those of a catalog."""
         definitions = [
             IndexDefinition(name=i.name, kind=i.kind, definition=i.definition, flags=i.flags())
-            for i in catalog.family_indexes
+            for i in catalog.relevant_indexes
         ]
         return cls(state=catalog.state, definitions=definitions)
 
@@ -311,6 +349,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         unknown: what the latest snapshot does not show, a sentence each.
         unread_logs: logs from which nothing was understood: what they hold is unknown, not nothing.
         recorded: whether it feeds reports; false: a notebook that somebody opened, without asking to record it.
+        change: the change of the index that the run plans and makes.
     """
 
     schema_version: Literal[2]
@@ -349,6 +388,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorMessage | None
     unread_logs: list[UnreadLog] = msgspec.field(default_factory=list)
     recorded: bool = True
+    change: ChangeDefinition = msgspec.field(default_factory=lambda: ChangeDefinition.of(PURPOSE))
 
 
 # claims.json
@@ -480,3 +520,4 @@ class RehearsalReport(msgspec.Struct, frozen=True, kw_only=True):
     waits: list[Check]
     not_reproduced: list[str]
     copied_in_seconds: float
+    change: ChangeDefinition = msgspec.field(default_factory=lambda: ChangeDefinition.of(PURPOSE))

@@ -190,7 +190,7 @@ def indexes_table(catalog: Catalog) -> Table:
             index.flags(),
             index.enforced,
         )
-        for index in catalog.family_indexes
+        for index in catalog.relevant_indexes
     ]
     return make_table(INDEXES, rows)
 

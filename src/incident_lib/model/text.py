@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model.catalog import IndexKind, IndexState
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import PURPOSE, IndexKind
 from incident_lib.model.pseudonyms import hide_ids
 from incident_lib.model.records import Verdict
 from incident_lib.model.timestamps import format_minute
@@ -188,10 +190,23 @@ def sanitize(thing: Any) -> Any:
     return [sanitize(value) for value in thing] if isinstance(thing, list) else thing
 
 
-def plan_command(target: IndexKind, environment: str = "") -> str:
-    """The command that shows the plan to a target."""
+def change_command(act: str, environment: str, change: str = PURPOSE.name) -> str:
+    """A command about a change, as `apply`; those that change something with their confirmation.
+
+    Args:
+        act: the command's name.
+        environment: empty: none is named.
+        change: the name of the change.
+    """
     named = f" --env {environment}" if environment else ""
-    return f"incident plan{named}{' --rollback' if target is IndexKind.ORIGINAL else ''}"
+    confirm = f" --confirm {environment}" if act in {"apply", "rollback"} and environment else ""
+    option = "" if change == PURPOSE.name else f" --change {shlex.quote(change)}"
+    return f"incident {act}{named}{confirm}{option}"
+
+
+def plan_command(target: IndexKind, environment: str = "", change: str = PURPOSE.name) -> str:
+    """The command that shows the plan to a target."""
+    return f"{change_command('plan', environment, change)}{' --rollback' if target is IndexKind.ORIGINAL else ''}"
 
 
 def list_unknowns(

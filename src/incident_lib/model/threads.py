@@ -8,7 +8,6 @@ from uuid import UUID
 
 import msgspec
 
-SCHEMA, TABLE = "public", "q_threads"
 COLUMNS = ("row_id", "root_prompt_row_id", "owner_id", "provider", "purpose", "is_active", "created_at")
 PURPOSES = ("chat", "run")
 

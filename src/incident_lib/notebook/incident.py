@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.analysis import BlockedFilter, checksum, compare_threads, explain_family, read_recovery
+from incident_lib.analysis import (
+    FAMILIES,
+    BlockedFilter,
+    Probe,
+    checksum,
+    compare_threads,
+    explain_family,
+    probe_families,
+    read_recovery,
+    verify_probes,
+)
 from incident_lib.database import DEMO, demo, read_catalog, reading, sending
 from incident_lib.logs import log_files, read_attempts
-from incident_lib.migration import FAMILIES, Probe, apply, probe_families, verify_catalog, verify_commits, verify_probes
+from incident_lib.migration import apply, verify_catalog, verify_commits
 from incident_lib.model import (
     ATTEMPTS,
     PURPOSES,

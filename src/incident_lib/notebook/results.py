@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from incident_lib.analysis import Recovery
-from incident_lib.migration import Probe, holds
+from incident_lib.analysis import Probe, Recovery
+from incident_lib.migration import holds
 from incident_lib.model import Column, checks_table, format_minute, make_table, steps_table
 from incident_lib.notebook.frames import make_frame, to_frame
 

@@ -167,7 +167,7 @@ def take_snapshot(
     with reading(environment) as connection:
         found = investigate(connection)
         head = _blocked_head(connection, found, purpose_since, blocked_file)
-        conflict = find_provider_conflict(connection)
+        conflict = find_provider_conflict(connection, found.catalog)
         candidates = [example] if example else [PLAN_FAMILY, *(each.family for each in head[:1])]
         threads = explain_families(connection, found.catalog, [*candidates, *([conflict.family] if conflict else [])])
         chosen = next((family for family in candidates if threads[family]), candidates[0])
@@ -182,6 +182,7 @@ def take_snapshot(
             blocked_since=blocked_since,
             residual=read_residual(
                 connection,
+                found.catalog,
                 found.provider_conflicts,
                 conflict.example(threads[conflict.family]) if conflict else None,
                 since=fixed_at,

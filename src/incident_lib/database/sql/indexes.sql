@@ -1,8 +1,8 @@
--- Question: which indexes can enforce something on q_threads or a partition of it, or hold one of our names?
+-- Question: which indexes can enforce something on the table or a partition of it, or hold one of our names?
 -- Parameters: schema, table, names (text[]).
--- Columns: on_table, those of model.UniqueIndex. A key column that is an expression is NULL.
+-- Columns: on_table, those of model.UniqueIndex. A key column that is an expression is NULL; `expressions` has its text.
 -- Order: by name.
-WITH RECURSIVE tree (oid) AS ( -- q_threads and its partitions, without a lock on them
+WITH RECURSIVE tree (oid) AS ( -- the table and its partitions, without a lock on them
     SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text))::oid
     UNION ALL SELECT h.inhrelid FROM pg_inherits h JOIN tree ON tree.oid = h.inhparent
               JOIN pg_class p ON p.oid = h.inhrelid AND p.relispartition
@@ -18,6 +18,15 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
              LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
              WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS columns,
+       ARRAY(SELECT pg_get_indexdef(i.indexrelid, k.place::int, false)
+             FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+             WHERE k.place <= i.indnkeyatts AND k.attnum = 0 ORDER BY k.place) AS expressions,
+       o.conname::text AS constraint, obj_description(o.oid, 'pg_constraint') AS constraint_comment,
+       ARRAY(SELECT format('the foreign key %%s of %%s references it', f.conname, f.conrelid::regclass)
+             FROM pg_constraint f WHERE f.conindid = c.oid AND f.contype = 'f' ORDER BY f.conname)
+           || CASE WHEN i.indisprimary THEN ARRAY['it is the primary key'] ELSE '{}' END
+           || CASE WHEN i.indisreplident THEN ARRAY['it is the replica identity'] ELSE '{}' END
+           || CASE WHEN NOT i.indimmediate THEN ARRAY['its constraint is deferrable'] ELSE '{}' END AS bound,
        ARRAY(SELECT a.attname::text
              FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -53,6 +62,7 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_index i ON i.indexrelid = c.oid
+LEFT JOIN pg_constraint o ON o.conindid = c.oid AND o.conrelid = i.indrelid AND o.contype IN ('p', 'u', 'x')
 LEFT JOIN LATERAL (SELECT to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AS oid) AS t ON true
 WHERE (i.indrelid IN (SELECT oid FROM tree) AND (i.indisunique OR i.indisexclusion))
    OR (n.nspname = %(schema)s AND c.relname = ANY (%(names)s))

@@ -1,4 +1,4 @@
--- Question: which other sessions hold a lock on q_threads or a partition under which an index may be being built or dropped?
+-- Question: which other sessions hold a lock on the table or a partition under which an index may be being built or dropped?
 -- Parameters: schema, table.
 -- Columns: pid, autovacuum (it is a worker of it: of no user, which every role sees). One that ends itself for others is
 --          left out, where this role sees that.

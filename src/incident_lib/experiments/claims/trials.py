@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import psycopg
 
-from incident_lib.analysis import count_threads
+from incident_lib.analysis import count_threads, probe_semantics
 from incident_lib.database import NewThread, clients, connecting, fetch_all, fetch_one, read_catalog
 from incident_lib.experiments import traffic
 from incident_lib.experiments.traffic import Client, chat, families_without_chat, in_thread, run_clients
-from incident_lib.migration import probe_semantics, verify_catalog
+from incident_lib.migration import verify_catalog
 from incident_lib.model import PURPOSES, Failed, Family, IndexKind
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from incident_lib.database import connecting, query_text, translate_errors
-from incident_lib.model import KEYS, PREDICATE, SCHEMA, TABLE, Catalog, UniqueIndex
+from incident_lib.model import PREDICATE, SCHEMA, SIDES, TABLE, Catalog, UniqueIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -95,7 +95,7 @@ def _write(
 
 def reproducible_indexes(catalog: Catalog) -> list[UniqueIndex]:
     """The unique indexes that can be created on the copy: those of the table whose definition this project can read."""
-    return [index for index in catalog.family_indexes if index.kind in KEYS and index.partition is None]
+    return [index for index in catalog.relevant_indexes if index.kind in SIDES and index.partition is None]
 
 
 def _create_disabled(connection: Connection, index: UniqueIndex) -> None:
@@ -144,8 +144,8 @@ def _fill(connection: Connection, index: UniqueIndex) -> str | None:
 
 def _not_reproducible(catalog: Catalog) -> Iterator[str]:
     """What of the source's catalog the copy cannot have."""
-    for index in catalog.family_indexes:
-        if index.kind not in KEYS:
+    for index in catalog.relevant_indexes:
+        if index.kind not in SIDES:
             yield f"{index.name}: its definition cannot be read"
         elif index.builder:
             yield f"{index.name}: a session is building it; on the copy it is an unfinished build"

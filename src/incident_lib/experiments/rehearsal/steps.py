@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from incident_lib.analysis import investigate_as
+from incident_lib.analysis import investigate_as, probe_semantics, verify_semantics
 from incident_lib.database import connecting, read_catalog, reading, sending
 from incident_lib.experiments import traffic
-from incident_lib.migration import Progress, apply, probe_semantics, verify_catalog, verify_semantics
+from incident_lib.migration import Progress, apply, verify_catalog
 from incident_lib.model import Interrupted, RehearsalStep
 
 if TYPE_CHECKING:

@@ -1,8 +1,9 @@
 -- Question: what else matters for a build or a drop of an index of the table?
--- Parameters: schema, table.
+-- Parameters: schema, table, columns (text[], sorted: those of the key before the change), is_exact (whether they are
+--             all of that key; else any list of ON CONFLICT may mean it).
 -- Columns: sees_sessions (whether this role sees what other roles' sessions do), reads_checkpoint (whether it may read
 --          when the last checkpoint was), triggers, functions (whose SQL infers
---          the two-column key), replicas, lag_bytes (the largest; NULL: none, or not visible to this role),
+--          that key, in any order), replicas, lag_bytes (the largest; NULL: none, or not visible to this role),
 --          closed_tablespaces (of the table's indexes, in which this role may create nothing), table_bytes.
 -- Order: one row.
 SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
@@ -13,10 +14,12 @@ SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
              -- A function with BEGIN ATOMIC has no source text, but a body that is already parsed.
              LATERAL (SELECT CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END)
                      AS b (body)
-             WHERE l.lanname IN ('sql', 'plpgsql')
-               AND b.body ~* ('on\s+conflict\s*\(\s*"?(root_prompt_row_id"?\s*,\s*"?owner_id'
-                                || '|owner_id"?\s*,\s*"?root_prompt_row_id)"?\s*\)')
-               AND b.body ~* 'q_threads' ORDER BY 1) AS functions,
+             WHERE l.lanname IN ('sql', 'plpgsql') AND strpos(lower(b.body), lower(%(table)s)) > 0
+               AND EXISTS (SELECT FROM regexp_matches(b.body, 'on\s+conflict\s*\(([^()]*)', 'gi') AS k (list)
+                           WHERE NOT %(is_exact)s OR ARRAY(SELECT lower(btrim(part, E' "\n\r\t')) COLLATE "C"
+                               FROM regexp_split_to_table(k.list[1], ',') AS part ORDER BY 1)
+                             = ARRAY(SELECT lower(c) COLLATE "C" FROM unnest(%(columns)s::text[]) AS c ORDER BY 1))
+             ORDER BY 1) AS functions,
        (SELECT count(*) FROM pg_stat_replication) AS replicas,
        (SELECT max(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication) AS lag_bytes,
        ARRAY(SELECT DISTINCT s.spcname::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid

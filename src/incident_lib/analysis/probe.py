@@ -1,4 +1,4 @@
-"""Send what a chat client sends, for a few blocked families, in transactions that are rolled back."""
+"""Send what the product's clients send, for a few families, in transactions that are rolled back; judge the answers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, LiteralString
 import psycopg
 from psycopg import sql
 
-from incident_lib.database import send_transaction
+from incident_lib.database import fetch_all, send_transaction
+from incident_lib.model import PROVIDER, PURPOSE, Check, Family, IndexChange, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from incident_lib.database import Connection
-    from incident_lib.model import Family
 
 FAMILIES = 5  # a probe writes: a client's first statement waits while one is open
 # Of each transaction. It is one message: on a slow or dead line it holds its locks no longer than on a fast one.
@@ -27,6 +27,7 @@ LIMITS = {
 }
 PROBE_NAME = "probe, rolled back"
 NOT_PROBED = "not probed"
+TRY_AGAIN = "Try again when the table is less busy."
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,56 @@ def probe_families(connection: Connection, families: Sequence[Family], purpose: 
     return _tally(purpose, [_attempt(connection, family, [*first, purpose])[-1] for family in families[:FAMILIES]])
 
 
-def probe_semantics(connection: Connection, families: Sequence[Family]) -> tuple[Probe, Probe, Probe]:
-    """Check what the fixed index allows and rejects, in families with an active run and no chat; rolled back.
+def families_to_probe(connection: Connection) -> list[Family]:
+    """A few families with an active run and no chat."""
+    return [Family(**row) for row in fetch_all(connection, "analysis/families_without_chat", {"most": FAMILIES})]
+
+
+def probe_semantics(
+    connection: Connection, families: Sequence[Family], change: IndexChange = PURPOSE
+) -> tuple[Probe, ...]:
+    """Check what a change allows and rejects, in families with an active run and no chat; rolled back.
 
     Returns:
-        A chat beside the run (admitted if the fix works), a second chat, and a second run (both rejected then).
+        What it allows (admitted if it works), then what it must reject. Of `purpose`: a chat beside the run, a second
+        chat, a second run. Of `provider`: a run of another provider, a second one of that provider.
     """
-    tried = [_attempt(connection, family, ["chat", "chat", "run"]) for family in families[:FAMILIES]]
-    tried = [[first, NOT_PROBED if first == NOT_PROBED else second, run] for first, second, run in tried]
-    purposes = ("chat beside a run", "second chat", "second run")
-    return tuple(_tally(purpose, [answers[place] for answers in tried]) for place, purpose in enumerate(purposes))  # type: ignore[return-value]
+    statements, names = _SEMANTICS[change.name]
+    tried = [_attempt(connection, family, statements) for family in families[:FAMILIES]]
+    # A second thread is one only beside the first.
+    tried = [[first, NOT_PROBED if first == NOT_PROBED else second, *more] for first, second, *more in tried]
+    return tuple(_tally(name, [answers[place] for answers in tried]) for place, name in enumerate(names))
+
+
+_SEMANTICS = {
+    PURPOSE.name: (("chat", "chat", "run"), ("chat beside a run", "second chat", "second run")),
+    PROVIDER.name: (("other", "other"), ("another provider beside a run", "second run of that provider")),
+}
+
+
+def verify_probes(before: Probe | None, after: Probe) -> Check:
+    """Check that what was rejected before is admitted now."""
+    more = f"; before: {before}" if before else ""
+    return _probed(after, wrong=after.rejected, more=more, name="probe")
+
+
+def verify_semantics(probes: tuple[Probe, ...]) -> tuple[Check, ...]:
+    """Check that what a change allows was admitted, and that what it must reject was rejected."""
+    beside, *seconds = probes
+    if not beside.attempts:
+        return (Check("probe", Status.INFO, "no family has a run and no chat: nothing could be probed"),)
+    return (_probed(beside, wrong=beside.rejected), *(_probed(probe, wrong=probe.admitted) for probe in seconds))
+
+
+def _probed(probe: Probe, *, wrong: int, more: str = "", name: str = "") -> Check:
+    """One probe's check: FAIL where an answer was wrong, INFO where there was no answer."""
+    said = str(probe) if name else str(probe).removeprefix(f"{probe.purpose}: ")  # the check has that name already
+    finding, name = f"{said}{more}", name or probe.purpose
+    if probe.not_probed == probe.attempts:
+        return Check(name, Status.INFO, f"{finding}: nothing could be probed", TRY_AGAIN)
+    if not wrong:
+        return Check(name, Status.PASS, finding)
+    return Check(name, Status.FAIL, finding, "Run `incident plan`: it shows what is left to do.")
 
 
 _END_CHATS = "end chats"
@@ -91,6 +132,10 @@ _EACH: dict[str, LiteralString] = {
     "run": (
         "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, purpose, is_active)"
         " VALUES ({root}, {owner}, {name}, 'run', true)"
+    ),
+    "other": (
+        "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, name, purpose, provider, is_active)"
+        " VALUES ({root}, {owner}, {name}, 'run', {name}, true)"
     ),
 }
 _ANSWERS: LiteralString = "pg_catalog.current_setting('incident_lib.answers')"

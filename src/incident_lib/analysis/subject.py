@@ -1,0 +1,177 @@
+"""What a snapshot says of the table of a change: its indexes, what prevents them, what becomes of rows with NULL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from incident_lib.analysis.investigate import investigate
+from incident_lib.analysis.shared_keys import count_shared_keys, list_shared_keys
+from incident_lib.database import (
+    covered_sql,
+    fetch_one,
+    query_text,
+    read_catalog,
+    read_table,
+    table_sql,
+)
+from incident_lib.model import PURPOSE, PURPOSES, SIDES, Check, IndexKind, Status, is_expression, plural, pseudonyms_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from incident_lib.analysis.investigate import Investigation
+    from incident_lib.database import Connection, TableAccess
+    from incident_lib.model import Catalog, IndexChange, Pseudonyms
+
+NULLS_NOT_DISTINCT_SINCE = 150000
+MOST_NAMED = 3
+_IDS = {"root_prompt_row_id": "root", "owner_id": "owner"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The table of a change in one snapshot.
+
+    Attributes:
+        rows: about how many rows the index covers, by the statistics.
+        shared_keys: how many keys of an index of that kind several rows share; None: the enforced index prevents that.
+        data_checks: what the change means for these rows.
+    """
+
+    access: TableAccess
+    catalog: Catalog
+    rows: int
+    shared_keys: Mapping[IndexKind, int | None]
+    data_checks: tuple[Check, ...]
+
+
+def read_subject(connection: Connection, change: IndexChange, environment: str) -> Subject | Investigation:
+    """Read what a preflight needs to know of the table of a change.
+
+    Args:
+        connection: as `database.reading` yields it, so that all is of one snapshot.
+        change: of `purpose` it is the whole investigation.
+        environment: its name; the pseudonyms of rows depend on it.
+
+    Raises:
+        Failed: the table is not there, lacks a column, or the role may not read it.
+        UsageError: PostgreSQL does not accept an expression of the change.
+    """
+    if change == PURPOSE:
+        return investigate(connection)
+    access = read_table(connection, change)
+    catalog = read_catalog(connection, change)
+    columns = [part for part in change.after.parts if not is_expression(part)]
+    place = {"schema": change.schema, "table": change.table, "index": change.index}
+    facts = fetch_one(connection, "analysis/key_columns", place | {"columns": columns})
+    shared = {kind: _shared(connection, catalog, kind, access.server_version) for kind in SIDES}
+    checks = (
+        *_version(change, access.server_version),
+        *_in_the_way(connection, change, shared[IndexKind.FIXED], environment),
+        *_nulls(connection, change, facts["nullable"]),
+        *_clients(change),
+    )
+    return Subject(access, catalog, facts["rows"], shared, checks)
+
+
+def _shared(connection: Connection, catalog: Catalog, kind: IndexKind, version: int) -> int | None:
+    """How many keys are shared; not counted where an enforced index shows that none is."""
+    change = catalog.change
+    proving = [kind, *([IndexKind.ORIGINAL] if change.only_widens else [])]
+    if any(index.usable for each in proving for index in catalog.of(each)):
+        return None
+    if change.key(kind).nulls_not_distinct and version < NULLS_NOT_DISTINCT_SINCE:
+        return None  # there can be no such index
+    return int(count_shared_keys(connection, change, kind)["keys"])
+
+
+def _version(change: IndexChange, version: int) -> Iterator[Check]:
+    if change.after.nulls_not_distinct and version < NULLS_NOT_DISTINCT_SINCE:
+        yield Check(
+            "NULLS NOT DISTINCT",
+            Status.FAIL,
+            f"NULLS NOT DISTINCT came with PostgreSQL 15, and this is {version // 10000}",
+            "Update PostgreSQL first, or choose a key with COALESCE.",
+        )
+
+
+def _in_the_way(connection: Connection, change: IndexChange, shared: int | None, environment: str) -> Iterator[Check]:
+    """Which rows the new index cannot hold, by pseudonyms."""
+    if not shared:
+        return
+    numbers = count_shared_keys(connection, change, IndexKind.FIXED)
+    names = pseudonyms_for(environment)
+    found = [
+        ", ".join(_named(names, part, value) for part, value in row.items() if part != "rows")
+        for row in list_shared_keys(connection, change, IndexKind.FIXED, MOST_NAMED)
+    ]
+    more = f"; and {shared - len(found)} more" if shared > len(found) else ""
+    yield Check(
+        "rows in the way",
+        Status.WARN,
+        f"{plural(numbers['too_many'], change.wording.row)} too many under {plural(shared, 'key')}, "
+        f"{numbers['null_keys']:,} of them with NULL in it: {'; '.join(found)}{more}",
+        "The plan prints the statement that would settle them: read it, change it, and run it yourself.",
+    )
+
+
+def _named(names: Pseudonyms, part: str, value: str | None) -> str:
+    """A value of a key as it may be shared."""
+    if value is None:
+        return f"no {part}"
+    if part in _IDS:
+        return str(names.name(_IDS[part], UUID(value)))
+    return value if part == "purpose" and value in PURPOSES else names.name_text(part, value)
+
+
+def _nulls(connection: Connection, change: IndexChange, nullable: list[str]) -> Iterator[Check]:
+    """What becomes of rows that hold NULL: a person has to choose that."""
+    added = [part for part in change.added if part in nullable]
+    counted = nullable if change.after.nulls_not_distinct and not change.before.nulls_not_distinct else added
+    if not counted:
+        return
+    counts = _count_nulls(connection, change, counted)
+    held = ", ".join(f"{plural(number, change.wording.row)} without {column}" for column, number in counts.items())
+    if change.after.nulls_not_distinct:
+        finding = f"{held}: NULL is equal to NULL in the new key, so that a second row like one of these is rejected"
+        yield Check("NULLs", Status.INFO, finding)
+        return
+    finding = f"{held} now: the new index does not keep those unique that hold NULL in a new column"
+    if change.nulls_chosen:
+        yield Check("NULLs", Status.WARN, f"{finding}, as chosen in {change.name}")
+        return
+    yield Check(
+        "NULLs",
+        Status.FAIL,
+        finding,
+        f'Choose in {change.name}: nulls_after = "not distinct" (PostgreSQL 15), an expression such as '
+        f'"(COALESCE({added[0]}, …))" in key_after, or nulls_after = "distinct" to let several such rows be; '
+        f"or run ALTER TABLE {change.path} ALTER COLUMN {added[0]} SET NOT NULL first.",
+    )
+
+
+def _count_nulls(connection: Connection, change: IndexChange, columns: list[str]) -> dict[str, int]:
+    count = sql.SQL("count(*) FILTER (WHERE {column} IS NULL) AS {column}")
+    counts = sql.SQL(", ").join(count.format(column=sql.Identifier(column)) for column in columns)
+    text = query_text("analysis/rows_with_nulls").rstrip("; \n")
+    query = sql.SQL(text).format(counts=counts, table=table_sql(change), where=covered_sql(change))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query).fetchone() or {}
+
+
+def _clients(change: IndexChange) -> Iterator[Check]:
+    """What the database does not show: statements of clients that name the key."""
+    if change.path == PURPOSE.path:
+        return
+    yield Check(
+        "ON CONFLICT in clients",
+        Status.WARN,
+        f"a client's ON CONFLICT {change.before} fails once the old index is gone (42P10); the database does not show "
+        "what clients send",
+        "Search the clients' code for it, and change it first to ON CONFLICT DO NOTHING, without a key.",
+    )
