@@ -28,10 +28,11 @@ from incident_lib.analysis import count_threads, investigate
 from incident_lib.cli import cli
 from incident_lib.database import Environment, connecting, demo, fetch_one, query_text, read_catalog, reading
 from incident_lib.experiments import rehearse
+from incident_lib.experiments.rehearsal.callers import callers_of
 from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes, set_key
 from incident_lib.experiments.rehearsal.rehearse import count_calls, run_traffic
 from incident_lib.experiments.rehearsal.verdict import TrialResult, judge, seconds_per_million
-from incident_lib.experiments.traffic import NAME, Call, TrafficResult, families_without_chat
+from incident_lib.experiments.traffic import NAME, Call, TrafficResult
 from incident_lib.migration import apply, run_preflight
 from incident_lib.model import (
     INDEX_NAME,
@@ -552,7 +553,7 @@ def test_the_clients_threads_are_deleted(source, copy):
     copied(source, copy)
     with connecting(copy, "test") as connection:
         before = fetch_one(connection, "analysis/checksum")
-        with run_traffic(copy, families_without_chat(connection, 50)) as clients, clients.change():
+        with run_traffic(copy, callers_of(copy, PURPOSE)) as clients, clients.change():
             apply(copy, confirm=copy.name)
         assert fetch_one(connection, "analysis/checksum") == before
     assert clients.result().admitted.total() > 0

@@ -30,7 +30,13 @@ from incident_lib.analysis.probe import (
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
 from incident_lib.analysis.residual import count_provider_conflicts, find_provider_conflict, read_residual
-from incident_lib.analysis.shared_keys import list_shared_keys, settling_sql, write_shared_keys
+from incident_lib.analysis.shared_keys import (
+    count_shared_keys,
+    list_shared_keys,
+    settle,
+    settling_sql,
+    write_shared_keys,
+)
 from incident_lib.analysis.standby import Standby, read_standby
 from incident_lib.analysis.subject import Subject, read_subject
 
@@ -52,6 +58,7 @@ __all__ = [
     "copy_blocked",
     "copy_blocked_json",
     "count_provider_conflicts",
+    "count_shared_keys",
     "count_threads",
     "estimate_blocked",
     "explain_families",
@@ -69,6 +76,7 @@ __all__ = [
     "read_residual",
     "read_standby",
     "read_subject",
+    "settle",
     "settling_sql",
     "stream_blocked",
     "stream_ids",

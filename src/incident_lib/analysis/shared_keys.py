@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from incident_lib import paths
 from incident_lib.analysis.investigate import list_duplicates, write_duplicates
-from incident_lib.database import covered_sql, key_sql, query_text, table_sql
+from incident_lib.database import covered_sql, key_sql, query_text, table_sql, written
 from incident_lib.model import PURPOSE, IndexKind
 
 if TYPE_CHECKING:
@@ -43,8 +43,13 @@ def write_shared_keys(connection: Connection, change: IndexChange, kind: IndexKi
         out.writelines(map(bytes, rows))
 
 
+def settle(connection: Connection, change: IndexChange, kind: IndexKind) -> int:
+    """Run `settling_sql`: on the demo alone, which has no users. How many threads it ended."""
+    return connection.execute(written(settling_sql(kind, change))).rowcount
+
+
 def settling_sql(kind: IndexKind, change: IndexChange = PURPOSE) -> str:
-    """SQL for people to read, change and run; nothing here runs it.
+    """SQL for people to read, change and run; no command runs it, except on the demo.
 
     Of the incident's threads it resolves the duplicates: of the active threads that share a key only the newest stays
     active. What is to become of the rows of another table is not known here: it lists them.

@@ -19,7 +19,18 @@ from incident_lib.database import (
     read_table,
     table_sql,
 )
-from incident_lib.model import PURPOSE, PURPOSES, SIDES, Check, IndexKind, Status, is_expression, plural, pseudonyms_for
+from incident_lib.model import (
+    PURPOSE,
+    PURPOSES,
+    SIDES,
+    USUAL_PROVIDER,
+    Check,
+    IndexKind,
+    Status,
+    is_expression,
+    plural,
+    pseudonyms_for,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +42,7 @@ if TYPE_CHECKING:
 NULLS_NOT_DISTINCT_SINCE = 150000
 MOST_NAMED = 3
 _IDS = {"root_prompt_row_id": "root", "owner_id": "owner"}
+_KNOWN = {"purpose": PURPOSES, "provider": (USUAL_PROVIDER,)}  # of the product's own clients: no user wrote them
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,15 @@ def _in_the_way(connection: Connection, change: IndexChange, shared: int | None,
 def _named(names: Pseudonyms, part: str, value: str | None) -> str:
     """A value of a key as it may be shared."""
     if value is None:
-        return f"no {part}"
+        return f"no {_word(part)}"
     if part in _IDS:
         return str(names.name(_IDS[part], UUID(value)))
-    return value if part == "purpose" and value in PURPOSES else names.name_text(part, value)
+    return value if value in _KNOWN.get(part, ()) else names.name_text(part, value)
+
+
+def _word(column: str) -> str:
+    """What messages call a column."""
+    return _IDS.get(column, column)
 
 
 def _nulls(connection: Connection, change: IndexChange, nullable: list[str]) -> Iterator[Check]:
@@ -135,8 +152,10 @@ def _nulls(connection: Connection, change: IndexChange, nullable: list[str]) -> 
     counted = nullable if change.after.nulls_not_distinct and not change.before.nulls_not_distinct else added
     if not counted:
         return
-    counts = _count_nulls(connection, change, counted)
-    held = ", ".join(f"{plural(number, change.wording.row)} without {column}" for column, number in counts.items())
+    row = change.wording.row
+    counts = {column: number for column, number in _count_nulls(connection, change, counted).items() if number}
+    held = ", ".join(f"{plural(number, row)} without {_word(column)}" for column, number in counts.items())
+    held = held or f"no {row} without {' or '.join(map(_word, counted))}"
     if change.after.nulls_not_distinct:
         finding = f"{held}: NULL is equal to NULL in the new key, so that a second row like one of these is rejected"
         yield Check("NULLs", Status.INFO, finding)

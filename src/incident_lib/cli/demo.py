@@ -1,4 +1,4 @@
-"""The commands of the embedded database: demo reset, url, stop."""
+"""The commands of the embedded database: demo reset, settle, url, stop."""
 
 import click
 
@@ -17,6 +17,19 @@ def reset() -> int:
     with waiting("loading the demo's database …"):
         server.reset()
     click.echo("demo is as the incident left it.")
+    return 0
+
+
+@demo.command()
+def settle() -> int:
+    """End the demo's threads that prevent the change `provider`: of several with one key, the newest stays."""
+    from incident_lib.analysis import settle
+    from incident_lib.database import DEMO, connecting, resolve_environment
+    from incident_lib.model import PROVIDER, IndexKind, plural
+
+    with connecting(resolve_environment(DEMO), "settle") as connection:
+        ended = settle(connection, PROVIDER, IndexKind.FIXED)
+    click.echo(f"demo: {plural(ended, 'thread')} ended. Next: incident plan --env demo --change {PROVIDER.name}")
     return 0
 
 

@@ -64,7 +64,7 @@ def _not_safe(name: str, checks: Preflight) -> Refused:
     return Refused(
         f"It is not safe to {act} {name!r} now.",
         "; ".join(f"{check.name}: {check.finding}" for check in checks.failures) + ".",
-        " ".join(check.action for check in checks.failures),
+        checks.action(name),
     )
 
 

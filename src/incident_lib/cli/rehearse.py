@@ -8,17 +8,18 @@ import click
 
 from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand
-from incident_lib.cli.options import BUDGET, ENVIRONMENT
+from incident_lib.cli.options import BUDGET, CHANGE, ENVIRONMENT
 from incident_lib.model import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.model import RehearsalReport, Table
+    from incident_lib.model import IndexChange, RehearsalReport, Table
 
 
 @click.command(cls=AnsweringCommand)
 @ENVIRONMENT
+@CHANGE
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     help="How long the copy may take; 0: no limit.",
 )
 @BUDGET
-def rehearse(name: str, timeout: float, budget: float) -> Answer:
+def rehearse(name: str, change: IndexChange, timeout: float, budget: float) -> Answer:
     """Try the fix on a copy of the active threads. Ids are not copied; the environment is only read."""
     from incident_lib import experiments
     from incident_lib.database import resolve_environment
@@ -38,25 +39,28 @@ def rehearse(name: str, timeout: float, budget: float) -> Answer:
     with bars() as show:
         report = experiments.rehearse(
             resolve_environment(name),
+            change,
             seconds=timeout,
             budget=budget,
             listener=lambda p: show("rehearsing", None, f"{p.step}: {p.phase}"),
         )
     write_rehearsal(report)
     is_command = report.next.startswith("incident ")
+    act = change.wording.act
+    started = f"{act[0].upper()}{act[1:]}"
     will = "will work" if report.works else "will not work"
     return Answer(
-        f"{name}: the fix {will}. {report.why}{'' if is_command else f' {report.next}'}",
+        f"{name}: {act} {will}. {report.why}{'' if is_command else f' {report.next}'}",
         report,
         environment=name,
         next=report.next if is_command else "",
-        body=tuple(_body(report)),
-        error=None if report.works else Refused(f"The fix will not work in {name!r}.", report.why, report.next),
+        body=tuple(_body(report, change)),
+        error=None if report.works else Refused(f"{started} will not work in {name!r}.", report.why, report.next),
     )
 
 
-def _body(report: RehearsalReport) -> Iterator[Table | str]:
-    """The results, the steps, and what would delay the fix in the environment itself."""
+def _body(report: RehearsalReport, change: IndexChange) -> Iterator[Table | str]:
+    """The results, the steps, and what would delay the change in the environment itself."""
     from incident_lib.model import (
         checks_table,
         format_bytes,
@@ -67,11 +71,12 @@ def _body(report: RehearsalReport) -> Iterator[Table | str]:
     )
 
     servers = " to ".join(map(format_server, (report.server_version, report.rehearsal_version)))
-    size = f"{plural(report.threads, 'thread')}, {format_bytes(report.bytes)}"
+    act, row = change.wording.act, change.wording.row
+    size = f"{plural(report.threads, row.removeprefix('active '))}, {format_bytes(report.bytes)}"
     build, clients = report.build_seconds_per_million, report.clients
     rollback = {True: "possible", False: "not possible", None: "not known"}[report.rollback.possible]
     yield f"\nCopied: {size}, from {servers}. Ids and texts of users were not copied."
-    yield f"Build: {'unknown' if build is None else f'{build:.2f} s'} for a million active threads."
+    yield f"Build: {'unknown' if build is None else f'{build:.2f} s'} for a million {row}s."
     yield (
         f"Clients: {plural(clients.writes, 'call')} admitted; rejected before the end of the migration: "
         f"{_count(clients.rejected)}; after it: {_count(clients.rejected_after)}. "
@@ -81,9 +86,9 @@ def _body(report: RehearsalReport) -> Iterator[Table | str]:
     for phrase in report.not_reproduced:
         yield f"Not reproduced: {phrase}"
     if report.waits:
-        yield checks_table(report.waits).titled(f"What would delay or prevent the fix in {report.environment} now")
+        yield checks_table(report.waits).titled(f"What would delay or prevent {act} in {report.environment} now")
     else:
-        yield f"Nothing would delay the fix in {report.environment} now."
+        yield f"Nothing would delay {act} in {report.environment} now."
     yield rehearsal_table(report.steps).titled("Steps on the copy")
 
 

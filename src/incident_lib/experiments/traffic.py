@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BIN = 50  # milliseconds
 ACTIVITY = "client"  # in the application_name of each client
 NAME = "synthetic client"  # of the threads that clients create, and of the threads that run the clients
+OTHER_PROVIDER = "provider of a synthetic client"
 ADMITTED, REJECTED, LOST = "", "23505", "connection lost"
 POLL_SECONDS = 0.005
 
@@ -38,11 +39,11 @@ class Client:
 
     Attributes:
         calls: what it sends for each family, in this order, by kind.
-        families: the families, in turn, again and again; no other client has them.
+        families: the families, in turn, again and again; no other client has them. Of another table: keys.
     """
 
-    calls: Mapping[str, Callable[[Connection, Family], object]]
-    families: Sequence[Family]
+    calls: Mapping[str, Callable[[Connection, Any], object]]
+    families: Sequence[Any]
 
 
 class Call(NamedTuple):
@@ -203,7 +204,7 @@ def _send(environment: Environment, client: Client, every: float, sent: list[Cal
         sent.append(Call(next(iter(client.calls)), due, time.monotonic() - due, LOST))
 
 
-def _answer(connection: Connection, call: Callable[[Connection, Family], object], family: Family) -> str:
+def _answer(connection: Connection, call: Callable[[Connection, Any], object], family: Any) -> str:
     try:
         call(connection, family)
     except psycopg.Error as error:
@@ -219,6 +220,11 @@ def chat(connection: Connection, family: Family) -> None:
 def run(connection: Connection, family: Family) -> None:
     """A call of the run client: find the run of the family, or create one."""
     clients.get_or_create_run(connection, NewThread(*family, name=NAME))
+
+
+def other_run(connection: Connection, family: Family) -> None:
+    """A call of the run client of another provider."""
+    clients.get_or_create_run(connection, NewThread(*family, provider=OTHER_PROVIDER, name=NAME))
 
 
 def families_without_chat(connection: Connection, limit: int) -> list[Family]:

@@ -3,11 +3,12 @@
 from incident_lib.migration.executor import MigrationResult, apply, require_confirm
 from incident_lib.migration.monitor import Progress
 from incident_lib.migration.plan import plan_change
-from incident_lib.migration.preflight import Preflight, run_preflight
+from incident_lib.migration.preflight import Found, Preflight, run_preflight
 from incident_lib.migration.script import migration_files, migration_script
 from incident_lib.migration.verify import enforced_alone, holds, verify_catalog, verify_commits
 
 __all__ = [
+    "Found",
     "MigrationResult",
     "Preflight",
     "Progress",

@@ -52,7 +52,7 @@ def indexes(plan: Plan) -> Iterator[Check]:
     action = "Then run `incident plan` again."
     if plan.first:
         act, name = plan.first
-        action = f"`{change_command(act, '', name)}` comes first."
+        action = f"First: `{change_command(act, '', name)}`."
     refused = (Status.FAIL, plan.refusal, action) if plan.refusal else None
     yield _check("indexes", good, refused)
     yield Check("names", Status.PASS, f"the plan's names are at most {LONGEST_NAME} bytes long")

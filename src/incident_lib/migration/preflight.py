@@ -148,6 +148,12 @@ class Preflight:
             return change_command("verify", environment, change)
         return change_command("rollback" if back else "apply", environment, change)
 
+    def action(self, environment: str) -> str:
+        """What to do about the checks that fail."""
+        if self.plan.first:
+            return f"First: `{self.next_command(environment)}`."
+        return " ".join(check.action for check in self.failures)
+
     def require(self, environment: str) -> None:
         """Refuse where a check fails.
 
@@ -158,7 +164,7 @@ class Preflight:
             raise Refused(
                 f"Nothing was changed in {environment!r}.",
                 "; ".join(f"{check.name}: {check.finding}" for check in self.failures) + ".",
-                " ".join(check.action for check in self.failures),
+                self.action(environment),
             )
 
 

@@ -142,7 +142,7 @@ from incident_lib.model.text import (
     verdict_line,
     verdict_sentence,
 )
-from incident_lib.model.threads import COLUMNS, PURPOSES, BlockedFamily, Family, Thread
+from incident_lib.model.threads import COLUMNS, PURPOSES, USUAL_PROVIDER, BlockedFamily, Family, Thread
 from incident_lib.model.timestamps import format_minute, format_timestamp, parse_timestamp, to_iso, utc_now
 
 __all__ = [
@@ -171,6 +171,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SIDES",
     "TABLE",
+    "USUAL_PROVIDER",
     "WEAK_LOCKS",
     "AccessResult",
     "BeforeAfter",

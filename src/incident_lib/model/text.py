@@ -210,19 +210,35 @@ def plan_command(target: IndexKind, environment: str = "", change: str = PURPOSE
 
 
 def list_unknowns(
-    environment: str, counts: Counts, *, hides_rows: bool, since_known: bool, logs_read: bool = False
+    environment: str,
+    counts: Counts,
+    *,
+    hides_rows: bool,
+    since_known: bool,
+    logs_read: bool = False,
+    has_provider: bool = False,
 ) -> list[str]:
-    """What a snapshot does not show, a sentence each."""
+    """What a snapshot does not show, a sentence each.
+
+    Args:
+        environment: its name.
+        counts: of the snapshot.
+        hides_rows: whether row level security hides rows from the role.
+        since_known: whether the time is known at which the column purpose came.
+        logs_read: whether rejected inserts were read from logs.
+        has_provider: whether the unique index has the provider in its key, and covers threads without an owner.
+    """
     tried = "Rejected inserts: the table does not show which users tried to start a chat; only the server log does."
     if logs_read:
         tried = "Rejected inserts before the logs begin, after they end, or on a server whose log was not read."
-    lines = [
-        tried,
-        f"Active threads without an owner ({counts.unguarded_threads:,}) are in no unique index: none of them blocks "
-        "a new thread, and duplicates are possible.",
-        f"Provider conflicts ({counts.residual_conflicts:,}): the clients look threads up by provider, and no unique "
-        "index has the provider in its key.",
-    ]
+    lines = [tried]
+    if not has_provider:
+        lines += [
+            f"Active threads without an owner ({counts.unguarded_threads:,}) are in no unique index: none of them "
+            "blocks a new thread, and duplicates are possible.",
+            f"Provider conflicts ({counts.residual_conflicts:,}): the clients look threads up by provider, and no "
+            "unique index has the provider in its key.",
+        ]
     if not since_known:
         lines.append(f"Blocked since when: purpose_since was not given for {environment}.")
     if hides_rows:

@@ -10,6 +10,7 @@ import msgspec
 
 COLUMNS = ("row_id", "root_prompt_row_id", "owner_id", "provider", "purpose", "is_active", "created_at")
 PURPOSES = ("chat", "run")
+USUAL_PROVIDER = "openai"  # the column's default
 
 
 class Family(NamedTuple):

@@ -23,6 +23,7 @@ from incident_lib.model import (
     ExampleFamily,
     ExampleThread,
     Indexes,
+    IndexKind,
     format_minute,
     list_unknowns,
     verdict_line,
@@ -98,6 +99,7 @@ class SnapshotData:
             hides_rows=self.investigation.access.hides_rows,
             since_known=self.purpose_since is not None,
             logs_read=logs_read,
+            has_provider=self.investigation.catalog.is_followed(IndexKind.FIXED),
         )
 
     def as_record(self, moment: str, names: Pseudonyms) -> dict[str, Any]:

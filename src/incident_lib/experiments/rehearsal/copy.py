@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import psycopg
 from psycopg import sql
 
-from incident_lib.database import connecting, query_text, translate_errors
-from incident_lib.model import PREDICATE, SCHEMA, SIDES, TABLE, Catalog, UniqueIndex
+from incident_lib.database import connecting, covered_sql, key_sql, query_text, table_sql, translate_errors
+from incident_lib.model import SCHEMA, SIDES, TABLE, Catalog, UniqueIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -49,16 +49,22 @@ def copy_threads(
     Raises:
         Failed: either side failed.
     """
-    set_key(source, secrets.token_bytes(32))
+    new_key(source)
     columns = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
     table = sql.Identifier(SCHEMA, TABLE)
+    threads = sql.SQL(query_text("experiments/rehearsal_threads").rstrip("; \n"))
     into = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary, FREEZE)").format(table, columns)
     with connecting(scratch, "copy") as connection, connection.transaction():
         connection.execute(query_text("experiments/rehearsal_table"))
         for index in reproducible_indexes(catalog):
-            _create_disabled(connection, index)
-        with closing(_stream(source, name)) as chunks, connection.cursor() as cursor:
-            return _write(cursor, into, chunks, listener)
+            create_disabled(connection, index)
+        with closing(stream(source, name, threads)) as chunks, connection.cursor() as cursor:
+            return write(cursor, into, chunks, listener)
+
+
+def new_key(source: Connection) -> None:
+    """Give the transaction a key that is not kept."""
+    set_key(source, secrets.token_bytes(32))
 
 
 def set_key(source: Connection, key: bytes) -> None:
@@ -68,15 +74,14 @@ def set_key(source: Connection, key: bytes) -> None:
         source.execute("SELECT set_config(%s, %s, true)", [f"incident_lib.{setting}", padded.hex()])
 
 
-def _stream(source: Connection, name: str) -> Generator[bytes]:
-    """The source's rows; an error there names the source, not the copy."""
-    query = sql.SQL(query_text("experiments/rehearsal_threads").rstrip("; \n"))
-    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
+def stream(source: Connection, name: str, rows: sql.Composable) -> Generator[bytes]:
+    """The rows of a query at the source; an error there names the source, not the copy."""
+    statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(rows)
     with translate_errors(name), source.cursor().copy(statement) as chunks:
         yield from map(bytes, chunks)
 
 
-def _write(
+def write(
     cursor: psycopg.Cursor[tuple[object, ...]],
     into: sql.Composed,
     chunks: Iterator[bytes],
@@ -98,19 +103,21 @@ def reproducible_indexes(catalog: Catalog) -> list[UniqueIndex]:
     return [index for index in catalog.relevant_indexes if index.kind in SIDES and index.partition is None]
 
 
-def _create_disabled(connection: Connection, index: UniqueIndex) -> None:
+def create_disabled(connection: Connection, index: UniqueIndex) -> None:
     """Create an index of the same name and key that writes ignore."""
-    statement = sql.SQL("CREATE UNIQUE INDEX {} ON {} ({}) WHERE " + PREDICATE).format(
+    statement = sql.SQL("CREATE UNIQUE INDEX {} ON {} ({}){}{}").format(
         sql.Identifier(index.name),
-        sql.Identifier(SCHEMA, TABLE),
-        sql.SQL(", ").join(sql.Identifier(str(column)) for column in index.columns),
+        table_sql(index.change),
+        key_sql(index.parts),
+        sql.SQL(" NULLS NOT DISTINCT" if index.nulls_not_distinct else ""),
+        covered_sql(index.change),
     )
     connection.execute(statement)
-    _set_flags(connection, index.name, valid=False, ready=False, live=True)
+    _set_flags(connection, index, valid=False, ready=False, live=True)
 
 
-def _set_flags(connection: Connection, name: str, *, valid: bool, ready: bool, live: bool) -> None:
-    flags = {"name": name, "valid": valid, "ready": ready, "live": live}
+def _set_flags(connection: Connection, index: UniqueIndex, *, valid: bool, ready: bool, live: bool) -> None:
+    flags = {"schema": index.change.schema, "name": index.name, "valid": valid, "ready": ready, "live": live}
     connection.execute(query_text("experiments/rehearsal_flags"), flags)
 
 
@@ -123,22 +130,26 @@ def fill_indexes(scratch: Environment, catalog: Catalog) -> list[str]:
     with connecting(scratch, "indexes") as connection:
         problems = (_fill(connection, index) for index in reproducible_indexes(catalog))
         not_reproduced = [*_not_reproducible(catalog), *filter(None, problems)]
-        table = sql.Identifier(SCHEMA, TABLE)
-        connection.execute(sql.SQL("CREATE INDEX ON {} (root_prompt_row_id)").format(table))
-        connection.execute(sql.SQL("ANALYZE {}").format(table))
+        first = sql.Identifier(catalog.change.before.parts[0])
+        connection.execute(sql.SQL("CREATE INDEX ON {} ({})").format(table_sql(catalog.change), first))
+        connection.execute(sql.SQL("ANALYZE {}").format(table_sql(catalog.change)))
     return not_reproduced
 
 
 def _fill(connection: Connection, index: UniqueIndex) -> str | None:
     """Fill an index where the rows allow it, set its flags, and give it a comment if the source's has one."""
-    name, problem = sql.Identifier(SCHEMA, index.name), None
+    name, problem = sql.Identifier(index.change.schema, index.name), None
     try:
         connection.execute(sql.SQL("REINDEX INDEX {}").format(name))
     except psycopg.errors.UniqueViolation:
         problem = f"{index.name} ({index.flags()}): the rows violate it, so it is empty on the copy"
-    _set_flags(connection, index.name, valid=index.valid, ready=index.ready, live=index.live)
+    _set_flags(connection, index, valid=index.valid, ready=index.ready, live=index.live)
     if index.comment:
         connection.execute(sql.SQL("COMMENT ON INDEX {} IS 'a comment'").format(name))
+    if index.constraint and index.usable:
+        own = sql.Identifier(index.name)
+        constraint = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} UNIQUE USING INDEX {}")
+        connection.execute(constraint.format(table_sql(index.change), own, own))
     return problem
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from incident_lib.model import Check, IndexState, Status, plural
+from incident_lib.model import Check, IndexState, Status, change_command, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.analysis import Investigation
+    from incident_lib.migration import Found
     from incident_lib.model import ClientCounts, RehearsalStep, RollbackOutcome
 
 # Checks that only stop this role or this address: the rehearsal says by which role, or where, to apply the fix.
@@ -34,15 +34,16 @@ class Conclusion(NamedTuple):
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The results on the copy: whether the fix was applied, the checks after it, the clients, the rollback."""
+    """The results on the copy: whether it was applied, the checks, the clients, the rollback, what clients then may."""
 
     applied: bool
     checks: tuple[Check, ...]
     clients: ClientCounts
     rollback: RollbackOutcome
+    freed: str = "chat"
 
 
-def judge(name: str, found: Investigation, trial: TrialResult, preflight: Sequence[Check]) -> Conclusion:
+def judge(name: str, found: Found, trial: TrialResult, preflight: Sequence[Check]) -> Conclusion:
     """Whether the fix will work.
 
     Args:
@@ -51,41 +52,43 @@ def judge(name: str, found: Investigation, trial: TrialResult, preflight: Sequen
         trial: what happened on the copy.
         preflight: the checks of the environment itself.
     """
+    change = found.catalog.change
+    act = change.wording.act
     stops = [check for check in preflight if check.status is Status.FAIL]
     here = [check for check in stops if check.name not in ELSEWHERE]
-    failed = [*here, *(check for check in trial.checks if check.status is Status.FAIL), *_client_checks(trial)]
+    failed = [*here, *(check for check in trial.checks if check.status is Status.FAIL), *_client_checks(trial, act)]
     if failed or not trial.applied:
         findings = "; ".join(f"{check.name}: {check.finding}" for check in failed)
-        on_copy = "" if trial.applied else " The fix failed on the copy, too."
+        on_copy = "" if trial.applied else f" {act[0].upper()}{act[1:]} failed on the copy, too."
         return Conclusion(False, f"{findings}.{on_copy}", " ".join(dict.fromkeys(check.action for check in failed)))
     back = ", was rolled back, and was applied again" if trial.rollback.possible else ""
-    copy = f"a copy of {plural(found.counts.active_threads, 'active thread')}"
+    copy = f"a copy of {plural(found.rows, change.wording.row)}"
     if found.catalog.state is IndexState.FIXED:
-        why = f"The fix has already been applied. On {copy} it worked while clients wrote{back}."
-        return Conclusion(True, why, f"incident verify --env {name}")
-    why = f"On {copy} the fix was applied while clients wrote{back}."
+        why = f"{act[0].upper()}{act[1:]} has already been applied. On {copy} it worked while clients wrote{back}."
+        return Conclusion(True, why, change_command("verify", name, change.name))
+    why = f"On {copy} {act} was applied while clients wrote{back}."
     if elsewhere := [check for check in stops if check.name in ELSEWHERE]:
         where = " and ".join(dict.fromkeys(ELSEWHERE[check.name] for check in elsewhere))
         actions = " ".join(check.action for check in elsewhere)
         return Conclusion(
             True, f"{why} It has to be applied {where}: with this address and role it is refused.", actions
         )
-    return Conclusion(True, why, f"incident apply --env {name} --confirm {name}")
+    return Conclusion(True, why, change_command("apply", name, change.name))
 
 
-def _client_checks(trial: TrialResult) -> list[Check]:
-    """What clients must not get: a rejected chat after the fix, or an error that is no unique index's."""
-    chats = trial.clients.rejected_after.get("chat", 0) if trial.applied else 0
+def _client_checks(trial: TrialResult, act: str) -> list[Check]:
+    """What clients must not get: a rejection of what the change allows, or an error that is no unique index's."""
+    rejected = trial.clients.rejected_after.get(trial.freed, 0) if trial.applied else 0
     errors = ", ".join(sorted(trial.clients.errors))
     findings = {
-        f"{plural(chats, 'chat')} rejected after the fix": bool(chats),
+        f"{plural(rejected, trial.freed)} rejected after {act}": bool(rejected),
         f"errors that no unique index causes ({errors})": bool(errors),
     }
-    action = "Rehearse again, and apply the fix only once this does not happen any more."
+    action = f"Rehearse again, and apply {act} only once this does not happen any more."
     return [Check("clients", Status.FAIL, finding, action) for finding, there in findings.items() if there]
 
 
 def seconds_per_million(steps: Sequence[RehearsalStep], active_threads: int) -> float | None:
-    """Seconds of the first build of the fixed index for each million active threads; None: too few, or no build."""
+    """Seconds of the first build for each million rows of the index; None: too few, or no build."""
     builds = [step.seconds for step in steps if step.name in _BUILDS and step.outcome == "done"]
     return round(builds[0] / active_threads * 1e6, 3) if builds and active_threads >= MIN_THREADS else None
