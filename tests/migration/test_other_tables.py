@@ -1,0 +1,475 @@
+"""Changes of an index that has nothing to do with the incident: what is taken, and what is refused with the reason."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from incident_lib.analysis import read_subject
+from incident_lib.cli import cli
+from incident_lib.database import read_catalog, read_table, reading
+from incident_lib.experiments import rehearse
+from incident_lib.migration import apply, holds, migration_script, run_preflight, verify_catalog
+from incident_lib.model import Failed, Refused, Status, UsageError
+from incident_lib.model.catalog import IndexState
+from incident_lib.model.change import IndexKey, IndexKind
+from tests.support import shop
+from tests.support.examples import SLACK
+from tests.support.psql import psql
+
+FIXED, ORIGINAL = IndexKind.FIXED, IndexKind.ORIGINAL
+
+
+@pytest.fixture
+def connection(environment):
+    """An autocommit session."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        yield connection
+
+
+def checks_of(environment, change, target=FIXED):
+    """The preflight's checks, by name."""
+    with reading(environment) as snapshot:
+        found = read_subject(snapshot, change, "staging")
+        return {check.name: check for check in run_preflight(snapshot, environment, found, target).checks}
+
+
+def failures(environment, change, target=FIXED):
+    """The findings of the checks that fail, by name."""
+    found = checks_of(environment, change, target).values()
+    return {check.name: check.finding for check in found if check.status is Status.FAIL}
+
+
+def definitions(connection):
+    """The definitions of the table's unique indexes but the primary key, and the constraint of each."""
+    rows = connection.execute(
+        "SELECT pg_get_indexdef(i.indexrelid), pg_get_constraintdef(c.oid) FROM pg_index i"
+        " LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'u'"
+        " WHERE i.indrelid = 'shop.products'::regclass AND i.indisunique AND NOT i.indisprimary ORDER BY 1"
+    ).fetchall()
+    return [(definition.partition(" USING btree ")[2], constraint) for definition, constraint in rows]
+
+
+PLAIN = replace(shop.CHANGE, predicate=None)
+WITH_EXPRESSION = replace(
+    shop.CHANGE, before=IndexKey(("(lower(slug))",)), after=IndexKey(("tenant_id", "(LOWER(slug))", "locale"))
+)
+FORMS = {
+    "partial": (shop.CHANGE, [("(tenant_id, slug) WHERE (deleted_at IS NULL)", None)]),
+    "whole": (PLAIN, [("(tenant_id, slug)", None)]),
+    "constraint": (shop.CONSTRAINT, [("(tenant_id, slug)", "UNIQUE (tenant_id, slug)")]),
+    "expression": (
+        replace(shop.CHANGE, before=IndexKey(("(lower(slug))",)), after=IndexKey(("tenant_id", "(lower(slug))"))),
+        [("(tenant_id, lower(slug)) WHERE (deleted_at IS NULL)", None)],
+    ),
+    "COALESCE": (
+        replace(PLAIN, after=IndexKey(("slug", "(COALESCE(locale, ''))"))),
+        [("(slug, COALESCE(locale, ''::text))", None)],
+    ),
+    "nulls": (
+        replace(PLAIN, before=IndexKey(("slug",)), after=IndexKey(("slug", "locale"), True), nulls_chosen=True),
+        [("(slug, locale) NULLS NOT DISTINCT", None)],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_applied_and_rolled_back(environment, connection, form):
+    """Columns, expressions, partial or not, COALESCE, NULLS NOT DISTINCT and constraints: there and back again."""
+    change, expected = FORMS[form]
+    shop.create(connection, change)
+    before = definitions(connection)
+    assert failures(environment, change) == {}
+    apply(environment, confirm="staging", change=change)
+    assert definitions(connection) == expected
+    assert holds(verify_catalog(read_catalog(connection, change)))
+    assert apply(environment, confirm="staging", change=change).steps == []
+    assert failures(environment, change, ORIGINAL) == {}
+    apply(environment, confirm="staging", change=change, target=ORIGINAL)
+    assert definitions(connection) == before
+
+
+def test_include_columns_are_taken_over(environment, connection):
+    """The new index has the INCLUDE columns and the storage parameters of the old one."""
+    connection.execute(shop.TABLE)
+    connection.execute(
+        f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug) INCLUDE (locale) WITH (fillfactor = 70)"
+    )
+    apply(environment, confirm="staging", change=PLAIN)
+    assert definitions(connection) == [("(tenant_id, slug) INCLUDE (locale) WITH (fillfactor='70')", None)]
+
+
+def test_another_spelling_is_the_same(environment, connection):
+    """Expressions and predicates are compared by what PostgreSQL makes of them, not by their texts."""
+    change = replace(
+        shop.CHANGE,
+        before=IndexKey(("(LOWER( slug ))",)),
+        after=IndexKey(("tenant_id", "(LOWER( slug ))")),
+        predicate="products.deleted_at is null",
+    )
+    shop.create(connection, change)
+    assert read_catalog(connection, change).state is IndexState.ORIGINAL
+    apply(environment, confirm="staging", change=change)
+    assert read_catalog(connection, change).state is IndexState.FIXED
+
+
+# Constraints
+
+
+def test_a_constraint_changes_its_index_in_one_statement(environment, connection):
+    """The old constraint goes and the new one comes in one statement, under a short lock, with its comments."""
+    shop.create(connection, shop.CONSTRAINT)
+    connection.execute(f"COMMENT ON CONSTRAINT {shop.INDEX} ON shop.products IS 'slugs are unique'")
+    result = apply(environment, confirm="staging", change=shop.CONSTRAINT)
+    assert [(step.name, step.sql) for step in result.steps] == [
+        (
+            "build",
+            ('CREATE UNIQUE INDEX CONCURRENTLY "products_slug_key_build" ON "shop"."products" ("tenant_id", "slug")',),
+        ),
+        (
+            "swap",
+            (
+                'ALTER TABLE "shop"."products" DROP CONSTRAINT "products_slug_key", '
+                'ADD CONSTRAINT "products_slug_key" UNIQUE USING INDEX "products_slug_key_build"',
+                'COMMENT ON CONSTRAINT "products_slug_key" ON "shop"."products" IS \'slugs are unique\'',
+            ),
+        ),
+    ]
+    assert result.ended_at is not None
+
+
+@pytest.mark.slow
+def test_a_reader_delays_the_constraint_and_no_other_reader(environment, connection):
+    """While a long reader is there, the swap is tried again and again; other readers wait for one try at most."""
+    shop.create(connection, shop.CONSTRAINT)
+    longest = 0.0
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(environment.address) as reader:
+        reader.execute("SELECT count(*) FROM shop.products")
+        swapping = threading.Event()
+
+        def listener(progress):
+            if progress.step == "swap":
+                swapping.set()
+
+        running = pool.submit(apply, environment, confirm="staging", change=shop.CONSTRAINT, listener=listener)
+        assert swapping.wait(10)
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            began = time.monotonic()
+            connection.execute("SELECT count(*) FROM shop.products")
+            longest = max(longest, time.monotonic() - began)
+        reader.rollback()
+        running.result()
+    assert longest < 0.2 + SLACK
+    assert definitions(connection) == FORMS["constraint"][1]
+
+
+def test_a_constraint_with_a_foreign_key_is_refused(environment, connection):
+    """Where a foreign key depends on the constraint, it is refused, and the foreign key is named."""
+    shop.create(connection, shop.CONSTRAINT)
+    connection.execute("CREATE TABLE shop.orders (slug text REFERENCES shop.products (slug))")
+    assert failures(environment, shop.CONSTRAINT)["indexes"] == (
+        "products_slug_key cannot be replaced: the foreign key orders_slug_fkey of shop.orders references it; a "
+        "foreign key needs a unique index of its own columns: keep this one, or change the foreign key first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        (
+            f"ALTER TABLE shop.products ADD CONSTRAINT {shop.INDEX} UNIQUE (slug) DEFERRABLE",
+            "products_slug_key cannot be replaced: its constraint is deferrable; write a migration of your own for it",
+        ),
+        (
+            f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug);"
+            f"ALTER TABLE shop.products REPLICA IDENTITY USING INDEX {shop.INDEX}",
+            "products_slug_key backs no constraint; write constraint = false in tenant.toml",
+        ),
+        (
+            f"ALTER TABLE shop.products DROP CONSTRAINT products_pkey;"
+            f"ALTER TABLE shop.products ADD CONSTRAINT {shop.INDEX} PRIMARY KEY (slug)",
+            "products_slug_key cannot be replaced: it is the primary key; write a migration of your own for it",
+        ),
+    ],
+)
+def test_what_is_not_taken(environment, connection, statement, why):
+    """Deferrable constraints, primary keys and an index that backs no constraint are refused with the reason."""
+    connection.execute(shop.TABLE)
+    connection.execute(statement)
+    assert failures(environment, shop.CONSTRAINT)["indexes"] == why
+
+
+def test_a_replica_identity_is_refused(environment, connection):
+    """An index that is the replica identity is not replaced."""
+    shop.create(connection, PLAIN)
+    connection.execute(f"ALTER TABLE shop.products REPLICA IDENTITY USING INDEX {shop.INDEX}")
+    assert failures(environment, PLAIN)["indexes"] == (
+        "products_slug_key cannot be replaced: it is the replica identity; write a migration of your own for it"
+    )
+
+
+def test_a_constraint_that_the_file_does_not_say(environment, connection):
+    """An index that backs a constraint, although the file says that it backs none, is refused."""
+    shop.create(connection, shop.CONSTRAINT)
+    assert failures(environment, PLAIN)["indexes"] == (
+        "products_slug_key backs a UNIQUE constraint; write constraint = true in tenant.toml"
+    )
+
+
+def test_another_index_that_makes_it_useless(environment, connection):
+    """A unique index without the new column rejects what the change allows: refused, and named."""
+    shop.create(connection, PLAIN)
+    connection.execute("CREATE UNIQUE INDEX other ON shop.products (slug) WHERE locale = 'en'")
+    assert failures(environment, PLAIN)["indexes"].startswith(
+        "other is enforced and is neither the old nor the new index: its predicate may cover other rows than those of "
+        "the change: (locale = 'en'::text); if products_slug_key, which is enforced beside it, is enough"
+    )
+
+
+# NULLs
+
+
+BY_LOCALE = replace(PLAIN, after=IndexKey(("slug", "locale")))
+
+
+def test_nobody_chooses_for_rows_with_null(environment, connection):
+    """A new column that may be NULL is refused without a choice, with the number of rows and the choices."""
+    shop.create(connection, BY_LOCALE)
+    check = checks_of(environment, BY_LOCALE)["NULLs"]
+    assert (check.status, check.finding) == (
+        Status.FAIL,
+        "125 rows without locale now: the new index does not keep those unique that hold NULL in a new column",
+    )
+    assert check.action == (
+        'Choose in tenant.toml: nulls_after = "not distinct" (PostgreSQL 15), an expression such as '
+        '"(COALESCE(locale, …))" in key_after, or nulls_after = "distinct" to let several such rows be; '
+        "or run ALTER TABLE shop.products ALTER COLUMN locale SET NOT NULL first."
+    )
+
+
+def test_a_choice_is_a_warning(environment, connection):
+    """Chosen in the file, rows with NULL that are not kept unique are a warning."""
+    shop.create(connection, BY_LOCALE)
+    check = checks_of(environment, replace(BY_LOCALE, nulls_chosen=True))["NULLs"]
+    assert (check.status, check.finding.endswith(", as chosen in tenant.toml")) == (Status.WARN, True)
+
+
+def test_a_column_that_is_not_null_needs_no_choice(environment, connection):
+    """A new column that is NOT NULL asks nothing."""
+    shop.create(connection)
+    assert "NULLs" not in checks_of(environment, shop.CHANGE)
+
+
+# ON CONFLICT
+
+
+BODIES = {
+    "sql": "LANGUAGE sql AS $$ INSERT INTO shop.products (slug) VALUES ('x') ON CONFLICT ( \"slug\" ) DO NOTHING $$",
+    "plpgsql": (
+        "LANGUAGE plpgsql AS $$ BEGIN INSERT INTO shop.products (slug) VALUES ('x')"
+        " ON CONFLICT (slug) DO NOTHING; END $$"
+    ),
+    "atomic": "BEGIN ATOMIC INSERT INTO shop.products (slug) VALUES ('x') ON CONFLICT (slug) DO NOTHING; END",
+}
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_functions_that_name_the_old_key(environment, connection, body):
+    """A function with ON CONFLICT and the old key fails after the change (42P10): found in all three forms."""
+    shop.create(connection, PLAIN)
+    connection.execute(f"CREATE FUNCTION shop.upsert() RETURNS void {BODIES[body]}")
+    assert failures(environment, PLAIN)["ON CONFLICT"] == (
+        "these functions need the old key, and would fail without it (42P10): shop.upsert()"
+    )
+
+
+def test_functions_that_name_another_key(environment, connection):
+    """A function whose ON CONFLICT has other columns, or another table, is in nobody's way."""
+    shop.create(connection, PLAIN)
+    connection.execute(
+        "CREATE FUNCTION shop.upsert() RETURNS void LANGUAGE sql AS"
+        " $$ INSERT INTO shop.products (slug) VALUES ('x') ON CONFLICT (id) DO NOTHING $$"
+    )
+    assert failures(environment, PLAIN) == {}
+
+
+def test_clients_are_asked_for(environment, connection):
+    """What clients send is not in the database: a warning says so, and what to search for."""
+    shop.create(connection, PLAIN)
+    check = checks_of(environment, PLAIN)["ON CONFLICT in clients"]
+    assert (check.status, check.finding) == (
+        Status.WARN,
+        "a client's ON CONFLICT (slug) fails once the old index is gone (42P10); the database does not show what "
+        "clients send",
+    )
+
+
+# Data
+
+
+def test_a_rollback_checks_the_data(environment, connection):
+    """Once two tenants have the same slug, the old index cannot hold it: the rollback is refused, with the count."""
+    shop.create(connection)
+    apply(environment, confirm="staging", change=shop.CHANGE)
+    connection.execute("INSERT INTO shop.products (tenant_id, slug) VALUES (1, 'same'), (2, 'same')")
+    assert failures(environment, shop.CHANGE, ORIGINAL) == {"duplicates": "several rows share 1 key of the old index"}
+    with pytest.raises(Failed, match="the data does not allow the old index"):
+        apply(environment, confirm="staging", change=shop.CHANGE, target=ORIGINAL)
+    assert read_catalog(connection, shop.CHANGE).state is IndexState.FIXED
+
+
+# Files and tables
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (replace(shop.CHANGE, table="nothing"), "There is no table shop.nothing in this database."),
+        (replace(shop.CHANGE, after=IndexKey(("slug", "shade"))), "shop.products lacks shade."),
+    ],
+)
+def test_a_table_that_is_not_there(environment, connection, change, what):
+    """A table or a column that is not there has one message."""
+    shop.create(connection)
+    with pytest.raises(Failed) as error, reading(environment) as snapshot:
+        read_table(snapshot, change)
+    assert error.value.what == what
+
+
+@pytest.mark.parametrize("text", ["slug IS", "1); DROP TABLE shop.products; --", "nothing = 1"])
+def test_sql_that_postgresql_does_not_accept(environment, connection, text):
+    """An expression that is none has one message, with exit code 2; no second statement is run."""
+    shop.create(connection)
+    with pytest.raises(UsageError), reading(environment) as snapshot:
+        read_table(snapshot, replace(shop.CHANGE, predicate=text))
+    assert connection.execute("SELECT count(*) FROM shop.products").fetchone() == (500,)
+
+
+# Commands
+
+
+@pytest.fixture
+def incident(environment, connection, tmp_path, monkeypatch):
+    """A command with a file of the shop's change, without predicate."""
+    shop.create(connection, PLAIN)
+    file = tmp_path / "tenant.toml"
+    file.write_text(shop.FILE)
+    monkeypatch.setenv("INCIDENT_STAGING_URL", environment.address)
+    monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path / "runs"))
+
+    def run(*words, text=shop.FILE):
+        file.write_text(text)
+        ran = CliRunner().invoke(cli, [*words, "--change", str(file)], env={"COLUMNS": "200"})
+        code = getattr(ran.exception, "exit_code", ran.exit_code)
+        return code, f"{ran.output}{ran.exception or ''}"
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_commands_take_a_file(incident):
+    """plan, apply, verify, rollback, sql and rehearse take the file of a change."""
+    confirm = ("--env", "staging", "--confirm", "staging")
+    commands = [
+        ("plan", "--env", "staging"),
+        ("rehearse", "--env", "staging"),
+        ("apply", *confirm),
+        ("verify", "--env", "staging"),
+        ("plan", "--env", "staging", "--rollback"),
+        ("rollback", *confirm),
+        ("sql",),
+    ]
+    assert [incident(*words)[0] for words in commands] == [0] * len(commands)
+
+
+def test_the_texts_have_the_tables_own_names(incident):
+    """No word of the incident is in what a plan of another table prints."""
+    for words in (
+        ("plan", "--env", "staging", "--all"),
+        ("sql",),
+        ("apply", "--env", "staging", "--confirm", "staging"),
+    ):
+        _, output = incident(*words)
+        said = output.lower()
+        assert [word for word in ("q_threads", "chat", "famil", "purpose", "incident ended") if word in said] == []
+
+
+def test_a_bad_file_has_exit_code_2(incident):
+    """A file that describes no change: exit code 2, and one message."""
+    code, message = incident("plan", "--env", "staging", text="table = 1")
+    assert (code, message.count("does not describe a change of an index")) == (2, 1)
+
+
+def test_no_probe_of_another_table(incident):
+    """What the clients of another table send is not known: a probe of it is bad usage."""
+    code, _ = incident("verify", "--env", "staging", "--probe", "--confirm", "staging")
+    assert code == 2
+
+
+@pytest.mark.parametrize(
+    "form", ["partial", *(pytest.param(form, marks=pytest.mark.slow) for form in ("whole", "expression", "nulls"))]
+)
+def test_the_script(environment, connection, form):
+    """The SQL files of another table apply the change by psql, and roll it back."""
+    change, expected = FORMS[form]
+    shop.create(connection, change)
+    before = definitions(connection)
+    for target, left in ((FIXED, expected), (ORIGINAL, before)):
+        for _ in range(2):
+            assert psql(environment, migration_script(target, change))[0] == 0
+            assert definitions(connection) == left
+
+
+def test_no_script_for_a_constraint():
+    """The SQL files of a constraint are refused: its swap needs retries."""
+    with pytest.raises(Refused, match="There are no SQL files for this change"):
+        migration_script(FIXED, shop.CONSTRAINT)
+
+
+@pytest.mark.parametrize(
+    "form", ["constraint", *(pytest.param(form, marks=pytest.mark.slow) for form in ("partial", "COALESCE"))]
+)
+def test_the_rehearsal(environment, connection, form):
+    """A rehearsal copies the parts of the key as HMACs; similar rows are rejected before the change, and not after."""
+    change, _ = FORMS[form]
+    shop.create(connection, change)
+    before = definitions(connection)
+    report = rehearse(environment, change)
+    assert (report.works, report.threads, report.rollback.possible) == (True, 500 - 50 * (form == "partial"), True)
+    assert report.clients.rejected["similar row"] > 0
+    assert report.clients.rejected_after == {}
+    assert definitions(connection) == before
+
+
+# Interrupted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["partial", "constraint"])
+def test_killed_between_any_two_steps(environment, connection, form):
+    """Stopped after any step, the same command ends in the new index alone."""
+    change, expected = FORMS[form]
+    shop.create(connection, change)
+
+    class Stopped(Exception):
+        """Between two steps."""
+
+    for number in (1, 2, 3):
+
+        def done(migration, number=number):
+            if len(migration.steps) == number:
+                raise Stopped
+
+        with suppress(Stopped):
+            apply(environment, confirm="staging", change=change, done=done)
+        apply(environment, confirm="staging", change=change)
+        assert definitions(connection) == expected
+        apply(environment, confirm="staging", change=change, target=ORIGINAL)
