@@ -25,7 +25,6 @@ from incident_lib.cli.runs import runs
 from incident_lib.cli.streams import discard_output, prepare
 from incident_lib.cli.verify import verify
 from incident_lib.cli.watch import watch
-from incident_lib.model import Failed, IncidentError, UsageError
 
 
 class Sections(click.Group):
@@ -91,9 +90,7 @@ def main() -> None:
             signal.signal(ending, signal.default_int_handler)
     try:
         code = int(cli.main(prog_name="incident", standalone_mode=False) or 0)
-    except OSError as error:
-        code = _report(Failed("The command has ended early.", _reason(error), "Make room or access there; then again."))
-    except (IncidentError, click.ClickException, KeyboardInterrupt, click.Abort) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what has no message is raised again
         code = _report(error)
     sys.exit(code)
 
@@ -105,6 +102,12 @@ def _reason(error: OSError) -> str:
 
 def _report(error: BaseException) -> int:
     """Print why a command ended, where standard error can be written; its exit code."""
+    from incident_lib.model import Failed, IncidentError, UsageError  # not where no command ran: `incident --help`
+
+    if isinstance(error, OSError):
+        error = Failed("The command has ended early.", _reason(error), "Make room or access there; then again.")
+    if not isinstance(error, IncidentError | click.ClickException | KeyboardInterrupt | click.Abort):
+        raise error
     with suppress(OSError):
         if isinstance(error, IncidentError):
             print_error(error)

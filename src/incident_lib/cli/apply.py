@@ -11,11 +11,10 @@ from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand, chosen_format, note
 from incident_lib.cli.options import BUDGET, CHANGE, CONFIRM, ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import duplicates, not_enforced, preflight, split_checks
-from incident_lib.model import IndexKind
 
 if TYPE_CHECKING:
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import IndexChange
+    from incident_lib.model import IndexChange, IndexKind
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
 MAX_BLOCK = click.option(
@@ -39,6 +38,8 @@ MAX_BLOCK = click.option(
 @TIMEOUT
 def apply(name: str, change: IndexChange, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Apply the fix, step by step. Needs the environment's name as --confirm."""
+    from incident_lib.model import IndexKind
+
     return _change(name, change, confirm, IndexKind.FIXED, wait=not no_wait, **options)
 
 
@@ -53,6 +54,8 @@ def apply(name: str, change: IndexChange, confirm: str, no_wait: bool, **options
 @TIMEOUT
 def rollback(name: str, change: IndexChange, confirm: str, no_wait: bool, **options: Any) -> Answer:
     """Restore the original index, where the data allows it. Needs --confirm."""
+    from incident_lib.model import IndexKind
+
     return _change(name, change, confirm, IndexKind.ORIGINAL, wait=not no_wait, **options)
 
 
@@ -71,7 +74,7 @@ def _change(
     from incident_lib import migration
     from incident_lib.cli.terminal import Page
     from incident_lib.database import bounded
-    from incident_lib.model import ChangeDefinition, ChangeResult
+    from incident_lib.model import ChangeDefinition, ChangeResult, IndexKind
     from incident_lib.progress import bars
 
     migration.require_confirm(name, confirm, change=change.name)
@@ -118,6 +121,7 @@ def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:
     from incident_lib.model import (
         ChangeDefinition,
         ChangeResult,
+        IndexKind,
         change_command,
         format_timestamp,
         plan_command,

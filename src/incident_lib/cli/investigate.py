@@ -14,13 +14,12 @@ from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand, ListingCommand, chosen_format
 from incident_lib.cli.options import ENVIRONMENT, SINCE, TIMEOUT
 from incident_lib.cli.terminal import Verbatim
-from incident_lib.model import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from incident_lib.analysis import Investigation, Standby
-    from incident_lib.model import BlockedFamily, StandbyAge, Table, Thread
+    from incident_lib.model import BlockedFamily, Refused, StandbyAge, Table, Thread
 
 SHORT_ID = 8  # digits: with those of the other id of a family they are enough for `explain`
 WIDE = 150  # columns in which whole ids fit
@@ -97,6 +96,8 @@ def wide_enough() -> bool:
 
 
 def _not_known(name: str) -> Refused:
+    from incident_lib.model import Refused
+
     return Refused(
         f"What is blocked in {name!r} is not known completely.",
         f"{HIDDEN} Counts and lists are too low.",
@@ -167,7 +168,7 @@ def explain(name: str, root: str, owner: str, wide: bool, timeout: float) -> Ans
     """
     from incident_lib.analysis import explain_family, find_family
     from incident_lib.database import read_access, read_catalog, reading, resolve_environment
-    from incident_lib.model import ExplainResult
+    from incident_lib.model import ExplainResult, Refused
     from incident_lib.progress import waiting
 
     with (

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from incident_lib.model import Status, Verdict
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -24,14 +22,14 @@ SHORT = 28  # columns: where rows do not fit, longer texts than these are below 
 NARROWEST = 30  # columns of a text beside others
 INDENT = "    "
 NOTHING = "–"
-COLOURS: dict[str, dict[str, object]] = {
-    Status.PASS: {"fg": "green"},
-    Status.INFO: {"fg": "cyan"},
-    Status.WARN: {"fg": "yellow"},
-    Status.FAIL: {"fg": "red", "bold": True},
-    Verdict.HOLDS: {"fg": "green"},
-    Verdict.ONLY_HERE: {"fg": "yellow"},
-    Verdict.NO: {"fg": "red", "bold": True},
+COLOURS: dict[str, dict[str, object]] = {  # by model.Status, and by model.Verdict
+    "pass": {"fg": "green"},
+    "info": {"fg": "cyan"},
+    "warn": {"fg": "yellow"},
+    "fail": {"fg": "red", "bold": True},
+    "holds": {"fg": "green"},
+    "holds only with this project's method": {"fg": "yellow"},
+    "does not hold": {"fg": "red", "bold": True},
 }
 
 

@@ -10,11 +10,10 @@ from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import CHANGE, ENVIRONMENT, PLAIN, TIMEOUT
 from incident_lib.cli.preflight import duplicates, preflight, split_checks
-from incident_lib.model import IndexKind, Refused
 
 if TYPE_CHECKING:
     from incident_lib.migration import Preflight
-    from incident_lib.model import IndexChange, PlanResult
+    from incident_lib.model import IndexChange, PlanResult, Refused
 
 
 @click.command(cls=AnsweringCommand)
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 @TIMEOUT
 def plan(name: str, change: IndexChange, rollback: bool, everything: bool, plain: bool, timeout: float) -> Answer:
     """The checks, and every step with its SQL. Changes nothing."""
-    from incident_lib.model import plan_table
+    from incident_lib.model import IndexKind, plan_table
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
     with preflight(name, change, target, timeout, plain=plain) as (_, connection, checks):
@@ -59,6 +58,8 @@ def _result(checks: Preflight, file: str | None) -> PlanResult:
 
 
 def _not_safe(name: str, checks: Preflight) -> Refused:
+    from incident_lib.model import IndexKind, Refused
+
     plan = checks.plan
     act = "roll back" if plan.target is IndexKind.ORIGINAL else f"apply {plan.change.wording.act} to"
     return Refused(
@@ -83,6 +84,7 @@ def sql(change: IndexChange, rollback: bool, out: str | None) -> int:
 
     from incident_lib import paths
     from incident_lib.migration import migration_files, migration_script
+    from incident_lib.model import IndexKind
 
     target = IndexKind.ORIGINAL if rollback else IndexKind.FIXED
     if out is None:

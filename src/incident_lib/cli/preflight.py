@@ -6,14 +6,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from incident_lib.cli.terminal import Verbatim
-from incident_lib.model import Refused, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from incident_lib.database import Connection, Environment
     from incident_lib.migration import Preflight
-    from incident_lib.model import Check, IndexChange, IndexKind, Table
+    from incident_lib.model import Check, IndexChange, IndexKind, Refused, Table
 
 
 @contextmanager
@@ -37,7 +36,7 @@ def preflight(
 
 def split_checks(checks: Sequence[Check], *, everything: bool = False) -> tuple[Table | str, ...]:
     """The checks that did not pass, and how many did; or all of them."""
-    from incident_lib.model import checks_table, plural
+    from incident_lib.model import Status, checks_table, plural
 
     shown = [check for check in checks if everything or check.status is not Status.PASS]
     passed = len(checks) - len(shown)
@@ -77,7 +76,7 @@ def duplicates(
 def not_enforced(name: str, checks: tuple[Check, ...], change: IndexChange, target: IndexKind) -> Refused | None:
     """The refusal where the target's unique index is not the only one enforced."""
     from incident_lib.migration import holds
-    from incident_lib.model import plan_command
+    from incident_lib.model import Refused, Status, plan_command
 
     if holds(checks):
         return None

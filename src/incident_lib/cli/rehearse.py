@@ -9,7 +9,6 @@ import click
 from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import BUDGET, CHANGE, ENVIRONMENT
-from incident_lib.model import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +32,7 @@ def rehearse(name: str, change: IndexChange, timeout: float, budget: float) -> A
     """Try the fix on a copy of the active threads. Ids are not copied; the environment is only read."""
     from incident_lib import experiments
     from incident_lib.database import resolve_environment
+    from incident_lib.model import Refused
     from incident_lib.progress import bars
     from incident_lib.records import write_rehearsal
 

@@ -10,7 +10,6 @@ import click
 from incident_lib.cli.answer import Answer, print_error
 from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import NAME, SINCE, TIMEOUT
-from incident_lib.model import RunStatus
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -158,4 +157,4 @@ def _answer(results: list[RunResult]) -> Answer:
     )
 
 
-_CODES: dict[str, int] = {RunStatus.FAILED: 3, RunStatus.REFUSED: 1}
+_CODES = {"failed": 3, "refused": 1}  # by model.RunStatus

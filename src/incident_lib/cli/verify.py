@@ -11,7 +11,6 @@ from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.investigate import standby_age
 from incident_lib.cli.options import CHANGE, CONFIRM, ENVIRONMENT
 from incident_lib.cli.preflight import not_enforced
-from incident_lib.model import CHANGES, Refused, UsageError
 
 if TYPE_CHECKING:
     from incident_lib.analysis import Standby
@@ -79,6 +78,8 @@ def _require_clients(change: IndexChange) -> None:
     Raises:
         UsageError: it is no change of the incident.
     """
+    from incident_lib.model import CHANGES, UsageError
+
     if change.name not in CHANGES:
         raise UsageError(
             f"There is no probe for {change.path}.",
@@ -93,6 +94,8 @@ def _require_primary(standby: Standby | None, *, probed: bool, allowed: bool) ->
     Raises:
         Refused: it is a standby.
     """
+    from incident_lib.model import Refused
+
     if standby and probed:
         raise Refused(
             "This server is a standby: it cannot be probed.",
