@@ -1,5 +1,6 @@
 """The planner: from whatever the catalog holds to one unique index of the target's kind, or a refusal."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -8,12 +9,16 @@ from hypothesis import strategies as st
 
 from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change, replaced_index
 from incident_lib.model.catalog import Catalog, UniqueIndex
-from incident_lib.model.change import INDEX_NAME, PURPOSE, SIDES, IndexKind
+from incident_lib.model.change import INDEX_NAME, PROVIDER, PURPOSE, SIDES, IndexKey, IndexKind
+from tests.support import shop
 from tests.support.examples import examples
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
 SCAN_FAILED, DEAD = (False, False, True), (False, False, False)
+WITH_EXPRESSION = replace(
+    shop.CHANGE, before=IndexKey(("(lower(slug))",)), after=IndexKey(("tenant_id", "(lower(slug))"))
+)
 FOREIGN_NAMES = ("a_guard", "uq_threads", "zz_guard")
 
 BUILD_FIXED = (
@@ -27,12 +32,24 @@ DROP_BUILD = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_buil
 DROP_RETIRED = 'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique_retired"'
 
 
-def index(kind, name=INDEX_NAME, flags=USABLE, **more):
+def index(kind, name=INDEX_NAME, flags=USABLE, change=PURPOSE, **more):
     """A unique index of a kind, usable unless told otherwise."""
     valid, ready, live = flags
+    key = change.key(kind)
+    columns = tuple(None if part in key.expressions else part for part in key.parts)
+    more |= {"expressions": key.expressions, "change": change}
     return UniqueIndex(
-        name, f"the definition of {name}", PURPOSE.key(kind).parts, PREDICATE, True, False, valid, ready, live, **more
-    )  # fmt: skip
+        name,
+        f"the definition of {name}",
+        columns,
+        change.predicate,
+        True,
+        key.nulls_not_distinct,
+        valid,
+        ready,
+        live,
+        **more,
+    )
 
 
 def original(name=INDEX_NAME, flags=USABLE, **more):
@@ -63,7 +80,14 @@ def statements(*indexes, target=IndexKind.FIXED):
 def is_done(catalog, target):
     """Whether exactly one unique index is there: of the target's kind, usable, under the official name."""
     indexes = [index for index in catalog.indexes if index.kind in SIDES]
-    return len(indexes) == 1 and indexes[0].kind is target and indexes[0].usable and indexes[0].name == INDEX_NAME
+    change = catalog.change
+    return (
+        len(indexes) == 1
+        and indexes[0].kind is target
+        and indexes[0].usable
+        and indexes[0].name == change.index
+        and bool(indexes[0].constraint) is change.constraint
+    )
 
 
 def walked(catalog, target):
@@ -75,21 +99,28 @@ def walked(catalog, target):
 
 
 FLAGS = st.sampled_from([USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD])
-NAMES = st.lists(st.sampled_from(PURPOSE.names + FOREIGN_NAMES), unique=True, max_size=6)
+NAMES = st.lists(st.integers(0, 5), unique=True, max_size=6)  # the change's three names, and three others
+CHANGES = st.sampled_from([PURPOSE, PROVIDER, shop.CHANGE, shop.CONSTRAINT, WITH_EXPRESSION])
 TARGETS = st.sampled_from([IndexKind.ORIGINAL, IndexKind.FIXED])
 
 
 @st.composite
-def catalogs(draw, names=NAMES):
-    """Any catalog of unique indexes, with the flags that PostgreSQL can leave, some of them being built now."""
-    indexes = []
-    for name in draw(names):
-        flags = draw(FLAGS)
+def catalogs(draw, names=NAMES, changes=CHANGES):
+    """Any catalog of a change's unique indexes, with the flags that PostgreSQL can leave, some being built now."""
+    change, indexes = draw(changes), []
+    for place in draw(names):
+        name, flags, kind = (change.names + FOREIGN_NAMES)[place], draw(FLAGS), draw(TARGETS)
         is_built = flags in (SCAN_FAILED, STILL_ENFORCING) and draw(st.booleans())
-        comment = draw(st.sampled_from([None, "one active thread"]))
-        more = {"include": draw(st.sampled_from([(), ("name",)])), "storage": draw(st.sampled_from([(), ("a=1",)]))}
-        indexes.append(index(draw(TARGETS), name, flags, builder=4711 if is_built else None, comment=comment, **more))
-    return Catalog(tuple(indexes), lock_holders=draw(st.sampled_from([(), (), (4711,), (4711, 4712)])))
+        backs = change.constraint and flags is USABLE and (place == 0 or draw(st.booleans()))
+        more = {
+            "comment": draw(st.sampled_from([None, "one active thread"])),
+            "include": draw(st.sampled_from([(), ("name",)])),
+            "storage": draw(st.sampled_from([(), ("a=1",)])),
+            "constraint": name if backs else None,
+        }
+        indexes.append(index(kind, name, flags, change, builder=4711 if is_built else None, **more))
+    holders = draw(st.sampled_from([(), (), (4711,), (4711, 4712)]))
+    return Catalog(tuple(indexes), lock_holders=holders, change=change)
 
 
 def test_from_original():
@@ -426,16 +457,21 @@ def test_names_stay_unique(catalog, target):
     assert all(len({i.name for i in c.indexes}) == len(c.indexes) for c in walked(catalog, target))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("target", [IndexKind.ORIGINAL, IndexKind.FIXED])
-def test_every_catalog_of_four_names(target):
-    """From each of the 6,561 catalogs over our names and another, the plan is refused, or arrives, always guarded."""
-    of_a_name = [None, *product((IndexKind.ORIGINAL, IndexKind.FIXED), (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
-    for held in product(of_a_name, repeat=4):
+OF_A_NAME = [None, *product(SIDES, (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
+
+
+def every_catalog():
+    """The 6,561 catalogs over the three names of a change and another one."""
+    for held in product(OF_A_NAME, repeat=4):
         named = zip((*PURPOSE.names, "a_guard"), held, strict=True)
-        start = Catalog(tuple(index(found[0], name, found[1]) for name, found in named if found))
-        if plan_change(start, target).refusal:
-            continue
+        yield Catalog(tuple(index(found[0], name, found[1]) for name, found in named if found))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", SIDES)
+def test_every_catalog_of_four_names(target):
+    """From each of the 6,561 catalogs over our names and another, the plan arrives, always guarded; none is refused."""
+    for start in every_catalog():
         passed = walked(start, target)
         assert is_done(passed[-1], target)
         for holds in ("usable", "enforced"):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from incident_lib import paths
 from incident_lib.model.change import PROVIDER, PURPOSE, IndexChange, IndexKey, IndexKind
 from incident_lib.model.change_file import EXAMPLE_CHANGE, parse_change
 from incident_lib.model.errors import Refused, UsageError
@@ -133,3 +134,8 @@ def test_kinds_depend_on_the_change(
 def test_the_texts_of_another_table_have_its_own_names() -> None:
     """The messages about another table speak of its columns, and of nothing of the incident."""
     assert changed().wording.rejects == "rows that differ in tenant_id alone are rejected"
+
+
+def test_the_documented_format_is_the_example() -> None:
+    """The page about migrations shows the example that is read here."""
+    assert EXAMPLE_CHANGE in (paths.ROOT / "docs" / "migration.md").read_text("utf-8")

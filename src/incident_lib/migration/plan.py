@@ -116,7 +116,7 @@ def _first(catalog: Catalog, target: IndexKind, *, plain: bool) -> Step | None:
 def _put_in_place(keep: UniqueIndex, held: dict[str, UniqueIndex], catalog: Catalog, target: IndexKind) -> Step | None:
     """Give the index that stays the official name, and make it that of the constraint, if the change has one."""
     current = held.get(catalog.change.index)
-    if current and current is not keep and current.constraint:
+    if current and current is not keep and current.constraint and not keep.constraint:
         return constrain(keep, current)
     if keep.name != catalog.change.index:
         return _rename(keep, held, replaced_index(catalog, target))

@@ -28,7 +28,7 @@ def refusal(catalog: Catalog, target: IndexKind) -> Refusal | None:
         _unreadable(catalog)
         or _neighbours(catalog, target)
         or _taken_names(catalog, target)
-        or _constraint(catalog)
+        or _constraint(catalog, target)
         or _bound(catalog, target)
         or _no_name(catalog)
     )
@@ -84,14 +84,14 @@ def _taken_names(catalog: Catalog, target: IndexKind) -> Refusal | None:
     return Refusal(f"a name that the plan needs is taken ({held}); rename what has it")
 
 
-def _constraint(catalog: Catalog) -> Refusal | None:
+def _constraint(catalog: Catalog, target: IndexKind) -> Refusal | None:
     """The change and the catalog differ in whether the index backs a constraint."""
     change = catalog.change
     if change.constraint and catalog.partitions is not None:
         return Refusal("the table is partitioned: a UNIQUE constraint of such a table is not changed by this project")
     if change.constraint:
         plain = [i for i in catalog.of(IndexKind.ORIGINAL) if i.name == change.index and i.usable and not i.constraint]
-        if plain and not catalog.of(IndexKind.FIXED):
+        if plain and target is IndexKind.FIXED and not catalog.of(IndexKind.FIXED):
             return Refusal(f"{change.index} backs no constraint; write constraint = false in {change.name}")
         return None
     backing = [index for index in (*catalog.of(IndexKind.ORIGINAL), *catalog.of(IndexKind.FIXED)) if index.constraint]
