@@ -18,6 +18,7 @@ NOTEBOOKS = _BROUGHT / "notebooks"
 DEMO_DATA = _BROUGHT / "data" / "demo"
 EXAMPLE_RUN = DEMO_DATA / "example"
 NOTES = _WORK / "data" / "postmortem.md"
+ANSWERS = _WORK / "data" / "scan.toml"  # what people answered to the questions of a scan
 
 
 def runs() -> Path:

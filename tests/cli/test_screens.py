@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": "verify --env demo",
     "explain": "explain --env demo 0d69b830 1da78055",
     "swapped": "explain --env demo 1da78055 0d69b830",
+    "scan": "scan --env demo --index idx_q_threads_family_unique",
     "env_list": "env list",
     "env_check": "env check demo",
     "runs": "runs",

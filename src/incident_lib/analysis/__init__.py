@@ -30,6 +30,7 @@ from incident_lib.analysis.probe import (
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
 from incident_lib.analysis.residual import count_provider_conflicts, find_provider_conflict, read_residual
+from incident_lib.analysis.scan import Wanted, change_file, require_column, scan
 from incident_lib.analysis.shared_keys import (
     count_shared_keys,
     list_shared_keys,
@@ -50,6 +51,8 @@ __all__ = [
     "Recovery",
     "Standby",
     "Subject",
+    "Wanted",
+    "change_file",
     "check_access",
     "check_role",
     "check_server",
@@ -76,6 +79,8 @@ __all__ = [
     "read_residual",
     "read_standby",
     "read_subject",
+    "require_column",
+    "scan",
     "settle",
     "settling_sql",
     "stream_blocked",

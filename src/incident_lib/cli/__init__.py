@@ -22,6 +22,7 @@ from incident_lib.cli.rehearse import rehearse
 from incident_lib.cli.report import report
 from incident_lib.cli.run import run
 from incident_lib.cli.runs import runs
+from incident_lib.cli.scan import scan
 from incident_lib.cli.streams import discard_output, prepare
 from incident_lib.cli.verify import verify
 from incident_lib.cli.watch import watch
@@ -70,7 +71,7 @@ def cli(env_file: str | None) -> None:
 INTERRUPTED = 130  # the exit code after Ctrl-C
 
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Look": (investigate, explain, failures, watch),
+    "Look": (investigate, explain, failures, scan, watch),
     "Change": (plan, rehearse, apply, verify, rollback, sql),
     "Report": (run, report, runs, claims),
     "Environments": (env, demo),

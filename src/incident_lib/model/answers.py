@@ -25,6 +25,7 @@ from incident_lib.model.records import (
     Timestamp,
     UnreadLog,
 )
+from incident_lib.model.scan import ScanFindings
 from incident_lib.model.threads import BlockedFamily, Thread
 
 T = TypeVar("T")
@@ -268,6 +269,7 @@ RESULTS: dict[str, Any] = {
     "investigate": InvestigateResult,
     "explain": ExplainResult,
     "failures": FailuresResult,
+    "scan": ScanFindings,
     "plan": PlanResult,
     "apply": ChangeResult,
     "rollback": ChangeResult,

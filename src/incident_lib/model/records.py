@@ -18,6 +18,7 @@ from incident_lib.model.checks import Check
 from incident_lib.model.counts import Counts
 from incident_lib.model.errors import IncidentError
 from incident_lib.model.plan import StepResult
+from incident_lib.model.scan import ScanFindings
 
 SCHEMA_VERSION = 2
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -350,6 +351,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         unread_logs: logs from which nothing was understood: what they hold is unknown, not nothing.
         recorded: whether it feeds reports; false: a notebook that somebody opened, without asking to record it.
         change: the change of the index that the run plans and makes.
+        scan: whether this could happen elsewhere in the database; null: it was not asked.
     """
 
     schema_version: Literal[2]
@@ -389,6 +391,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     unread_logs: list[UnreadLog] = msgspec.field(default_factory=list)
     recorded: bool = True
     change: ChangeDefinition = msgspec.field(default_factory=lambda: ChangeDefinition.of(PURPOSE))
+    scan: ScanFindings | None = None
 
 
 # claims.json

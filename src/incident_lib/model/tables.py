@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from incident_lib.model.plan import Plan, StepResult
     from incident_lib.model.pseudonyms import Pseudonyms
     from incident_lib.model.records import BlockerCount, ClaimResult, RehearsalStep, RejectedInserts, ResidualConflicts
+    from incident_lib.model.scan import ScanFindings, Suspect, UniqueRule
     from incident_lib.model.threads import BlockedFamily, Thread
 
 UNKNOWN = "unknown"
@@ -162,6 +163,13 @@ THREADS = (
     Column("blocks", "blocks now"),
     Column("would_block", "blocks with the fixed index"),
 )
+REDUNDANT = (
+    Column("table"),
+    Column("narrow", "the narrower rule"),
+    Column("wide", "without effect"),
+    Column("remark", missing="–"),
+)
+SUSPECTS = (Column("index"), Column("column"), Column("speaks", " "), Column("reason"))
 
 
 def counts_table(**snapshots: Counts | None) -> Table:
@@ -297,3 +305,33 @@ def rejected_inserts_table(found: Mapping[str, RejectedInserts]) -> Table:
         for name, meaning in REJECTED_INSERT_MEANINGS.items()
     ]
     return make_table(columns, rows)
+
+
+def redundant_table(findings: ScanFindings) -> Table:
+    """Two unique rules of a table, of which the wider one has no effect."""
+    rows = [(r.table, _rule(r.narrow), _rule(r.wide), " ".join(r.remarks) or None) for r in findings.redundant]
+    return make_table(REDUNDANT, rows)
+
+
+def _rule(rule: UniqueRule) -> str:
+    return f"{rule.index} ({', '.join(rule.key)}){', partial' if rule.partial else ''}"
+
+
+def suspects_table(findings: ScanFindings) -> Table:
+    """The columns that may belong in the keys of the examined indexes: a row for each reason, for it or against it."""
+    rows = [
+        (index.index, suspect.column, *reason)
+        for index in findings.examined
+        for suspect in index.suspects
+        for reason in _reasons(suspect)
+    ]
+    return make_table(SUSPECTS, rows)
+
+
+def _reasons(suspect: Suspect) -> list[tuple[str, str]]:
+    answered = [("answered", f"no, on {suspect.answered_no}")] if suspect.answered_no else []
+    return [
+        *answered,
+        *(("for", text) for text in suspect.reasons),
+        *(("against", text) for text in suspect.objections),
+    ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from incident_lib.model.counts import Counts
     from incident_lib.model.records import LogsRead, RejectedInserts, UnreadLog
+    from incident_lib.model.scan import ExaminedIndex, ScanFindings
 
 CANNOT_TELL = "It cannot be told which families are blocked: row level security hides rows from this role."
 HIDDEN_ROWS = "Row level security hides rows from this role: every count may be too low."
@@ -326,3 +327,21 @@ def describe_session(row: dict[str, Any]) -> str:
         filter(None, (application, row["state"] or ("state hidden" if is_client else None), f"open {age}", lock))
     )
     return f"pid {row['pid']} ({inside})" if is_client else f"{kind}, pid {row['pid']} ({inside})"
+
+
+def scan_sentence(found: ScanFindings) -> str:
+    """What a scan found, in a line for each of its questions."""
+    looked = f"{plural(found.unique_indexes, 'unique index', 'unique indexes')} of {plural(found.tables, 'table')}"
+    rules = f"{looked}: none makes another one of its table useless."
+    if found.redundant:
+        rules = f"{looked}: in {plural(len(found.redundant), 'pair')} one has no effect. Which of the two is meant?"
+    return "\n".join((rules, *map(_examined_sentence, found.examined)))
+
+
+def _examined_sentence(index: ExaminedIndex) -> str:
+    done = f"rejected {plural(index.rejected, 'row')} in the logs" if index.rejected else "was examined"
+    if not index.open:
+        return f"{index.index} {done}; no column is a suspect."
+    names = join_names([suspect.column for suspect in index.open])
+    verb = "is it" if len(index.open) == 1 else "is one of them"
+    return f"{index.index} {done}; {names}: {verb} part of what must be unique?"

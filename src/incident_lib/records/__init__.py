@@ -1,5 +1,6 @@
 """Run folders on disk, and the evidence beside them: written by notebooks and runs, read for a report."""
 
+from incident_lib.records.answered import add_answer, read_answers
 from incident_lib.records.evidence import (
     CLAIMS,
     REHEARSAL,
@@ -33,6 +34,7 @@ __all__ = [
     "Run",
     "RunEntry",
     "RunFolder",
+    "add_answer",
     "all_runs",
     "claims_file",
     "delete_run",
@@ -43,6 +45,7 @@ __all__ = [
     "latest_rehearsal",
     "list_runs",
     "make_history",
+    "read_answers",
     "read_claims",
     "read_histories",
     "read_rehearsal",
