@@ -21,9 +21,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from psycopg import sql
 
-from incident_lib.analysis.investigate import investigate
+from incident_lib.analysis import read_subject
 from incident_lib.database import NewThread, clients, connections, read_catalog, reading
 from incident_lib.migration import executor, monitor
 from incident_lib.migration.executor import STEPPED_BACK, apply
@@ -31,12 +30,13 @@ from incident_lib.migration.plan import catalog_after, plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.migration.script import migration_script
 from incident_lib.model.catalog import IndexState
-from incident_lib.model.change import INDEX_NAME, PREDICATE, PURPOSE, SIDES, IndexKind
+from incident_lib.model.change import PURPOSE, SIDES, IndexKind
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.threads import Family
 from tests.support.examples import SLACK, SOAK
 from tests.support.psql import psql
-from tests.support.sessions import DEPLOYS, old_snapshot, wait_until_waiting
+from tests.support.scenes import SCENES
+from tests.support.sessions import old_snapshot, wait_until_waiting
 
 CONFIRM = "staging"
 MAX_BLOCK = 0.05
@@ -52,23 +52,12 @@ ANY_FAMILY = st.sampled_from(FAMILIES)
 ANY_KIND = st.sampled_from([IndexKind.FIXED, IndexKind.ORIGINAL])
 # What takes a tenth of a second is tried in each fifth case, except in `make soak`.
 SELDOM = st.just(True) if SOAK else st.sampled_from([False, False, False, False, True])
-OPPOSITE = {IndexKind.FIXED: IndexKind.ORIGINAL, IndexKind.ORIGINAL: IndexKind.FIXED}
 
 INDEXES = """
 SELECT c.relname, array_length(string_to_array(i.indkey::text, ' '), 1), i.indisvalid, i.indisready, i.indislive
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-WHERE i.indrelid = 'public.q_threads'::regclass AND i.indisunique AND NOT i.indisprimary
+WHERE i.indrelid = %s::regclass AND i.indisunique AND NOT i.indisprimary
 """
-DUPLICATES = """
-SELECT root_prompt_row_id FROM public.q_threads
-WHERE is_active AND root_prompt_row_id IS NOT NULL AND owner_id IS NOT NULL
-GROUP BY root_prompt_row_id, owner_id, purpose HAVING count(*) > 1
-"""
-ROWS = "SELECT row_id, root_prompt_row_id, owner_id, provider, purpose, is_active FROM public.q_threads"
-VERSIONS = "SELECT row_id, ctid::text, xmin::text, xmax::text FROM public.q_threads ORDER BY row_id"
-
-
-REINDEX = f"REINDEX INDEX CONCURRENTLY public.{INDEX_NAME}"
 
 
 class Stopped(Exception):
@@ -76,13 +65,26 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Thread:
-    """A row of the model."""
+class Row:
+    """A row of the model: its values by column, and whether the indexes cover it."""
 
-    family: Family
-    provider: str
-    purpose: str
+    values: tuple[tuple[str, object], ...]
     active: bool = True
+
+    def key(self, parts):
+        """The values of a key."""
+        values = dict(self.values)
+        return tuple(values[part] for part in parts)
+
+
+def thread(family, provider, purpose):
+    """A thread."""
+    return Row((*zip(PURPOSE.before.parts, family, strict=True), ("provider", provider), ("purpose", purpose)))
+
+
+def product(tenant, slug):
+    """A product of a shop."""
+    return Row((("tenant_id", tenant), ("slug", slug)))
 
 
 @dataclass(frozen=True)
@@ -95,126 +97,97 @@ class IndexSpec:
     live: bool = True
 
 
-class Incident(RuleBasedStateMachine):
-    """The table, its unique indexes and everybody who uses them; what is expected of them beside it."""
+class Changed(RuleBasedStateMachine):
+    """The table, its unique indexes and everybody who changes them; what is expected of them beside it."""
 
-    def __init__(self, environment, mine):
+    def __init__(self, environment, mine, scene):
         super().__init__()
-        self.environment, self.mine = environment, mine
+        self.environment, self.mine, self.scene, self.change = environment, mine, scene, scene.change
         self.sightless = replace(environment, address=environment.address.replace("//postgres:", f"//{ROLE}:"))
         assert ROLE in self.sightless.address
-        self.rows: dict[UUID, Thread] = {}
-        self.indexes: dict[str, IndexSpec] = {INDEX_NAME: IndexSpec(IndexKind.ORIGINAL)}
+        self.rows: dict[object, Row] = {}
+        self.indexes: dict[str, IndexSpec] = {self.change.index: IndexSpec(IndexKind.ORIGINAL)}
 
     @initialize()
     def reset(self):
-        """Begin as the incident left it, without a thread."""
-        for name, *_ in self.mine.execute(INDEXES).fetchall():
-            self.mine.execute(sql.SQL("DROP INDEX public.{}").format(sql.Identifier(name)))
-        self.mine.execute("TRUNCATE public.q_threads")
-        key = ", ".join(PURPOSE.before.parts)
-        self.mine.execute(f"CREATE UNIQUE INDEX {INDEX_NAME} ON public.q_threads ({key}) WHERE {PREDICATE}")
-        self.mine.execute(f"COMMENT ON INDEX public.{INDEX_NAME} IS '{COMMENT}'")
+        """Begin as before the change, without a row."""
+        self.scene.reset(self.mine)
+        self.mine.execute(f"COMMENT ON INDEX {self.change.schema}.{self.change.index} IS '{COMMENT}'")
 
     # The model
 
-    def admits(self, family, purpose):
-        """Whether the enforced unique indexes admit an active thread of that family and purpose."""
-        active = {t.purpose for t in self.rows.values() if t.family == family and t.active}
-        enforced = {index.kind for index in self.indexes.values() if index.ready}
-        if family.owner is None:
-            return True
-        return not (active if IndexKind.ORIGINAL in enforced else active & {purpose})
+    def conflicts(self, row, kind):
+        """The active rows, but this one itself, that have its key in an index of that kind."""
+        key = self.change.key(kind)
+        mine = row.key(key.parts)
+        if None in mine and not key.nulls_not_distinct:
+            return []
+        return [
+            other for other in self.rows.values() if other.active and other is not row and other.key(key.parts) == mine
+        ]
 
-    def coexist(self):
-        """Whether a family holds several active threads."""
-        active = [t.family for t in self.rows.values() if t.active and t.family.owner]
-        return len(active) != len(set(active))
+    def admits(self, row):
+        """Whether the enforced unique indexes admit this row."""
+        return not any(self.conflicts(row, index.kind) for index in self.indexes.values() if index.ready)
+
+    def fits(self, kind):
+        """Whether the rows allow an index of that kind."""
+        return not any(self.conflicts(row, kind) for row in self.rows.values() if row.active)
+
+    def apply(self, environment=None, **options):
+        """Make the change."""
+        return apply(environment or self.environment, confirm=CONFIRM, change=self.change, **options)
 
     def steps(self, target):
         """The steps from here, and what stands in the catalog after each of them."""
-        catalog = read_catalog(self.mine)
+        catalog = read_catalog(self.mine, self.change)
         for step in plan_change(catalog, target).steps:
             catalog = catalog_after(step, catalog)
             yield step, {i.name: IndexSpec(i.kind, i.valid, i.ready, i.live) for i in catalog.relevant_indexes}
 
     def stand_alone(self, kind):
         """A unique index of that kind alone, complete, under the official name."""
-        self.indexes = {INDEX_NAME: IndexSpec(kind)}
-
-    # The clients
-
-    @rule(family=ANY_FAMILY)
-    def chat(self, family):
-        """The chat client ends the family's chats, and then gets a new one where the unique indexes let it."""
-        if family.owner:
-            for row_id, thread in self.rows.items():
-                if (thread.family, thread.purpose) == (family, "chat"):
-                    self.rows[row_id] = replace(thread, active=False)
-        if not self.admits(family, "chat"):
-            with pytest.raises(psycopg.errors.UniqueViolation):
-                clients.create_chat(self.mine, NewThread(*family))
-        else:
-            row_id = clients.create_chat(self.mine, NewThread(*family))
-            self.rows[row_id] = Thread(family, "openai", "chat")
-
-    @rule(family=ANY_FAMILY, provider=st.sampled_from(["openai", "manus"]))
-    def run(self, family, provider):
-        """The run client finds its thread, or gets a new one where the unique indexes let it."""
-        wanted = Thread(family, provider, "run")
-        new = NewThread(*family, provider=provider)
-        found = [row_id for row_id, thread in self.rows.items() if thread == wanted and family.owner]
-        if found:
-            assert [clients.get_or_create_run(self.mine, new)] == found
-        elif not self.admits(family, "run"):
-            with pytest.raises(psycopg.errors.UniqueViolation):
-                clients.get_or_create_run(self.mine, new)
-        else:
-            self.rows[clients.get_or_create_run(self.mine, new)] = wanted
-
-    @precondition(lambda self: any(thread.active for thread in self.rows.values()))
-    @rule(number=st.integers(0, 99))
-    def delete(self, number):
-        """Somebody deletes one of the active threads."""
-        active = [row_id for row_id, thread in self.rows.items() if thread.active]
-        row_id = active[number % len(active)]
-        clients.delete_thread(self.mine, row_id)
-        self.rows[row_id] = replace(self.rows[row_id], active=False)
+        self.indexes = {self.change.index: IndexSpec(kind)}
 
     # Migrations that end
 
     @rule(sees=st.booleans())
     def migrate(self, sees):
         """The migration ends in the fixed index alone, also by a role that does not see other sessions."""
+        if not self.fits(IndexKind.FIXED):
+            return
         with self.no_row_touched():
-            apply(self.environment if sees else self.sightless, confirm=CONFIRM)
+            self.apply(self.environment if sees else self.sightless)
         self.stand_alone(IndexKind.FIXED)
 
     @rule()
     def roll_back(self):
         """The rollback is refused where families coexist, and ends in the original index alone elsewhere."""
         with reading(self.environment) as connection:
-            found = run_preflight(connection, self.environment, investigate(connection), IndexKind.ORIGINAL)
-        if self.coexist():
+            subject = read_subject(connection, self.change, CONFIRM)
+            found = run_preflight(connection, self.environment, subject, IndexKind.ORIGINAL)
+        if not self.fits(IndexKind.ORIGINAL):
             with pytest.raises(Refused):
                 found.require(CONFIRM)
             return
         found.require(CONFIRM)
         with self.no_row_touched():
-            apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
+            self.apply(target=IndexKind.ORIGINAL)
         self.stand_alone(IndexKind.ORIGINAL)
 
-    @precondition(lambda self: self.coexist())
-    @rule()
-    def roll_back_too_late(self):
-        """A rollback that nobody checked fails at its build, and leaves none of it behind."""
-        for step, stands in self.steps(IndexKind.ORIGINAL):
+    @rule(kind=ANY_KIND)
+    def build_what_the_data_do_not_allow(self, kind):
+        """A change or a rollback that nobody checked fails at its build, and leaves none of it behind."""
+        if self.fits(kind):
+            return
+        for step, stands in self.steps(kind):
             if step.name == "build":
                 break
             self.indexes = stands
         with self.no_row_touched(), pytest.raises(Failed) as failed:
-            apply(self.environment, confirm=CONFIRM, target=IndexKind.ORIGINAL)
-        assert failed.value.what == "The step `build` failed: the data does not allow the original index."
+            self.apply(target=kind)
+        label = self.change.label(kind)
+        assert failed.value.what == f"The step `build` failed: the data does not allow the {label} index."
 
     # Others who use the table at the same time
 
@@ -222,7 +195,7 @@ class Incident(RuleBasedStateMachine):
     def deploy_beside(self, kind, sees, tried):
         """A deploy's DDL queues behind a step: the migration steps back for it, and ends later."""
         name = next((step.name for step, _ in self.steps(kind) if step.name in {"build", "drop"}), None)
-        if not tried or name is None or (kind is IndexKind.ORIGINAL and self.coexist()):
+        if not tried or name is None or not self.fits(kind):
             return
         with (
             self.no_row_touched(),
@@ -232,21 +205,21 @@ class Incident(RuleBasedStateMachine):
         ):
             wait_until_waiting(self.environment)
             began = time.monotonic()
-            deploy.execute(DEPLOYS[name])
+            deploy.execute(self.scene.deploys[name])
             assert time.monotonic() < began + MAX_BLOCK + SLACK
             holder.rollback()
         assert (name, STEPPED_BACK) in [(step.name, step.outcome) for step in migration.result().steps]
         self.stand_alone(kind)
 
-    @precondition(lambda self: self.indexes[INDEX_NAME].valid)
+    @precondition(lambda self: self.indexes[self.change.index].valid)
     @rule(kind=ANY_KIND, sees=st.booleans(), tried=SELDOM)
     def migrate_beside_a_reindex(self, kind, sees, tried):
         """Another session rebuilds the official index when the migration comes: it waits for that, and ends."""
-        if not tried or (kind is IndexKind.ORIGINAL and self.coexist()):
+        if not tried or not self.fits(kind):
             return
         with self.no_row_touched(), self.session("reindex") as other, ThreadPoolExecutor(1) as pool:
             with old_snapshot(self.environment) as snapshot:
-                reindex = pool.submit(other.execute, REINDEX)
+                reindex = pool.submit(other.execute, self.reindex)
                 self.until_blocked(other.info.backend_pid, snapshot)
                 with self.migrating(kind, sees) as migration:
                     assert migration.waits.wait(10)
@@ -255,12 +228,12 @@ class Incident(RuleBasedStateMachine):
         assert migration.result().steps[0].name == "wait"
         self.stand_alone(kind)
 
-    @precondition(lambda self: self.indexes[INDEX_NAME].valid)
+    @precondition(lambda self: self.indexes[self.change.index].valid)
     @rule(kind=ANY_KIND, sees=st.booleans(), tried=SELDOM)
     def reindex_beside_the_migration(self, kind, sees, tried):
         """Another session wants to rebuild the official index while the migration builds: it goes first."""
         name = next((step.name for step, _ in self.steps(kind)), None)
-        if not tried or name != "build" or (kind is IndexKind.ORIGINAL and self.coexist()):
+        if not tried or name != "build" or not self.fits(kind):
             return
         with (
             self.no_row_touched(),
@@ -270,7 +243,7 @@ class Incident(RuleBasedStateMachine):
             self.migrating(kind, sees) as migration,
         ):
             wait_until_waiting(self.environment)
-            reindex = pool.submit(other.execute, REINDEX)
+            reindex = pool.submit(other.execute, self.reindex)
             self.until_blocked(other.info.backend_pid, snapshot)
             snapshot.rollback()
             reindex.result()
@@ -280,15 +253,15 @@ class Incident(RuleBasedStateMachine):
     @rule(kind=ANY_KIND, sees=st.booleans(), tried=SELDOM)
     def run_the_script_beside(self, kind, sees, tried):
         """An operator runs the emitted SQL by psql beside the migration: whoever fails, one more run ends."""
-        if not tried or (kind is IndexKind.ORIGINAL and self.coexist()):
+        if not tried or self.change.constraint or not self.fits(kind):
             return
         with self.no_row_touched():
             with ThreadPoolExecutor(1) as pool:
-                operator = pool.submit(psql, self.environment, migration_script(kind))
+                operator = pool.submit(psql, self.environment, migration_script(kind, self.change))
                 with suppress(Failed):
-                    apply(self.environment, confirm=CONFIRM, target=kind, max_block=MAX_BLOCK)
+                    self.apply(target=kind, max_block=MAX_BLOCK)
                 operator.result()
-            apply(self.environment if sees else self.sightless, confirm=CONFIRM, target=kind)
+            self.apply(self.environment if sees else self.sightless, target=kind)
         self.stand_alone(kind)
 
     @contextmanager
@@ -298,9 +271,8 @@ class Incident(RuleBasedStateMachine):
             waits = threading.Event()
             environment = self.environment if sees else self.sightless
             future = pool.submit(
-                apply,
+                self.apply,
                 environment,
-                confirm=CONFIRM,
                 target=kind,
                 max_block=MAX_BLOCK,
                 budget=60,
@@ -320,7 +292,7 @@ class Incident(RuleBasedStateMachine):
     def reader(self, environment):
         """Another session's lock of a reader: a drop waits for it."""
         with psycopg.connect(environment.address, application_name="reader") as connection:
-            connection.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+            connection.execute(f"LOCK TABLE {self.change.path} IN ACCESS SHARE MODE")
             yield connection
             connection.rollback()
 
@@ -329,7 +301,7 @@ class Incident(RuleBasedStateMachine):
     @rule(kind=ANY_KIND, number=st.integers(1, 3))
     def stop_between_steps(self, kind, number):
         """A migration or rollback is stopped after some steps; the catalog is as its plan says."""
-        if kind is IndexKind.ORIGINAL and self.coexist():
+        if not self.fits(kind):
             return
         way = [stands for _, stands in self.steps(kind)][:number]
 
@@ -339,10 +311,10 @@ class Incident(RuleBasedStateMachine):
 
         with self.no_row_touched():
             if len(way) < number:
-                apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+                self.apply(target=kind, done=done)
             else:
                 with pytest.raises(Stopped):
-                    apply(self.environment, confirm=CONFIRM, target=kind, done=done)
+                    self.apply(target=kind, done=done)
         if way:
             self.indexes = way[-1]
 
@@ -350,14 +322,14 @@ class Incident(RuleBasedStateMachine):
     def kill_a_build(self, kind, late):
         """A build is killed before its first scan, or when all is indexed: not enforced, or enforcing."""
         step = next((step for step, _ in self.steps(kind)), None)
-        if step is None or step.name != "build" or (late and kind is IndexKind.ORIGINAL and self.coexist()):
+        if step is None or step.name != "build" or (late and not self.fits(kind)):
             return
         with psycopg.connect(self.environment.address) as other, self.no_row_touched():
             if late:
                 other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 other.execute("SELECT 1")
             else:
-                other.execute("LOCK TABLE public.q_threads IN ROW EXCLUSIVE MODE")
+                other.execute(f"LOCK TABLE {self.change.path} IN ROW EXCLUSIVE MODE")
             with self.killed(step.sql[0]) as pid:
                 self.until_blocked(pid, other)
         self.indexes[step.builds.name] = IndexSpec(kind, valid=False, ready=late)
@@ -366,7 +338,7 @@ class Incident(RuleBasedStateMachine):
     def kill_a_drop(self, kind, late):
         """A drop is killed in its first wait, or in its second: invalid and enforcing as before, or dead."""
         step = next((step for step, _ in self.steps(kind)), None)
-        if step is None or step.name != "drop":
+        if step is None or step.name != "drop" or step.transaction:
             return
         before = self.indexes[step.drops]
         with (
@@ -374,11 +346,11 @@ class Incident(RuleBasedStateMachine):
             psycopg.connect(self.environment.address) as second,
             self.no_row_touched(),
         ):
-            first.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+            first.execute(f"LOCK TABLE {self.change.path} IN ACCESS SHARE MODE")
             with self.killed(step.sql[0]) as pid:
                 self.until_blocked(pid, first)
                 if late:
-                    second.execute("LOCK TABLE public.q_threads IN ACCESS SHARE MODE")
+                    second.execute(f"LOCK TABLE {self.change.path} IN ACCESS SHARE MODE")
                     first.rollback()
                     self.until_blocked(pid, second)
         self.indexes[step.drops] = (
@@ -407,26 +379,35 @@ class Incident(RuleBasedStateMachine):
     @contextmanager
     def no_row_touched(self):
         """No version of a row is made or ended in between."""
-        before = self.mine.execute(VERSIONS).fetchall()
+        before = self.mine.execute(self.versions).fetchall()
         yield
-        assert self.mine.execute(VERSIONS).fetchall() == before
+        assert self.mine.execute(self.versions).fetchall() == before
+
+    @property
+    def reindex(self):
+        """Another session's statement that builds the official index again."""
+        return f"REINDEX INDEX CONCURRENTLY {self.change.schema}.{self.change.index}"
+
+    @property
+    def versions(self):
+        """A query of all versions of rows."""
+        return f"SELECT ctid::text, xmin::text, xmax::text FROM {self.change.path} ORDER BY ctid"
 
     # What always holds
 
     @invariant()
     def indexs_are_those_of_the_model(self):
         """The catalog holds what the model holds, flags included, and some unique index is enforced."""
-        kinds = {len(columns): kind for kind, columns in SIDES.items()}
-        found = {
-            name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in self.mine.execute(INDEXES).fetchall()
-        }
+        kinds = {len(self.change.key(kind).parts): kind for kind in SIDES}
+        rows = self.mine.execute(INDEXES, [self.change.path]).fetchall()
+        found = {name: IndexSpec(kinds[columns], *flags) for name, columns, *flags in rows}
         assert found == self.indexes
         assert any(index.ready for index in found.values())
 
     @invariant()
     def the_state_is_one_that_is_possible(self):
         """The state is never `missing` or `unknown`, and blocks where an original index is enforced."""
-        catalog = read_catalog(self.mine)
+        catalog = read_catalog(self.mine, self.change)
         assert catalog.state not in {IndexState.MISSING, IndexState.UNKNOWN}
         assert catalog.blocks is any(g.ready for g in self.indexes.values() if g.kind is IndexKind.ORIGINAL)
 
@@ -434,23 +415,108 @@ class Incident(RuleBasedStateMachine):
     def the_official_index_keeps_its_comment(self):
         """Whatever unique index has the official name has the comment, once no swap is pending."""
         (comment,) = self.mine.execute(
-            "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"public.{INDEX_NAME}"]
+            "SELECT obj_description(to_regclass(%s), 'pg_class')", [f"{self.change.schema}.{self.change.index}"]
         ).fetchone()
         assert comment == COMMENT
 
     @invariant()
     def no_key_twice(self):
-        """At most one active thread of each root, owner and purpose, where there is an owner."""
-        assert self.mine.execute(DUPLICATES).fetchall() == []
+        """No two rows have the same key, with no NULL in it, from after the change."""
+        key = ", ".join(self.change.after.parts)
+        whole = " AND ".join(f"{part} IS NOT NULL" for part in self.change.after.parts)
+        rows = f"{self.change.path} WHERE {self.change.predicate or 'true'} AND {whole}"
+        assert self.mine.execute(f"SELECT FROM {rows} GROUP BY {key} HAVING count(*) > 1").fetchall() == []
 
     @invariant()
     def rows_are_those_of_the_model(self):
         """The table holds the model's rows and no others."""
-        found = {
-            row_id: Thread(Family(root, owner), provider, purpose, active)
-            for row_id, root, owner, provider, purpose, active in self.mine.execute(ROWS).fetchall()
+        assert self.held() == self.rows
+
+
+class Incident(Changed):
+    """The incident's table and its clients, for `purpose` and for `provider`."""
+
+    def held(self):
+        """The rows of the table."""
+        query = "SELECT row_id, root_prompt_row_id, owner_id, provider, purpose, is_active FROM public.q_threads"
+        return {
+            row_id: replace(thread(Family(root, owner), provider, purpose), active=active)
+            for row_id, root, owner, provider, purpose, active in self.mine.execute(query).fetchall()
         }
-        assert found == self.rows
+
+    @rule(family=ANY_FAMILY)
+    def chat(self, family):
+        """The chat client ends the family's chats, and then gets a new one where the unique indexes let it."""
+        wanted = thread(family, "openai", "chat")
+        if family.owner:
+            for row_id, row in self.rows.items():
+                if row.key(PURPOSE.after.parts) == wanted.key(PURPOSE.after.parts):
+                    self.rows[row_id] = replace(row, active=False)
+        if not self.admits(wanted):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                clients.create_chat(self.mine, NewThread(*family))
+        else:
+            self.rows[clients.create_chat(self.mine, NewThread(*family))] = wanted
+
+    @rule(family=ANY_FAMILY, provider=st.sampled_from(["openai", "manus"]))
+    def run(self, family, provider):
+        """The run client finds its thread, or gets a new one where the unique indexes let it."""
+        wanted = thread(family, provider, "run")
+        new = NewThread(*family, provider=provider)
+        found = [row_id for row_id, row in self.rows.items() if row == wanted and family.owner]
+        if found:
+            assert [clients.get_or_create_run(self.mine, new)] == found
+        elif not self.admits(wanted):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                clients.get_or_create_run(self.mine, new)
+        else:
+            self.rows[clients.get_or_create_run(self.mine, new)] = wanted
+
+    @precondition(lambda self: any(row.active for row in self.rows.values()))
+    @rule(number=st.integers(0, 99))
+    def delete(self, number):
+        """Somebody deletes one of the active threads."""
+        active = [row_id for row_id, row in self.rows.items() if row.active]
+        row_id = active[number % len(active)]
+        clients.delete_thread(self.mine, row_id)
+        self.rows[row_id] = replace(self.rows[row_id], active=False)
+
+
+class Shop(Changed):
+    """A table that has nothing to do with the incident, and those who write it."""
+
+    def held(self):
+        """The rows of the table."""
+        covered = f"({self.change.predicate or 'true'})"
+        query = f"SELECT id, tenant_id, slug, {covered} FROM shop.products"
+        return {
+            number: replace(product(tenant, slug), active=active)
+            for number, tenant, slug, active in self.mine.execute(query).fetchall()
+        }
+
+    @rule(tenant=st.integers(1, 3), slug=st.sampled_from(["a", "b", "c"]))
+    def insert(self, tenant, slug):
+        """A tenant's product is admitted where the unique indexes let it."""
+        wanted = product(tenant, slug)
+        query = "INSERT INTO shop.products (tenant_id, slug) VALUES (%s, %s) RETURNING id"
+        if not self.admits(wanted):
+            with pytest.raises(psycopg.errors.UniqueViolation):
+                self.mine.execute(query, [tenant, slug])
+        else:
+            self.rows[self.mine.execute(query, [tenant, slug]).fetchone()[0]] = wanted
+
+    @precondition(lambda self: any(row.active for row in self.rows.values()))
+    @rule(number=st.integers(0, 99))
+    def delete(self, number):
+        """A product is taken out of the index, if that is partial; else it is deleted."""
+        active = [row_id for row_id, row in self.rows.items() if row.active]
+        row_id = active[number % len(active)]
+        if self.change.predicate:
+            self.mine.execute("UPDATE shop.products SET deleted_at = now() WHERE id = %s", [row_id])
+            self.rows[row_id] = replace(self.rows[row_id], active=False)
+        else:
+            self.mine.execute("DELETE FROM shop.products WHERE id = %s", [row_id])
+            del self.rows[row_id]
 
 
 def execute(connection, statement, told):
@@ -464,16 +530,21 @@ def execute(connection, statement, told):
 
 
 @pytest.mark.slow
-def test_in_any_order(environment, connection, monkeypatch):
+@pytest.mark.parametrize("name", SCENES)
+def test_in_any_order(environment, connection, monkeypatch, name):
     """Whatever comes in whatever order, no key is held twice, a unique index is enforced, no row is ours."""
+    scene = SCENES[name]
     monkeypatch.setattr(executor, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(monitor, "SECONDS_BETWEEN_QUERIES", 0.02)
     monkeypatch.setattr(connections, "TICK", 0.02)
     connection.execute("INSERT INTO public.q_prompts VALUES (%s), (%s)", [UUID(int=1), UUID(int=2)])
-    connection.execute(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN; GRANT CREATE ON SCHEMA public TO {ROLE}")
-    connection.execute(f"ALTER TABLE public.q_threads OWNER TO {ROLE}")
+    scene.begin(connection)
+    connection.execute(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} LOGIN")
+    connection.execute(f"GRANT CREATE, USAGE ON SCHEMA {scene.change.schema} TO {ROLE}")
+    connection.execute(f"ALTER TABLE {scene.change.path} OWNER TO {ROLE}")
+    machine = Shop if scene.create else Incident
     run_state_machine_as_test(
-        lambda: Incident(environment, connection),
+        lambda: machine(environment, connection, scene),
         settings=settings(
             max_examples=600 if SOAK else 40,
             stateful_step_count=25,
@@ -484,4 +555,3 @@ def test_in_any_order(environment, connection, monkeypatch):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    connection.execute(f"ALTER TABLE public.q_threads OWNER TO CURRENT_USER; DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
