@@ -78,6 +78,14 @@ def test_importing_loads_no_slow_library(module: str) -> None:
     assert ran.stdout == "[]\n"
 
 
+def test_the_help_needs_no_other_room() -> None:
+    """`incident --help` imports the room of the commands alone: it is there at once."""
+    asked = "import sys, incident_lib.cli; print({n.split('.')[1] for n in sys.modules if n.startswith('incident_lib.')})"
+    ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "{'cli'}\n"
+
+
 # Imports: `make lint` checks the directions, by the contracts in pyproject.toml
 
 

@@ -12,13 +12,12 @@ from incident_lib.cli.answer import Answer
 from incident_lib.cli.command import AnsweringCommand, note
 from incident_lib.cli.options import ENVIRONMENT, TIMEOUT
 from incident_lib.cli.terminal import Verbatim
-from incident_lib.model import Failed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from incident_lib.logs import Duplicates
-    from incident_lib.model import ExaminedIndex, ScanFindings, Table
+    from incident_lib.model import ExaminedIndex, Failed, ScanFindings, Table
 
 
 @click.command(cls=AnsweringCommand)
@@ -60,7 +59,7 @@ def scan(
     """
     from incident_lib import analysis, paths
     from incident_lib.database import reading, resolve_environment
-    from incident_lib.model import scan_sentence
+    from incident_lib.model import UsageError, scan_sentence
     from incident_lib.progress import waiting
     from incident_lib.records import add_answer, read_answers
 
@@ -95,7 +94,7 @@ def _read_logs(logs: tuple[str, ...]) -> Duplicates:
     """
     from incident_lib.cli.recognition import HELP
     from incident_lib.logs import read_duplicates
-    from incident_lib.model import unread_sentence
+    from incident_lib.model import Failed, unread_sentence
     from incident_lib.progress import waiting
 
     with waiting("reading the logs …"):
@@ -108,7 +107,7 @@ def _read_logs(logs: tuple[str, ...]) -> Duplicates:
 def _not_read(found: Duplicates | None) -> Failed | None:
     """The error where one of several logs was not read."""
     from incident_lib.cli.recognition import HELP
-    from incident_lib.model import unread_sentence
+    from incident_lib.model import Failed, unread_sentence
 
     if found is None or not found.unread:
         return None
