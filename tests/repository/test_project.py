@@ -80,7 +80,8 @@ def test_importing_loads_no_slow_library(module: str) -> None:
 
 def test_the_help_needs_no_other_room() -> None:
     """`incident --help` imports the room of the commands alone: it is there at once."""
-    asked = "import sys, incident_lib.cli; print({n.split('.')[1] for n in sys.modules if n.startswith('incident_lib.')})"
+    names = "name.split('.')[1] for name in sys.modules if name.startswith('incident_lib.')"
+    asked = f"import sys, incident_lib.cli; print({{{names}}})"
     ran = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
 
     assert ran.stdout == "{'cli'}\n"
