@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from contextlib import suppress
@@ -33,6 +32,9 @@ class Sections(click.Group):
 
     def invoke(self, ctx: click.Context) -> int:
         """Run one of them; output that is not read is no error."""
+        import logging
+
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
         try:
             return int(super().invoke(ctx) or 0)
         except BrokenPipeError:
@@ -85,7 +87,6 @@ for _commands in SECTIONS.values():
 def main() -> None:
     """Run the command line; each code but 0 comes with one message on standard error."""
     prepare()
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # its warnings name role and database
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the same end as Ctrl-C; nohup ignores SIGHUP
         if signal.getsignal(ending) is signal.SIG_DFL:
             signal.signal(ending, signal.default_int_handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from incident_lib.cli.answer import Answer
@@ -14,21 +12,23 @@ from incident_lib.cli.terminal import Verbatim
 @click.command(cls=AnsweringCommand)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False),
     metavar="FILE",
     help="The file to write. [default: data/runs/claims.json]",
 )
-def claims(out: Path | None) -> Answer:
+def claims(out: str | None) -> Answer:
     """Test the fix plan's claims, while clients write.
 
     Only scratch databases of the embedded server are changed. The exit code is 0 whatever the verdicts are.
     """
+    from pathlib import Path
+
     from incident_lib.experiments import run_claims
     from incident_lib.model import claims_table, summarize_verdicts
     from incident_lib.progress import bars
     from incident_lib.records import claims_file, write_claims
 
-    file = out or claims_file()
+    file = Path(out) if out else claims_file()
     with bars() as show:
         report = run_claims(listener=lambda name, share: show("claims", share, name))
     write_claims(report, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -33,6 +32,8 @@ class Output:
         if self.quiet:
             os.environ["INCIDENT_PROGRESS"] = "off"
         if self.verbose:
+            import logging
+
             logger = logging.getLogger("incident_lib.statements")
             logger.setLevel(logging.DEBUG)
             logger.addHandler(logging.StreamHandler())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from dataclasses import replace
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -42,6 +41,8 @@ WHOLE = click.option("--wide", is_flag=True, help="Whole ids, also where the ter
 @TIMEOUT
 def investigate(name: str, limit: int, wide: bool, purpose_since: str, timeout: float) -> Answer:
     """What is blocked: verdict, counts, families. Ids are raw: do not share them."""
+    from tempfile import TemporaryFile
+
     from incident_lib import analysis
     from incident_lib.database import purpose_since as known_purpose_since
     from incident_lib.database import reading, resolve_environment

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from incident_lib.cli.options import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LAUNCH_SECONDS = 3.0  # what has not failed by then has opened the page
 
@@ -17,6 +20,8 @@ LAUNCH_SECONDS = 3.0  # what has not failed by then has opened the page
 @click.argument("file", default="", metavar="[REPORT]", type=click.Path(dir_okay=False))
 def open_(file: str) -> int:
     """Open a report in the browser. By default that of the latest `incident run`."""
+    from pathlib import Path
+
     from incident_lib import paths
     from incident_lib.model import Failed, UsageError
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -57,6 +56,8 @@ def scan(
     Which unique index has no effect, since another one of its table allows less? And, of an index that rejected rows:
     which columns may belong in its key? The answers are yours. `incident plan` takes a change as a file.
     """
+    from pathlib import Path
+
     from incident_lib import analysis, paths
     from incident_lib.database import reading, resolve_environment
     from incident_lib.model import UsageError, scan_sentence

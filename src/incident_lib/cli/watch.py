@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 @ENVIRONMENT
 @click.option(
     "--log",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
     help="The log of its server; what is added to it is read, too.",
 )
@@ -36,17 +35,19 @@ if TYPE_CHECKING:
     help="The time between two readings.",
 )
 @click.option("--once", is_flag=True, help="Read once, then end.")
-def watch(name: str, log: Path | None, every: float, once: bool) -> Iterator[Answer]:
+def watch(name: str, log: str | None, every: float, once: bool) -> Iterator[Answer]:
     """How many families have got a chat since the fix. Until Ctrl-C.
 
     As JSON, each reading is a line.
     """
+    from pathlib import Path
+
     from incident_lib.database import demo
     from incident_lib.progress import bars
     from incident_lib.runs import watch_recovery
 
     was_running = demo.is_running()
-    readings = islice(watch_recovery(name, every, log), 1 if once else None)
+    readings = islice(watch_recovery(name, every, Path(log) if log else None), 1 if once else None)
     last = None
     try:
         with suppress(KeyboardInterrupt):
