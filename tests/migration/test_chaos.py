@@ -27,10 +27,13 @@ from tests.conftest import add
 from tests.support import clusters
 from tests.support.examples import SLACK, rounds
 from tests.support.migrator import Migrator, pause
-from tests.support.sessions import DEPLOYS, Deploys, holding_up, old_snapshot, wait_until_waiting
+from tests.support.scenes import SCENES
+from tests.support.sessions import Deploys, holding_up, old_snapshot, wait_until_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.scenes import Scene
 
 ROUNDS = rounds(30, soak=330)
 SEED = 20251013
@@ -51,8 +54,8 @@ class Clients:
         unguarded: how often no unique index was enforced when the observer looked.
     """
 
-    def __init__(self, address: str, families: list[Family]) -> None:
-        self.address, self.families = address, families
+    def __init__(self, address: str, scene: Scene) -> None:
+        self.address, self.scene, self.path = address, scene, scene.change.path
         self.tried = self.admitted = self.written = self.looks = self.unguarded = 0
         self.longest = {"read": 0.0, "write": 0.0}
         self._done = threading.Event()
@@ -83,11 +86,10 @@ class Clients:
         rng = random.Random(SEED + 1)
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
-                family = Family(self.families[0].root, UUID(int=rng.getrandbits(128)))
                 with self._measured("write"):
-                    row_id = clients.get_or_create_run(connection, clients.NewThread(*family))
+                    row_id = self._insert(connection, rng)
                 with self._measured("write"):
-                    clients.delete_thread(connection, row_id)
+                    self._delete(connection, row_id)
                 self.written += 1
                 self._done.wait(0.002)
 
@@ -95,9 +97,8 @@ class Clients:
         rng = random.Random(SEED + 2)
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
-                thread = clients.NewThread(*rng.choice(self.families), purpose="run")
                 with suppress(psycopg.errors.UniqueViolation), self._measured("write"):
-                    clients.insert_thread(connection, thread)
+                    self._insert_again(connection, rng)
                     self.admitted += 1
                 self.tried += 1
                 self._done.wait(0.001)
@@ -107,35 +108,81 @@ class Clients:
         with psycopg.connect(self.address) as connection:
             while not self._done.is_set():
                 with self._measured("read"):
-                    connection.execute("SELECT count(*) FROM public.q_threads")
+                    connection.execute(f"SELECT count(*) FROM {self.path}")
                 pause(rng, 0.05)
                 connection.rollback()
                 pause(rng, 0.05)
 
     def _find(self) -> None:
-        query = "SELECT count(*) FROM public.q_threads WHERE root_prompt_row_id = %s AND owner_id = %s AND is_active"
         rng = random.Random(SEED + 4)
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
                 with self._measured("read"):
-                    connection.execute(query, rng.choice(self.families))
+                    self._look_up(connection, rng)
                 self._done.wait(0.002)
 
     def _look(self) -> None:
         with psycopg.connect(self.address, autocommit=True) as connection:
             while not self._done.is_set():
-                self.unguarded += not any(index.enforced for index in read_catalog(connection).relevant_indexes)
+                catalog = read_catalog(connection, self.scene.change)
+                self.unguarded += not any(index.enforced for index in catalog.relevant_indexes)
                 self.looks += 1
                 self._done.wait(0.02)
 
+    # What they send
+
+    def fill(self, connection: psycopg.Connection) -> None:
+        """200 families with a run each."""
+        root = uuid4()
+        self.families = [Family(root, uuid4()) for _ in range(200)]
+        for family in self.families:
+            add(connection, *family)
+
+    def _insert(self, connection: psycopg.Connection, rng: random.Random) -> object:
+        family = Family(self.families[0].root, UUID(int=rng.getrandbits(128)))
+        return clients.get_or_create_run(connection, clients.NewThread(*family))
+
+    def _delete(self, connection: psycopg.Connection, row_id: object) -> None:
+        clients.delete_thread(connection, row_id)
+
+    def _insert_again(self, connection: psycopg.Connection, rng: random.Random) -> None:
+        clients.insert_thread(connection, clients.NewThread(*rng.choice(self.families), purpose="run"))
+
+    def _look_up(self, connection: psycopg.Connection, rng: random.Random) -> None:
+        query = "SELECT count(*) FROM public.q_threads WHERE root_prompt_row_id = %s AND owner_id = %s AND is_active"
+        connection.execute(query, rng.choice(self.families))
+
+
+class ShopClients(Clients):
+    """The same of a shop: a second product of a tenant with the same slug must not get in."""
+
+    def fill(self, connection: psycopg.Connection) -> None:
+        """200 products."""
+        connection.execute("INSERT INTO shop.products (slug) SELECT 'slug-' || n FROM generate_series(1, 200) AS n")
+
+    def _insert(self, connection: psycopg.Connection, rng: random.Random) -> object:
+        slug = f"new-{rng.getrandbits(64)}"
+        row = connection.execute("INSERT INTO shop.products (slug) VALUES (%s) RETURNING id", [slug]).fetchone()
+        return row[0]
+
+    def _delete(self, connection: psycopg.Connection, row_id: object) -> None:
+        connection.execute("UPDATE shop.products SET deleted_at = now() WHERE id = %s", [row_id])
+
+    def _insert_again(self, connection: psycopg.Connection, rng: random.Random) -> None:
+        connection.execute("INSERT INTO shop.products (slug) VALUES (%s)", [f"slug-{rng.randint(1, 200)}"])
+
+    def _look_up(self, connection: psycopg.Connection, rng: random.Random) -> None:
+        slug = f"slug-{rng.randint(1, 200)}"
+        connection.execute("SELECT count(*) FROM shop.products WHERE slug = %s AND deleted_at IS NULL", [slug])
+
 
 @contextmanager
-def queueing(environment: Environment, step: str, seconds: float) -> Iterator[Deploys]:
+def queueing(environment: Environment, scene: Scene, step: str, seconds: float) -> Iterator[Deploys]:
     """Hold a step up for some seconds from when the migration waits, while deploys alter the table."""
     done, holding = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with old_snapshot(environment) if step == "build" else holding_up(environment, step):
+        with old_snapshot(environment) if step == "build" else holding_up(environment, step, scene):
             holding.set()
             wait_until_waiting(environment, done)
             done.wait(seconds)
@@ -143,58 +190,60 @@ def queueing(environment: Environment, step: str, seconds: float) -> Iterator[De
     holder = threading.Thread(target=hold)
     holder.start()
     assert holding.wait(10)
-    with Deploys(environment, DEPLOYS[step], times=2) as deploys:
+    with Deploys(environment, scene.deploys[step], times=2) as deploys:
         yield deploys
     done.set()
     holder.join()
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["purpose", "provider", "shop"])
 @pytest.mark.parametrize("server", [18, 16], indirect=True, scope="session", ids=lambda version: f"pg{version}")
-def test_no_kill_at_any_instant_lets_a_duplicate_in_or_makes_clients_wait(environment, capsys):
+def test_no_kill_at_any_instant_lets_a_duplicate_in_or_makes_clients_wait(environment, capsys, name):
     """Kills in all steps: no duplicate gets in, no client waits for long, every re-run ends in the fixed index."""
+    scene, told = SCENES[name], SCENES[name].file or name
+    change, count = scene.change, ROUNDS if name == "purpose" else ROUNDS // 2
     rng = random.Random(SEED)
     landed, sent, waited, stepped_back = Counter(), Counter(), [], 0
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        root = uuid4()
-        families = [Family(root, uuid4()) for _ in range(200)]
-        for family in families:
-            add(connection, *family)
-        with Clients(environment.address, families) as busy:
-            for place in range(ROUNDS):
+        scene.begin(connection)
+        clients_of = (ShopClients if scene.create else Clients)(environment.address, scene)
+        clients_of.fill(connection)
+        with clients_of as busy:
+            for place in range(count):
                 step, how = STEPS[place % 3], rng.choice(["SIGKILL", "SIGKILL", "terminate", "SIGINT"])
                 held = place // 3 % 3 == 0
                 longest = (LONGEST_HELD if held else LONGEST)[step]
                 with ExitStack() as stack:
                     if held:
-                        deploys = queueing(environment, step, rng.uniform(0.3, LONGEST_HOLD))
+                        deploys = queueing(environment, scene, step, rng.uniform(0.3, LONGEST_HOLD))
                         waited.append(stack.enter_context(deploys).waited)
-                    child = Migrator(environment.address, max_block=MAX_BLOCK)
+                    child = Migrator(environment.address, max_block=MAX_BLOCK, change=told)
                     if child.until(f"begin {step}"):
                         pause(rng, longest)
                         child.kill(how, environment.address)
                         sent[step] += 1
                     child.finish()
                     landed[step] += child.inside(step)
-                    assert any(index.enforced for index in read_catalog(connection).relevant_indexes)
-                    ran = apply(environment, confirm="staging", max_block=MAX_BLOCK)
+                    assert any(index.enforced for index in read_catalog(connection, change).relevant_indexes)
+                    ran = apply(environment, confirm="staging", change=change, max_block=MAX_BLOCK)
                 stepped_back += child.steps_back() + any(done.outcome == STEPPED_BACK for done in ran.steps)
-                assert plan_change(read_catalog(connection)).steps == ()
-                assert [index.name for index in read_catalog(connection).relevant_indexes] == [INDEX_NAME]
-                apply(environment, confirm="staging", target=IndexKind.ORIGINAL, max_block=MAX_BLOCK)
+                assert plan_change(read_catalog(connection, change)).steps == ()
+                assert [index.name for index in read_catalog(connection, change).relevant_indexes] == [change.index]
+                apply(environment, confirm="staging", change=change, target=IndexKind.ORIGINAL, max_block=MAX_BLOCK)
         assert fetch_all(connection, "migration/lock_holder", {"key": LOCK_KEY}) == []
     alters = [seconds for each in waited for seconds in each]
     with capsys.disabled():
         inside = ", ".join(f"{landed[step]} of {sent[step]} kills inside {step}" for step in STEPS)
         print(
-            f"\nchaos: {inside}; {busy.tried:,} duplicates tried, {busy.admitted} admitted; "
+            f"\nchaos, {name}: {inside}; {busy.tried:,} duplicates tried, {busy.admitted} admitted; "
             f"{busy.unguarded} of {busy.looks:,} looks found no unique index enforced; {busy.written:,} writes"
             f"\nlongest read {busy.longest['read']:.2f} s, longest write {busy.longest['write']:.2f} s; {len(alters)}"
             f" ALTER TABLE in {len(waited)} rounds, longest {max(alters):.2f} s; {stepped_back} runs stepped back"
         )
     assert (busy.admitted, busy.unguarded) == (0, 0)
     assert max(busy.longest.values()) < MAX_BLOCK + SLACK
-    assert min(landed.values()) >= ROUNDS // 22
+    assert min(landed.values()) >= count // 22
     assert stepped_back
 
 

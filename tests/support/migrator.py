@@ -1,4 +1,4 @@
-"""A migration in a process of its own, to be killed: `python migrator.py ADDRESS TARGET BUDGET MAX_BLOCK`.
+"""A migration in a process of its own, to be killed: `python migrator.py ADDRESS TARGET BUDGET MAX_BLOCK CHANGE`.
 
 It prints a line when a step begins (`begin build`) and when it has ended (`end build done`).
 """
@@ -18,7 +18,8 @@ import psycopg
 from incident_lib.database import Environment
 from incident_lib.migration.executor import STEPPED_BACK, MigrationResult, apply
 from incident_lib.migration.monitor import MAX_BLOCK, Progress
-from incident_lib.model.change import IndexKind
+from incident_lib.model.change import CHANGES, IndexKind
+from incident_lib.model.change_file import parse_change
 from incident_lib.model.errors import IncidentError
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ class Migrator:
         budget: float = 60,
         max_block: float = MAX_BLOCK,
         within: Sequence[str] = (),
+        change: str = "purpose",
     ) -> None:
-        command = [*within, sys.executable, str(Path(__file__)), address, target.value, str(budget), str(max_block)]
+        told = [address, target.value, str(budget), str(max_block), change]
+        command = [*within, sys.executable, str(Path(__file__)), *told]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.lines: list[str] = []
 
@@ -79,8 +82,8 @@ def pause(rng: random.Random, most: float) -> None:
     time.sleep(rng.uniform(0, most))
 
 
-def main(address: str, target: str, budget: str, max_block: str) -> int:
-    """The child's side."""
+def main(address: str, target: str, budget: str, max_block: str, change: str) -> int:
+    """The child's side; `change` is a name, or the text of a file."""
 
     def began(progress: Progress) -> None:
         if progress.phase == "begins":
@@ -95,6 +98,7 @@ def main(address: str, target: str, budget: str, max_block: str) -> int:
         apply(
             environment,
             confirm="chaos",
+            change=CHANGES.get(change) or parse_change(change, "tenant.toml"),
             target=IndexKind(target),
             budget=float(budget),
             max_block=float(max_block),

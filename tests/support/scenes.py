@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from incident_lib.model.change import PROVIDER, PURPOSE, IndexChange
 from tests.support import shop
 
@@ -21,12 +19,14 @@ class Scene:
     Attributes:
         column: one that is in no key; touched: an assignment to another one.
         create: SQL that makes the table; empty: it is there.
+        file: the text that describes the change; empty: it has a name.
     """
 
     change: IndexChange
     column: str
     touched: str
     create: str = ""
+    file: str = ""
 
     @property
     def deploys(self) -> dict[str, str]:
@@ -35,10 +35,14 @@ class Scene:
         return {"build": f"{alter}, ADD COLUMN IF NOT EXISTS added int", "swap": alter, "drop": alter}
 
     @property
-    def writing(self) -> str:
-        """A statement that holds a build up."""
+    def holding_up(self) -> dict[str, str]:
+        """Statements whose open transaction makes one step wait: a writer's, a rename's, a reader's."""
         table = self.change.path
-        return f"UPDATE {table} SET {self.touched} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)"
+        return {
+            "build": f"UPDATE {table} SET {self.touched} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)",
+            "swap": f"COMMENT ON INDEX {self.change.schema}.{self.change.index} IS 'never committed'",
+            "drop": f"SELECT count(*) FROM {table}",
+        }
 
     def begin(self, connection: psycopg.Connection[Any]) -> None:
         """Make the table, without a row, and with the index from before the change alone."""
@@ -70,13 +74,6 @@ class Scene:
 SCENES = {
     "purpose": Scene(PURPOSE, "name", "message_count = 1"),
     "provider": Scene(PROVIDER, "name", "message_count = 1"),
-    "shop": Scene(shop.CHANGE, "locale", "locale = 'fr'", shop.TABLE),
-    "constraint": Scene(shop.CONSTRAINT, "locale", "locale = 'fr'", shop.TABLE),
+    "shop": Scene(shop.CHANGE, "locale", "locale = 'fr'", shop.TABLE, f'{shop.FILE}predicate = "deleted_at IS NULL"\n'),
+    "constraint": Scene(shop.CONSTRAINT, "locale", "locale = 'fr'", shop.TABLE, f"{shop.FILE}constraint = true\n"),
 }
-
-
-def scenes(*, quick: tuple[str, ...] = ("purpose",)) -> list[Any]:
-    """The scenes as parameters: those of `quick` as they are, the others slow."""
-    return [
-        pytest.param(scene, id=name, marks=() if name in quick else pytest.mark.slow) for name, scene in SCENES.items()
-    ]

@@ -7,25 +7,14 @@ from contextlib import contextmanager
 
 import psycopg
 
-from incident_lib.model.change import INDEX_NAME
-
-# Deploys that queue behind a step. Reads and writes queue behind the first one, too; beside a reader that holds a drop
-# up it would wait for the reader.
-ALTER = "ALTER TABLE public.q_threads ALTER COLUMN name SET STATISTICS 50"
-DEPLOYS = {"build": f"{ALTER}, ADD COLUMN IF NOT EXISTS added int", "swap": ALTER, "drop": ALTER}
+from tests.support.scenes import SCENES
 
 
 @contextmanager
-def holding_up(environment, step):
-    """Another session's open transaction that makes one step wait: a writer's, a rename's, a reader's."""
-    statement = {
-        "build": "UPDATE public.q_threads SET message_count = 1"
-        " WHERE row_id = (SELECT row_id FROM public.q_threads LIMIT 1)",
-        "swap": f"COMMENT ON INDEX public.{INDEX_NAME} IS 'never committed'",
-        "drop": "SELECT count(*) FROM public.q_threads",
-    }[step]
+def holding_up(environment, step, scene=SCENES["purpose"]):
+    """Another session's open transaction that makes one step wait."""
     with psycopg.connect(environment.address, application_name=f"holds up {step}") as connection:
-        connection.execute(statement)
+        connection.execute(scene.holding_up[step])
         yield
         connection.rollback()
 
