@@ -473,3 +473,28 @@ def test_killed_between_any_two_steps(environment, connection, form):
         apply(environment, confirm="staging", change=change)
         assert definitions(connection) == expected
         apply(environment, confirm="staging", change=change, target=ORIGINAL)
+
+
+# Partitions
+
+
+def test_a_partitioned_table(environment, connection):
+    """A partitioned table of a shop is changed and rolled back; its expressions are compared, too."""
+    connection.execute(
+        """
+        CREATE SCHEMA shop;
+        CREATE TABLE shop.products (tenant_id bigint NOT NULL DEFAULT 1, slug text NOT NULL, deleted_at timestamptz)
+            PARTITION BY HASH (slug);
+        CREATE TABLE shop.products_0 PARTITION OF shop.products FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE shop.products_1 PARTITION OF shop.products FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO shop.products (slug) SELECT 'slug-' || n FROM generate_series(1, 100) AS n;
+        CREATE UNIQUE INDEX products_slug_key ON shop.products (slug) WHERE deleted_at IS NULL;
+        """
+    )
+    change = replace(shop.CHANGE, predicate="products.deleted_at is null")
+    before = definitions(connection)
+    assert failures(environment, change) == {}
+    apply(environment, confirm="staging", change=change)
+    assert definitions(connection) == [("(tenant_id, slug) WHERE (deleted_at IS NULL)", None)]
+    apply(environment, confirm="staging", change=change, target=ORIGINAL)
+    assert definitions(connection) == before

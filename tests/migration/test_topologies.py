@@ -13,15 +13,19 @@ import psycopg
 import pytest
 from psycopg import conninfo
 
-from incident_lib.analysis import investigate
+from incident_lib.analysis import read_subject
 from incident_lib.database import Environment, read_catalog, reading
 from incident_lib.migration import run_preflight
 from incident_lib.migration.executor import apply
-from incident_lib.model import INDEX_NAME, Failed, IndexKind
+from incident_lib.model import PURPOSE, Failed, IndexKind
 from tests.support import clusters, standby
+from tests.support.scenes import SCENES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from incident_lib.model import IndexChange
+    from tests.support.scenes import Scene
 
 pytestmark = pytest.mark.slow
 SETTINGS = {
@@ -75,25 +79,35 @@ def there(own_server: str) -> Iterator[Environment]:
         yield environment
 
 
-def findings(environment: Environment) -> dict[str, str]:
+@pytest.fixture(params=SCENES)
+def scene(request: pytest.FixtureRequest, there: Environment) -> Scene:
+    """A change there, with the index from before it."""
+    found = SCENES[request.param]
+    with psycopg.connect(there.address, autocommit=True) as admin:
+        found.begin(admin)
+    return found
+
+
+def findings(environment: Environment, change: IndexChange = PURPOSE) -> dict[str, str]:
     """The preflight's findings, by the name of the check."""
     with reading(environment) as connection:
-        checks = run_preflight(connection, environment, investigate(connection)).checks
+        found = read_subject(connection, change, "staging")
+        checks = run_preflight(connection, environment, found).checks
     return {check.name: f"{check.status}: {check.finding} {check.action}" for check in checks}
 
 
-def test_a_walsender_that_exports_a_snapshot_is_named(there: Environment) -> None:
+def test_a_walsender_that_exports_a_snapshot_is_named(there: Environment, scene: Scene) -> None:
     """The initial copy of a subscription holds a snapshot: the build waits for it, and it is named as a walsender."""
     with psycopg.connect(there.address, autocommit=True, replication="database") as walsender:
         command = b"CREATE_REPLICATION_SLOT copy TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')"
         result, pid = walsender.pgconn.exec_(command), walsender.info.backend_pid
         assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message
         time.sleep(1.1)  # a snapshot of less than a second holds nothing up
-        assert "walsender" in findings(there)["blocks the build"]
+        assert "walsender" in findings(there, scene.change)["blocks the build"]
         with pytest.raises(Failed) as error:
-            apply(there, confirm="staging", budget=1.5)
+            apply(there, confirm="staging", change=scene.change, budget=1.5)
     assert f"walsender, pid {pid} (" in error.value.why
-    apply(there, confirm="staging")
+    apply(there, confirm="staging", change=scene.change)
 
 
 @contextmanager
@@ -126,13 +140,13 @@ def test_an_autovacuum_against_wraparound_is_named() -> None:
         assert f"autovacuum to prevent wraparound, pid {pid} (" in error.value.why
 
 
-def test_a_reindex_by_another_role_is_not_harmed(there: Environment) -> None:
+def test_a_reindex_by_another_role_is_not_harmed(there: Environment, scene: Scene) -> None:
     """A role that cannot see what others do waits for a REINDEX CONCURRENTLY of another role; both finish."""
     with psycopg.connect(there.address, autocommit=True) as admin:
         admin.execute("DROP ROLE IF EXISTS plain_owner")
         admin.execute("CREATE ROLE plain_owner LOGIN BYPASSRLS")
-        admin.execute("ALTER TABLE public.q_threads OWNER TO plain_owner")
-        admin.execute("GRANT CREATE, USAGE ON SCHEMA public TO plain_owner")
+        admin.execute(f"ALTER TABLE {scene.change.path} OWNER TO plain_owner")
+        admin.execute(f"GRANT CREATE, USAGE ON SCHEMA {scene.change.schema} TO plain_owner")
     address = conninfo.make_conninfo(there.address, user="plain_owner")
     errors: list[BaseException] = []
 
@@ -149,33 +163,37 @@ def test_a_reindex_by_another_role_is_not_harmed(there: Environment) -> None:
 
     def reindex() -> None:
         with psycopg.connect(there.address, autocommit=True) as other:
-            other.execute(f"REINDEX INDEX CONCURRENTLY public.{INDEX_NAME}")
+            other.execute(f"REINDEX INDEX CONCURRENTLY {scene.change.schema}.{scene.change.index}")
 
     with psycopg.connect(there.address) as snapshot, psycopg.connect(there.address, autocommit=True) as admin:
         snapshot.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         snapshot.execute("SELECT 1")
         first = run(reindex)
         deadline = time.monotonic() + 10
-        while len(read_catalog(admin).of(IndexKind.ORIGINAL)) < 2:
+        while len(read_catalog(admin, scene.change).of(IndexKind.ORIGINAL)) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        second = run(lambda: apply(Environment("staging", "a role", address), confirm="staging", budget=60))
+        second = run(
+            lambda: apply(Environment("staging", "a role", address), confirm="staging", change=scene.change, budget=60)
+        )
         time.sleep(2)
         snapshot.rollback()
         first.join(60)
         second.join(60)
         assert errors == []
-        assert [(i.name, i.kind) for i in read_catalog(admin).relevant_indexes] == [(INDEX_NAME, IndexKind.FIXED)]
+        assert [(i.name, i.kind) for i in read_catalog(admin, scene.change).relevant_indexes] == [
+            (scene.change.index, IndexKind.FIXED)
+        ]
 
 
-def test_a_prepared_transaction_is_waited_for(there: Environment) -> None:
+def test_a_prepared_transaction_is_waited_for(there: Environment, scene: Scene) -> None:
     """A prepared transaction that wrote the table is named while the build waits for it."""
     with psycopg.connect(there.address, autocommit=True) as other:
         other.execute("BEGIN")
-        other.execute("INSERT INTO public.q_threads (purpose) VALUES ('run')")
+        other.execute(f"UPDATE {scene.change.path} SET {scene.touched}")
         other.execute("PREPARE TRANSACTION 'order of user 12345678'")
         with pytest.raises(Failed) as error:
-            apply(there, confirm="staging", budget=1.5)
+            apply(there, confirm="staging", change=scene.change, budget=1.5)
         other.execute("ROLLBACK PREPARED 'order of user 12345678'")
     assert "prepared transaction" in error.value.why
     assert "12345678" not in str(error.value)
