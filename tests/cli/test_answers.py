@@ -53,6 +53,7 @@ def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment
 LOOKS = {
     "investigate": ["investigate", "-e", "demo"],
     "explain": ["explain", "-e", "demo", *FAMILY],
+    "scan": ["scan", "-e", "demo", "--index", "idx_q_threads_family_unique"],
     "plan": ["plan", "-e", "demo"],
     "verify": ["verify", "-e", "demo"],
     "env list": ["env", "list"],

@@ -1,0 +1,135 @@
+"""The command `scan`: its questions, its answers that are remembered, the change that it prints."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from incident_lib import paths
+from incident_lib.model import INDEX_NAME, UsageError
+from incident_lib.records import add_answer, read_answers
+from tests.support.command import shell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from incident_lib.database import Environment
+
+LOG = str(paths.DEMO_DATA / "server.log")
+COLUMN = ("public.q_threads", INDEX_NAME, "provider")
+
+
+@pytest.fixture
+def named(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """A database of the demo's threads, as `staging`."""
+    monkeypatch.setenv("INCIDENT_STAGING_URL", incident.address)
+    return incident
+
+
+@pytest.mark.usefixtures("named")
+def test_a_log_says_which_key_is_examined(tmp_path: Path) -> None:
+    """The index that rejected rows by a log is examined; the answer is a question."""
+    ran = shell("scan", "-e", "staging", "--log", LOG, "--answers", str(tmp_path / "scan.toml"))
+
+    assert ran.stdout.splitlines()[:2] == [
+        "3 unique indexes of 2 tables: none makes another one of its table useless.",
+        f"{INDEX_NAME} rejected 1,340 rows in the logs; purpose, provider: is one of them part of what must be unique?",
+    ]
+    assert (ran.stderr, ran.returncode) == ("", 0)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_no_is_stored_and_shown(tmp_path: Path) -> None:
+    """--no stores the answer in a file of the project; the next scan shows it with its date, and does not ask again."""
+    file = tmp_path / "scan.toml"
+    options = ("-e", "staging", "--index", INDEX_NAME, "--answers", str(file))
+    shell("scan", *options, "--no", "provider")
+    found = json.loads(shell("scan", *options, "--format", "json").stdout)
+    today = datetime.now(UTC).date()
+
+    assert read_answers(file) == {COLUMN: today}
+    assert [(each["column"], each["answered_no"]) for each in found["result"]["examined"][0]["suspects"]] == [
+        ("purpose", None),
+        ("provider", str(today)),
+    ]
+    assert found["answer"].endswith(f"{INDEX_NAME} was examined; purpose: is it part of what must be unique?")
+    assert f"no, on {today}" in shell("scan", *options).stdout
+
+
+@pytest.mark.usefixtures("named")
+def test_the_change_is_printed_alone(tmp_path: Path) -> None:
+    """--toml prints a file for `incident plan --change` on standard output, and nothing else there."""
+    answers = ("--answers", str(tmp_path / "scan.toml"))
+    ran = shell("scan", "-e", "staging", "--index", INDEX_NAME, "--toml", "purpose", *answers)
+
+    assert tomllib.loads(ran.stdout)["key_after"] == ["root_prompt_row_id", "owner_id", "purpose"]
+    assert ran.stderr == "As a file, this is what `incident plan --env staging --change FILE.toml` takes.\n"
+
+
+@pytest.mark.usefixtures("named")
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--no", "provider"], 2, "incident: --no and --toml are about one index."),
+        (["--index", INDEX_NAME, "--toml", "name"], 1, "incident: No change was written: 'name' is no suspect of"),
+        (["--index", INDEX_NAME, "--no", "provder"], 1, "incident: No answer was stored."),
+        (["--index", INDEX_NAME, "--no", "owner_id"], 1, "incident: No answer was stored."),
+        (["--index", "nothing"], 1, "incident: There is no index 'nothing'."),
+    ],
+)
+def test_what_cannot_be_answered_is_one_message(words: list[str], code: int, message: str, tmp_path: Path) -> None:
+    """A wrong name is refused with one message, and nothing is stored."""
+    file = tmp_path / "scan.toml"
+    ran = shell("scan", "-e", "staging", "--answers", str(file), *words)
+
+    assert (ran.returncode, ran.stdout, file.exists()) == (code, "", False)
+    assert ran.stderr.startswith(message)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_log_that_is_none_is_not_read(tmp_path: Path) -> None:
+    """A file without an entry of a server ends the command: which indexes rejected rows is unknown."""
+    file = tmp_path / "notes.txt"
+    file.write_text("nothing\n", "utf-8")
+    ran = shell("scan", "-e", "staging", "--log", str(file))
+
+    assert ran.returncode == 3
+    assert "Which indexes rejected rows is unknown, not none." in ran.stderr
+
+
+# The file of answers
+
+
+def test_a_first_answer_stays(tmp_path: Path) -> None:
+    """An answer that is given again keeps its date, and what people wrote into the file stays."""
+    file = tmp_path / "scan.toml"
+    names = f'table = "public.q_threads"
+index = "{INDEX_NAME}"
+column = "provider"'
+    held = f"# ours
+[[no]]
+{names}
+date = 2025-09-22
+"
+    file.write_text(held, "utf-8")
+    add_answer(file, COLUMN)
+    add_answer(file, ("shop.ü", 'a "quoted" one', "tenant\\id"))
+
+    assert file.read_text("utf-8").startswith(held)
+    assert [*read_answers(file)] == [COLUMN, ("shop.ü", 'a "quoted" one', "tenant\\id")]
+    assert str(read_answers(file)[COLUMN]) == "2025-09-22"
+
+
+@pytest.mark.parametrize("text", ["[[no]", '[[no]]\ntable = "a"\n', "[[yes]]\n", "[[no]]\ntable = 1\n"])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    """A file that holds something else is one message; it is not overwritten."""
+    file = tmp_path / "scan.toml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(UsageError, match=r"scan\.toml does not hold answers to a scan\."):
+        add_answer(file, COLUMN)
+
+    assert file.read_text("utf-8") == text
