@@ -107,14 +107,8 @@ def test_a_log_that_is_none_is_not_read(tmp_path: Path) -> None:
 def test_a_first_answer_stays(tmp_path: Path) -> None:
     """An answer that is given again keeps its date, and what people wrote into the file stays."""
     file = tmp_path / "scan.toml"
-    names = f'table = "public.q_threads"
-index = "{INDEX_NAME}"
-column = "provider"'
-    held = f"# ours
-[[no]]
-{names}
-date = 2025-09-22
-"
+    names = f'table = "public.q_threads"\nindex = "{INDEX_NAME}"\ncolumn = "provider"'
+    held = f"# ours\n[[no]]\n{names}\ndate = 2025-09-22\n"
     file.write_text(held, "utf-8")
     add_answer(file, COLUMN)
     add_answer(file, ("shop.ü", 'a "quoted" one', "tenant\\id"))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from incident_lib import paths
 from incident_lib.analysis import (
     FAMILIES,
     BlockedFilter,
     Probe,
+    Wanted,
     checksum,
     compare_threads,
     explain_family,
     probe_families,
     read_recovery,
+    scan,
     verify_probes,
 )
 from incident_lib.database import DEMO, demo, read_catalog, reading, sending
-from incident_lib.logs import log_files, read_attempts
+from incident_lib.logs import log_files, read_attempts, read_duplicates
 from incident_lib.migration import apply, verify_catalog, verify_commits
 from incident_lib.model import (
     ATTEMPTS,
@@ -38,11 +41,12 @@ from incident_lib.notebook.families import find_id, read_families
 from incident_lib.notebook.frames import make_frame, to_frame
 from incident_lib.notebook.own_query import run_query
 from incident_lib.notebook.parameters import as_log
-from incident_lib.notebook.results import Applied, Probed, Recovered, Verified
+from incident_lib.notebook.results import Applied, Probed, Recovered, Scanned, Verified
 from incident_lib.notebook.session import MIGRATION
 from incident_lib.notebook.snapshot import take_snapshot
 from incident_lib.notebook.snapshot_frames import Snapshot
 from incident_lib.progress import waiting
+from incident_lib.records import read_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -305,6 +309,31 @@ class Incident(Revocable):
             count, meaning = rejected_inserts_table({}).columns
             return make_frame((count, Column("number", dtype="Int64"), meaning), [])
         return to_frame(rejected_inserts_table({"number": rejected}))
+
+    def scan(self, log: str | Sequence[str] = "", *, index: str | Sequence[str] = ()) -> Scanned:
+        """Ask whether this could happen elsewhere: from the catalog and the statistics alone, in its own transaction.
+
+        Which unique index has no effect, since another one of its table allows less? And, of the unique indexes that
+        rejected rows: which columns may belong in their keys? Answers that people gave to `incident scan --no` are in.
+
+        Args:
+            log: as `attempts` takes it: server logs, which say which indexes rejected rows.
+            index: unique indexes to examine all the same, by name.
+
+        Raises:
+            UsageError: a name leads to no file.
+            Refused: there is no such unique index.
+            Failed: a log or the environment cannot be read.
+        """
+        named = [index] if isinstance(index, str) else [*index]
+        answered = read_answers(paths.ANSWERS)
+        with waiting("reading the logs …"):
+            duplicates = read_duplicates(files) if (files := self._logs(as_log(log))) else None
+        rejected = duplicates.rejected if duplicates and duplicates.is_read else None
+        with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
+            found = scan(connection, Wanted(named, rejected, answered))
+        self._note(scan=found)
+        return Scanned(self.environment.name, found)
 
     def sql(self, query: str, **values: Any) -> Frame:
         """Send a query of your own: one statement in a read-only transaction, with the time-outs of every other look.

@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING
 
 from incident_lib.analysis import Probe, Recovery
 from incident_lib.migration import holds
-from incident_lib.model import Column, checks_table, format_minute, make_table, steps_table
+from incident_lib.model import (
+    Column,
+    checks_table,
+    format_minute,
+    make_table,
+    redundant_table,
+    scan_sentence,
+    steps_table,
+    suspects_table,
+)
 from incident_lib.notebook.frames import make_frame, to_frame
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Check, Table
+    from incident_lib.model import Check, ScanFindings, Table
     from incident_lib.notebook.frames import Frame
 
 
@@ -152,3 +161,41 @@ class Recovered:
 
     def _repr_html_(self) -> str:
         return f"<p>{self}</p>"
+
+
+class Scanned:
+    """What `Incident.scan` found: questions for people about the unique indexes of the whole database.
+
+    Attributes:
+        found: all of it, as objects with attributes.
+    """
+
+    def __init__(self, environment: str, found: ScanFindings) -> None:
+        self.environment, self.found = environment, found
+
+    @property
+    def redundant(self) -> Frame:
+        """Two unique rules of a table, of which the wider one has no effect, a pair a row.
+
+        Columns: table, narrow, wide, remark (str).
+        """
+        return to_frame(redundant_table(self.found))
+
+    @property
+    def suspects(self) -> Frame:
+        """The columns that may belong in the key of an index that rejected rows: a row for each reason.
+
+        Columns: index, column, speaks (`for`, `against` or `answered`), reason (str).
+        """
+        return to_frame(suspects_table(self.found))
+
+    @property
+    def unknown(self) -> list[str]:
+        """What the scan cannot tell, a sentence each."""
+        return [*(remark for index in self.found.examined for remark in index.remarks), *self.found.unknown]
+
+    def __str__(self) -> str:
+        return scan_sentence(self.found)
+
+    def __repr__(self) -> str:
+        return f"<Scanned in {self.environment}: {' '.join(str(self).splitlines())}>"

@@ -22,7 +22,16 @@ from incident_lib.report import charts
 from incident_lib.report.history_chart import Line
 
 if TYPE_CHECKING:
-    from incident_lib.model import BeforeAfter, Check, Counts, ExampleThread, RehearsalReport, RunRecord, Table
+    from incident_lib.model import (
+        BeforeAfter,
+        Check,
+        Counts,
+        ExampleThread,
+        RehearsalReport,
+        RunRecord,
+        ScanFindings,
+        Table,
+    )
 
 SNAPSHOTS = ("before", "after")
 NOTHING_SEEN = "The run ended before its first snapshot."
@@ -69,6 +78,12 @@ class Chapter:
         """The runs that this is made of: the folder's name, the record, the outcome in a word."""
         found = [*self.earlier, (self.folder, self.record), *self.later]
         return [(folder, record, _ENDED.get(status_of(record), "succeeded")) for folder, record in found]
+
+    @property
+    def scan(self) -> ScanFindings | None:
+        """The latest scan of the environment; None: there was none."""
+        records = [record for _, record, _ in self.runs]
+        return next((record.scan for record in reversed(records) if record.scan), None)
 
     @property
     def environment(self) -> str:

@@ -28,6 +28,7 @@ from incident_lib.report.compare import (
     runs_tables,
 )
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Prose, Query, Section, Unwritten
+from incident_lib.report.elsewhere import elsewhere
 from incident_lib.report.head import Head
 from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
@@ -101,6 +102,7 @@ class Sections:
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
             Section("remaining", "What remains", self._remaining()),
+            Section("elsewhere", "Could this happen elsewhere?", self._elsewhere()),
             Section("action-items", "Action items", self._actions()),
             Section("detection", "Detection", (*evidence.detected(self.chapters), *self._added("Detection"))),
             *(Section(_anchor(title), title, self._added(title)) for title in _HUMAN),
@@ -282,6 +284,9 @@ class Sections:
         """Sentences as a list, each with the names of its environments where there are several; folded where many."""
         named = tuple(line if len(self.chapters) == 1 else f"{names}: {line}" for names, line in lines)
         return evidence.listed(named, f"The same for each of {len(self.chapters)} environments")
+
+    def _elsewhere(self) -> tuple[Block, ...]:
+        return self._each((c.environment, tuple(elsewhere(c.scan))) for c in self.chapters if c.scan)
 
     def _actions(self) -> tuple[Block, ...]:
         written: list[tuple[Any, ...]] = [
