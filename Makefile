@@ -94,6 +94,7 @@ bench: setup  ## the benchmarks, each compared with an alternative in the same r
 	$(BIN)/python benchmarks/counts.py
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/checksum.py
+	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/build.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/run.py

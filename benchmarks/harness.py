@@ -28,7 +28,7 @@ os.environ["INCIDENT_DEMO_DIR"] = str(HOME)
 
 from incident_lib.database import Environment, demo  # noqa: E402 - it reads INCIDENT_DEMO_DIR
 
-SECTIONS = ("investigate", "counts", "listing", "checksum", "build", "startup", "run", "report", "install")
+SECTIONS = ("investigate", "counts", "listing", "checksum", "scan", "build", "startup", "run", "report", "install")
 HEAD = """\
 # Benchmarks
 

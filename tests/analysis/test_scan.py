@@ -451,3 +451,16 @@ def test_all_public_widenings(server: str) -> None:
 
     assert len(cases) == 16
     assert sum(rank is not None for rank in found) > len(cases) / 2
+
+
+def test_a_key_with_an_expression(shop: psycopg.Connection, environment: Environment) -> None:
+    """As useautumn/autumn had it before #2185: a column that came later is found beside a key with COALESCE."""
+    shop.execute(
+        "CREATE TABLE shop.usage_windows (customer text, feature text, entity text, used numeric, ends_at bigint)"
+    )
+    shop.execute("CREATE UNIQUE INDEX usage_scope ON shop.usage_windows (customer, feature, COALESCE(entity, ''))")
+    shop.execute("ALTER TABLE shop.usage_windows ADD COLUMN filter_key text")
+    found = examined(environment, "usage_scope")
+
+    assert [suspect.column for suspect in found.suspects] == ["filter_key"]
+    assert found.key == ["customer", "feature", "(COALESCE(entity, ''::text))"]

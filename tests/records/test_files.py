@@ -34,6 +34,7 @@ SCALARS: dict[type, tuple[st.SearchStrategy[Any], Any]] = {
     inspect.FloatType: (st.floats(allow_nan=False, allow_infinity=False), 1.5),
     inspect.BoolType: (st.booleans(), True),
     inspect.NoneType: (st.none(), None),
+    inspect.DateType: (st.dates(), "2026-01-01"),
     inspect.DateTimeType: (st.datetimes(timezones=st.just(UTC)), "2026-01-01T12:00:00Z"),
     inspect.AnyType: (st.none() | st.booleans() | st.text(max_size=5) | st.integers(-9, 9), "text"),
 }

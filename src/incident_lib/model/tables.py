@@ -169,7 +169,7 @@ REDUNDANT = (
     Column("wide", "without effect"),
     Column("remark", missing="–"),
 )
-SUSPECTS = (Column("index"), Column("column"), Column("speaks", " "), Column("reason"))
+SUSPECTS = (Column("index"), Column("column"), Column("speaks", "for/against"), Column("reason"))
 
 
 def counts_table(**snapshots: Counts | None) -> Table:

@@ -1,0 +1,92 @@
+"""The section of the report that asks whether this could happen elsewhere."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from incident_lib import paths
+from incident_lib.model import ExaminedIndex, RedundantRule, ScanFindings, Suspect, UniqueRule
+from incident_lib.records import RunFolder
+from incident_lib.report import read_runs
+from incident_lib.report.render import render_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOUND = ScanFindings(
+    tables=2,
+    unique_indexes=4,
+    redundant=[
+        RedundantRule(
+            table="shop.orders",
+            narrow=UniqueRule(index="orders_number", key=["number"], partial=False, constraint=True),
+            wide=UniqueRule(index="orders_year", key=["number", "year"], partial=False, constraint=False),
+            remarks=[],
+        )
+    ],
+    examined=[
+        ExaminedIndex(
+            table="shop.products",
+            index="products_slug",
+            key=["slug"],
+            predicate=None,
+            nulls_not_distinct=False,
+            constraint=False,
+            because="log",
+            rejected=3,
+            suspects=[
+                Suspect(column="tenant_id", reasons=["Reason one."], objections=["Objection."], nullable=True),
+                Suspect(
+                    column="channel", reasons=["Two."], objections=[], nullable=True, answered_no=date(2025, 9, 22)
+                ),
+            ],
+            remarks=["A remark."],
+        )
+    ],
+    unknown=["Nothing found proves nothing."],
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of the example run, with a scan in its record."""
+    folder = tmp_path / "demo" / "20250101T120000Z"
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_bytes((paths.EXAMPLE_RUN / "record.json").read_bytes())
+    RunFolder(folder).set(scan=FOUND)
+    return folder
+
+
+def section(folder: Path) -> str:
+    """The section as Markdown; empty where there is none."""
+    text = render_markdown(read_runs([folder], None), "report")
+    return text.partition("\n## Could this happen elsewhere?\n")[2].partition("\n## ")[0]
+
+
+def test_the_findings_of_a_scan_are_questions(run: Path) -> None:
+    """The section has both questions, what speaks for and against a column, the answer of a person, the limits."""
+    text = section(run)
+
+    assert "4 unique indexes of 2 tables: in 1 pair one has no effect. Which of the two is meant?" in text
+    assert "rejected 3 rows in the logs; tenant\\_id: is it part of what must be unique?" in text
+    assert "| shop.orders | orders\\_number (number) | orders\\_year (number, year) | – |" in text
+    assert "| tenant\\_id | for | Reason one. |" in text
+    assert "| tenant\\_id | against | Objection. |" in text
+    assert "| channel | answered | no, on 2025-09-22 |" in text
+    assert text.rstrip().endswith("- Nothing found proves nothing.")
+
+
+def test_a_run_without_a_scan_has_no_such_section(run: Path) -> None:
+    """Where no run asked, the section is left out."""
+    RunFolder(run).set(scan=None)
+
+    assert section(run) == ""
+
+
+def test_the_record_keeps_the_findings(run: Path) -> None:
+    """What was written is what is read."""
+    assert msgspec.to_builtins(RunFolder(run).read().scan) == msgspec.to_builtins(FOUND)
