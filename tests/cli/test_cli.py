@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     *("run", "investigate", "explain", "plan", "apply", "rollback", "verify", "sql"),
-    *("failures", "watch", "claims", "rehearse", "report", "runs", "env", "demo", "open", "lab", "psql"),
+    *("failures", "scan", "watch", "claims", "rehearse", "report", "runs", "env", "demo", "open", "lab", "psql"),
 }
 VERDICT = (
     "1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. It is safe to apply it now."
