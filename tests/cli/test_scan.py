@@ -7,6 +7,7 @@ import tomllib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from incident_lib import paths
@@ -68,6 +69,32 @@ def test_the_change_is_printed_alone(tmp_path: Path) -> None:
 
     assert tomllib.loads(ran.stdout)["key_after"] == ["root_prompt_row_id", "owner_id", "purpose"]
     assert ran.stderr == "As a file, this is what `incident plan --env staging --change FILE.toml` takes.\n"
+
+
+SHOP = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.products (sku text NOT NULL, part int NOT NULL, CONSTRAINT products_sku UNIQUE (sku, part));
+ALTER TABLE shop.products ADD COLUMN tenant text NOT NULL DEFAULT 'main';
+CREATE TABLE shop.offers (sku text NOT NULL, part int NOT NULL);
+CREATE UNIQUE INDEX offers_sku ON shop.offers (lower(sku), part) WHERE part > 1;
+ALTER TABLE shop.offers ADD COLUMN tenant text NOT NULL DEFAULT 'main';
+"""
+
+
+@pytest.mark.parametrize("index", ["products_sku", "offers_sku"])
+def test_the_printed_change_is_what_plan_takes(named: Environment, tmp_path: Path, index: str) -> None:
+    """A constraint and a partial index with an expression: `plan` reads the printed file, and finds it safe."""
+    file = tmp_path / "change.toml"
+    with psycopg.connect(named.address) as connection:
+        connection.execute(SHOP)
+    scanned = shell(
+        "scan", "-e", "staging", "--index", index, "--toml", "tenant", "--answers", str(tmp_path / "no.toml")
+    )
+    file.write_text(scanned.stdout, "utf-8")
+    ran = shell("plan", "-e", "staging", "--change", str(file))
+
+    assert (ran.stderr, ran.returncode) == ("", 0)
+    assert ran.stdout.startswith("It is safe to apply now")
 
 
 @pytest.mark.usefixtures("named")
