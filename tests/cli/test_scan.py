@@ -128,6 +128,19 @@ def test_a_log_that_is_none_is_not_read(tmp_path: Path) -> None:
     assert "Which indexes rejected rows is unknown, not none." in ran.stderr
 
 
+def test_an_id_in_a_predicate_is_not_shown(named: Environment, tmp_path: Path) -> None:
+    """A predicate may hold an id: it is hidden, but in the change that is printed, which is what `plan` takes."""
+    user = "1d4d7f3e-0000-4000-8000-000000000007"
+    with psycopg.connect(named.address) as connection:
+        connection.execute("CREATE TABLE public.keys (name text, owner uuid)")
+        connection.execute(f"CREATE UNIQUE INDEX keys_name ON public.keys (name) WHERE owner <> '{user}'")
+        connection.execute("ALTER TABLE public.keys ADD COLUMN tenant text NOT NULL DEFAULT 'main'")
+    options = ("-e", "staging", "--index", "keys_name", "--answers", str(tmp_path / "scan.toml"))
+
+    assert user not in shell("scan", *options).stdout + shell("scan", *options, "--format", "json").stdout
+    assert user in shell("scan", *options, "--toml", "tenant").stdout
+
+
 # The file of answers
 
 

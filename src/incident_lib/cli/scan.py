@@ -60,7 +60,7 @@ def scan(
 
     from incident_lib import analysis, paths
     from incident_lib.database import reading, resolve_environment
-    from incident_lib.model import UsageError, scan_sentence
+    from incident_lib.model import UsageError, scan_sentence, without_ids
     from incident_lib.progress import waiting
     from incident_lib.records import add_answer, read_answers
 
@@ -82,9 +82,9 @@ def scan(
         click.echo(analysis.change_file(found.examined[0], column), nl=False)
         note(f"As a file, this is what `incident plan --env {name} --change FILE.toml` takes.")
         return 0
-    return Answer(
-        scan_sentence(found), found, environment=name, body=tuple(_body(name, found)), error=_not_read(duplicates)
-    )
+    shown = without_ids(found)
+    body = tuple(_body(name, shown))
+    return Answer(scan_sentence(shown), shown, environment=name, body=body, error=_not_read(duplicates))
 
 
 def _read_logs(logs: tuple[str, ...]) -> Duplicates:

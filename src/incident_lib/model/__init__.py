@@ -93,7 +93,7 @@ from incident_lib.model.records import (
     UnreadLog,
     Verdict,
 )
-from incident_lib.model.scan import ExaminedIndex, RedundantRule, ScanFindings, Suspect, UniqueRule
+from incident_lib.model.scan import ExaminedIndex, RedundantRule, ScanFindings, Suspect, UniqueRule, without_ids
 from incident_lib.model.tables import (
     ATTEMPTS,
     BLOCKED,
@@ -315,4 +315,5 @@ __all__ = [
     "utc_now",
     "verdict_line",
     "verdict_sentence",
+    "without_ids",
 ]

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from incident_lib.model.pseudonyms import hide_ids
+
 
 class _Finding(msgspec.Struct, frozen=True, kw_only=True):
     """What the findings share: they are immutable, and are made by keyword."""
@@ -102,3 +104,8 @@ class ScanFindings(_Finding, frozen=True, kw_only=True):
     redundant: list[RedundantRule]
     examined: list[ExaminedIndex]
     unknown: list[str]
+
+
+def without_ids(found: ScanFindings) -> ScanFindings:
+    """The same without raw ids: a predicate or an expression may hold one."""
+    return msgspec.json.decode(hide_ids(msgspec.json.encode(found).decode()), type=ScanFindings)

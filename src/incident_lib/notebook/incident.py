@@ -34,6 +34,7 @@ from incident_lib.model import (
     rejected_inserts_table,
     threads_table,
     unread_sentence,
+    without_ids,
 )
 from incident_lib.notebook.access import Access, Revocable
 from incident_lib.notebook.display import bullets
@@ -331,7 +332,7 @@ class Incident(Revocable):
             duplicates = read_duplicates(files) if (files := self._logs(as_log(log))) else None
         rejected = duplicates.rejected if duplicates and duplicates.is_read else None
         with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
-            found = scan(connection, Wanted(named, rejected, answered))
+            found = without_ids(scan(connection, Wanted(named, rejected, answered)))
         self._note(scan=found)
         return Scanned(self.environment.name, found)
 
