@@ -310,12 +310,14 @@ def test_a_missing_index_without_duplicates(environment, connection):
 @pytest.mark.slow
 def test_a_name_that_is_taken(environment, connection):
     """The copy has no relation with a name that the fix needs, but the preflight finds it: the fix will not work."""
-    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
+    for name in PURPOSE.names[1:]:
+        connection.execute(f"CREATE TABLE public.{name} ()")
     report = rehearse(environment)
     assert (report.works, report.next) == (False, "Then run `incident plan` again.")
     assert report.why.startswith("indexes: ")
     assert f"{PURPOSE.build_name} is a relation of kind r" in report.why
-    assert report.not_reproduced == [f"{PURPOSE.build_name}: in the environment it is a relation of kind r"]
+    expected = [f"{name}: in the environment it is a relation of kind r" for name in PURPOSE.names[1:]]
+    assert report.not_reproduced == expected
 
 
 def test_an_index_that_cannot_be_read(environment, connection):

@@ -676,13 +676,14 @@ def test_budget_leaves_no_index(environment, connection):
 
 def test_name_is_taken(environment, connection):
     """Where something else holds a name that we need, nothing is changed."""
-    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
+    for name in PURPOSE.names[1:]:
+        connection.execute(f"CREATE TABLE public.{name} ()")
     with pytest.raises(Refused) as error:
         apply(environment, confirm="staging")
     assert str(error.value) == (
         "The catalog holds indexes that this project does not change.\n"
-        "  why:  A name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); "
-        "rename what has it.\n"
+        "  why:  A name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r; "
+        "idx_q_threads_family_unique_retired is a relation of kind r); rename what has it.\n"
         "  next: Then run it again; `incident plan --env staging` shows the plan."
     )
 
@@ -713,11 +714,13 @@ def test_preflight_says_how_many_steps(environment):
 
 def test_preflight_of_a_refusal(environment, connection):
     """A catalog that cannot be planned from stops."""
-    connection.execute(f"CREATE TABLE public.{PURPOSE.build_name} ()")
+    for name in PURPOSE.names[1:]:
+        connection.execute(f"CREATE TABLE public.{name} ()")
     assert checked(environment)["indexes"] == Check(
         "indexes",
         Status.FAIL,
-        f"a name that the plan needs is taken ({PURPOSE.build_name} is a relation of kind r); rename what has it",
+        f"a name that the plan needs is taken ({PURPOSE.build_name} is a relation of kind r; "
+        f"{PURPOSE.retired_name} is a relation of kind r); rename what has it",
         "Then run `incident plan` again.",
     )
 

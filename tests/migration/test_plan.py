@@ -259,12 +259,21 @@ def test_refusal_has_no_steps():
 
 
 def test_name_taken_by_another_relation():
-    """Where a relation that is no unique index holds one of our names, there is no plan."""
-    way = plan_change(Catalog((original(),), {PURPOSE.build_name: "a relation of kind r"}))
+    """Where a relation that is no unique index holds the official name, there is no plan."""
+    way = plan_change(Catalog((original("uq_threads"),), {INDEX_NAME: "a relation of kind r"}))
     assert way.refusal == (
-        "a name that the plan needs is taken (idx_q_threads_family_unique_build is a relation of kind r); "
-        "rename what has it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique is a relation of kind r); rename what has it"
     )
+
+
+def test_one_other_name_is_enough():
+    """Where something else has one of the two other names, the plan has the other one, and drops before it renames."""
+    way = plan_change(Catalog((original(),), {PURPOSE.build_name: "a relation of kind r"}))
+    assert [statement for step in way.steps for statement in step.sql] == [
+        BUILD_FIXED.replace("_build", "_retired"),
+        'DROP INDEX CONCURRENTLY "public"."idx_q_threads_family_unique"',
+        PROMOTE_BUILD.replace("_build", "_retired"),
+    ]
 
 
 def test_an_index_that_may_be_the_only_one_is_kept():
@@ -278,11 +287,11 @@ def test_an_index_that_may_be_the_only_one_is_kept():
 
 
 def test_name_taken_by_a_harmless_index():
-    """Where a harmless index of the table holds one of our names, there is no plan."""
-    way = plan_change(Catalog((original(), stranger(PURPOSE.retired_name, ("row_id",)))))
+    """Where a harmless index of the table holds the official name, there is no plan."""
+    way = plan_change(Catalog((original("uq_threads"), stranger(INDEX_NAME, ("row_id",)))))
     assert way.refusal == (
-        "a name that the plan needs is taken (idx_q_threads_family_unique_retired is "
-        "the definition of idx_q_threads_family_unique_retired); rename what has it"
+        "a name that the plan needs is taken (idx_q_threads_family_unique is "
+        "the definition of idx_q_threads_family_unique); rename what has it"
     )
 
 
@@ -472,6 +481,58 @@ def every_catalog():
 def test_every_catalog_of_four_names(target):
     """From each of the 6,561 catalogs over our names and another, the plan arrives, always guarded; none is refused."""
     for start in every_catalog():
+        passed = walked(start, target)
+        assert is_done(passed[-1], target)
+        for holds in ("usable", "enforced"):
+            kept = [any(getattr(index, holds) for index in catalog.relevant_indexes) for catalog in passed]
+            assert all(kept) or not kept[0]
+
+
+def moves(held, target, names):
+    """Every catalog that one statement can lead to: names, with kind and flags of the index that has each."""
+    free = [name for name in names if name not in held]
+    for name, found in held.items():
+        others = {each: other for each, other in held.items() if each != name}
+        yield others
+        yield from ({**others, new: found} for new in free)
+    yield from ({**held, new: (target, USABLE)} for new in free)
+
+
+def is_guarded(start, held):
+    """Whether an index is enforced, and one is complete, if that was so at the start."""
+    flags = [[found[1] for found in each.values()] for each in (start, held)]
+    complete, enforced = ([USABLE in each for each in flags], [any(f[1] for f in each) for each in flags])
+    return complete[0] <= complete[1] and enforced[0] <= enforced[1]
+
+
+def can_arrive(start, target, names):
+    """Whether any guarded way leads to the target's index alone, under the official name: an exhaustive search."""
+    goal, seen, todo = {PURPOSE.index: (target, USABLE)}, set(), [start]
+    while todo:
+        held = todo.pop()
+        if held == goal:
+            return True
+        key = frozenset(held.items())
+        if key not in seen:
+            seen.add(key)
+            todo += [after for after in moves(held, target, names) if is_guarded(start, after)]
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", SIDES)
+@pytest.mark.parametrize("taken", [(0,), (1,), (2,), (1, 2), (0, 1, 2)])
+def test_a_refusal_is_right(taken, target):
+    """Where names are taken, the plan arrives, always guarded, or an exhaustive search finds no guarded way either."""
+    strangers = {PURPOSE.names[place]: "a relation of kind r" for place in taken}
+    names = [name for name in PURPOSE.names if name not in strangers]
+    for flags in product(OF_A_NAME, repeat=len(names) + 1):
+        held = {name: found for name, found in zip((*names, "a_guard"), flags, strict=True) if found}
+        start = Catalog(tuple(index(kind, name, each) for name, (kind, each) in held.items()), strangers)
+        plan = plan_change(start, target)
+        assert bool(plan.refusal) is not can_arrive(held, target, names)
+        if plan.refusal:
+            continue
         passed = walked(start, target)
         assert is_done(passed[-1], target)
         for holds in ("usable", "enforced"):

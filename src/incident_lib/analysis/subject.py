@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from incident_lib.analysis.investigate import investigate
 from incident_lib.analysis.shared_keys import count_shared_keys, list_shared_keys
 from incident_lib.database import (
+    DEMO,
     covered_sql,
     fetch_one,
     query_text,
@@ -123,12 +124,13 @@ def _in_the_way(connection: Connection, change: IndexChange, shared: int | None,
         for row in list_shared_keys(connection, change, IndexKind.FIXED, MOST_NAMED)
     ]
     more = f"; and {shared - len(found)} more" if shared > len(found) else ""
+    on_demo = "; `incident demo settle` runs it on the demo" if environment == DEMO else ""
     yield Check(
         "rows in the way",
         Status.WARN,
         f"{plural(numbers['too_many'], change.wording.row)} too many under {plural(shared, 'key')}, "
         f"{numbers['null_keys']:,} of them with NULL in it: {'; '.join(found)}{more}",
-        "The plan prints the statement that would settle them: read it, change it, and run it yourself.",
+        f"The plan prints the statement that would settle them: read it, change it, and run it yourself{on_demo}.",
     )
 
 

@@ -64,8 +64,13 @@ def duplicates(
     with waiting(f"writing {file.name} …"):
         write_shared_keys(connection, change, target, file)
         rows = list_shared_keys(connection, change, target, limit=5)
+    values = [["NULL" if value is None else value for value in row.values()] for row in rows]
     return str(file), (
-        make_table(list(rows[0]), [list(row.values()) for row in rows], f"{what}: do not share"),
+        make_table(
+            list(rows[0]),
+            values,
+            f"{what}: do not share",
+        ),
         f"\nAll of them, with {what.split(', ')[1]} (do not share):",
         Verbatim(f"  {file}"),
         f"\n{settling}: no command here runs it.",

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from incident_lib.database import table_sql
 from incident_lib.migration import partitions
-from incident_lib.migration.refusal import refusal
+from incident_lib.migration.refusal import name_taken, refusal
 from incident_lib.migration.steps import (
     NAME_NEEDED,
     NO_WAIT,
@@ -29,7 +29,7 @@ from incident_lib.migration.steps import (
 from incident_lib.model import Catalog, IndexKind, Plan, Step, UniqueIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
 def plan_change(
@@ -49,9 +49,18 @@ def plan_change(
     Returns:
         The steps, none where nothing is left to do; or the reason why there is no safe plan.
     """
-    if why := refusal(catalog, target):
-        return Plan(catalog.change, target, (), why.text, why.first)
-    return Plan(catalog.change, target, tuple(islice(_steps(catalog, target, plain=plain), most)))
+    why = refusal(catalog, target)
+    try:
+        if why is None and catalog.strangers:
+            most = None  # whether a name is missing later shows only in the whole plan
+        steps = () if why else tuple(islice(_steps(catalog, target, plain=plain), most))
+    except _NameMissing:
+        why, steps = name_taken(catalog), ()
+    return Plan(catalog.change, target, steps, *(why or ()))
+
+
+class _NameMissing(Exception):
+    """A step needs a name, and none can be made free without an index that is needed."""
 
 
 def _steps(catalog: Catalog, target: IndexKind, *, plain: bool) -> Iterator[Step]:
@@ -119,20 +128,22 @@ def _put_in_place(keep: UniqueIndex, held: dict[str, UniqueIndex], catalog: Cata
     if current and current is not keep and current.constraint and not keep.constraint:
         return constrain(keep, current)
     if keep.name != catalog.change.index:
-        return _rename(keep, held, replaced_index(catalog, target))
+        return _rename(keep, held, replaced_index(catalog, target), catalog.strangers)
     return constrain(keep, None) if catalog.change.constraint and not keep.constraint else None
 
 
-def _rename(keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None) -> Step:
+def _rename(
+    keep: UniqueIndex, held: dict[str, UniqueIndex], replaced: UniqueIndex | None, strangers: Collection[str]
+) -> Step:
     """Give the official name to the unique index that stays; the index that has it now needs another free name."""
     official, *helpers = keep.change.names
-    spare = [name for name in reversed(helpers) if name not in held]
+    spare = [name for name in reversed(helpers) if name not in held and name not in strangers]
     if spare or official not in held:
         current = held.get(official)
         named = current or (replaced if not keep.comment else None)
         return swap(keep, current, spare, named.comment if named else None)
-    rival = next(held[name] for name in reversed(helpers) if held[name] is not keep)
-    return drop_index(rival, NAME_NEEDED)
+    rivals = [held[name] for name in reversed(helpers) if name in held and held[name] is not keep]
+    return drop_index([*rivals, held[official]][0], NAME_NEEDED)
 
 
 def _retire(others: tuple[UniqueIndex, ...], target: IndexKind) -> Step | None:
@@ -153,9 +164,11 @@ def _is_leftover(index: UniqueIndex, held: dict[str, UniqueIndex]) -> bool:
 def _make(catalog: Catalog, target: IndexKind, held: dict[str, UniqueIndex], *, plain: bool) -> Step:
     """Build the target's index under a free name; where other indexes have all three names, drop one first."""
     official, build, retired = catalog.change.names
-    free = [name for name in (build, retired, official) if name not in held]
+    free = [name for name in (build, retired, official) if name not in held and name not in catalog.strangers]
     if not free:
-        return drop_index(_rival([held[name] for name in (retired, build, official)]), NAME_NEEDED)
+        return drop_index(
+            _rival([held[name] for name in (retired, build, official) if name in held], held), NAME_NEEDED
+        )
     made = new_index(catalog.change, target, free[0], None if plain else replaced_index(catalog, target))
     how = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
     statement = create_index(made.name, table_sql(catalog.change), how, made)
@@ -169,7 +182,16 @@ def _make(catalog: Catalog, target: IndexKind, held: dict[str, UniqueIndex], *, 
     )
 
 
-def _rival(held: list[UniqueIndex]) -> UniqueIndex:
-    """Of three indexes that are all enforced: the first that another one of the same kind is enforced beside."""
-    kinds = [index.kind for index in held]
-    return next(index for index in held if kinds.count(index.kind) > 1)
+def _rival(named: list[UniqueIndex], held: dict[str, UniqueIndex]) -> UniqueIndex:
+    """The index whose name is made free, of those that have one: others are enforced while it is gone.
+
+    They are all complete, or none is and all are enforced. Then one goes beside another one of its kind, or the
+    index from after the change, which allows more.
+    """
+    others = [index.kind for index in held.values()]
+    if not named or len(others) == 1:
+        raise _NameMissing
+    if any(index.usable for index in named):
+        return named[0]
+    twice = [index for index in named if others.count(index.kind) > 1]
+    return [*twice, *(index for index in named if index.kind is IndexKind.FIXED), named[0]][0]

@@ -72,15 +72,14 @@ def _neighbours(catalog: Catalog, target: IndexKind) -> Refusal | None:
 
 
 def _taken_names(catalog: Catalog, target: IndexKind) -> Refusal | None:
-    """A name of the change that something else has."""
-    if catalog.is_followed(target):
-        return None
-    strangers = catalog.taken_names | {
-        i.name: i.definition for i in catalog.indexes if i.name in catalog.change.names and i.kind not in SIDES
-    }
-    if not strangers:
-        return None
-    held = "; ".join(f"{name} is {what}" for name, what in sorted(strangers.items()))
+    """The official name, which something else has; of a partitioned table, also one of the others."""
+    is_needed = catalog.change.index in catalog.strangers or catalog.partitions is not None
+    return name_taken(catalog) if catalog.strangers and is_needed and not catalog.is_followed(target) else None
+
+
+def name_taken(catalog: Catalog) -> Refusal:
+    """Names of the change are taken, and it needs one of them."""
+    held = "; ".join(f"{name} is {what}" for name, what in sorted(catalog.strangers.items()))
     return Refusal(f"a name that the plan needs is taken ({held}); rename what has it")
 
 

@@ -207,6 +207,14 @@ class Catalog:
         """The enforced indexes whose definition this project cannot read."""
         return tuple(index for index in self.of(IndexKind.UNREADABLE) if index.enforced)
 
+    @property
+    def strangers(self) -> dict[str, str]:
+        """The change's names that something else has than an index of the change, and what that is."""
+        indexes = (index for index in self.indexes if index.partition is None)
+        return self.taken_names | {
+            i.name: i.definition for i in indexes if i.name in self.change.names and i.kind not in SIDES
+        }
+
     def is_followed(self, target: IndexKind) -> bool:
         """Whether an index of the change that follows is complete: it is in the place of the fixed index."""
         return target is IndexKind.FIXED and any(index.usable for index in self.of(IndexKind.FINER))
