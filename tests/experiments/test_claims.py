@@ -222,10 +222,12 @@ def test_with_concurrent_sql_clients_do_not_wait(threads: Environment) -> None:
 
 def test_a_trial_fails_if_a_client_loses_its_connection(threads: Environment) -> None:
     """If a client loses its connection, the trial fails, since its numbers would be incomplete."""
-    terminate = (
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE application_name = 'incident_lib client' AND datname = current_database()"
-    )
+    terminate = """DO $$ BEGIN LOOP
+        PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+        WHERE application_name = 'incident_lib client' AND datname = current_database();
+        EXIT WHEN FOUND;  -- a client may not have connected yet
+        PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+    END LOOP; END $$"""
 
     with pytest.raises(Failed) as raised:
         try_under_load(threads, Strategy("terminates", (terminate,)), LOAD)
