@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from incident_lib.cli import cli
-from incident_lib.model import IncidentError
+from incident_lib.model import PROVIDER, ChangeDefinition, IncidentError
 from incident_lib.records import RunFolder
 from tests.support.reports import EXAMPLE, NEITHER, NO_AFTER, end, run_folder
 
@@ -92,6 +92,7 @@ def test_the_list_as_json(runs: Path) -> None:
         "folder": str(runs / FIX),
         "started_at": "2026-01-02T12:00:00Z",
         "started_by": "incident run",
+        "change": "purpose",
         "status": "succeeded",
         "recorded": True,
         "blocked_before": 1088,
@@ -100,6 +101,19 @@ def test_the_list_as_json(runs: Path) -> None:
         "counts_before": None,
         "counts_after": None,
     }
+
+
+def test_a_run_of_another_change(runs: Path) -> None:
+    """A run of `provider` is listed with what it is to the second chapter; the first one's runs stay what they are."""
+    name = "staging/20260105T120000Z"
+    contents = {**EXAMPLE, "change": msgspec.to_builtins(ChangeDefinition.of(PROVIDER))}
+    run_folder(runs, {**contents, "environment": "staging", "started_at": "2026-01-05T12:00:00Z"}, name)
+
+    assert [line.split("succeeded ")[-1].split("dry-run ")[-1] for line in lines(ran("--env", "staging")[1])[1:4]] == [
+        "1,088 0 provider: before, provider: the change, provider: after",
+        "1,088 – no: not recorded",
+        "1,088 – after",
+    ]
 
 
 def test_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_parameters_change_nothing_but_the_demo(cells: Cells) -> None:
     """By default a notebook reads and changes only the demo, redacts ids, and changes no report."""
     defaults = {s.target.id: s.value.value for s in statements(code(cells)[0])}  # type: ignore[attr-defined]
     allowed = {"environment": "demo", "confirm": "demo", "redact": True, "record": False, "run": ""}
-    allowed |= {"purpose_since": "", "log": ""}
+    allowed |= {"purpose_since": "", "log": "", "change": "purpose"}
 
     assert {name: allowed[name] for name in defaults} == defaults
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from incident_lib.model import (
+    CHANGES,
     BeforeAfter,
     Counts,
     Indexes,
@@ -41,8 +42,10 @@ class Spec(NamedTuple):
         status: how it ended.
         before, after: families blocked for chat in its snapshots; None: it took none.
         fixes: whether it applied the fix.
-        fixed: whether the fixed index was enforced at its end.
+        fixed: whether the fixed index, or the finer one of `provider`, was enforced at its end.
         recorded: whether it feeds reports.
+        change: that it was about.
+        conflicts: threads that blocked another provider in its latest snapshot.
     """
 
     number: int
@@ -52,13 +55,21 @@ class Spec(NamedTuple):
     fixes: bool
     fixed: bool = False
     recorded: bool = True
+    change: str = "purpose"
+    conflicts: int = 65
+
+    @property
+    def is_of_purpose(self) -> bool:
+        """Whether it is about the fix."""
+        return self.change == "purpose"
 
 
-def counts(blocked: int | None) -> object:
-    """Counts in which so many families are blocked for chat."""
+def counts(blocked: int | None, conflicts: int) -> object:
+    """Counts in which so many families are blocked for chat, and so many threads block another provider."""
     if blocked is None:
         return None
-    return msgspec.structs.replace(COUNTS, blocked=msgspec.structs.replace(COUNTS.blocked, chat=blocked))
+    by_purpose = msgspec.structs.replace(COUNTS.blocked, chat=blocked)
+    return msgspec.structs.replace(COUNTS, blocked=by_purpose, residual_conflicts=conflicts)
 
 
 def ended_at(spec: Spec) -> datetime:
@@ -66,19 +77,27 @@ def ended_at(spec: Spec) -> datetime:
     return START + timedelta(hours=spec.number, seconds=30)
 
 
+def before_conflicts(spec: Spec) -> int:
+    """The threads that blocked another provider in the run's first snapshot."""
+    return 100 + spec.number if spec.fixes and not spec.is_of_purpose else spec.conflicts
+
+
 def record(spec: Spec, environment: str = "prod") -> RunRecord:
     """The record of a run, an hour after the one before."""
     at = START + timedelta(hours=spec.number)
     killed = spec.status == "killed"
-    states = [IndexState.FIXED if spec.fixed and not spec.fixes else IndexState.ORIGINAL, IndexState.FIXED]
+    ends_it = spec.fixes and spec.is_of_purpose
+    states = [IndexState.FIXED if spec.fixed and not ends_it else IndexState.ORIGINAL, IndexState.FIXED]
     before, after = (Indexes(state=state, definitions=[]) for state in states)
     return msgspec.structs.replace(
-        new_record(environment, "a test", recorded=spec.recorded),
+        new_record(environment, "a test", recorded=spec.recorded, change=CHANGES[spec.change]),
         status=RunStatus.RUNNING if killed else RunStatus(spec.status),
         started_at=at,
         heartbeat_at=at,
         finished_at=None if killed else at + timedelta(minutes=1),
-        counts=BeforeAfter(before=counts(spec.before), after=counts(spec.after)),
+        counts=BeforeAfter(
+            before=counts(spec.before, before_conflicts(spec)), after=counts(spec.after, spec.conflicts)
+        ),
         indexes=BeforeAfter(
             before=None if spec.before is None else before, after=None if spec.after is None else after
         ),
@@ -102,17 +121,23 @@ KINDS = {
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Spec]:
-    """Runs in order: looks, applies, re-applies, rollbacks by hand, failures and kills at any time, unrecorded ones."""
-    fixed, found = False, []
+    """Runs of both changes in order: looks, applies, re-applies, rollbacks by hand, failures, kills, unrecorded."""
+    fixed, provided, found = False, False, []
     for number in range(draw(st.integers(1, 7))):
         if draw(st.booleans()) and fixed and draw(st.booleans()):
-            fixed = False  # rolled back by hand: no run recorded that
+            provided = False  # rolled back by hand: no run recorded that
+            fixed = draw(st.booleans())
         blocked = 0 if fixed else 10 + number
+        change = draw(st.sampled_from(["purpose", "purpose", "provider"]))
         kind = draw(st.sampled_from([*KINDS]))
-        fixes = kind in {"apply", "killed after the fix", "fails after the fix"} and not fixed
-        fixed = fixed or fixes
+        applies = kind in {"apply", "killed after the fix", "fails after the fix"}
+        # Before the fix `provider` is refused, whatever else would have become of the run.
+        kind = "refused" if change == "provider" and applies and not fixed else kind
+        fixes = applies and kind != "refused" and not (fixed if change == "purpose" else provided)
+        fixed, provided = fixed or fixes, provided or (fixes and change == "provider")
         before, after = None if kind == "fails early" else blocked, 0 if kind == "apply" else None
-        found.append(Spec(number, KINDS[kind], before, after, fixes, fixed, draw(st.integers(0, 5)) > 0))
+        recorded, conflicts = draw(st.integers(0, 5)) > 0, 0 if provided else 100 + number
+        found.append(Spec(number, KINDS[kind], before, after, fixes, fixed, recorded, change, conflicts))
     return found
 
 
@@ -127,6 +152,12 @@ class Expected(NamedTuple):
 
 
 def oracle(specs: list[Spec]) -> Expected:
+    """What a report must tell of the incident; a run of `provider` tells of it only where it found the fix gone."""
+    own = [spec for spec in specs if spec.is_of_purpose or (spec.before is not None and not spec.fixed)]
+    return tell([spec._replace(fixes=spec.fixes and spec.is_of_purpose) for spec in own or specs])
+
+
+def tell(specs: list[Spec]) -> Expected:
     """What a report over these runs must tell: the first fix, and the latest snapshot since."""
     finished = [spec for spec in specs if spec.status != "killed" or spec.fixes]
     seen = [spec for spec in finished if spec.before is not None]
@@ -157,6 +188,48 @@ def test_a_history_tells_the_first_fix_and_the_latest_snapshot(specs: list[Spec]
     ) == oracle(specs)[:4]
 
 
+class Second(NamedTuple):
+    """What a report must tell of `provider`: conflicts before and after, the run that is told, and the later ones."""
+
+    before: int | None
+    after: int | None
+    told: int
+    later: list[int]
+
+
+def oracle_of_provider(specs: list[Spec]) -> Second | None:
+    """The first run that applied `provider`, and the latest snapshot since, of any run; None: no run is about it."""
+    own = [spec for spec in specs if not spec.is_of_purpose]
+    if not own:
+        return None
+    _, _, told, later, fix = tell(own)
+    chosen = next(spec for spec in own if spec.number == told)
+    before = None if chosen.before is None else before_conflicts(chosen)
+    others = [spec for spec in specs if spec.status != "killed" or spec.fixes]
+    since = [spec for spec in others if fix and spec.number > told and spec.before is not None]
+    after = since[-1].conflicts if since else None if chosen.after is None else chosen.conflicts
+    return Second(before, after, told, later)
+
+
+@given(histories(), st.randoms())
+def test_each_change_has_a_history_of_its_own(specs: list[Spec], random: object) -> None:
+    """A run of `provider` is the second chapter, and never the before, the after or the fix of the first."""
+    runs = [Run(Path(str(spec.number)), record(spec)) for spec in specs]
+    random.shuffle(runs)
+    found, wanted = make_history(runs).following, oracle_of_provider(specs)
+
+    def conflicts(half: Counts | None) -> int | None:
+        return half.residual_conflicts if half else None
+
+    told = found and (
+        conflicts(found.run.record.counts.before),
+        conflicts(found.run.record.counts.after),
+        int(found.run.folder.name),
+        [int(run.folder.name) for run in found.later],
+    )
+    assert told == wanted
+
+
 @settings(max_examples=examples(60), deadline=None)
 @given(st.lists(histories(), min_size=1, max_size=3), histories())
 def test_a_report_over_any_histories_tells_what_the_oracle_tells(histories: list[list[Spec]], demo: list[Spec]) -> None:
@@ -178,6 +251,9 @@ def test_a_report_over_any_histories_tells_what_the_oracle_tells(histories: list
     assert found == [(each.before, each.after, ended_at(each.fix) if each.fix else None) for each in wanted]
     blocked = sum(each.before or 0 for each in wanted)
     assert not blocked or f"{blocked:,}" in post.title
+    seconds = [oracle_of_provider([spec for spec in specs if spec.recorded]) for specs in histories]
+    told = [chapter.following.record.counts.before for chapter in post.chapters if chapter.following]
+    assert [half and half.residual_conflicts for half in told] == [each.before for each in seconds if each]
 
 
 def test_a_look_after_the_fix_replaces_no_step() -> None:
@@ -228,3 +304,50 @@ def test_a_log_that_no_run_could_read_is_named() -> None:
     found = make_history([Run(Path("0"), fix), Run(Path("1"), last)]).run.record
 
     assert (found.rejected_inserts, found.unread_logs) == (None, UNREAD)
+
+
+def provider_run(number: int, *, applied: bool, blocked: int = 0) -> Run:
+    """A run of `provider` after a fix: it applied it, or it only looked."""
+    status, after = ("succeeded", 0) if applied else ("dry-run", None)
+    spec = Spec(number, status, blocked, after, applied, not blocked, change="provider", conflicts=0 if applied else 65)
+    return Run(Path(str(number)), record(spec))
+
+
+FIX = Run(Path("0"), record(Spec(0, "succeeded", 12, 0, True, True)))
+
+
+def test_a_run_of_provider_replaces_nothing_of_the_fix() -> None:
+    """Before, after, steps and end of the fix stay those of its own runs; the second chapter has the other's."""
+    alone, both = make_history([FIX]), make_history([FIX, provider_run(1, applied=True)])
+
+    assert (both.run, both.earlier, both.later, both.latest) == (alone.run, (), (), alone.latest)
+    assert both.following.run.record.incident_ended_at == ended_at(Spec(1, "succeeded", 0, 0, True))
+
+
+def test_a_run_of_provider_that_finds_the_fix_gone_is_a_look() -> None:
+    """Where the original index is back, the families that it blocks are in the first chapter, too."""
+    found = make_history([FIX, provider_run(1, applied=False, blocked=7)])
+
+    assert found.run.record.counts.after.blocked.chat == 7
+    assert found.run.record.incident_ended_at == FIX.record.incident_ended_at
+
+
+def test_a_look_of_the_fix_is_after_provider() -> None:
+    """A later run of `purpose` has the latest snapshot of both chapters, and verifies nothing of `provider`."""
+    second = provider_run(1, applied=True)
+    record_of_second = msgspec.structs.replace(second.record, verified=True)
+    look = record(Spec(2, "dry-run", 0, None, False, True, conflicts=3))
+    look = msgspec.structs.replace(look, verified=False)
+    found = make_history([FIX, Run(second.folder, record_of_second), Run(Path("2"), look)])
+
+    assert found.following.run.record.counts.after.residual_conflicts == 3
+    assert (found.following.run.record.verified, found.following.latest.folder.name) == (True, "2")
+    assert found.latest.folder.name == "2"
+
+
+def test_only_runs_of_provider_tell_of_no_fix() -> None:
+    """Where the fix was applied otherwise, the incident is what a run of `provider` saw, and not what it did."""
+    found = make_history([provider_run(0, applied=True)])
+
+    assert (found.is_fixed, found.run.record.incident_ended_at, found.run.record.steps) == (False, None, [])
+    assert found.following.is_fixed

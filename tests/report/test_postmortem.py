@@ -393,8 +393,8 @@ def test_an_unknown_section_is_an_error() -> None:
 
     assert str(raised.value) == (
         "The report has no section 'impakt'.\n"
-        "  why:  Its sections are summary, timeline, impact, environments, root-cause, resolution, remaining, "
-        "elsewhere, action-items, detection, contributing-factors, what-went-well, what-went-badly, "
+        "  why:  Its sections are summary, timeline, impact, environments, root-cause, resolution, provider, "
+        "remaining, elsewhere, action-items, detection, contributing-factors, what-went-well, what-went-badly, "
         "where-we-were-lucky, claims, rehearsal, unknown, to-be-written, appendix.\n"
         "  next: Correct the name."
     )

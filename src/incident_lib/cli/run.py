@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Server logs of the one environment, separated by spaces: for the rejected inserts.",
 )
+@click.option(
+    "--change",
+    type=click.Choice(("purpose", "provider")),
+    default="purpose",
+    show_default=True,
+    help="Which change of the index: the fix, or the one after it.",
+)
 @SINCE
 @TIMEOUT
 def run(
@@ -65,6 +72,7 @@ def run(
     env_timeout: float,
     dask: str | None,
     log: str,
+    change: str,
     purpose_since: str,
     timeout: float,
 ) -> Answer:
@@ -85,6 +93,7 @@ def run(
             confirm=confirmed,
             purpose_since=purpose_since,
             log=log,
+            change=change,
             resume=resume,
             timeout=env_timeout,
             executor=_cluster(dask) if dask else LocalProcesses(jobs),
@@ -95,7 +104,7 @@ def run(
     for result in results:
         if result.error:
             print_error(result.error)
-    return _answer(results)
+    return _answer(results, change)
 
 
 def _cluster(address: str) -> Executor:
@@ -114,7 +123,7 @@ def _cluster(address: str) -> Executor:
         raise Failed("The cluster cannot be reached.", f"No scheduler answers at {address}.", "Is it up?") from None
 
 
-def _answer(results: list[RunResult]) -> Answer:
+def _answer(results: list[RunResult], change: str) -> Answer:
     """How the run of each environment ended, its verdict, and the report over all of them."""
     from incident_lib import paths
     from incident_lib.model import Column, EndedRun, ErrorMessage, RunResults, make_table
@@ -123,16 +132,20 @@ def _answer(results: list[RunResult]) -> Answer:
     post = read_runs([result.folder for result in results])
     report = os.path.relpath(paths.runs() / "postmortem.html")
     blocked = [tuple(chapter.number(moment, "chat") for moment in ("before", "after")) for chapter in post.chapters]
+    conflicts = [chapter.conflicts for chapter in post.chapters]
+    of_purpose = change == "purpose"
     columns = (
         Column("environment"),
-        Column("before", "blocked for chat before", "Int64"),
-        Column("after", dtype="Int64"),
+        Column(
+            "before", "blocked for chat before" if of_purpose else "provider conflicts before", "Int64", missing="–"
+        ),
+        Column("after", dtype="Int64", missing="–"),
         Column("outcome"),
         Column("seconds", dtype="Float64", decimals=1),
     )
     rows = [
         (result.environment, *numbers, result.status, result.seconds)
-        for numbers, result in zip(blocked, results, strict=True)
+        for numbers, result in zip(blocked if of_purpose else conflicts, results, strict=True)
     ]
     return Answer(
         "\n".join(post.verdicts),
@@ -143,11 +156,14 @@ def _answer(results: list[RunResult]) -> Answer:
                     folder=str(result.folder),
                     status=result.status,
                     seconds=round(result.seconds, 3),
+                    change=change,
                     blocked_before=before if isinstance(before, int) else None,
                     blocked_after=after if isinstance(after, int) else None,
+                    conflicts_before=conflicting[0],
+                    conflicts_after=conflicting[1],
                     error=ErrorMessage.of(result.error) if result.error else None,
                 )
-                for (before, after), result in zip(blocked, results, strict=True)
+                for (before, after), conflicting, result in zip(blocked, conflicts, results, strict=True)
             ],
             report=report,
         ),

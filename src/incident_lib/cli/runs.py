@@ -140,6 +140,7 @@ def _summary(entry: RunEntry, *, counts: bool = False) -> RunSummary:
         folder=str(entry.run.folder),
         started_at=record.started_at,
         started_by=record.started_by,
+        change=record.change.name,
         status=entry.status,
         recorded=record.recorded,
         blocked_before=before.blocked.chat if before else None,

@@ -184,6 +184,7 @@ class RunSummary(Result, frozen=True, kw_only=True):
     """A run of an environment: when, by what, how it ended, and what a report takes from it.
 
     Attributes:
+        change: that it planned and made.
         blocked_before, blocked_after: families blocked for chat in the two snapshots; null: unknown, or no snapshot.
         use: what a report over the environment takes from the run.
         counts_before, counts_after: all counts, in `runs compare` alone.
@@ -194,6 +195,7 @@ class RunSummary(Result, frozen=True, kw_only=True):
     folder: str
     started_at: Timestamp
     started_by: str
+    change: str
     status: str
     recorded: bool
     blocked_before: int | None
@@ -216,14 +218,23 @@ class DeletedResult(Result, frozen=True, kw_only=True):
 
 
 class EndedRun(Result, frozen=True, kw_only=True):
-    """How the run of one environment ended; blocked for chat before and after: null: unknown, or no snapshot."""
+    """How the run of one environment ended.
+
+    Attributes:
+        change: that it planned and made.
+        blocked_before, blocked_after: families blocked for chat; null: unknown, or no snapshot.
+        conflicts_before, conflicts_after: provider conflicts, likewise.
+    """
 
     environment: str
     folder: str
     status: str
     seconds: float
+    change: str
     blocked_before: int | None
     blocked_after: int | None
+    conflicts_before: int | None
+    conflicts_after: int | None
     error: ErrorMessage | None
 
 

@@ -341,7 +341,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         started_by: the command or the notebook that began the run.
         snapshot_at: when each snapshot was taken, by the server's clock.
         verdict: the headline of the latest snapshot.
-        incident_ended_at: when the original index stopped rejecting inserts; null: this run did not end it.
+        indexes: judged by `purpose`, whichever change the run makes.
+        incident_ended_at: when the index from before the change stopped rejecting inserts; null: not by this run.
         purpose_since: when the column purpose came, as far as it was given.
         blocked_by, blocked_since: what blocks the families, and since when; null: an index cannot be read.
         probes: the answers to each probe, and whether it was sent before the steps or after them.

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.model.catalog import IndexState
-from incident_lib.model.change import PURPOSE, IndexKind
+from incident_lib.model.change import PROVIDER, PURPOSE, IndexKind
 from incident_lib.model.pseudonyms import hide_ids
 from incident_lib.model.records import Verdict
 from incident_lib.model.timestamps import format_minute
@@ -58,6 +58,33 @@ def verdict_sentence(state: IndexState, counts: Counts, *, safe: bool | None, hi
     return f"{blocked} {_FIX[state]} {apply}"
 
 
+def provider_verdict(environment: str, state: IndexState, counts: Counts, *, safe: bool) -> str:
+    """The same about the change `provider`: how many threads conflict, whether it has been applied, what follows.
+
+    Args:
+        environment: its name.
+        state: of the unique indexes, as that change judges them.
+        counts: of the same snapshot.
+        safe: what the preflight says.
+    """
+    conflicts = counts.residual_conflicts
+    rejected = f"{plural(conflicts, 'active thread')} {'blocks' if conflicts == 1 else 'block'} another provider."
+    done = state is IndexState.FIXED
+    apply = "Nothing is left to apply." if done else _SAFE[safe]
+    act = "verify" if done else "apply" if safe else "plan"
+    return (
+        f"{rejected if conflicts else 'No thread blocks another provider.'} {_PROVIDER.get(state, _PROVIDER_HALF)} "
+        f"{apply} Next: {change_command(act, environment, PROVIDER.name)}"
+    )
+
+
+_PROVIDER = {
+    IndexState.ORIGINAL: "The change provider has not been applied.",
+    IndexState.FIXED: "The change provider has been applied.",
+    IndexState.MISSING: "The change provider has not been applied, and no unique index is enforced.",
+    IndexState.UNKNOWN: "Whether the change provider has been applied is unknown.",
+}
+_PROVIDER_HALF = "The change provider is half applied."
 _SAFE = {
     None: "Whether it is safe to apply it is unknown.",
     True: "It is safe to apply it now.",

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from incident_lib import progress
-from incident_lib.database import DEMO, check_name, demo, known_environments, resolve_environment
+from incident_lib.database import DEMO, check_name, known_environments, resolve_environment
 from incident_lib.database import purpose_since as known_purpose_since
-from incident_lib.model import Column, IncidentError, RunStatus, UsageError, parse_timestamp, pseudonyms_for
+from incident_lib.model import (
+    CHANGES,
+    PURPOSE,
+    Column,
+    IncidentError,
+    RunStatus,
+    UsageError,
+    change_command,
+    parse_timestamp,
+    pseudonyms_for,
+)
+from incident_lib.notebook.demo_stage import set_stage
 from incident_lib.notebook.frames import make_frame
 from incident_lib.notebook.incident import Incident
 from incident_lib.notebook.parameters import check_flags, check_injected, check_texts, names_in
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from incident_lib.database import Environment
+    from incident_lib.model import IndexChange
     from incident_lib.notebook.frames import Frame
     from incident_lib.report import Postmortem
 
@@ -50,6 +62,7 @@ def connect(
     notebook: str = "",
     run: str = "",
     record: bool = False,
+    change: str = PURPOSE.name,
 ) -> Incident:
     """The incident in one environment, to work with. Without `notebook`, nothing is recorded, and no folder written.
 
@@ -65,17 +78,23 @@ def connect(
             its own, as the incident left it.
         run: the folder of the run that the notebook belongs to; empty: a new run of its own.
         record: whether a session without `run` feeds reports; one that belongs to a run does, as that run does.
+        change: which change of the unique index is planned and made: `purpose`, or `provider` after it.
 
     Raises:
-        UsageError: a parameter has a wrong type or value, the environment is not known, or the run has ended.
+        UsageError: a parameter has a wrong type or value, the environment is not known, or the run has ended, or is
+            of another change.
         Failed: the run's folder cannot be written.
     """
     _leave_records()
     try:
         check_injected()
         check_texts(environment=environment, confirm=confirm, run=run, purpose_since=purpose_since, notebook=notebook)
+        check_texts(change=change)
         check_flags(redact=redact, record=record)
-        incident = _opened_incident(environment, confirm, purpose_since, notebook, run, redact=redact, record=record)
+        named = _named_change(change)
+        incident = _opened_incident(
+            environment, confirm, purpose_since, notebook, run, named, redact=redact, record=record
+        )
     except IncidentError as error:
         _revoke_earlier(notebook, error)
         if notebook:
@@ -94,6 +113,7 @@ def begin(
     purpose_since: str = "",
     redact: bool = True,
     record: bool = False,
+    change: str = PURPOSE.name,
 ) -> Incident:
     """Begin a notebook: `connect` with a record of its run. The same parameters, in the notebook's order."""
     return connect(
@@ -104,18 +124,38 @@ def begin(
         notebook=notebook,
         run=run,
         record=record,
+        change=change,
+    )
+
+
+def _named_change(name: str) -> IndexChange:
+    """The change of the incident's index of that name."""
+    if name in CHANGES:
+        return CHANGES[name]
+    raise UsageError(
+        f"There is no change {name!r}.",
+        f"The notebooks know {' and '.join(CHANGES)}; changes of other tables are made by commands.",
+        f"Set change to one of these, or read: {change_command('plan', '')} --help",
     )
 
 
 def _opened_incident(
-    environment: str, confirm: str, purpose_since: str, notebook: str, run: str, *, redact: bool, record: bool
+    environment: str,
+    confirm: str,
+    purpose_since: str,
+    notebook: str,
+    run: str,
+    change: IndexChange,
+    *,
+    redact: bool,
+    record: bool,
 ) -> Incident:
     if run and not notebook:
         raise UsageError("A run needs a notebook.", "run is given, and notebook is not.", "Pass notebook=… as well.")
     parse_timestamp(purpose_since)
-    found = _resolved(environment, notebook)
+    found = _resolved(environment, notebook, _change_of_run(run, environment, change) if run else change)
     came = known_purpose_since(found, purpose_since)
-    recording = _recording(notebook, environment, run, record=record) if notebook else None
+    recording = _recording(notebook, environment, run, change, record=record) if notebook else None
     incident = Incident(
         found,
         confirm=confirm,
@@ -123,6 +163,7 @@ def _opened_incident(
         purpose_since=came,
         recording=recording,
         show=progress.cell_bars(),
+        change=change,
     )
     _print_intent(incident, recording, redact=redact)
     if recording:
@@ -131,8 +172,24 @@ def _opened_incident(
     return incident
 
 
-def _resolved(environment: str, notebook: str) -> Environment:
-    """The environment; on the demo, a notebook gets a database of its own, made again."""
+def _change_of_run(run: str, environment: str, change: IndexChange) -> IndexChange:
+    """The change that a run makes: a notebook of `purpose` may be part of a run of any change.
+
+    Raises:
+        UsageError: it makes another one than the notebook does.
+    """
+    made = _running(run, environment).read().change.name
+    if change.name in {made, PURPOSE.name} and made in CHANGES:
+        return CHANGES[made]
+    raise UsageError(
+        f"The run {Path(run).name} does not make the change {change.name}.",
+        f"It makes the change {made}.",
+        "Leave run empty: the notebook gets a run of its own.",
+    )
+
+
+def _resolved(environment: str, notebook: str, change: IndexChange) -> Environment:
+    """The environment; on the demo, a notebook gets a database of its own, made again as it is before the change."""
     if notebook and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", notebook):
         raise UsageError(
             f"{notebook!r} cannot be the name of a notebook.",
@@ -143,17 +200,20 @@ def _resolved(environment: str, notebook: str) -> Environment:
     with waiting(f"opening {environment} …"):
         found = resolve_environment(environment, database=database)
         if environment == DEMO and notebook:
-            demo.reset(database)
+            set_stage(found, database, change)
     return found
 
 
-def _recording(notebook: str, environment: str, run: str, *, record: bool) -> Recording:
+def _recording(notebook: str, environment: str, run: str, change: IndexChange, *, record: bool) -> Recording:
     """The record of this notebook's run: a new one, or that of a run that goes on.
 
     Raises:
         UsageError: the run has ended, or is of another environment.
     """
-    folder = _running(run, environment) if run else RunFolder.create(environment, notebook, recorded=record)
+    if run:
+        folder = _running(run, environment)
+    else:
+        folder = RunFolder.create(environment, notebook, recorded=record, change=change)
     return Recording(
         notebook=notebook,
         run=folder,

@@ -13,7 +13,9 @@ from incident_lib.analysis import (
     checksum,
     compare_threads,
     explain_family,
+    families_to_probe,
     probe_families,
+    probe_semantics,
     read_recovery,
     scan,
     verify_probes,
@@ -23,6 +25,7 @@ from incident_lib.logs import log_files, read_attempts, read_duplicates
 from incident_lib.migration import apply, verify_catalog, verify_commits
 from incident_lib.model import (
     ATTEMPTS,
+    PURPOSE,
     PURPOSES,
     Column,
     Family,
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
     from incident_lib.database import Environment
     from incident_lib.logs import Attempts
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Pseudonyms
+    from incident_lib.model import IndexChange, Pseudonyms
     from incident_lib.notebook.frames import Frame
     from incident_lib.notebook.session import Recording
     from incident_lib.notebook.snapshot import SnapshotData
@@ -81,6 +84,7 @@ class Incident(Revocable):
         environment: the name, and how it resolved.
         dry_run: whether nothing may be changed.
         purpose_since: when the column `purpose` came, as far as it is known.
+        change: which change of the unique index is planned and made: `purpose` or `provider`.
     """
 
     def __init__(
@@ -92,11 +96,14 @@ class Incident(Revocable):
         purpose_since: datetime | None = None,
         recording: Recording | None = None,
         show: Callable[[str, float | None, str], None] = _no_progress,
+        change: IndexChange = PURPOSE,
     ) -> None:
         self._access = Access()
         self.environment = environment
         self.dry_run = confirm != environment.name
         self.purpose_since = purpose_since
+        self.change = change.name
+        self._change = change
         self._confirm, self._names, self._recording, self._show = confirm, names, recording, show
         self._latest: SnapshotData | None = None
         self._to_probe: list[Family] | None = None
@@ -152,6 +159,7 @@ class Incident(Revocable):
                 blocked_file=folder / "blocked.csv" if folder else None,
                 example=None if before or self._latest is None else self._latest.example_family,
                 fixed_at=self._migration.ended_at if self._migration else None,
+                change=self._change,
             )
         self._latest = found
         if before or not self.dry_run:
@@ -368,9 +376,10 @@ class Incident(Revocable):
     # Fix
 
     def probe(self) -> Probed:
-        """Send what a chat client sends, for a few blocked families; all of it is rolled back.
+        """Send what a client sends that is rejected before the change, for a few families; all of it is rolled back.
 
-        The families are those of the first snapshot: the same before and after the migration.
+        Of `purpose` that is a chat, in families that are blocked for chat; of `provider` a run of another provider, in
+        families with a run. The families are the same before and after the migration.
 
         Returns:
             PostgreSQL's answers; in a dry run there are none, since a probe writes.
@@ -381,13 +390,22 @@ class Incident(Revocable):
         if self.dry_run:
             return Probed(None)
         if self._to_probe is None:
-            head = (self._latest or self._take_snapshot(before=True)).blocked_head
-            self._to_probe = [each.family for each in head if each.blocked_for == "chat"][:FAMILIES]
+            self._to_probe = self._families_to_probe()
         with sending(self.environment, "probe") as connection:
-            self._probes.append(probe_families(connection, self._to_probe))
+            if self._change == PURPOSE:
+                self._probes.append(probe_families(connection, self._to_probe))
+            else:
+                self._probes.append(probe_semantics(connection, self._to_probe, self._change)[0])
         self._probed.append(f"{self._when} the steps: {self._probes[-1]}")
         self._note(probes=list(self._probed))
         return Probed(self._probes[-1])
+
+    def _families_to_probe(self) -> list[Family]:
+        if self._change != PURPOSE:
+            with reading(self.environment) as connection:
+                return families_to_probe(connection)
+        head = (self._latest or self._take_snapshot(before=True)).blocked_head
+        return [each.family for each in head if each.blocked_for == "chat"][:FAMILIES]
 
     def apply(self) -> Applied:
         """Apply the plan where `confirm` allows it; a dry run changes nothing, and says so.
@@ -398,7 +416,7 @@ class Incident(Revocable):
         """
         latest = self._latest or self._take_snapshot(before=True)
         if self.dry_run:
-            return Applied(self.environment.name, None)
+            return Applied(self.environment.name, None, self._change)
         latest.checks.require(self.environment.name)
         if self.environment.name == DEMO:
             self._checksum = checksum(self.environment)
@@ -406,11 +424,12 @@ class Incident(Revocable):
         self._migration = apply(
             self.environment,
             confirm=self._confirm,
+            change=self._change,
             listener=lambda step: self._show(step.step, step.share, step.note),
             done=self._record_steps,
         )
         self._record_steps(self._migration)
-        return Applied(self.environment.name, self._migration)
+        return Applied(self.environment.name, self._migration, self._change)
 
     def _record_steps(self, migration: MigrationResult) -> None:
         self._note(steps=list(migration.steps), incident_ended_at=migration.ended_at)
@@ -422,7 +441,7 @@ class Incident(Revocable):
             Failed: the environment cannot be reached, or cannot be read.
         """
         with reading(self.environment) as connection:
-            checks = verify_catalog(read_catalog(connection))
+            checks = verify_catalog(read_catalog(connection, self._change))
         if len(self._probes) > 1:
             checks += (verify_probes(self._probes[0], self._probes[-1]),)
         if self._migration:
@@ -448,6 +467,8 @@ class Incident(Revocable):
         """Let the demo's clients try again where their chat was rejected; elsewhere only the users can try again."""
         if self.environment.name != DEMO:
             return "Only the demo's clients are simulated; in this environment users try again by themselves."
+        if self._change != PURPOSE:
+            return "The clients had got their chats before this change; it is about the providers of runs and chats."
         if self.dry_run:
             return "The clients did not try again: this is a dry run, and they write."
         result = demo.retry_chats(self.environment.address)
@@ -467,7 +488,7 @@ class Incident(Revocable):
             UsageError: the fix was applied in a session without a record, which has no list of those families.
             Failed: the environment cannot be reached, or cannot be read.
         """
-        if self._migration is None or self._migration.ended_at is None:
+        if self._change != PURPOSE or self._migration is None or self._migration.ended_at is None:
             return Recovered(None)
         if self._recording is None:
             raise UsageError(

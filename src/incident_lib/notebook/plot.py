@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
-from incident_lib.model import UsageError
+from incident_lib.model import PURPOSE, UsageError
 from incident_lib.report import charts
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["bars", "before_after", "blockers", "remaining_conflicts"]
 
 
 def before_after(before: Snapshot, after: Snapshot | None = None, *, ax: Axes | None = None) -> Axes:
-    """How many families were blocked for each purpose, and how many are.
+    """How many families were blocked for each purpose, and how many are; of `provider` how many threads conflicted.
 
     Args:
         before: the snapshot before the fix, or the only one.
@@ -33,7 +33,8 @@ def before_after(before: Snapshot, after: Snapshot | None = None, *, ax: Axes | 
     Returns:
         The Axes.
     """
-    return _drawn(charts.before_after(before.totals, after.totals if after else None), ax)
+    draw = charts.before_after if before.change == PURPOSE.name else charts.provider_conflicts
+    return _drawn(draw(before.totals, after.totals if after else None), ax)
 
 
 def blockers(snapshot: Snapshot, *, ax: Axes | None = None) -> Axes:
@@ -43,7 +44,8 @@ def blockers(snapshot: Snapshot, *, ax: Axes | None = None) -> Axes:
 
 def remaining_conflicts(*snapshots: Snapshot, ax: Axes | None = None) -> Axes:
     """What the fix does not change, in one environment or in several together; see `before_after` for `ax`."""
-    return _drawn(charts.remaining_conflicts(*(snapshot.totals for snapshot in snapshots)), ax)
+    covered = bool(snapshots) and all(snapshot.has_provider for snapshot in snapshots)
+    return _drawn(charts.remaining_conflicts(*(each.totals for each in snapshots), has_provider=covered), ax)
 
 
 def bars(

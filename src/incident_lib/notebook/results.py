@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from incident_lib.analysis import Probe, Recovery
 from incident_lib.migration import holds
 from incident_lib.model import (
+    PURPOSE,
     Column,
     checks_table,
     format_minute,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from incident_lib.migration import MigrationResult
-    from incident_lib.model import Check, ScanFindings, Table
+    from incident_lib.model import Check, IndexChange, ScanFindings, Table
     from incident_lib.notebook.frames import Frame
 
 
@@ -32,12 +33,13 @@ class Applied:
     Attributes:
         environment: its name.
         dry_run: whether nothing was changed, since `confirm` is not the environment's name.
-        ended_at: when the original index stopped rejecting inserts, in UTC; None: this did not end the incident.
+        ended_at: when the index from before the change stopped rejecting inserts, in UTC; None: this did not end that.
         steps: one row for each step that was run: step, sql, outcome (str), seconds (Float64).
     """
 
-    def __init__(self, environment: str, migration: MigrationResult | None) -> None:
+    def __init__(self, environment: str, migration: MigrationResult | None, change: IndexChange = PURPOSE) -> None:
         self.environment = environment
+        self._words = change.wording
         self.dry_run = migration is None
         self.ended_at: datetime | None = migration.ended_at if migration else None
         self._table = steps_table(migration.steps if migration else [])
@@ -50,11 +52,11 @@ class Applied:
     def __str__(self) -> str:
         if self.dry_run:
             name = self.environment
-            return f"Dry run: nothing was changed. Set confirm to {name!r} to apply the fix."
+            return f"Dry run: nothing was changed. Set confirm to {name!r} to apply {self._words.act}."
         if not self._table.rows:
             return "Nothing was left to do."
         ended = (
-            f" The original index stopped rejecting inserts at {format_minute(self.ended_at)} UTC."
+            f" The {self._words.original} index stopped rejecting inserts at {format_minute(self.ended_at)} UTC."
             if self.ended_at
             else ""
         )
@@ -154,7 +156,11 @@ class Recovered:
         return make_frame(columns, [(at, count) for count, at in enumerate(chats, start=1)])
 
     def __str__(self) -> str:
-        return str(self._recovery) if self._recovery else "Nothing was applied: no family can have recovered."
+        return (
+            str(self._recovery)
+            if self._recovery
+            else "No recovery to count: nothing was applied that blocked families wait for."
+        )
 
     def __repr__(self) -> str:
         return f"<Recovered: {self}>"

@@ -13,12 +13,14 @@ from incident_lib.analysis import (
     investigate,
     list_blocked,
     read_residual,
+    read_subject,
     summarize_blockers,
     write_blocked,
 )
 from incident_lib.database import reading
 from incident_lib.migration import run_preflight
 from incident_lib.model import (
+    PURPOSE,
     BeforeAfter,
     ExampleFamily,
     ExampleThread,
@@ -26,6 +28,7 @@ from incident_lib.model import (
     IndexKind,
     format_minute,
     list_unknowns,
+    provider_verdict,
     verdict_line,
 )
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         BlockerCount,
         Counts,
         Family,
+        IndexChange,
         Pseudonyms,
         ResidualConflicts,
         Thread,
@@ -75,14 +79,26 @@ class SnapshotData:
         return f"<Snapshot of {self.environment} at {format_minute(self.investigation.at)} UTC: {self.verdict}>"
 
     @property
+    def change(self) -> IndexChange:
+        """The change that `checks` are about."""
+        return self.checks.plan.change
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether the unique index has the provider in its key, and covers threads without an owner."""
+        return self.investigation.catalog.is_followed(IndexKind.FIXED)
+
+    @property
     def counts(self) -> Counts:
         """The counts, as numbers."""
         return self.investigation.counts
 
     @property
     def verdict(self) -> str:
-        """The headline: how many families are blocked, whether the fix has been applied, the next command."""
+        """The headline: what is rejected, whether the change has been applied, the next command."""
         found = self.investigation
+        if self.change != PURPOSE:
+            return provider_verdict(self.environment, self.checks.catalog.state, found.counts, safe=self.checks.safe)
         return verdict_line(
             self.environment,
             found.catalog.state,
@@ -99,7 +115,7 @@ class SnapshotData:
             hides_rows=self.investigation.access.hides_rows,
             since_known=self.purpose_since is not None,
             logs_read=logs_read,
-            has_provider=self.investigation.catalog.is_followed(IndexKind.FIXED),
+            has_provider=self.has_provider,
         )
 
     def as_record(self, moment: str, names: Pseudonyms) -> dict[str, Any]:
@@ -152,6 +168,7 @@ def take_snapshot(
     blocked_file: Path | None = None,
     example: Family | None = None,
     fixed_at: datetime | None = None,
+    change: IndexChange = PURPOSE,
 ) -> SnapshotData:
     """Take one snapshot: every query runs once, all of them in one read-only transaction.
 
@@ -162,6 +179,7 @@ def take_snapshot(
         blocked_file: a CSV file that gets every blocked family, as a stream: raw ids, mode 0600.
         example: the family of the worked example; by default the fix plan's own, or the one blocked longest.
         fixed_at: when the fix was applied; None: it was not, or that is unknown.
+        change: that the preflight and the plan are about.
 
     Raises:
         Failed: the environment cannot be reached, the table is not as expected, or a query failed.
@@ -173,11 +191,12 @@ def take_snapshot(
         candidates = [example] if example else [PLAN_FAMILY, *(each.family for each in head[:1])]
         threads = explain_families(connection, found.catalog, [*candidates, *([conflict.family] if conflict else [])])
         chosen = next((family for family in candidates if threads[family]), candidates[0])
+        subject = found if change == PURPOSE else read_subject(connection, change, environment.name)
         blocked_by, blocked_since = summarize_blockers(connection, found.catalog, purpose_since)
         return SnapshotData(
             environment=environment.name,
             investigation=found,
-            checks=run_preflight(connection, environment, found),
+            checks=run_preflight(connection, environment, subject),
             purpose_since=purpose_since,
             blocked_head=tuple(head),
             blocked_by=blocked_by,

@@ -57,8 +57,18 @@ class Snapshot(Revocable):
         return self._data.investigation.at
 
     @property
+    def change(self) -> str:
+        """The change that the preflight and the plan are about: `purpose` or `provider`."""
+        return self._data.change.name
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether the unique index has the provider in its key, and covers threads without an owner."""
+        return self._data.has_provider
+
+    @property
     def verdict(self) -> str:
-        """The headline: how many families are blocked, whether the fix has been applied, the next command."""
+        """The headline: what is rejected, whether the change has been applied, the next command."""
         return self._data.verdict
 
     @property

@@ -18,6 +18,7 @@ from incident_lib.records.index import RunEntry, delete_run, find_run, list_runs
 from incident_lib.records.run_folder import (
     RunFolder,
     all_runs,
+    change_of,
     error_message,
     incident_runs,
     recorded_environments,
@@ -36,6 +37,7 @@ __all__ = [
     "RunFolder",
     "add_answer",
     "all_runs",
+    "change_of",
     "claims_file",
     "delete_run",
     "error_message",

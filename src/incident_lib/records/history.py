@@ -1,18 +1,22 @@
-"""Which runs an environment's incident is made of: the last snapshot before the fix, the latest since, the others."""
+"""Which runs an environment's incident is made of: the last snapshot before the fix, the latest since, the others.
+
+Each change of the index has a history of its own: a run of `provider` is no part of that of `purpose`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from incident_lib.model import BeforeAfter, RunRecord
+from incident_lib.model import PURPOSE, BeforeAfter, IndexState, RunRecord
 from incident_lib.records.run_folder import RunFolder, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
 FINISHED = frozenset({"succeeded", "dry-run", "refused", "failed"})
 
@@ -26,15 +30,16 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """The runs of one environment, as one incident.
+    """The runs of one environment, as one incident; or those of one later change of its index.
 
     Attributes:
-        run: that applied the fix; without a fix, the one with the latest snapshot. Its record has the last snapshot
-            before the fix and the latest since, whichever runs took them.
+        run: that applied the change; without one, the one with the latest snapshot. Its record has the last snapshot
+            before the change and the latest since, whichever runs took them.
         earlier: the finished runs before it, the earliest first.
         later: the finished runs since: they looked again, applied again, or failed.
-        is_fixed: whether the run applied the fix.
-        latest: the run whose snapshot is the one after the fix; None: there is no fix, or none since.
+        is_fixed: whether the run applied the change.
+        latest: the run whose snapshot is the one after the change; None: it was not applied, or there is none since.
+        following: the runs of the change after this one, `provider`; None: there are none.
     """
 
     run: Run
@@ -42,6 +47,7 @@ class History:
     later: tuple[Run, ...] = ()
     is_fixed: bool = False
     latest: Run | None = None
+    following: History | None = None
 
 
 def read_histories(folders: Iterable[Path]) -> list[History]:
@@ -60,10 +66,42 @@ def read_histories(folders: Iterable[Path]) -> list[History]:
 def make_history(runs: Sequence[Run]) -> History:
     """The history of one environment's runs, of which there is at least one.
 
-    A run that has not finished counts only for a fix that it recorded, or where there is no other run.
+    A run that has not finished counts only for a change that it recorded, or where there is no other run. A run of a
+    later change tells of the incident only where there is no other, or where it found that the fix is gone.
     """
-    ordered = sorted(runs, key=lambda run: (run.record.started_at, run.folder.name))
-    finished = [run for run in ordered if status_of(run.record) in FINISHED or run.record.incident_ended_at]
+    looks = [_as_look(run) for run in runs]
+    of_purpose = [run.record.change.name == PURPOSE.name for run in runs]
+    own = [run for run, is_own in zip(runs, of_purpose, strict=True) if is_own]
+    own += [look for look, is_own in zip(looks, of_purpose, strict=True) if not is_own and _has_lost_the_fix(look)]
+    following = [run for run, is_own in zip(runs, of_purpose, strict=True) if not is_own]
+    incident = _history(own or looks)
+    if not following:
+        return incident
+    others = [look for look, is_own in zip(looks, of_purpose, strict=True) if is_own]
+    return replace(incident, following=_history(following, others))
+
+
+def _as_look(run: Run) -> Run:
+    """A run as one of another change sees it: what its snapshots show, and nothing that it did."""
+    done: dict[str, Any] = dict.fromkeys(("incident_ended_at", "verified", "verification", "preflight", "recovery"))
+    return Run(run.folder, msgspec.structs.replace(run.record, **done, steps=[], probes=[]))
+
+
+def _has_lost_the_fix(look: Run) -> bool:
+    """Whether its latest snapshot shows another state than the fixed index, or a finer one, alone."""
+    indexes = look.record.indexes.after or look.record.indexes.before
+    return indexes is not None and indexes.state is not IndexState.FIXED
+
+
+def _history(runs: Sequence[Run], others: Sequence[Run] = ()) -> History:
+    """The history of the runs of one change.
+
+    Args:
+        runs: those of the change, at least one.
+        others: looks of other changes, which may have the latest snapshot.
+    """
+    ordered = sorted(runs, key=_began)
+    finished = [run for run in ordered if _counts(run)]
     with_snapshot = [run for run in finished if run.record.counts.before]
     fix = next((run for run in with_snapshot if run.record.incident_ended_at), None)
     chosen = fix or (with_snapshot or finished or ordered)[-1]
@@ -73,13 +111,23 @@ def make_history(runs: Sequence[Run]) -> History:
     shown = _with_attempts(chosen.record, [*earlier, chosen, *later])
     if fix is None:
         return History(Run(chosen.folder, shown), earlier, later)
-    latest = next((run for run in reversed(later) if run.record.counts.before), None)
+    since = [*later, *(run for run in others if _began(run) > _began(fix) and _counts(run))]
+    latest = next((run for run in sorted(since, key=_began, reverse=True) if run.record.counts.before), None)
     if latest:
         return History(
             Run(fix.folder, _with_latest(shown, latest.record)), earlier, later, is_fixed=True, latest=latest
         )
     own = fix if fix.record.counts.after else None
     return History(Run(fix.folder, shown), earlier, later, is_fixed=True, latest=own)
+
+
+def _began(run: Run) -> tuple[datetime, str]:
+    return run.record.started_at, run.folder.name
+
+
+def _counts(run: Run) -> bool:
+    """Whether it has finished, or recorded a change before it was stopped."""
+    return status_of(run.record) in FINISHED or run.record.incident_ended_at is not None
 
 
 def _with_attempts(record: RunRecord, runs: Iterable[Run]) -> RunRecord:

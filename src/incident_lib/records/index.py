@@ -100,13 +100,21 @@ def _entries(environment: str) -> Iterator[RunEntry]:
 
 
 def _use(run: Run, history: History) -> str:
+    found = [*_parts(run, history, "the fix")]
+    if following := history.following:
+        found += [f"{following.run.record.change.name}: {part}" for part in _parts(run, following, "the change")]
+    return ", ".join(found) or f"no: {status_of(run.record)}"
+
+
+def _parts(run: Run, history: History, act: str) -> list[str]:
+    """What the history of one change takes from a run."""
     parts = []
     if run.folder == history.run.folder:
-        parts = ["before", "the fix"] if history.is_fixed else ["latest snapshot"]
+        parts = ["before", act] if history.is_fixed else ["latest snapshot"]
     if history.latest and run.folder == history.latest.folder:
         parts.append("after")
     is_row = any(run.folder == other.folder for other in (*history.earlier, *history.later))
-    return ", ".join(parts) or ("timeline" if is_row else f"no: {status_of(run.record)}")
+    return parts or (["timeline"] if is_row else [])
 
 
 def _why_not(run: Run) -> str:

@@ -14,7 +14,9 @@ import msgspec
 
 from incident_lib import paths
 from incident_lib.model import (
+    PURPOSE,
     BeforeAfter,
+    ChangeDefinition,
     ErrorMessage,
     Failed,
     IncidentError,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from incident_lib.model import IndexChange
+
 FILE = "record.json"
 HEARTBEAT_SECONDS = 3.0
 DEAD_SECONDS = 60.0
@@ -48,19 +52,22 @@ class RunFolder:
         self.file = folder / FILE
 
     @classmethod
-    def create(cls, environment: str, started_by: str, *, recorded: bool = True) -> RunFolder:
+    def create(
+        cls, environment: str, started_by: str, *, recorded: bool = True, change: IndexChange = PURPOSE
+    ) -> RunFolder:
         """Make the folder of a new run, `<runs>/<environment>/<UTC time>`, and its record.
 
         Args:
             environment: its name.
             started_by: the command or the notebook.
             recorded: whether the run feeds reports.
+            change: that it plans and makes.
 
         Raises:
             Failed: the folder cannot be written.
         """
         made = cls(_new_folder(environment))
-        write_json(made.file, new_record(environment, started_by, recorded=recorded))
+        write_json(made.file, new_record(environment, started_by, recorded=recorded, change=change))
         return made
 
     def read(self) -> RunRecord:
@@ -163,7 +170,7 @@ def error_message(error: IncidentError) -> ErrorMessage:
     return ErrorMessage(what=error.what, why=error.why, next=error.next)
 
 
-def new_record(environment: str, started_by: str, *, recorded: bool = True) -> RunRecord:
+def new_record(environment: str, started_by: str, *, recorded: bool = True, change: IndexChange = PURPOSE) -> RunRecord:
     """The record of a run that begins now."""
     return RunRecord(
         schema_version=2,
@@ -201,6 +208,7 @@ def new_record(environment: str, started_by: str, *, recorded: bool = True) -> R
         notebooks=[],
         error=None,
         recorded=recorded,
+        change=ChangeDefinition.of(change),
     )
 
 
@@ -224,9 +232,20 @@ def recorded_environments() -> list[str]:
 
 
 def incident_runs(environment: str) -> list[Path]:
-    """The folders of an environment's recorded runs, the latest first; of the demo, which each run resets, only one."""
+    """The folders of an environment's recorded runs, the latest first.
+
+    Each run resets the demo. Of the demo it is only the latest run, and the latest one of `purpose` before it.
+    """
     found = recorded_runs(environment)
-    return found[:1] if environment == "demo" else found
+    if environment != "demo":
+        return found
+    first = next((place for place, folder in enumerate(found) if change_of(folder) == PURPOSE.name), 0)
+    return [*found[:1], *(found[first : first + 1] if first else [])]
+
+
+def change_of(folder: Path) -> str:
+    """The name of the change that a run plans and makes."""
+    return RunFolder(folder).read().change.name
 
 
 def runs_beside(folder: Path) -> list[Path]:

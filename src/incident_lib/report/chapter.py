@@ -15,11 +15,10 @@ from incident_lib.model import (
     format_minute,
     make_table,
     rollback_sentence,
-    steps_table,
 )
-from incident_lib.records import status_of
 from incident_lib.report import charts
 from incident_lib.report.history_chart import Line
+from incident_lib.report.recorded import NOTHING_SEEN, Recorded
 
 if TYPE_CHECKING:
     from incident_lib.model import (
@@ -28,23 +27,11 @@ if TYPE_CHECKING:
         Counts,
         ExampleThread,
         RehearsalReport,
-        RunRecord,
         ScanFindings,
         Table,
     )
+    from incident_lib.report.second_change import SecondChange
 
-SNAPSHOTS = ("before", "after")
-NOTHING_SEEN = "The run ended before its first snapshot."
-_STATUS = {
-    "succeeded": "The run succeeded.",
-    "dry-run": "This was a dry run: it changed nothing.",
-    "refused": "The run was refused: it changed nothing but what its steps list.",
-    "failed": "The run FAILED. The numbers below are from before the failure.",
-    "killed": "The run was KILLED: its heartbeat stopped. The numbers below are from before that.",
-    "running": "The run has not ended yet.",
-}
-# What a cell holds in place of a number that the run did not measure.
-_ENDED = {"dry-run": "dry run", "refused": "refused", "failed": "FAILED", "killed": "KILLED", "running": "running"}
 EXAMPLE = (
     Column("thread"),
     Column("created_at", "created (UTC)"),
@@ -57,74 +44,28 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True)
-class Chapter:
+class Chapter(Recorded):
     """One environment's part of the postmortem: its incident as its runs recorded it.
 
     Attributes:
-        record: of the run that applied the fix, with the last snapshot before it and the latest since.
-        folder: the name of that run's folder.
         rehearsal: of the environment.
-        earlier, later: the other runs, the earliest first: the names of their folders, and their records.
+        following: the change after the fix, `provider`, as its runs recorded it; None: no run was about it.
     """
 
-    record: RunRecord
-    folder: str
     rehearsal: RehearsalReport | None = None
-    earlier: tuple[tuple[str, RunRecord], ...] = ()
-    later: tuple[tuple[str, RunRecord], ...] = ()
-
-    @property
-    def runs(self) -> list[tuple[str, RunRecord, str]]:
-        """The runs that this is made of: the folder's name, the record, the outcome in a word."""
-        found = [*self.earlier, (self.folder, self.record), *self.later]
-        return [(folder, record, _ENDED.get(status_of(record), "succeeded")) for folder, record in found]
+    following: SecondChange | None = None
 
     @property
     def scan(self) -> ScanFindings | None:
         """The latest scan of the environment; None: there was none."""
-        records = [record for _, record, _ in self.runs]
-        return next((record.scan for record in reversed(records) if record.scan), None)
-
-    @property
-    def environment(self) -> str:
-        """The environment's name."""
-        return self.record.environment
-
-    @property
-    def status(self) -> str:
-        """How the run ended, in a sentence; with the error that stopped it, if there was one."""
-        error = self.record.error
-        return " ".join([_STATUS[status_of(self.record)], *([error.what, error.why, error.next] if error else [])])
-
-    @property
-    def ended(self) -> str:
-        """How the run ended, in a word; empty where it succeeded."""
-        return _ENDED.get(status_of(self.record), "")
-
-    @property
-    def failed(self) -> bool:
-        """Whether the numbers are not those of a finished run."""
-        return status_of(self.record) not in ("succeeded", "dry-run")
+        found = [*self.runs, *(self.following.runs if self.following else [])]
+        ordered = sorted((record for _, record, _ in found), key=lambda record: record.started_at)
+        return next((record.scan for record in reversed(ordered) if record.scan), None)
 
     @property
     def verdict(self) -> str:
         """The verdict line of the latest snapshot."""
         return self.record.verdict or NOTHING_SEEN
-
-    @property
-    def before(self) -> Counts | None:
-        """The counts before."""
-        return self.record.counts.before
-
-    @property
-    def after(self) -> Counts | None:
-        """The counts after; None where nothing was applied."""
-        return self.record.counts.after
-
-    @property
-    def latest(self) -> Counts | None:
-        """The counts of the latest snapshot."""
-        return self.after or self.before
 
     @property
     def is_fixed(self) -> bool:
@@ -136,7 +77,19 @@ class Chapter:
     @property
     def rollback(self) -> str:
         """Whether the fix could be rolled back as of the latest snapshot; empty where it was not applied."""
-        return rollback_sentence(self.latest) if self.is_fixed and self.latest else ""
+        sentence = rollback_sentence(self.latest) if self.is_fixed and self.latest else ""
+        first = "The change provider would be rolled back first."
+        return f"{sentence} {first}" if self.can_roll_back and self.has_provider else sentence
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether the change `provider` has been applied since the fix, as of the latest snapshot."""
+        return self.following is not None and self.following.is_applied
+
+    @property
+    def now(self) -> Counts | None:
+        """The counts of the latest snapshot, of whichever change."""
+        return self.following.latest if self.following and self.has_provider else self.latest
 
     @property
     def can_roll_back(self) -> bool | None:
@@ -144,8 +97,15 @@ class Chapter:
         return self.latest.coexisting_families == 0 if self.is_fixed and self.latest else None
 
     @property
+    def conflicts(self) -> tuple[int | None, int | None]:
+        """The provider conflicts before and after, of the second change where a run was about it; None: not counted."""
+        told = self.following or self
+        before, after = (counts.residual_conflicts if counts else None for counts in (told.before, told.after))
+        return before, after
+
+    @property
     def conflict_change(self) -> str:
-        """Why the number of provider conflicts is not that of before the fix, in a sentence; empty where it is."""
+        """Why the fix did not leave as many provider conflicts as there were, in a sentence; empty where it did."""
         if not self.before or not self.after or self.before.residual_conflicts == self.after.residual_conflicts:
             return ""
         before, after = self.before.residual_conflicts, self.after.residual_conflicts
@@ -222,21 +182,6 @@ class Chapter:
         return str(indexes.state) if indexes else self.ended or "not read"
 
     @property
-    def indexes(self) -> list[tuple[Any, ...]]:
-        """The unique indexes before and after: environment, snapshot, state, definition, flags."""
-        return [
-            (self.environment, snapshot, str(indexes.state), index.definition, index.flags)
-            for snapshot in SNAPSHOTS
-            if (indexes := getattr(self.record.indexes, snapshot))
-            for index in indexes.definitions
-        ]
-
-    @property
-    def steps(self) -> Table | None:
-        """The steps that were run; None where there were none."""
-        return steps_table(self.record.steps) if self.record.steps else None
-
-    @property
     def example(self) -> Table | None:
         """The threads of the worked example: what each blocks before and after; None where they were not read."""
         threads: BeforeAfter[list[ExampleThread]] = self.record.example_threads
@@ -265,7 +210,8 @@ class Chapter:
     @property
     def unknown(self) -> list[str]:
         """What the latest snapshot does not show, a sentence each."""
-        return [f"Everything. {NOTHING_SEEN}"] if self.record.unknown is None else self.record.unknown
+        record = self.following.record if self.following and self.has_provider else self.record
+        return [f"Everything. {NOTHING_SEEN}"] if record.unknown is None else record.unknown
 
 
 def checks(found: list[Check] | None) -> Table | None:

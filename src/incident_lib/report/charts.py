@@ -138,15 +138,46 @@ def _most_blocked_by(kinds: Sequence[BlockerCount], key: Key) -> str:
     return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by {by}"
 
 
-def remaining_conflicts(*counts: Counts) -> Chart:
-    """What the fix does not change, in one environment or in several together."""
+def provider_conflicts(before: Counts | None, after: Counts | None, ended: str = "") -> Chart:
+    """How many threads blocked another provider before the change `provider`, and how many do; see `before_after`."""
+    was, now = (None if counts is None else counts.residual_conflicts for counts in (before, after))
+    title = _provider_conclusion(was, now, ended)
+    rows = [Bar(was, BEFORE, "before" if after else "now"), *([Bar(now, AFTER, "after")] if after else [])]
+    numbers = ", ".join(f"{format_count(row.number)} {row.what}" for row in rows)
+    caption = "Provider conflicts: active threads that block another provider in their family."
+    alt = f"{title}. Provider conflicts: {numbers}."
+    return _of_bars(title, caption, alt, [("provider conflicts", rows)], "active threads")
+
+
+def _provider_conclusion(was: int | None, now: int | None, ended: str) -> str:
+    if was is None:
+        return "No snapshot was taken"
+    if now is None:
+        left = _NO_AFTER.get(ended, "nothing has been applied")
+        return f"{plural(was, 'thread')} {'blocks' if was == 1 else 'block'} another provider; {left}"
+    if now:
+        return f"{plural(now, 'thread')} still {'blocks' if now == 1 else 'block'} another provider; {was:,} before"
+    return (
+        f"{plural(was, 'thread')} blocked another provider; now none does"
+        if was
+        else "No thread blocks another provider"
+    )
+
+
+def remaining_conflicts(*counts: Counts, has_provider: bool = False) -> Chart:
+    """What the fix does not change, in one environment or in several together.
+
+    Args:
+        counts: of one snapshot of each.
+        has_provider: whether all have the provider in the unique index, which then covers threads without an owner.
+    """
     conflicts, ownerless = (
         sum(getattr(each, name) for each in counts) for name in ("residual_conflicts", "unguarded_threads")
     )
     title = (
         f"The fix does not change {plural(conflicts, 'provider conflict')} "
         f"and {plural(ownerless, 'active thread')} without an owner"
-        if conflicts or ownerless
+        if conflicts or (ownerless and not has_provider)
         else "No provider conflict remains"
     )
     groups: list[Group] = [
@@ -154,9 +185,10 @@ def remaining_conflicts(*counts: Counts) -> Chart:
         ("threads without an owner", [Bar(ownerless, FAINT)]),
     ]
     alt = f"{title}. Of {plural(sum(each.active_threads for each in counts), 'active thread')}."
+    covered = "the provider index has them, too" if has_provider else "outside both unique indexes"
     caption = (
         "Provider conflicts: active threads that block another provider in their family. "
-        "Active threads without an owner: outside both unique indexes."
+        f"Active threads without an owner: {covered}."
     )
     return _of_bars(title, caption, alt, groups, "active threads")
 

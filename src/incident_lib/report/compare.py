@@ -8,6 +8,7 @@ from incident_lib.model import (
     PURPOSES,
     Column,
     format_blocked,
+    format_minute,
     format_server,
     format_timestamp,
     join_names,
@@ -15,12 +16,12 @@ from incident_lib.model import (
     plural,
 )
 from incident_lib.report import charts
-from incident_lib.report.chapter import SNAPSHOTS
+from incident_lib.report.recorded import SNAPSHOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from incident_lib.model import Table
+    from incident_lib.model import RunRecord, Table
     from incident_lib.report.chapter import Chapter
 
 
@@ -34,6 +35,8 @@ def number(name: str) -> Column:
 
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
+    if len(chapters) == 1 and chapters[0].before and chapters[0].has_provider and chapters[0].is_fixed:
+        return _both_changes(chapters[0])
     if len(chapters) == 1 and chapters[0].before:
         title = charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
         return f"{title} by purpose{remaining}" if (remaining := _still_conflicting(chapters)) else title
@@ -48,11 +51,23 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     )
 
 
+def _both_changes(chapter: Chapter) -> str:
+    """What there is of both causes now, and since when, where `provider` has been applied after the fix."""
+    was = chapter.before.blocked.chat if chapter.before else None
+    fixed_at = chapter.record.incident_ended_at
+    since = f" since {format_minute(fixed_at)} UTC" if fixed_at else ""
+    by_purpose, provider = f"0 blocked by purpose{since}", chapter.following
+    by_provider = f"{provider.conflicts:,} conflicts by provider{provider.since}" if provider else ""
+    return "; ".join(filter(None, (format_blocked(was) if was else "", by_purpose, by_provider)))
+
+
 def _still_conflicting(chapters: tuple[Chapter, ...]) -> str:
     """What the fix leaves, where it was applied in every environment; empty where it leaves nothing."""
-    if not all(chapter.is_fixed and chapter.after for chapter in chapters):
+    if not all(chapter.is_fixed and chapter.now and (chapter.after or chapter.has_provider) for chapter in chapters):
         return ""
-    conflicts = sum(chapter.after.residual_conflicts for chapter in chapters if chapter.after)
+    conflicts = sum(chapter.now.residual_conflicts for chapter in chapters if chapter.now)
+    if chapters and all(chapter.has_provider for chapter in chapters):
+        return f"; {plural(conflicts, 'conflict')} by provider"
     return (
         f"; {plural(conflicts, 'thread')} still {'conflicts' if conflicts == 1 else 'conflict'} by provider"
         if conflicts
@@ -113,7 +128,7 @@ def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
             format_server(record.server_version),
         )
         for c in chapters
-        for folder, record, outcome in c.runs
+        for folder, record, outcome in _all_runs(c)
     )
     made = (
         (
@@ -128,3 +143,10 @@ def runs_tables(chapters: tuple[Chapter, ...]) -> tuple[Table, Table]:
         make_table(("environment", "run", "started (UTC)", "finished (UTC)", "outcome", "server"), ran),
         make_table(("environment", "notebooks", "commit", "versions"), made),
     )
+
+
+def _all_runs(chapter: Chapter) -> list[tuple[str, RunRecord, str]]:
+    """The runs of the fix, and those of the change after it that are not among them."""
+    named = {folder for folder, _, _ in chapter.runs}
+    of_provider = chapter.following.runs if chapter.following else []
+    return [*chapter.runs, *(run for run in of_provider if run[0] not in named)]

@@ -203,7 +203,8 @@ def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
 
 def provider_conflicts(chapter: Chapter) -> list[Block]:
     """The provider conflicts that remain in one environment, and the unique index that would end them."""
-    found = chapter.record.residual
+    following = chapter.following if chapter.has_provider else None
+    found = (following or chapter).record.residual
     if found is None:
         return []
     blocks: list[Block] = []
@@ -218,6 +219,8 @@ def provider_conflicts(chapter: Chapter) -> list[Block]:
         threads = ((t.created_at, t.purpose, t.provider, t.is_active) for t in example.threads)
         family = make_table(PROVIDER_THREADS, threads)
         blocks.append(Part("One such family", (Paragraph(_conflict(example)), family)))
+    if following:
+        return blocks
     without = f"No client's lookup finds the {plural(found.without_provider, 'active thread')} without a provider."
     proposal = found.proposal
     proposed = "Proposed, not applied: a unique index per provider and purpose that treats NULLs as equal."

@@ -75,6 +75,7 @@ class Head:
             ("Severity", meta.severity),
             ("Owner", meta.owner),
             ("Status", self._outcome()),
+            ("Second change", "; ".join(self._second_changes())),
             ("Rollback", self.rollback),
             ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
             ("When (UTC)", self._when()),
@@ -84,6 +85,11 @@ class Head:
             ("Made from", made),
         ]
         return [(name, value) for name, value in known if value]
+
+    def _second_changes(self) -> list[str]:
+        """What became of the change after the fix, where a run was about it."""
+        found = [(chapter.environment, chapter.following.outcome) for chapter in self.chapters if chapter.following]
+        return [outcome if len(self.chapters) == 1 else f"{name}: {outcome}" for name, outcome in found][:MOST_NAMED]
 
     def _outcome(self) -> str:
         """Whether the fix has been applied, and how a single run ended that did not apply it."""
@@ -201,8 +207,10 @@ class Head:
         if self._fixed < len(self.chapters):
             number = plural(len(self.chapters), "environment")
             return f"The fix, which adds purpose to the index, is applied in {self._fixed} of {number}."
-        conflicts = sum(chapter.latest.residual_conflicts for chapter in self.chapters if chapter.latest)
+        conflicts = sum(chapter.now.residual_conflicts for chapter in self.chapters if chapter.now)
         left = f"; {plural(conflicts, 'thread')} still block another provider" if conflicts else ""
+        if not conflicts and self.chapters and all(chapter.has_provider for chapter in self.chapters):
+            left = ". The change provider is applied, too: no thread blocks another provider"
         return f"The fix, which adds purpose to the index, is applied: no family is blocked by purpose{left}."
 
 

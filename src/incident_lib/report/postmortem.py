@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import ClaimsReport, UsageError, plural, sanitize
+from incident_lib.model import PURPOSE, ClaimsReport, UsageError, plural, sanitize
 from incident_lib.records import (
     CLAIMS,
     REHEARSAL,
@@ -28,6 +28,7 @@ from incident_lib.report.compare import headline
 from incident_lib.report.document import Paragraph
 from incident_lib.report.head import Head
 from incident_lib.report.notes import Notes, read_notes
+from incident_lib.report.second_change import SecondChange
 from incident_lib.report.sections import Sections
 
 if TYPE_CHECKING:
@@ -180,15 +181,22 @@ def read_runs(folders: Sequence[Path], notes_file: Path | None = None) -> Postmo
 
 def _chapter(history: History) -> Chapter:
     rehearsal = evidence_beside(history.run.folder, REHEARSAL, above=1)
+    read = _sanitized(read_rehearsal(rehearsal)) if rehearsal else None
     return Chapter(
-        _sanitized(history.run.record),
-        sanitize(history.run.folder.name),
-        _sanitized(read_rehearsal(rehearsal)) if rehearsal else None,
-        *(
-            tuple((sanitize(run.folder.name), _sanitized(run.record)) for run in runs)
-            for runs in (history.earlier, history.later)
-        ),
+        **_runs(history),
+        rehearsal=read if read and read.change.name == PURPOSE.name else None,
+        following=SecondChange(**_runs(history.following)) if history.following else None,
     )
+
+
+def _runs(history: History) -> dict[str, Any]:
+    """The runs of a history, made safe to show."""
+    earlier, later = (
+        tuple((sanitize(run.folder.name), _sanitized(run.record)) for run in runs)
+        for runs in (history.earlier, history.later)
+    )
+    told = _sanitized(history.run.record)
+    return {"record": told, "folder": sanitize(history.run.folder.name), "earlier": earlier, "later": later}
 
 
 def _sanitized(found: T) -> T:

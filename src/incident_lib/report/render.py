@@ -8,6 +8,8 @@ from functools import cache, partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from incident_lib import paths
 from incident_lib.model import UsageError, hide_ids
 from incident_lib.report.document import Figure, Part
@@ -117,12 +119,19 @@ def _templates(*, autoescape: bool) -> Any:
         "in_code": code_cell,
         "prose": render_prose,
         "safe_markdown": safe_markdown,
+        "whole_dates": whole_dates,
     }
     made.tests["with_long_words"] = lambda text: any(len(word) > LONG for word in text.split())
     made.globals["kind"] = lambda block: type(block).__name__
     return made
 
 
+def whole_dates(text: str) -> Markup:
+    """A text as HTML in which no line ends within a date."""
+    return Markup(_DATE.sub(r'<span class="time">\g<0></span>', escape(text)))  # noqa: S704 - the text is escaped
+
+
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 LONG = 24  # characters of a word from which on it may be broken, so that its column stays narrow
 # `<` as an entity: after an address a backslash would be read as the end of the address.
 _MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\`*_{}[]#|~$"})

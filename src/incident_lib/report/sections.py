@@ -18,7 +18,6 @@ from incident_lib.model import (
     plural,
 )
 from incident_lib.report import charts, evidence, history_chart
-from incident_lib.report.chapter import NOTHING_SEEN
 from incident_lib.report.compare import (
     blocked_by_environment,
     comparison_table,
@@ -30,6 +29,7 @@ from incident_lib.report.compare import (
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Prose, Query, Section, Unwritten
 from incident_lib.report.elsewhere import elsewhere
 from incident_lib.report.head import Head
+from incident_lib.report.recorded import NOTHING_SEEN
 from incident_lib.report.resolution import resolution_blocks
 from incident_lib.report.timeline import timeline
 
@@ -64,6 +64,15 @@ _PUBLISHED = "The ids of this incident's own family are an exception: the fix pl
 _PROVIDERS = (
     "Clients look up their thread by provider, too, and no unique index has the provider in its key. Two providers in "
     "one family therefore cause the same error."
+)
+_NO_PROVIDERS = (
+    "The change provider has been applied: the unique index has the provider in its key, so that two providers in one "
+    "family cause no error any more."
+)
+_SECOND_CHANGE = (
+    "Clients look up their thread by provider, too. With the fixed index, a thread of one provider still blocks one of "
+    "another provider in its family: the same error, one column further. The change provider adds the provider to the "
+    "key; NULL is equal to NULL in it."
 )
 _ROLLBACK = (
     "A rollback requires at most one active thread in every family. Each family with several active threads prevents "
@@ -101,6 +110,7 @@ class Sections:
             Section("environments", "Environments compared", (comparison_table(self.chapters),) if several else ()),
             Section("root-cause", "Root cause", self._root_cause()),
             Section("resolution", "Resolution and verification", self._resolution()),
+            Section("provider", "The second change: provider", self._provider()),
             Section("remaining", "What remains", self._remaining()),
             Section("elsewhere", "Could this happen elsewhere?", self._elsewhere()),
             Section("action-items", "Action items", self._actions()),
@@ -257,8 +267,16 @@ class Sections:
         done = self._each((chapter.environment, tuple(resolution_blocks(chapter))) for chapter in self.chapters)
         return (*done, *evidence.recovered(self.chapters), *self._added("Resolution"))
 
+    def _provider(self) -> tuple[Block, ...]:
+        """The second chapter: empty where no run was about the change after the fix."""
+        alone = len(self.chapters) == 1
+        found = [(each, each.following) for each in self.chapters if each.following]
+        told = [(each.environment, tuple(following.blocks(alone=alone))) for each, following in found if following]
+        return (Paragraph(_SECOND_CHANGE), *self._each(told)) if told else ()
+
     def _remaining(self) -> tuple[Block, ...]:
-        found = {chapter.environment: chapter.latest for chapter in self.chapters if chapter.latest}
+        found = {chapter.environment: chapter.now for chapter in self.chapters if chapter.now}
+        has_provider = all(chapter.has_provider for chapter in self.chapters)
         added = self._added("What remains")
         if not found:
             return (Paragraph("What remains is unknown: no snapshot was taken.", "note"), *added)
@@ -273,12 +291,14 @@ class Sections:
                 for name, c in found.items()
             ),
         )
-        figure = Figure("remaining", charts.remaining_conflicts(*found.values()), behind)
-        changed = group_rows((c.environment, c.conflict_change) for c in self.chapters if c.conflict_change)
+        figure = Figure("remaining", charts.remaining_conflicts(*found.values(), has_provider=has_provider), behind)
+        left = [chapter for chapter in self.chapters if chapter.conflict_change and not chapter.has_provider]
+        changed = group_rows((chapter.environment, chapter.conflict_change) for chapter in left)
         parts = self._each((c.environment, tuple(evidence.provider_conflicts(c))) for c in self.chapters)
         rollback = group_rows((chapter.environment, chapter.rollback) for chapter in self.chapters if chapter.rollback)
         why = self._named([(names, f"Provider conflicts: {line}") for names, line in changed])
-        return (Paragraph(_PROVIDERS), figure, *why, *parts, Paragraph(_ROLLBACK), *self._named(rollback), *added)
+        cause = Paragraph(_NO_PROVIDERS if has_provider else _PROVIDERS)
+        return (cause, figure, *why, *parts, Paragraph(_ROLLBACK), *self._named(rollback), *added)
 
     def _named(self, lines: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
         """Sentences as a list, each with the names of its environments where there are several; folded where many."""
@@ -314,7 +334,7 @@ class Sections:
 
     def _proposals(self) -> list[str]:
         """Action items that the data proposes."""
-        latest = [chapter.latest for chapter in self.chapters if chapter.latest]
+        latest = [chapter.now for chapter in self.chapters if chapter.now]
         conflicts = sum(counts.residual_conflicts for counts in latest)
         ownerless = sum(counts.unguarded_threads for counts in latest)
         proposed = [

@@ -11,6 +11,7 @@ from incident_lib.model import (
     format_minute,
     format_timestamp,
     make_table,
+    plural,
 )
 from incident_lib.records import status_of
 from incident_lib.report.compare import group_rows
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
     from incident_lib.report.notes import Notes
+    from incident_lib.report.recorded import Recorded
+    from incident_lib.report.second_change import SecondChange
 
 SERVER, HERE = "the server's clock", "the clock of the computer that ran it"
 MOST_IN_FULL = 3  # environments whose every step is a row of the folded table
@@ -63,19 +66,49 @@ def _rows(events: list[tuple[str, Event]], form: Callable[[datetime], str]) -> l
 def _events(chapter: Chapter) -> Iterator[Event]:
     """The events of one environment: the story, the fix as one row, and what other runs found."""
     yield from _story(chapter)
-    yield from _fix(chapter)
+    yield from _applied(chapter, "The fix", "Steps")
     yield from (_other(record, "Looked") for _, record in chapter.earlier)
     yield from (_other(record, "Looked again") for _, record in chapter.later)
+    if following := chapter.following:
+        yield from _second_change(following)
 
 
-def _fix(chapter: Chapter) -> Iterator[Event]:
+def _second_change(following: SecondChange) -> Iterator[Event]:
+    """The events of the change after the fix."""
+    record = following.record
+    yield from _applied(following, f"The change {following.name}", f"Steps of {following.name}")
+    if ended := record.incident_ended_at:
+        what = "Providers block each other no more: the index before the change rejects no insert any more."
+        yield Event(ended, what, f"pg_index and pg_locks, {SERVER}")
+    else:
+        yield _looked(record, following.name)
+    yield from (_looked(other, following.name) for _, other in (*following.earlier, *following.later))
+
+
+def _looked(record: RunRecord, change: str) -> Event:
+    """What a run about the change after the fix found, and how it ended, where that is no success."""
+    counts, at = record.counts.after or record.counts.before, record.snapshot_at.after or record.snapshot_at.before
+    status = status_of(record)
+    ended = "" if status == "succeeded" else f" The run ended: {status}."
+    if not counts or not at:
+        why = f" {record.error.what}" if record.error else ""
+        return Event(
+            record.finished_at or record.heartbeat_at, f"A run of {change}.{ended}{why}", f"run record, {HERE}"
+        )
+    conflicts = counts.residual_conflicts
+    found = f"{plural(conflicts, 'thread')} {'blocks' if conflicts == 1 else 'block'} another provider"
+    again = "was applied again" if record.incident_ended_at else "was planned"
+    return Event(at, f"The change {change} {again}: {found}.{ended}", f"q_threads, {SERVER}")
+
+
+def _applied(chapter: Recorded, act: str, steps_of: str) -> Iterator[Event]:
     """The steps that were run, as one event."""
     steps = chapter.record.steps
     if steps:
         seconds = sum(step.seconds for step in steps)
         names = ", ".join(dict.fromkeys(step.name for step in steps))
         done = all(step.outcome.startswith("done") for step in steps)
-        what = "The fix was applied" if done and chapter.record.incident_ended_at else "Steps were run"
+        what = f"{act} was applied" if done and chapter.record.incident_ended_at else f"{steps_of} were run"
         yield Event(steps[0].started_at, f"{what}: {names}, in {format_duration(seconds)}.", _FIX)
 
 
@@ -127,6 +160,10 @@ def _other(record: RunRecord, looked: str) -> Event:
 
 
 def _work(chapter: Chapter) -> Iterator[Event]:
+    """Each snapshot and each step, of the fix and of the change after it."""
+    yield from _steps(chapter, "Step")
+    if chapter.following:
+        yield from _steps(chapter.following, f"Step of {chapter.following.name}:")
     at = chapter.record.snapshot_at
     for name, taken, counts in (("before", at.before, chapter.before), ("after", at.after, chapter.after)):
         if counts and taken:
@@ -135,6 +172,9 @@ def _work(chapter: Chapter) -> Iterator[Event]:
             if blocked is not None:
                 result = f"{format_families(blocked)} blocked for chat"
             yield Event(taken, f"Snapshot {name}: {result}.", f"q_threads, {SERVER}")
+
+
+def _steps(chapter: Recorded, label: str) -> Iterator[Event]:
     for step in chapter.record.steps:
-        what = f"Step {step.name}: {step.outcome} in {step.seconds:.3f} s."
+        what = f"{label} {step.name}: {step.outcome} in {step.seconds:.3f} s."
         yield Event(step.started_at, what, f"run record, {HERE}")

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from incident_lib import paths
 from incident_lib.database import DEMO, resolve_environment, variable_of
 from incident_lib.logs import log_files
-from incident_lib.model import Failed, IncidentError, RunStatus, UsageError, parse_timestamp
-from incident_lib.records import RunFolder, incident_runs, recorded_runs
+from incident_lib.model import CHANGES, PURPOSE, Failed, IncidentError, RunStatus, UsageError, parse_timestamp
+from incident_lib.records import RunFolder, change_of, incident_runs, recorded_runs
 from incident_lib.report import read_notes, read_runs, write_report
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
@@ -43,6 +43,7 @@ def run_fleet(
     confirm: Sequence[str] = (),
     purpose_since: str = "",
     log: str = "",
+    change: str = PURPOSE.name,
     resume: bool = False,
     timeout: float = ENV_TIMEOUT,
     executor: Executor | None = None,
@@ -55,6 +56,7 @@ def run_fleet(
         confirm: the names of those that may be changed; the others are a dry run.
         purpose_since: when the column `purpose` came, ISO 8601.
         log: the server logs of the one environment that is run, separated by spaces.
+        change: which change of the index they make: `purpose` or `provider`.
         resume: skip those whose latest run did what this one would do.
         timeout: seconds that the run of one environment may take.
         executor: anything with the interface of `concurrent.futures.Executor`; one local process at a time
@@ -70,8 +72,8 @@ def run_fleet(
     """
     _check(names, confirm, purpose_since)
     _check_log(names, log)
-    done = {name: _done_before(name, name in confirm) for name in names} if resume else {}
-    jobs = [_job(name, name in confirm, purpose_since, timeout, log) for name in names if not done.get(name)]
+    done = {name: _done_before(name, name in confirm, change) for name in names} if resume else {}
+    jobs = [_job(name, name in confirm, purpose_since, timeout, log, change) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(run_environment, job): job for job in jobs}
         # The report draws: half a second of imports, while the notebooks run.
@@ -126,14 +128,15 @@ def _check_log(names: Sequence[str], log: str) -> None:
     log_files(log)
 
 
-def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: str) -> Job:
-    run = RunFolder.create(name, started_by="incident run")
-    return Job(name, confirmed, purpose_since, run.folder.resolve(), timeout, log)
+def _job(name: str, confirmed: bool, purpose_since: str, timeout: float, log: str, change: str) -> Job:
+    run = RunFolder.create(name, started_by="incident run", change=CHANGES[change])
+    return Job(name, confirmed, purpose_since, run.folder.resolve(), timeout, log, change)
 
 
-def _done_before(name: str, confirmed: bool) -> RunResult | None:
-    """The latest run of an environment, if it did what is wanted now."""
-    for folder in recorded_runs(name)[:1]:
+def _done_before(name: str, confirmed: bool, change: str) -> RunResult | None:
+    """The latest run of a change in an environment, if it did what is wanted now."""
+    of_change = [folder for folder in recorded_runs(name) if change_of(folder) == change]
+    for folder in of_change[:1]:
         status = RunFolder(folder).read().status
         if status is RunStatus.SUCCEEDED or (status is RunStatus.DRY_RUN and not confirmed):
             return RunResult(name, folder.resolve(), f"{status} before", 0.0)

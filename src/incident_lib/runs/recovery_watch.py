@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from incident_lib.analysis import read_recovery
 from incident_lib.database import reading, resolve_environment
 from incident_lib.logs import NAMES, Log, Rejections, count_entry, entries, open_log, recognise_format
-from incident_lib.model import INDEX_NAME, UsageError
+from incident_lib.model import INDEX_NAME, PURPOSE, UsageError
 from incident_lib.notebook import MIGRATION
 from incident_lib.records import RunFolder, all_runs
 
@@ -82,8 +82,9 @@ def run_that_fixed(environment: str) -> tuple[Path, datetime]:
         UsageError: there is none.
     """
     for folder in all_runs(environment):
-        if ended := RunFolder(folder).read().incident_ended_at:
-            return folder, ended
+        record = RunFolder(folder).read()
+        if record.incident_ended_at and record.change.name == PURPOSE.name:
+            return folder, record.incident_ended_at
     raise UsageError(
         f"No run has applied the fix to {environment!r}.",
         "The recovery is that of the families that a run found blocked before it applied the fix.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
 from incident_lib.model import (
+    PURPOSE,
     Failed,
     IncidentError,
     NotebookProgress,
@@ -40,6 +41,7 @@ class Job:
     folder: Path  # of the run, with its record
     timeout: float  # seconds for all of its notebooks
     log: str = ""  # of the environment's servers
+    change: str = PURPOSE.name  # of the index
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernel
         "run": str(folder.folder.resolve()),
         "purpose_since": job.purpose_since,
         "log": job.log,
+        "change": job.change,
     }
     known = parameters_of(source)
     execute, errors = _papermill()
