@@ -166,6 +166,33 @@ def test_the_text_of_what_remains_has_its_numbers(conflicts: int, ownerless: int
     )
 
 
+def test_with_the_provider_in_the_index_threads_without_an_owner_are_in_it() -> None:
+    """Once `provider` is applied, threads without an owner are no finding: the index has them, too."""
+    chart = charts.remaining_conflicts(snapshot_counts(0, 0, 0, 8), has_provider=True)
+
+    assert chart.title == "No provider conflict remains"
+    assert chart.caption.endswith("Active threads without an owner: the provider index has them, too.")
+
+
+PROVIDERS = [
+    (65, None, "", "65 threads block another provider; nothing has been applied", "65 now"),
+    (1, None, "FAILED", "1 thread blocks another provider; the run FAILED", "1 now"),
+    (1, 0, "", "1 thread blocked another provider; now none does", "1 before, 0 after"),
+    (65, 1, "", "1 thread still blocks another provider; 65 before", "65 before, 1 after"),
+    (0, 0, "", "No thread blocks another provider", "0 before, 0 after"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "ended", "title", "numbers"), PROVIDERS)
+def test_the_chart_of_the_second_change(before: int, after: int | None, ended: str, title: str, numbers: str) -> None:
+    """Its title is its finding; its alternative text has the numbers; an after that was not counted is not drawn."""
+    chart = charts.provider_conflicts(
+        snapshot_counts(0, 0, before), None if after is None else snapshot_counts(0, 0, after), ended
+    )
+
+    assert (chart.title, chart.alt) == (title, f"{title}. Provider conflicts: {numbers}.")
+
+
 @pytest.mark.parametrize(
     ("chart", "caption"),
     [

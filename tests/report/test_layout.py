@@ -78,6 +78,8 @@ CHARTS = {
     "no blockers": charts.blockers([]),
     "remaining": charts.remaining_conflicts(snapshot_counts(0)),
     "nothing remains": charts.remaining_conflicts(snapshot_counts(0, 0, 0, 0)),
+    "second change": charts.provider_conflicts(snapshot_counts(0, 0, HUGE), snapshot_counts(0, 0, 0)),
+    "second change, refused": charts.provider_conflicts(snapshot_counts(0, 0, HUGE), None, "refused"),
     "three weeks": over_time([line((0, 1029), (9, 1050), (21, 1084))], EVENTS, DAYS),
     "a gap": over_time([line((0, 1029), (3, 1050), until=400)], [(BEGUN, "purpose added")]),
     "one moment": over_time([line((0, HUGE), until=0)], EVENTS[:1]),

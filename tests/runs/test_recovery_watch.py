@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from incident_lib.analysis.investigate import write_blocked
 from incident_lib.cli import cli
 from incident_lib.database import read_catalog, reading
-from incident_lib.model.change import INDEX_NAME
+from incident_lib.model.change import INDEX_NAME, PROVIDER, PURPOSE
 from incident_lib.model.errors import Failed, IncidentError, UsageError
 from incident_lib.model.records import RunStatus
 from incident_lib.model.threads import Family
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from incident_lib.database import Environment
+    from incident_lib.model import IndexChange
 
 SINCE = datetime(2025, 10, 13, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -227,9 +228,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def begun(ended: datetime | None, *, how: RunStatus = RunStatus.SUCCEEDED) -> RunFolder:
-    """A run of staging that ended the incident at this time, or did not."""
-    made = RunFolder.create("staging", "a test")
+def begun(ended: datetime | None, *, how: RunStatus = RunStatus.SUCCEEDED, change: IndexChange = PURPOSE) -> RunFolder:
+    """A run of staging that applied its change at this time, or did not."""
+    made = RunFolder.create("staging", "a test", change=change)
     if ended:
         made.set(incident_ended_at=ended)
     made.finish(how)
@@ -237,10 +238,11 @@ def begun(ended: datetime | None, *, how: RunStatus = RunStatus.SUCCEEDED) -> Ru
 
 
 def test_the_latest_run_that_ended_the_incident(runs: Path) -> None:
-    """The latest of the runs of an environment that ended the incident is used."""
+    """The latest of the runs of an environment that ended the incident is used; one of `provider` did not."""
     begun(SINCE - timedelta(days=1))
     right = begun(SINCE)
     begun(None, how=RunStatus.DRY_RUN)
+    begun(SINCE + timedelta(days=1), change=PROVIDER)
 
     assert run_that_fixed("staging") == (right.folder, SINCE)
 
