@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -13,7 +15,9 @@ from incident_lib.cli.options import BUDGET, CHANGE, CONFIRM, ENVIRONMENT, PLAIN
 from incident_lib.cli.preflight import duplicates, not_enforced, preflight, split_checks
 
 if TYPE_CHECKING:
-    from incident_lib.migration import MigrationResult
+    from collections.abc import Iterator
+
+    from incident_lib.migration import MigrationResult, Preflight
     from incident_lib.model import IndexChange, IndexKind
 
 NO_WAIT = click.option("--no-wait", is_flag=True, help="Fail if another migration is running, instead of waiting.")
@@ -82,6 +86,7 @@ def _change(
         bounded(budget) as deadline,
         preflight(name, change, target, timeout, plain=plain) as (environment, connection, checks),
     ):
+        version = connection.info.server_version
         if checks.duplicates and chosen_format() == "table":
             page = Page()
             for block in duplicates(connection, name, change, target)[1]:
@@ -100,7 +105,7 @@ def _change(
             environment=name,
             next=checks.next_command(name),
         )
-    with bars() as show:
+    with bars() as show, _recording(name, checks, version) as record:
         result = migration.apply(
             environment,
             confirm=confirm,
@@ -111,8 +116,56 @@ def _change(
             max_block=max_block,
             plain=plain,
             listener=lambda progress: show(progress.step, progress.share, progress.note),
+            done=record,
         )
+        record(result, is_over=True)
     return _answer(name, target, result)
+
+
+class _Record(Protocol):
+    """What is called after each step, and once all of them are over."""
+
+    def __call__(self, result: MigrationResult, *, is_over: bool = False) -> None: ...
+
+
+@contextmanager
+def _recording(name: str, checks: Preflight, server_version: int) -> Iterator[_Record]:
+    """Record what is done to another table than the incident's: that has no run."""
+    from incident_lib.migration import verify_catalog
+    from incident_lib.model import CHANGES, ChangeDefinition, ChangeRecord, Indexes, RunStatus
+    from incident_lib.records import package_versions, recording_change
+
+    change, target = checks.plan.change, checks.plan.target
+    if change.name in CHANGES:
+        yield lambda result, *, is_over=False: None  # noqa: ARG005 - the protocol's names
+        return
+    begun = ChangeRecord(
+        schema_version=2,
+        environment=name,
+        change=ChangeDefinition.of(change),
+        target=target,
+        status=RunStatus.RUNNING,
+        started_at=datetime.now(UTC),
+        finished_at=None,
+        versions=package_versions(),
+        server_version=server_version,
+        rows=checks.estimate.rows,
+        before=Indexes.of(checks.catalog),
+        preflight=list(checks.checks),
+        steps=[],
+        ended_at=None,
+        after=None,
+        verification=None,
+        error=None,
+    )
+    with recording_change(begun) as file:
+
+        def record(result: MigrationResult, *, is_over: bool = False) -> None:
+            found = list(verify_catalog(result.after, target)) if is_over else None
+            after = Indexes.of(result.after)
+            file.set(steps=list(result.steps), ended_at=result.ended_at, after=after, verification=found)
+
+        yield record
 
 
 def _answer(name: str, target: IndexKind, result: MigrationResult) -> Answer:

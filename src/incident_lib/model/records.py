@@ -395,6 +395,40 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     scan: ScanFindings | None = None
 
 
+# change-<time>.json
+
+
+class ChangeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one `incident apply` or `incident rollback` did to an index of another table than the incident's.
+
+    Attributes:
+        target: `fixed` for the change, `original` for its rollback.
+        status: `running` while the command runs, or where it was killed.
+        rows: about how many rows the index covers.
+        before, after: the unique indexes of the table, judged by the change; null: not read after the steps.
+        ended_at: when the other index stopped rejecting inserts; null: not by this command.
+        verification: whether the index of the target alone was enforced at the end.
+    """
+
+    schema_version: Literal[2]
+    environment: str
+    change: ChangeDefinition
+    target: IndexKind
+    status: RunStatus
+    started_at: Timestamp
+    finished_at: Timestamp | None
+    versions: dict[str, str]
+    server_version: int
+    rows: int
+    before: Indexes
+    preflight: list[Check]
+    steps: list[StepResult]
+    ended_at: Timestamp | None
+    after: Indexes | None
+    verification: list[Check] | None
+    error: ErrorMessage | None
+
+
 # claims.json
 
 

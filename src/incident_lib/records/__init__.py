@@ -1,6 +1,7 @@
 """Run folders on disk, and the evidence beside them: written by notebooks and runs, read for a report."""
 
 from incident_lib.records.answered import add_answer, read_answers
+from incident_lib.records.changes import ChangeFile, read_changes, recording_change
 from incident_lib.records.evidence import (
     CLAIMS,
     REHEARSAL,
@@ -21,6 +22,7 @@ from incident_lib.records.run_folder import (
     change_of,
     error_message,
     incident_runs,
+    package_versions,
     recorded_environments,
     recorded_runs,
     runs_beside,
@@ -31,6 +33,7 @@ from incident_lib.records.run_folder import (
 __all__ = [
     "CLAIMS",
     "REHEARSAL",
+    "ChangeFile",
     "History",
     "Run",
     "RunEntry",
@@ -47,12 +50,15 @@ __all__ = [
     "latest_rehearsal",
     "list_runs",
     "make_history",
+    "package_versions",
     "read_answers",
+    "read_changes",
     "read_claims",
     "read_histories",
     "read_rehearsal",
     "recorded_environments",
     "recorded_runs",
+    "recording_change",
     "runs_beside",
     "status_after",
     "status_of",

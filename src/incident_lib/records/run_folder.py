@@ -180,7 +180,7 @@ def new_record(environment: str, started_by: str, *, recorded: bool = True, chan
         started_at=utc_now(),
         heartbeat_at=utc_now(),
         finished_at=None,
-        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        versions=package_versions(),
         git_commit=git_commit(),
         server_version=None,
         indexes=BeforeAfter(),
@@ -210,6 +210,11 @@ def new_record(environment: str, started_by: str, *, recorded: bool = True, chan
         recorded=recorded,
         change=ChangeDefinition.of(change),
     )
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python, and of the packages that matter."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def status_of(record: RunRecord, at: datetime | None = None) -> str:

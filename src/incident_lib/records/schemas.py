@@ -11,11 +11,16 @@ from typing import Any
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import RESULTS, ClaimsReport, Envelope, Problem, RehearsalReport, RunRecord
+from incident_lib.model import RESULTS, ChangeRecord, ClaimsReport, Envelope, Problem, RehearsalReport, RunRecord
 
 FOLDER = paths.ROOT / "data" / "schemas"
 ANSWERS = "answers"
-SCHEMAS = {"record": RunRecord, "claims": ClaimsReport, "rehearsal": RehearsalReport}
+SCHEMAS = {
+    "record": RunRecord,
+    "claims": ClaimsReport,
+    "rehearsal": RehearsalReport,
+    "change": ChangeRecord,
+}
 
 
 def schema(name: str) -> str:

@@ -1,6 +1,7 @@
 """The postmortem, from run records and people's notes alone; this room knows no connection."""
 
 from incident_lib.report import charts
+from incident_lib.report.change_report import ChangeReport, read_change_report
 from incident_lib.report.chart import WIDTH, Chart
 from incident_lib.report.document import Block, Bullets, Code, Figure, Paragraph, Part, Prose, Query, Unwritten
 from incident_lib.report.notes import read_notes
@@ -13,6 +14,7 @@ __all__ = [
     "WIDTH",
     "Block",
     "Bullets",
+    "ChangeReport",
     "Chart",
     "Code",
     "Figure",
@@ -27,6 +29,7 @@ __all__ = [
     "choose_runs",
     "draw_bars",
     "escape_markdown",
+    "read_change_report",
     "read_notes",
     "read_postmortem",
     "read_runs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from incident_lib.model import Table
 
@@ -85,6 +85,46 @@ class Card:
     label: str
     number: str
     detail: str
+
+
+class Head(Protocol):
+    """The numbers of the first screen."""
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """Each number."""
+
+    @property
+    def table(self) -> Table:
+        """The same as a table, for forms without cards."""
+
+
+class Report(Protocol):
+    """What every form of a report is rendered from."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, in a word or two."""
+
+    @property
+    def title(self) -> str:
+        """Its finding."""
+
+    @property
+    def head(self) -> Head:
+        """The numbers of the first screen."""
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Names and values."""
+
+    @property
+    def unfinished(self) -> list[str]:
+        """What people have still to write."""
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Every section, in the order in which it is read; the first one is on the first screen."""
 
 
 @dataclass(frozen=True)

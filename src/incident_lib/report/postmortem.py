@@ -53,6 +53,11 @@ class Postmortem:
         return f"<Postmortem: {self.title}>"
 
     @property
+    def kind(self) -> str:
+        """What it is."""
+        return "Postmortem"
+
+    @property
     def title(self) -> str:
         """The finding, as a title."""
         return headline(self.chapters) if self.chapters else "No run has been recorded"

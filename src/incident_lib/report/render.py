@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from incident_lib.report.chart import Chart
-    from incident_lib.report.document import Block
-    from incident_lib.report.postmortem import Postmortem
+    from incident_lib.report.document import Block, Report
 
 
-def render_html(post: Postmortem, *, themed: bool = True, appendix: bool = False) -> str:
+def render_html(post: Report, *, themed: bool = True, appendix: bool = False) -> str:
     """One HTML file that loads nothing: its charts and styles are in it.
 
     Args:
@@ -35,7 +34,7 @@ def render_html(post: Postmortem, *, themed: bool = True, appendix: bool = False
     return hide_ids(template.render(post=post, picture=partial(_inline, themed=themed), appendix=appendix))
 
 
-def render_markdown(post: Postmortem, pictures: str) -> str:
+def render_markdown(post: Report, pictures: str) -> str:
     """Markdown, for a pull request or a wiki; `pictures` is the folder of its charts beside it."""
     template = _templates(autoescape=False).get_template("report.md.j2")
     return hide_ids(template.render(post=post, pictures=pictures))
@@ -49,7 +48,7 @@ def render_block(block: Block) -> str:
     return hide_ids(str(macros.show(block, 3, partial(_inline, themed=False))))
 
 
-def write_report(post: Postmortem, out: Path, *, pdf: bool = False, appendix: bool = False) -> list[Path]:
+def write_report(post: Report, out: Path, *, pdf: bool = False, appendix: bool = False) -> list[Path]:
     """Write `out` (.html), the Markdown beside it, the folder of its charts and, if wanted, a PDF; returns them.
 
     Args:
@@ -86,7 +85,7 @@ def figures(blocks: Iterable[Block]) -> Iterator[Figure]:
             yield from figures(block.blocks)
 
 
-def _pdf(post: Postmortem, *, appendix: bool) -> bytes:
+def _pdf(post: Report, *, appendix: bool) -> bytes:
     try:
         from weasyprint import HTML  # or a system library that it loads may be missing
     except (ImportError, OSError):
