@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
@@ -18,7 +19,6 @@ from tests.support.command import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from incident_lib.database import Environment
 
@@ -72,7 +72,8 @@ def run_sql(address: str, text: str) -> None:
     expected = re.search(r"-- ERROR (\w{5})", text)
     with psycopg.connect(address, autocommit=True) as connection:
         if not expected:
-            connection.execute(text.encode())
+            for statement in text.split(";\n"):  # each in a transaction of its own
+                connection.execute(statement.encode())
             return
         with pytest.raises(psycopg.Error) as error:
             connection.execute(text.encode())
@@ -82,6 +83,8 @@ def run_sql(address: str, text: str) -> None:
 def run_command(command: Command, **variables: str) -> None:
     """Run a command of the page: its exit code and the lines of its output are those of the page."""
     ran = shell(*command.words, **variables)
+    if command.file:
+        Path(command.file).write_text(ran.stdout, "utf-8")
     printed = squeezed(ran.stdout + ran.stderr)
     assert ran.returncode == command.code, printed
     assert [line for line in command.lines if squeezed(line) not in printed] == [], printed
@@ -94,7 +97,7 @@ def test_the_walk_through(address: str, tmp_path: Path, monkeypatch: pytest.Monk
         if block.language == "sql":
             run_sql(address, block.text)
         elif block.language == "toml":
-            (tmp_path / "tenant.toml").write_text(block.text, "utf-8")
+            assert (tmp_path / "tenant.toml").read_text("utf-8") == block.text
         else:
             for command in commands(block.text):
                 run_command(command, INCIDENT_SHOP_URL=address, INCIDENT_RUNS=str(tmp_path / "runs"))
@@ -105,9 +108,9 @@ def test_the_walk_through(address: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_page_has_each_command() -> None:
-    """The page goes the whole way: plan, rehearse, apply, verify, report, and the way back."""
+    """The page goes the whole way: scan, plan, rehearse, apply, verify, report, and the way back."""
     found = [command.words[0] for block in BLOCKS if block.language == "console" for command in commands(block.text)]
-    assert found == ["plan", "rehearse", "apply", "verify", "report", "rollback", "plan"]
+    assert found == ["scan", "scan", "plan", "rehearse", "apply", "verify", "report", "rollback", "plan"]
 
 
 def test_an_apply_that_failed_and_was_run_again_is_one_change(
