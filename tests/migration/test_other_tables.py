@@ -255,6 +255,13 @@ def test_nobody_chooses_for_rows_with_null(environment, connection):
     )
 
 
+def test_a_constraint_has_no_expression(environment, connection):
+    """Of a UNIQUE constraint, which has no expressions, the choice of one is not offered."""
+    change = replace(shop.CONSTRAINT, after=IndexKey(("slug", "locale")))
+    shop.create(connection, change)
+    assert "COALESCE" not in checks_of(environment, change)["NULLs"].action
+
+
 def test_a_choice_is_a_warning(environment, connection):
     """Chosen in the file, rows with NULL that are not kept unique are a warning."""
     shop.create(connection, BY_LOCALE)

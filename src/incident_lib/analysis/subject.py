@@ -166,12 +166,13 @@ def _nulls(connection: Connection, change: IndexChange, nullable: list[str]) -> 
     if change.nulls_chosen:
         yield Check("NULLs", Status.WARN, f"{finding}, as chosen in {change.name}")
         return
+    expression = "" if change.constraint else f'an expression such as "(COALESCE({added[0]}, …))" in key_after, '
     yield Check(
         "NULLs",
         Status.FAIL,
         finding,
-        f'Choose in {change.name}: nulls_after = "not distinct" (PostgreSQL 15), an expression such as '
-        f'"(COALESCE({added[0]}, …))" in key_after, or nulls_after = "distinct" to let several such rows be; '
+        f'Choose in {change.name}: nulls_after = "not distinct" (PostgreSQL 15), {expression}'
+        f'or nulls_after = "distinct" to let several such rows be; '
         f"or run ALTER TABLE {change.path} ALTER COLUMN {added[0]} SET NOT NULL first.",
     )
 
