@@ -171,6 +171,26 @@ def test_a_reader_delays_the_constraint_and_no_other_reader(environment, connect
     assert definitions(connection) == FORMS["constraint"][1]
 
 
+def test_a_reader_would_delay_the_constraint(environment, connection):
+    """A session that has read the table is named, since the swap of a constraint needs a lock that it holds up."""
+    shop.create(connection, shop.CONSTRAINT)
+    with psycopg.connect(environment.address, application_name="a reader") as reader:
+        reader.execute("SELECT count(*) FROM shop.products")
+        check = checks_of(environment, shop.CONSTRAINT)["blocks the swap"]
+    assert (check.status, "a reader" in check.finding) == (Status.WARN, True)
+
+
+def test_an_event_trigger_of_alter_table(environment, connection):
+    """An event trigger that fires for ALTER TABLE alone is named where a constraint changes its index."""
+    shop.create(connection, shop.CONSTRAINT)
+    connection.execute(
+        "CREATE FUNCTION shop.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;"
+        "CREATE EVENT TRIGGER noting ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION shop.note()"
+    )
+    found = checks_of(environment, shop.CONSTRAINT)["event triggers"].finding
+    assert found == "noting (ddl_command_end, of postgres, shop.note()) fires"
+
+
 def test_a_constraint_with_a_foreign_key_is_refused(environment, connection):
     """Where a foreign key depends on the constraint, it is refused, and the foreign key is named."""
     shop.create(connection, shop.CONSTRAINT)

@@ -1,4 +1,4 @@
-"""Read-only questions to one snapshot of an environment: what is blocked, by what, since when, and what remains."""
+"""Read-only questions to one snapshot of an environment, and probes of its clients' statements, all rolled back."""
 
 from incident_lib.analysis.access import check_access, check_role, check_server
 from incident_lib.analysis.blockers import summarize_blockers

@@ -111,7 +111,7 @@ def check_role(access: TableAccess) -> Iterator[Check]:
     powerless = (
         Status.FAIL,
         "this role may not create in the table's schema (SQLSTATE 42501)",
-        "Ask the schema's owner: GRANT CREATE ON SCHEMA public TO the role of this environment.",
+        f"Ask the schema's owner: GRANT CREATE ON SCHEMA {access.schema} TO the role of this environment.",
     )
     if not access.owned and not access.may_create:
         powerless = (Status.INFO, "this role may not create relations in it", "")

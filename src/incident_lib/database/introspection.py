@@ -60,6 +60,7 @@ class TableAccess:
     may_create: bool  # an index, in the table's schema
     writable: bool
     hides_rows: bool
+    schema: str = SCHEMA
 
 
 def read_catalog(connection: Connection, change: IndexChange = PURPOSE) -> Catalog:
@@ -281,4 +282,4 @@ def _access(row: dict[str, Any], change: IndexChange) -> TableAccess:
             f"Ask the owner: GRANT SELECT ON {change.path} TO the role of this environment.",
         )
     same = ("server_version", "standby", "owned", "may_create", "writable", "hides_rows")
-    return TableAccess(partitioned=row["relkind"] == "p", **{name: row[name] for name in same})
+    return TableAccess(partitioned=row["relkind"] == "p", schema=change.schema, **{name: row[name] for name in same})

@@ -214,10 +214,15 @@ def run_preflight(
         *server_checks.settings(server, plan),
         room,
         server_checks.slots(fetch_all(connection, "migration/replication_slots"), estimate.index_bytes, plan),
-        server_checks.event_triggers(fetch_all(connection, "migration/event_triggers"), plan),
+        server_checks.event_triggers(fetch_all(connection, "migration/event_triggers", _tags(change)), plan),
     )
     duplicates = (found.shared_keys[target] or 0) if plan.steps else 0
     return Preflight(plan, (*made, Check("estimate", Status.PASS, str(estimate))), estimate, found.catalog, duplicates)
+
+
+def _tags(change: IndexChange) -> dict[str, list[str]]:
+    """The command tags of a plan's statements."""
+    return {"tags": ["CREATE INDEX", "ALTER INDEX", "DROP INDEX", "COMMENT", *["ALTER TABLE"] * change.constraint]}
 
 
 def _inferred(change: IndexChange) -> dict[str, object]:

@@ -23,7 +23,9 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              WHERE k.place <= i.indnkeyatts AND k.attnum = 0 ORDER BY k.place) AS expressions,
        o.conname::text AS constraint, obj_description(o.oid, 'pg_constraint') AS constraint_comment,
        ARRAY(SELECT format('the foreign key %%s of %%s references it', f.conname, f.conrelid::regclass)
-             FROM pg_constraint f WHERE f.conindid = c.oid AND f.contype = 'f' ORDER BY f.conname)
+             FROM pg_depend d JOIN pg_constraint f ON f.oid = d.objid AND f.contype = 'f'
+             WHERE d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+             ORDER BY f.conname)
            || CASE WHEN i.indisprimary THEN ARRAY['it is the primary key'] ELSE '{}' END
            || CASE WHEN i.indisreplident THEN ARRAY['it is the replica identity'] ELSE '{}' END
            || CASE WHEN NOT i.indimmediate THEN ARRAY['its constraint is deferrable'] ELSE '{}' END AS bound,

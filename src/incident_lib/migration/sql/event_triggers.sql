@@ -1,5 +1,5 @@
 -- Question: which event triggers fire for the statements of a migration?
--- Parameters: none.
+-- Parameters: tags (text[]: of the statements).
 -- Columns: name, event, owner, function, drops (it fires for DROP INDEX), writes and raises (the words of its source
 --          suggest so; NULL: the source is not in the database).
 -- Order: by name.
@@ -14,5 +14,5 @@ FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_language l O
 LATERAL (SELECT CASE WHEN l.lanname NOT IN ('c', 'internal') THEN
              regexp_replace(regexp_replace(p.prosrc, '/\*.*?\*/', '', 'g'), '--[^\n]*', '', 'g') END AS source) AS s
 WHERE e.evtenabled IN ('O', 'A') AND e.evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop')
-  AND (e.evttags IS NULL OR e.evttags && ARRAY['CREATE INDEX', 'ALTER INDEX', 'DROP INDEX', 'COMMENT'])
+  AND (e.evttags IS NULL OR e.evttags && %(tags)s::text[])
 ORDER BY e.evtname;
