@@ -49,6 +49,7 @@ LONGEST = (
     "migration/test_state_machine.py",
     "migration/test_partitions.py",
     "runs/test_runner.py",
+    "runs/test_second_change.py",
     "end_to_end/test_secrets.py",
     "notebook/test_lab.py",
     "experiments/test_claims.py",

@@ -328,8 +328,13 @@ class Sections:
         if state == "open" and waiting:
             what = f"Apply the fix where it has not been applied: {join_names(waiting, 4)}"
             return [(what, "–", "–", "open, by the record")]
-        if state == "done" and fixed:
-            return [(f"Apply the fix: {join_names(fixed, 4)}", "–", "–", "done, by the record")]
+        if state == "done":
+            provided = [chapter.environment for chapter in self.chapters if chapter.has_provider]
+            done = [
+                (f"Apply the {act}: {join_names(names, 4)}", names)
+                for act, names in (("fix", fixed), ("change provider", provided))
+            ]
+            return [(what, "–", "–", "done, by the record") for what, names in done if names]
         return []
 
     def _proposals(self) -> list[str]:
