@@ -24,6 +24,7 @@ from tests.support import shop
 from tests.support.examples import SLACK
 from tests.support.psql import psql
 
+EVERY_VERSION = True
 FIXED, ORIGINAL = IndexKind.FIXED, IndexKind.ORIGINAL
 
 

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from incident_lib.analysis import count_threads, investigate, read_residual, read_subject, settle
 from incident_lib.analysis.residual import count_provider_conflicts
+from incident_lib.analysis.subject import check_version
 from incident_lib.cli import cli
 from incident_lib.database import read_catalog, reading
 from incident_lib.experiments import rehearse
@@ -15,6 +16,8 @@ from incident_lib.migration import apply, holds, run_preflight, verify_catalog
 from incident_lib.model import Check, Refused, Status
 from incident_lib.model.catalog import IndexState
 from incident_lib.model.change import INDEX_NAME, PROVIDER, PURPOSE, IndexKind
+
+EVERY_VERSION = True
 
 
 def incident_command(environment, monkeypatch, *words):
@@ -219,3 +222,11 @@ def test_without_confirmation(fixed):
     assert error.value.next == (
         "Read `incident plan --env staging --change provider`, then add `--confirm staging` to allow changes."
     )
+
+
+@pytest.mark.parametrize(("version", "refused"), [(140010, True), (150000, False), (180004, False)])
+def test_a_server_without_nulls_not_distinct(version, refused):
+    """On PostgreSQL 14 the index cannot be built: refused, with the version that can."""
+    found = [(check.status, check.finding) for check in check_version(PROVIDER, version)]
+    expected = [(Status.FAIL, "NULLS NOT DISTINCT came with PostgreSQL 15, and this is 14")]
+    assert found == expected * refused

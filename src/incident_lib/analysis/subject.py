@@ -84,7 +84,7 @@ def read_subject(connection: Connection, change: IndexChange, environment: str) 
     facts = fetch_one(connection, "analysis/key_columns", place | {"columns": columns})
     shared = {kind: _shared(connection, catalog, kind, access.server_version) for kind in SIDES}
     checks = (
-        *_version(change, access.server_version),
+        *check_version(change, access.server_version),
         *_in_the_way(connection, change, shared[IndexKind.FIXED], environment),
         *_nulls(connection, change, facts["nullable"]),
         *_clients(change),
@@ -103,7 +103,8 @@ def _shared(connection: Connection, catalog: Catalog, kind: IndexKind, version: 
     return int(count_shared_keys(connection, change, kind)["keys"])
 
 
-def _version(change: IndexChange, version: int) -> Iterator[Check]:
+def check_version(change: IndexChange, version: int) -> Iterator[Check]:
+    """Does the server know NULLS NOT DISTINCT, if the change needs it?"""
     if change.after.nulls_not_distinct and version < NULLS_NOT_DISTINCT_SINCE:
         yield Check(
             "NULLS NOT DISTINCT",
