@@ -593,7 +593,7 @@ def test_an_unknown_parameter_stops_the_notebook(notebooks: Path) -> None:
     """An unknown parameter stops the notebook with a message, while papermill only warns."""
     assert (
         "The notebook has no parameter enviroment.\n"
-        "  why:  Its parameters are confirm, environment, record, redact, run.\n"
+        "  why:  Its parameters are change, confirm, environment, record, redact, run.\n"
         "  next: Correct the name that is given with -p."
     ) in _papermill(notebooks / "02_migrate.ipynb", enviroment="staging")
 
