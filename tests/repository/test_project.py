@@ -305,7 +305,7 @@ def test_readme_names_commands_that_exist() -> None:
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
             command = command.commands.get(words[0])
             words = words[1:]  # noqa: PLW2901 - the next word
-        parameters = command.get_params(click.Context(command)) if command else []
+        parameters = command.get_params(click.Context(command, help_option_names=["-h", "--help"])) if command else []
         known = {option for parameter in parameters for option in parameter.opts}
         if command is None or {w for w in words if w.startswith("--")} - known:
             wrong.append(words)
