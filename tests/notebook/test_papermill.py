@@ -199,7 +199,7 @@ WRONG = {
         "02_migrate",
         ("-p", "environment", "staging", "-p", "confrim", "staging"),
         "The notebook has no parameter confrim.\n"
-        "  why:  Its parameters are confirm, environment, record, redact, run.\n"
+        "  why:  Its parameters are change, confirm, environment, record, redact, run.\n"
         "  next: Correct the name that is given with -p.",
     ),
     "a wrong type": (

@@ -134,12 +134,11 @@ def _answer(results: list[RunResult], change: str) -> Answer:
     blocked = [tuple(chapter.number(moment, "chat") for moment in ("before", "after")) for chapter in post.chapters]
     conflicts = [chapter.conflicts for chapter in post.chapters]
     of_purpose = change == "purpose"
+    counted, missing = ("blocked for chat", "unknown") if of_purpose else ("provider conflicts", "–")
     columns = (
         Column("environment"),
-        Column(
-            "before", "blocked for chat before" if of_purpose else "provider conflicts before", "Int64", missing="–"
-        ),
-        Column("after", dtype="Int64", missing="–"),
+        Column("before", f"{counted} before", "Int64", missing=missing),
+        Column("after", dtype="Int64", missing=missing),
         Column("outcome"),
         Column("seconds", dtype="Float64", decimals=1),
     )
