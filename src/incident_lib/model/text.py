@@ -362,7 +362,7 @@ def scan_sentence(found: ScanFindings) -> str:
     rules = f"{looked}: none makes another one of its table useless."
     if found.redundant:
         rules = f"{looked}: in {plural(len(found.redundant), 'pair')} one has no effect. Which of the two is meant?"
-    return "\n".join((rules, *map(_examined_sentence, found.examined)))
+    return "\n".join((rules, *(" ".join(_examined_sentence(index).split()) for index in found.examined)))
 
 
 def _examined_sentence(index: ExaminedIndex) -> str:
