@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TITLES = [
-    *("Summary", "Timeline", "Impact", "Root cause", "Resolution and verification", "What remains", "Action items"),
+    *("Summary", "Timeline", "Impact", "Root cause", "Resolution and verification", "What remains"),
+    *("Could this happen elsewhere?", "Action items"),
     *("Detection", "Claims of the fix plan, tested", "What is hidden or unknown", "To be written"),
     "Appendix: runs and queries",
 ]
