@@ -115,8 +115,8 @@ def test_the_demo_as_a_record(incident: Environment) -> None:
             "sql": INDEX_SQL,
             "buildable": False,
             "finding": (
-                "It cannot be built today: 8 keys with several active threads each prevent it (8 without an owner), "
-                "151 threads too many."
+                "It cannot be built today: 8 combinations of root prompt, user, provider and purpose have several "
+                "active threads (8 without a user). All but one of each would have to be ended first: 151 threads."
             ),
             "keys": 8,
             "ownerless_keys": 8,
@@ -333,8 +333,8 @@ def test_without_surplus_threads_the_index_can_be_built(
         (
             150001,
             1,
-            "It cannot be built today: 1 key with several active threads each prevent it (0 without an owner), "
-            "1 thread too many.",
+            "It cannot be built today: 1 combination of root prompt, user, provider and purpose has several active "
+            "threads (0 without a user). All but one of each would have to be ended first: 1 thread.",
         ),
     ],
 )

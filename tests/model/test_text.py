@@ -194,7 +194,8 @@ def test_unknowns_after_logs_were_read() -> None:
     counts = counts_of(residual_conflicts=1, unguarded_threads=1159)
 
     assert list_unknowns("prod", counts, hides_rows=False, since_known=True, logs_read=True) == [
-        "Rejected inserts before the logs begin, after they end, or on a server whose log was not read.",
+        "Not counted: inserts that were rejected before the logs begin, after they end, or on a server whose log "
+        "was not read.",
         *ALWAYS_UNKNOWN,
     ]
 

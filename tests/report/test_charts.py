@@ -50,7 +50,7 @@ CASES = [
     pytest.param(
         snapshot_counts(1088),
         snapshot_counts(0, 0),
-        "1,088 families were blocked for chat; now none is blocked",
+        "1,088 families were blocked for chat; now none is blocked by another purpose",
         "Families blocked for chat: 1,088 before, 0 after. Families blocked for run: 168 before, 0 after.",
         id="both",
     ),
@@ -198,12 +198,14 @@ def test_the_chart_of_the_second_change(before: int, after: int | None, ended: s
     [
         (
             charts.before_after(snapshot_counts(1), None),
-            "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose.",
+            "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose "
+            "because of an active thread of another purpose.",
         ),
         (
             charts.remaining_conflicts(snapshot_counts(1)),
-            "Provider conflicts: active threads that block another provider in their family. "
-            "Active threads without an owner: outside both unique indexes.",
+            "Provider conflicts: active threads that block another provider's thread of the same purpose in their "
+            "family: a user who tries gets the same error. Active threads without an owner: outside both unique "
+            "indexes.",
         ),
     ],
 )

@@ -207,7 +207,7 @@ def test_recovery_is_counted_once(tmp_path: Path) -> None:
 
     assert (
         recovery.chart.title
-        == f"{EXAMPLE['recovery']['recovered']:,} families of 1,088 that were blocked have a chat again"
+        == f"{EXAMPLE['recovery']['recovered']:,} families of 1,088 that were blocked had a chat again when counted"
     )
 
 

@@ -79,7 +79,7 @@ def test_rejected_inserts_that_are_not_the_incidents(tmp_path: Path, text: Calla
 
     assert "The server logs hold 1,206 rejected inserts" in found
     assert "Not counted: 93 rejected inserts before the column purpose was added. The purpose cannot have" in found
-    assert "Not counted: 41 rejected inserts whose key a thread of the same purpose had." in found
+    assert "Not counted: 41 inserts rejected because of a thread of the same purpose, of another provider." in found
     assert "up to 990 orphaned conversations" in found
 
 

@@ -148,7 +148,7 @@ def timeline_of(record: Contents) -> set[tuple[str, str]]:
             )
             for which in ("first", "last")
         ),
-        (in_words(first[0]), f"By now {first[1]:,} families of those that were later blocked for chat were blocked."),
+        (in_words(first[0]), f"{first[1]:,} of the 1,088 families had become blocked for chat."),
         (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {snapshots[0]}"),
         (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {snapshots[1]}"),
         *(
@@ -261,6 +261,12 @@ def test_every_number_of_several_is_the_records(made: Any) -> None:
     )
 
 
+def ended_conflicts_of(record: dict[str, Any]) -> int:
+    """How many of the provider conflicts from before the fix were gone after it; below zero: how many came."""
+    before, after = (record["counts"][moment]["residual_conflicts"] for moment in MOMENTS)
+    return int(before + record["residual"]["created_since"] - after)
+
+
 def _groups(text: str) -> set[str]:
     """The numbers in a text, without thousands separators."""
     return {number.replace(",", "") for number in re.findall(r"\d(?:,?\d)*", text)}
@@ -282,6 +288,7 @@ def test_every_number_is_in_a_record(seed: int, environments: int) -> None:
     )
     known |= _groups(" ".join(format_duration(sum(step["seconds"] for step in r["steps"])) for r in records))
     known |= {f"{step['seconds']:.3f}".partition(".")[2] for record in records for step in record["steps"]}
+    known |= {str(abs(ended_conflicts_of(record))) for record in records}
     sections = rendered(*records).sections
     cells = [
         cell
@@ -306,7 +313,7 @@ def alt_texts_of(record: Contents) -> dict[str, str]:
         "before-after": _alt_of_before_and_after(record),
         "over-time": _alt_of_time(record),
         "blockers": _alt_of_blockers(record),
-        "recovered": "{1} families of {0} that were blocked have a chat again. demo: {1} of {0}.".format(
+        "recovered": "{1} families of {0} that were blocked had a chat again when counted. demo: {1} of {0}.".format(
             *recovered_of(record)[1:3]
         ),
         "remaining": f"The fix does not change {after['residual_conflicts']:,} provider conflicts and "
@@ -347,7 +354,7 @@ def _alt_of_blockers(record: Contents) -> str:
     threads = [
         f"{'an' if purpose == 'eval' else 'a'} {purpose} thread ({provider})" for _, purpose, provider, _ in kinds
     ]
-    return f"{kinds[0][3]} of {summed:,} families are blocked for chat by {threads[0]}. " + " ".join(
+    return f"{kinds[0][3]} of {summed:,} families were blocked for chat by {threads[0]}. " + " ".join(
         f"{kind[0]} blocked by {thread}: {kind[3]} families." for kind, thread in zip(kinds, threads, strict=True)
     )
 
@@ -387,7 +394,7 @@ def test_every_number_that_is_drawn_is_the_records(seed: int) -> None:
         after["unguarded_threads"],
     ]
     assert {text.get_text() for text in figures["recovered"].figure().axes[0].texts} == {
-        f"{record['recovery']['recovered']:,} have a chat again",
+        f"{record['recovery']['recovered']:,} had a chat again",
         f"{record['recovery']['blocked']:,} were blocked",
         "fixed",
     }

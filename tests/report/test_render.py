@@ -128,17 +128,19 @@ def test_every_picture_has_an_alternative_text(made: Any) -> None:
     texts = [image["alt"] for image in made(paths.EXAMPLE_RUN).of("img")]
 
     assert texts == [
-        "1,088 families were blocked for chat; now none is blocked. Families blocked for chat: 1,088 before, 0 after. "
+        "1,088 families were blocked for chat; now none is blocked by another purpose. "
+        "Families blocked for chat: 1,088 before, 0 after. "
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on {BEGAN[:10]}. demo: 1,029 at {BEGAN}, 1,084 in "
         f"the end (4 more since an unknown time); ended {in_words(EXAMPLE['incident_ended_at'])}, "
         f"0 after. Rejected inserts in the server logs: {EXAMPLE['rejected_inserts']['failed_attempts']:,}.",
-        "1,057 of 1,088 families are blocked for chat by a run thread (openai). chat blocked by a run thread (openai): "
+        "1,057 of 1,088 families were blocked for chat by a run thread (openai). "
+        "chat blocked by a run thread (openai): "
         "1,057 families. chat blocked by a run thread (no provider): 14 families. chat blocked by an eval thread "
         "(openai): 7 families. chat blocked by a run thread (anthropic): 6 families. chat blocked by a run thread "
         "(manus): 4 families. run blocked by a chat thread (openai): 161 families. run blocked by an eval thread "
         "(openai): 7 families.",
-        f"{BACK} families of 1,088 that were blocked have a chat again. demo: {BACK} of 1,088.",
+        f"{BACK} families of 1,088 that were blocked had a chat again when counted. demo: {BACK} of 1,088.",
         f"The fix does not change {CONFLICTS} provider conflicts and {OWNERLESS} active threads without an owner. "
         f"Of {EXAMPLE['counts']['after']['active_threads']:,} active threads.",
         texts[5],  # except the chart of the claims, which has its own tests

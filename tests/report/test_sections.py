@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from incident_lib import paths
-from incident_lib.model import Table
+from incident_lib.model import COUNT_MEANINGS, Table
 from incident_lib.report.document import Block, Bullets, Figure, Paragraph, Part, Prose
 from incident_lib.report.sections import QUERIES
 from tests.support.reports import (
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 TITLES = [
     *("Summary", "Timeline", "Impact", "Root cause", "Resolution and verification", "What remains"),
-    *("Could this happen elsewhere?", "Action items"),
-    *("Detection", "Claims of the fix plan, tested", "What is hidden or unknown", "To be written"),
+    *("Could this happen elsewhere?", "Action items", "Detection"),
+    *("Claims of the fix plan, tested", "What is hidden or unknown", "To be written"),
     "Appendix: runs and queries",
 ]
 
@@ -76,14 +76,18 @@ def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
         "PostgreSQL rejects a new chat (Failed to create new chat, error 500)."
     )
     assert extent == Paragraph(
-        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there, whether or not one was tried. "
-        "The logs show rejected inserts in 416 families: 274 were among the blocked; 142 were not blocked any more. "
-        "The fix, which adds purpose to the index, is applied: no family is blocked by purpose; "
-        f"{CONFLICTS} threads still block another provider. "
+        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there because of an active thread of "
+        "another purpose, whether or not one was tried. "
+        "The logs show rejected inserts in 416 families: 274 were still blocked right "
+        "before the fix; in the other 142 that thread was not active any more, or only runs were rejected. "
+        "The fix, which adds purpose to the index, is applied: no family is blocked by another purpose; "
+        f"{CONFLICTS} threads still block another provider's thread of the same purpose. "
         "A rollback is not possible: 269 families have several active threads."
     )
     assert isinstance(terms, Paragraph)
-    assert [term for term in ("Family: ", "Purpose: ", "Provider: ", "Blocked: ") if term not in terms.text] == []
+    assert [
+        term for term in ("Family: ", "Purpose: ", "Provider: ", "Blocked for a purpose: ") if term not in terms.text
+    ] == []
     assert isinstance(chart, Figure)
     assert chart.name == "before-after"
 
@@ -196,7 +200,7 @@ def test_the_sources_of_the_timeline_are_folded(made: Any) -> None:
     begin = [
         ("The unique index rejected the first insert of this incident in the log.", "server log"),
         ("The column purpose was added; the threads that existed became runs.", "parameter purpose_since"),
-        ("By now 1,029 families of those that were later blocked for chat were blocked.", "q_threads"),
+        ("1,029 of the 1,088 families had become blocked for chat.", "q_threads"),
     ]
 
     assert rows[0] == ["UTC", "environment", "what happened", "source"]
@@ -402,7 +406,7 @@ def test_more_provider_conflicts_are_explained(
     sections = made(folder).sections
     (meaning,) = (row[3] for row in sections["Summary"].tables[0] if row[0] == "provider conflicts")
 
-    assert meaning == f"active threads that block another provider, also after the fix{f'. {line}' if line else ''}"
+    assert meaning == f"{COUNT_MEANINGS['residual_conflicts']}{f'. {line}' if line else ''}"
     assert (f"before the fix, {after} after it" in sections["What remains"].text) == bool(line)
 
 

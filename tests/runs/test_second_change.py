@@ -163,7 +163,9 @@ def test_a_rollback_shows_in_a_later_look(runs: Path, incident: Environment) -> 
     conflicts = look.snapshot().totals.residual_conflicts
     look.finish()
     post = read_runs([*(runs / "staging").iterdir()], UNWRITTEN)
-    assert post.title.endswith(f"now none is blocked by purpose; {conflicts} threads still conflict by provider")
+    assert post.title.endswith(
+        f"now none is blocked by another purpose; {conflicts} threads still conflict by provider"
+    )
     assert (post.chapters[0].following.is_applied, post.chapters[0].following.conflicts) == (False, conflicts)
 
 

@@ -47,7 +47,7 @@ UNWRITTEN = Path(incident_lib.__file__).parent / "report" / "templates" / "notes
 CONFLICTS, OWNERLESS = (EXAMPLE["counts"]["after"][key] for key in ("residual_conflicts", "unguarded_threads"))
 # The title of a report over one environment like the example.
 STILL = (
-    "1,088 families were blocked for chat; now none is blocked by purpose; "
+    "1,088 families were blocked for chat; now none is blocked by another purpose; "
     f"{CONFLICTS} threads still conflict by provider"
 )
 SILENT, BEATING = "2025-01-01T00:00:00Z", "2999-01-01T00:00:00Z"

@@ -142,7 +142,9 @@ def _finding(server_version: int, keys: dict[str, Any]) -> str:
         return f"It cannot be built on PostgreSQL {server_version // 10000}: NULLS NOT DISTINCT came with 15."
     if not keys["keys"]:
         return "It could be built today: no two active threads share one of its keys."
+    shared = plural(keys["keys"], "combination")
     return (
-        f"It cannot be built today: {plural(keys['keys'], 'key')} with several active threads each prevent it "
-        f"({keys['ownerless_keys']:,} without an owner), {plural(keys['too_many'], 'thread')} too many."
+        f"It cannot be built today: {shared} of root prompt, user, provider and purpose "
+        f"{'has' if keys['keys'] == 1 else 'have'} several active threads ({keys['ownerless_keys']:,} without a user). "
+        f"All but one of each would have to be ended first: {plural(keys['too_many'], 'thread')}."
     )

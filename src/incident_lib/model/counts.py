@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
+_BECAUSE = "because of an active thread of another purpose"
 COUNT_MEANINGS = {
     "families": "pairs of root prompt and user with at least one active thread",
     "active_threads": "active threads with a root prompt: the rows in the unique index",
-    "blocked_families": "families in which PostgreSQL rejects a new chat or a new run",
-    "blocked for chat": "families in which PostgreSQL rejects a new chat: the incident",
-    "blocked for run": "families in which PostgreSQL rejects a new run",
+    "blocked_families": (
+        f"families in which PostgreSQL rejects a new chat or a new run {_BECAUSE}: a family may be blocked for both"
+    ),
+    "blocked for chat": f"families in which PostgreSQL rejects a new chat {_BECAUSE}: the incident",
+    "blocked for run": f"families in which PostgreSQL rejects a new run {_BECAUSE}",
     "affected_owners": "users with a blocked family",
     "coexisting_families": "they prevent a rollback to the original index",
-    "residual_conflicts": "active threads that block another provider, also after the fix",
+    "residual_conflicts": (
+        "active threads that block another provider's thread of the same purpose, also after the fix: a user who tries "
+        "gets the same error"
+    ),
     "unguarded_threads": "they are outside both unique indexes",
 }
 # The names of counts in texts, where they are not those of the record's keys.

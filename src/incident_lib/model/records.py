@@ -214,7 +214,8 @@ class RejectedInserts(_Part, frozen=True, kw_only=True):
         not_understood: entries that could not be read, or not completely, by reason.
         duplicates: entries that another file has, too. ours: rejections of this project's own probes.
         before_purpose: rejected inserts before the column purpose, in no other count; null: its time is unknown.
-        by_provider: rejected inserts whose key a thread of the same purpose had, in no other count; null: unknown.
+        by_provider: rejected because of a thread of the same purpose, of another provider, in no other count;
+            null: unknown.
         runs: how many of the rejected inserts are runs, as far as their statements are logged.
         read: what was read of the logs; null in the records of earlier versions.
         blocked: families blocked for chat when the logs were read.

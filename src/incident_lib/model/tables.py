@@ -292,7 +292,7 @@ REJECTED_INSERT_MEANINGS = {
     "without_threads": "families with rejected inserts that have no thread in this table",
     "runs": "of the rejected inserts, those that name a provider, as runs do and chats never do",
     "before_purpose": "rejected inserts before the column purpose was added: not the incident's, in no other count",
-    "by_provider": "rejected inserts whose key a thread of the same purpose had: provider conflicts, in no other count",
+    "by_provider": "rejected because of a thread of the same purpose, of another provider; in no other count",
 }
 _REJECTED_NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
 

@@ -258,7 +258,10 @@ def list_unknowns(
     """
     tried = "Rejected inserts: the table does not show which users tried to start a chat; only the server log does."
     if logs_read:
-        tried = "Rejected inserts before the logs begin, after they end, or on a server whose log was not read."
+        tried = (
+            "Not counted: inserts that were rejected before the logs begin, after they end, or on a server whose log "
+            "was not read."
+        )
     lines = [tried]
     if not has_provider:
         lines += [
@@ -289,8 +292,8 @@ def left_out(found: RejectedInserts) -> list[str]:
         )
     if found.by_provider:
         lines.append(
-            f"Not counted: {plural(found.by_provider, 'rejected insert')} whose key a thread of the same purpose had. "
-            "These are provider conflicts, which the fix does not change."
+            f"Not counted: {plural(found.by_provider, 'insert')} rejected because of a thread of the same purpose, of "
+            "another provider. These are provider conflicts, which the fix does not change."
         )
     return lines
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MOST_DRAWN = 12  # environments in a chart, so that it fits a sheet of paper
 MOST_LETTERS = 48  # of the name of an environment, where it has a line of its own
+_CONFLICTS = (
+    "Provider conflicts: active threads that block another provider's thread of the same purpose in their family"
+)
 MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
@@ -41,7 +44,8 @@ def before_after(before: Counts | None, after: Counts | None, ended: str = "") -
         for purpose in ("chat", "run")
     )
     caption = (
-        "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose."
+        "Each bar counts families (root prompt and user) in which PostgreSQL rejects a new thread of that purpose "
+        "because of an active thread of another purpose."
     )
     return _of_bars(title, caption, alt, groups, "families")
 
@@ -73,8 +77,8 @@ def compared(rows: Sequence[Compared], title: str) -> Chart:
     """Before → after in each environment, for chat and for run; a missing after is not drawn."""
     alt = f"{title}. " + " ".join(f"{row.environment}: {row.summary('chat')}; {row.summary('run')}." for row in rows)
     caption = (
-        "Families in which a new thread is rejected: the full mark before, the open mark after. A row without an "
-        "open mark has no after."
+        "Families in which a new thread is rejected because of an active thread of another purpose: the full mark "
+        "before, the open mark after. A row without an open mark has no after."
     )
     drawn = sorted(rows, key=lambda row: (bool(row.after), -(_of(row.before, "chat") or 0)))[:MOST_DRAWN]
     if len(rows) > MOST_DRAWN:
@@ -94,15 +98,23 @@ def compared(rows: Sequence[Compared], title: str) -> Chart:
     return Chart(title, caption + key.sentence, alt, compose)
 
 
-def blockers(kinds: Sequence[BlockerCount]) -> Chart:
-    """The families by the kind of thread that blocks them."""
+def blockers(kinds: Sequence[BlockerCount], *, is_over: bool = False) -> Chart:
+    """The families by the kind of thread that blocks them.
+
+    Args:
+        kinds: of one snapshot, or of several environments together.
+        is_over: whether they were blocked then, and are not any more.
+    """
     drawn = [kind for purpose in ("chat", "run") for kind in _of_purpose(kinds, purpose)[:MOST_ROWS]]
     key = Key()
-    title = _most_blocked_by(kinds, key)
+    title = _most_blocked_by(kinds, key, _WAS if is_over else _NOW)
     colours = {"chat": BEFORE, "run": FAINT}
     groups: list[Group] = [(_kind(kind, key), [Bar(kind.families, colours[kind.blocked_for])]) for kind in drawn]
     numbers = " ".join(f"{_kind(kind, key)}: {format_families(kind.families)}." for kind in drawn)
-    caption = "Families by the purpose and the provider of the thread that blocks them: of several, the oldest."
+    caption = (
+        "Families by the purpose and the provider of the thread that "
+        f"{'blocked them before the fix' if is_over else 'blocks them'}: of several, the oldest."
+    )
     if len(drawn) < len(kinds):
         caption += f" The {len(drawn)} kinds with most families are drawn; all are in the table."
     alt = f"{title}. {numbers}{key.sentence}"
@@ -129,13 +141,13 @@ def _thread(kind: BlockerCount, key: Key) -> str:
     return f"{article} {purpose} thread ({provider})"
 
 
-def _most_blocked_by(kinds: Sequence[BlockerCount], key: Key) -> str:
+def _most_blocked_by(kinds: Sequence[BlockerCount], key: Key, verbs: tuple[str, str]) -> str:
     for_chat = _of_purpose(kinds, "chat")
     if not for_chat:
-        return "No family is blocked for chat"
+        return f"No family {verbs[0]} blocked for chat"
     total = sum(kind.families for kind in for_chat)
     by = _thread(for_chat[0], key)
-    return f"{for_chat[0].families:,} of {format_families(total)} are blocked for chat by {by}"
+    return f"{for_chat[0].families:,} of {format_families(total)} {verbs[1]} blocked for chat by {by}"
 
 
 def provider_conflicts(before: Counts | None, after: Counts | None, ended: str = "") -> Chart:
@@ -144,7 +156,7 @@ def provider_conflicts(before: Counts | None, after: Counts | None, ended: str =
     title = _provider_conclusion(was, now, ended)
     rows = [Bar(was, BEFORE, "before" if after else "now"), *([Bar(now, AFTER, "after")] if after else [])]
     numbers = ", ".join(f"{format_count(row.number)} {row.what}" for row in rows)
-    caption = "Provider conflicts: active threads that block another provider in their family."
+    caption = f"{_CONFLICTS}."
     alt = f"{title}. Provider conflicts: {numbers}."
     return _of_bars(title, caption, alt, [("provider conflicts", rows)], "active threads")
 
@@ -186,10 +198,7 @@ def remaining_conflicts(*counts: Counts, has_provider: bool = False) -> Chart:
     ]
     alt = f"{title}. Of {plural(sum(each.active_threads for each in counts), 'active thread')}."
     covered = "the provider index has them, too" if has_provider else "outside both unique indexes"
-    caption = (
-        "Provider conflicts: active threads that block another provider in their family. "
-        f"Active threads without an owner: {covered}."
-    )
+    caption = f"{_CONFLICTS}: a user who tries gets the same error. Active threads without an owner: {covered}."
     return _of_bars(title, caption, alt, groups, "active threads")
 
 
@@ -209,7 +218,7 @@ def _of(counts: Counts | None, purpose: str) -> int | None:
     return number
 
 
-_NOW = ("is", "are")
+_NOW, _WAS = ("is", "are"), ("was", "were")
 _NO_AFTER = {
     "refused": "the run was refused",
     "FAILED": "the run FAILED",
@@ -230,4 +239,4 @@ def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
         return f"Blocked for chat: {format_count(was)} before, {format_count(now)} after"
     if now:
         return f"{format_blocked(now, ('is still', 'are still'))}; {was:,} before the fix"
-    return f"{format_blocked(was)}; now none is blocked" if was else "No family is blocked for chat"
+    return f"{format_blocked(was)}; now none is blocked by another purpose" if was else "No family is blocked for chat"

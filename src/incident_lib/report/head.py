@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from incident_lib.report.notes import Notes
 
 _ROLLBACK = {False: "not possible", True: "still possible"}
+_REJECTED = (
+    "PostgreSQL would reject a new chat there because of an active thread of another purpose, whether or not one was "
+    "tried."
+)
+_PROVIDER = "another provider's thread of the same purpose"
 MOST_NAMED = 4  # environments whose status is named one by one
 UNKNOWN = "unknown"
 
@@ -129,7 +134,7 @@ class Head:
         """How many families were blocked, and in how many of them somebody tried; empty where none was counted."""
         if not (hit := self._hit()):
             return ""
-        blocked = f"{format_blocked(hit)}: PostgreSQL would reject a new chat there, whether or not one was tried."
+        blocked = f"{format_blocked(hit)}: {_REJECTED}"
         found = [each for chapter in self.chapters if (each := chapter.record.rejected_inserts)]
         families, tried, others = (
             sum(getattr(each, name) or 0 for each in found)
@@ -137,8 +142,14 @@ class Head:
         )
         if not families or any(each.hit_and_blocked is None for each in found):
             return blocked
-        no_more = f"; {others:,} were not blocked any more" if others else ""
-        logged = f"The logs show rejected inserts in {format_families(families)}: {tried:,} were among the blocked"
+        when = "right before the fix" if all(map(_joined_before_fix, self.chapters)) else "when the logs were read"
+        still = "was still" if tried == 1 else "were still"
+        no_more = (
+            f"; in the other {others:,} that thread was not active any more, or only runs were rejected"
+            if others
+            else ""
+        )
+        logged = f"The logs show rejected inserts in {format_families(families)}: {tried:,} {still} blocked {when}"
         return f"{blocked} {logged}{no_more}."
 
     def _families(self) -> Card:
@@ -208,10 +219,20 @@ class Head:
             number = plural(len(self.chapters), "environment")
             return f"The fix, which adds purpose to the index, is applied in {self._fixed} of {number}."
         conflicts = sum(chapter.now.residual_conflicts for chapter in self.chapters if chapter.now)
-        left = f"; {plural(conflicts, 'thread')} still block another provider" if conflicts else ""
+        left = (
+            f"; {plural(conflicts, 'thread')} still {'blocks' if conflicts == 1 else 'block'} {_PROVIDER}"
+            if conflicts
+            else ""
+        )
         if not conflicts and self.chapters and all(chapter.has_provider for chapter in self.chapters):
             left = ". The change provider is applied, too: no thread blocks another provider"
-        return f"The fix, which adds purpose to the index, is applied: no family is blocked by purpose{left}."
+        return f"The fix, which adds purpose to the index, is applied: no family is blocked by another purpose{left}."
+
+
+def _joined_before_fix(chapter: Chapter) -> bool:
+    """Whether the logs were read beside the threads before the fix; true where none were read."""
+    found, ended = chapter.record.rejected_inserts, chapter.record.incident_ended_at
+    return found is None or bool(ended and found.joined_at and found.joined_at <= ended)
 
 
 def _since(detected: datetime | None) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import format_families
+from incident_lib.model import format_families, format_minute
 from incident_lib.report.chart import Chart
 from incident_lib.report.events import LANE, Lane, event_lanes, mark_events
 from incident_lib.report.history_chart import HEIGHT, LEAST_MARGIN, THICK
@@ -39,7 +39,7 @@ class Recovered:
     @property
     def texts(self) -> tuple[str, str]:
         """How many were blocked, and how many have a chat again."""
-        return f"{self.count.blocked:,} were blocked", f"{self.count.recovered:,} have a chat again"
+        return f"{self.count.blocked:,} were blocked", f"{self.count.recovered:,} had a chat again"
 
     @property
     def points(self) -> list[tuple[datetime, int]]:
@@ -62,16 +62,24 @@ def recovery_chart(found: Sequence[Recovered]) -> Chart:
     """
     blocked, back = (sum(getattr(each.count, key) for each in found) for key in ("blocked", "recovered"))
     key = Key()
-    title = f"{format_families(back)} of {blocked:,} that were blocked have a chat again"
+    title = f"{format_families(back)} of {blocked:,} that were blocked had a chat again when counted"
     alt = f"{title}. " + " ".join(f"{each.environment}: {_numbers(each)}." for each in found)
-    caption = (
-        "A family counts as recovered with its first chat after the fix; one that has not tried again does not count."
-    )
+    caption = _caption(max(each.count.at for each in found), blocked - back)
     drawn = sorted((each for each in found if each.count.over_time), key=lambda each: -each.count.blocked)[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
     picture = _Recovery(drawn, [key.name("environment", each.environment) for each in drawn])
     return Chart(title, caption + key.sentence, alt, picture.compose)
+
+
+def _caption(at: datetime, left: int) -> str:
+    """When it was counted, what counts as recovered, and what is not known of the others."""
+    others = (
+        f" Another purpose does not block the other {left:,} any more; whether their users have tried is not known."
+        if left
+        else ""
+    )
+    return f"Counted {format_minute(at)} UTC. A family counts with its first chat after the fix.{others}"
 
 
 def _numbers(recovered: Recovered) -> str:

@@ -57,7 +57,8 @@ _STORY = (
 )
 _TERMS = (
     "Family: a root prompt and its user. Purpose: what a thread is for, chat or run. Provider: the service that "
-    "answers in it, such as openai. Blocked: PostgreSQL would reject a new thread of that purpose."
+    "answers in it, such as openai. Blocked for a purpose: PostgreSQL would reject a new thread of this purpose "
+    "because of an active thread of another purpose."
 )
 _HIDDEN = "Pseudonyms replace the ids of threads, users and prompts. Thread names, which users wrote, are left out."
 _PUBLISHED = "The ids of this incident's own family are an exception: the fix plan has published them."
@@ -229,7 +230,11 @@ class Sections:
         )
         by_purpose = sorted(kinds, key=lambda kind: kind.blocked_for)
         rows = ((kind.blocked_for, kind.purpose, kind.provider, kind.families) for kind in by_purpose)
-        return Figure("blockers", charts.blockers(kinds), make_table(columns, rows))
+        return Figure(
+            "blockers",
+            charts.blockers(kinds, is_over=all(chapter.is_fixed for chapter in self.chapters)),
+            make_table(columns, rows),
+        )
 
     def _root_cause(self) -> tuple[Block, ...]:
         indexes = group_rows(row for chapter in self.chapters for row in chapter.indexes)

@@ -119,7 +119,7 @@ def _story(chapter: Chapter) -> Iterator[Event]:
         yield Event(since, what, "parameter purpose_since")
     if line := chapter.line:
         first, count = line.points[0]
-        what = f"By now {format_families(count)} of those that were later blocked for chat were blocked."
+        what = f"{count:,} of the {format_families(line.total)} had become blocked for chat."
         yield Event(first, what, "q_threads")
     if found := record.rejected_inserts:
         for which, at in (("first", found.first), ("last", found.last)):
