@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 EVERY_VERSION = True
 
 NOTHING_PROVES = (
-    "Nothing found proves nothing: whether a column belongs in a key is a matter of what the rows stand for."
+    "A column that is not listed may still belong in a key: only people who know what the rows stand for can tell."
 )
 FAMILY = "root_prompt_row_id, owner_id"
 ALL_AT_ONCE = "All columns of this table came at once, as they do in a restored database"
-YOUNGER = "Added after this index; is it part of what must be unique?"
+YOUNGER = "It was added after this index."
 
 
 def findings(environment: Environment, *named: str, **wanted: object) -> ScanFindings:

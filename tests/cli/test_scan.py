@@ -37,8 +37,9 @@ def test_a_log_says_which_key_is_examined(tmp_path: Path) -> None:
     ran = shell("scan", "-e", "staging", "--log", LOG, "--answers", str(tmp_path / "scan.toml"))
 
     assert ran.stdout.splitlines()[:2] == [
-        "3 unique indexes of 2 tables: none makes another one of its table useless.",
-        f"{INDEX_NAME} rejected 1,340 rows in the logs; purpose, provider: is one of them part of what must be unique?",
+        "3 unique indexes of 2 tables: each has an effect of its own.",
+        f"{INDEX_NAME} rejected 1,340 rows in the logs. "
+        "Does one of these columns belong in its key: purpose, provider?",
     ]
     assert (ran.stderr, ran.returncode) == ("", 0)
 
@@ -57,7 +58,7 @@ def test_a_no_is_stored_and_shown(tmp_path: Path) -> None:
         ("purpose", None),
         ("provider", str(today)),
     ]
-    assert found["answer"].endswith(f"{INDEX_NAME} was examined; purpose: is it part of what must be unique?")
+    assert found["answer"].endswith(f"{INDEX_NAME} was examined. Does purpose belong in its key?")
     assert f"no, on {today}" in shell("scan", *options).stdout
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from incident_lib import paths
-from incident_lib.model import ExaminedIndex, RedundantRule, ScanFindings, Suspect, UniqueRule
+from incident_lib.model import PURPOSE, ExaminedIndex, RedundantRule, ScanFindings, Suspect, UniqueRule
 from incident_lib.records import RunFolder
 from incident_lib.report import read_runs
 from incident_lib.report.render import render_markdown
@@ -47,7 +47,7 @@ FOUND = ScanFindings(
             remarks=["A remark."],
         )
     ],
-    unknown=["Nothing found proves nothing."],
+    unknown=["A column that is not listed may still belong in a key."],
 )
 
 
@@ -72,12 +72,32 @@ def test_the_findings_of_a_scan_are_questions(run: Path) -> None:
     text = section(run)
 
     assert "4 unique indexes of 2 tables: in 1 pair one has no effect. Which of the two is meant?" in text
-    assert "rejected 3 rows in the logs; tenant\\_id: is it part of what must be unique?" in text
+    assert "rejected 3 rows in the logs. Does tenant\\_id belong in its key?" in text
     assert "| shop.orders | orders\\_number (number) | orders\\_year (number, year) | – |" in text
     assert "| tenant\\_id | for | Reason one. |" in text
     assert "| tenant\\_id | against | Objection. |" in text
     assert "| channel | answered | no, on 2025-09-22 |" in text
-    assert text.rstrip().endswith("- Nothing found proves nothing.")
+    assert text.rstrip().endswith("- A column that is not listed may still belong in a key.")
+
+
+def test_a_scan_from_before_the_fix_says_what_the_fix_added(run: Path) -> None:
+    """Where the scan asked about the original index and the fix has been applied, its key is said to be the old one."""
+    index = msgspec.structs.replace(
+        FOUND.examined[0], table="public.q_threads", index=PURPOSE.index, key=list(PURPOSE.before.parts)
+    )
+    RunFolder(run).set(scan=msgspec.structs.replace(FOUND, examined=[index]))
+    text = section(run)
+
+    assert "The scan was made before the fix, which then added purpose to the key of" in text
+    assert "Before the fix its key was (root\\_prompt\\_row\\_id, owner\\_id)." in text
+
+
+def test_a_scan_of_another_index_says_nothing_of_the_fix(run: Path) -> None:
+    """The key of an index that the fix does not change is told as it is."""
+    text = section(run)
+
+    assert "before the fix" not in text
+    assert "Its key is (slug)." in text
 
 
 def test_a_run_without_a_scan_has_no_such_section(run: Path) -> None:

@@ -7,7 +7,7 @@ import itertools
 import json
 import random
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -152,11 +152,17 @@ def timeline_of(record: Contents) -> set[tuple[str, str]]:
         (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {snapshots[0]}"),
         (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {snapshots[1]}"),
         *(
-            (in_words(s["started_at"]), f"Step {s['name']}: {s['outcome']} in {s['seconds']:.3f} s.")
+            (ended(s), f"Step {s['name']}: {s['outcome']}, {s['seconds']:.3f} s after it began.")
             for s in record["steps"]
         ),
         (in_words(record["incident_ended_at"]), "The incident ended: the original index rejects no insert any more."),
     }
+
+
+def ended(step: Contents) -> str:
+    """When a step ended, as a report shows it."""
+    at = datetime.fromisoformat(step["started_at"]) + timedelta(seconds=step["seconds"])
+    return in_words(at.isoformat().replace("+00:00", "Z"))
 
 
 def rejected_of(*records: Contents) -> list[list[str]]:

@@ -362,7 +362,7 @@ def describe_session(row: dict[str, Any]) -> str:
 def scan_sentence(found: ScanFindings) -> str:
     """What a scan found, in a line for each of its questions."""
     looked = f"{plural(found.unique_indexes, 'unique index', 'unique indexes')} of {plural(found.tables, 'table')}"
-    rules = f"{looked}: none makes another one of its table useless."
+    rules = f"{looked}: each has an effect of its own."
     if found.redundant:
         rules = f"{looked}: in {plural(len(found.redundant), 'pair')} one has no effect. Which of the two is meant?"
     return "\n".join((rules, *(" ".join(_examined_sentence(index).split()) for index in found.examined)))
@@ -373,5 +373,6 @@ def _examined_sentence(index: ExaminedIndex) -> str:
     if not index.open:
         return f"{index.index} {done}; no column is a suspect."
     names = join_names([suspect.column for suspect in index.open])
-    verb = "is it" if len(index.open) == 1 else "is one of them"
-    return f"{index.index} {done}; {names}: {verb} part of what must be unique?"
+    if len(index.open) == 1:
+        return f"{index.index} {done}. Does {names} belong in its key?"
+    return f"{index.index} {done}. Does one of these columns belong in its key: {names}?"

@@ -311,7 +311,9 @@ class Sections:
         return evidence.listed(named, f"The same for each of {len(self.chapters)} environments")
 
     def _elsewhere(self) -> tuple[Block, ...]:
-        return self._each((c.environment, tuple(elsewhere(c.scan))) for c in self.chapters if c.scan)
+        return self._each(
+            (c.environment, tuple(elsewhere(c.scan, is_fixed=c.is_fixed))) for c in self.chapters if c.scan
+        )
 
     def _actions(self) -> tuple[Block, ...]:
         written: list[tuple[Any, ...]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from incident_lib.model import (
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from incident_lib.model import RunRecord
+    from incident_lib.model import RunRecord, StepResult
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.document import Block
     from incident_lib.report.notes import Notes
@@ -109,7 +110,7 @@ def _applied(chapter: Recorded, act: str, steps_of: str) -> Iterator[Event]:
         names = ", ".join(dict.fromkeys(step.name for step in steps))
         done = all(step.outcome.startswith("done") for step in steps)
         what = f"{act} was applied" if done and chapter.record.incident_ended_at else f"{steps_of} were run"
-        yield Event(steps[0].started_at, f"{what}: {names}, in {format_duration(seconds)}.", _FIX)
+        yield Event(_ended_at(steps[-1]), f"{what}: {names}, in {format_duration(seconds)}.", _FIX)
 
 
 def _story(chapter: Chapter) -> Iterator[Event]:
@@ -174,7 +175,11 @@ def _work(chapter: Chapter) -> Iterator[Event]:
             yield Event(taken, f"Snapshot {name}: {result}.", f"q_threads, {SERVER}")
 
 
+def _ended_at(step: StepResult) -> datetime:
+    return step.started_at + timedelta(seconds=step.seconds)
+
+
 def _steps(chapter: Recorded, label: str) -> Iterator[Event]:
     for step in chapter.record.steps:
-        what = f"{label} {step.name}: {step.outcome} in {step.seconds:.3f} s."
-        yield Event(step.started_at, what, f"run record, {HERE}")
+        what = f"{label} {step.name}: {step.outcome}, {step.seconds:.3f} s after it began."
+        yield Event(_ended_at(step), what, f"run record, {HERE}")

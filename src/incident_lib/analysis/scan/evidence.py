@@ -106,7 +106,7 @@ def _age(case: Case, column: TableColumn) -> Iterator[Evidence]:
         if is_later:
             yield Evidence(1, "It comes after the key's columns in the table.")
     elif column.age < case.index.age and column.number > case.last_older:
-        yield Evidence(3, "Added after this index; is it part of what must be unique?")
+        yield Evidence(3, "It was added after this index.")
     elif column.age == max(each.age for each in case.columns):
         yield Evidence(-2, "It is as old as the table.")
     else:

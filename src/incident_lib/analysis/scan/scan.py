@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _REBUILT = re.compile(r"_cc(?:new|old)\d*$")  # REINDEX CONCURRENTLY builds an index under such a name
 _NOTHING_PROVES = (
-    "Nothing found proves nothing: whether a column belongs in a key is a matter of what the rows stand for."
+    "A column that is not listed may still belong in a key: only people who know what the rows stand for can tell."
 )
 _NOT_EXAMINED = "Which keys may lack a column was not asked: no index was named, and no log was read."
 _NO_REJECTION = "Which keys may lack a column was not asked: the logs name no index that rejected a row."
