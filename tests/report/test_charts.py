@@ -50,7 +50,7 @@ CASES = [
     pytest.param(
         snapshot_counts(1088),
         snapshot_counts(0, 0),
-        "1,088 families were blocked for chat; now none is blocked by another purpose",
+        "1,088 families were blocked for chat; now none is blocked",
         "Families blocked for chat: 1,088 before, 0 after. Families blocked for run: 168 before, 0 after.",
         id="both",
     ),

@@ -76,10 +76,9 @@ def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
         "PostgreSQL rejects a new chat (Failed to create new chat, error 500)."
     )
     assert extent == Paragraph(
-        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there because of an active thread of "
-        "another purpose, whether or not one was tried. "
-        "The logs show rejected inserts in 416 families: 274 were still blocked right "
-        "before the fix; in the other 142 that thread was not active any more, or only runs were rejected. "
+        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there, whether or not one was tried. "
+        "The logs show rejected inserts in 416 families: 274 were still blocked for chat "
+        "right before the fix; 142 no longer, or only for run. "
         "The fix, which adds purpose to the index, is applied: no family is blocked by another purpose; "
         f"{CONFLICTS} threads still block another provider's thread of the same purpose. "
         "A rollback is not possible: 269 families have several active threads."

@@ -239,4 +239,4 @@ def _conclusion(before: Counts | None, after: Counts | None, ended: str) -> str:
         return f"Blocked for chat: {format_count(was)} before, {format_count(now)} after"
     if now:
         return f"{format_blocked(now, ('is still', 'are still'))}; {was:,} before the fix"
-    return f"{format_blocked(was)}; now none is blocked by another purpose" if was else "No family is blocked for chat"
+    return f"{format_blocked(was)}; now none is blocked" if was else "No family is blocked for chat"

@@ -39,7 +39,7 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
         return _both_changes(chapters[0])
     if len(chapters) == 1 and chapters[0].before:
         title = charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
-        return f"{title}{_still_conflicting(chapters)}"
+        return f"{title} by another purpose{remaining}" if (remaining := _still_conflicting(chapters)) else title
     counted = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
     known = [families for families in counted if families is not None]
     if not known:

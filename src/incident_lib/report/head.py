@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from incident_lib.report.notes import Notes
 
 _ROLLBACK = {False: "not possible", True: "still possible"}
-_REJECTED = (
-    "PostgreSQL would reject a new chat there because of an active thread of another purpose, whether or not one was "
-    "tried."
-)
 _PROVIDER = "another provider's thread of the same purpose"
 MOST_NAMED = 4  # environments whose status is named one by one
 UNKNOWN = "unknown"
@@ -134,7 +130,7 @@ class Head:
         """How many families were blocked, and in how many of them somebody tried; empty where none was counted."""
         if not (hit := self._hit()):
             return ""
-        blocked = f"{format_blocked(hit)}: {_REJECTED}"
+        blocked = f"{format_blocked(hit)}: PostgreSQL would reject a new chat there, whether or not one was tried."
         found = [each for chapter in self.chapters if (each := chapter.record.rejected_inserts)]
         families, tried, others = (
             sum(getattr(each, name) or 0 for each in found)
@@ -144,12 +140,10 @@ class Head:
             return blocked
         when = "right before the fix" if all(map(_joined_before_fix, self.chapters)) else "when the logs were read"
         still = "was still" if tried == 1 else "were still"
-        no_more = (
-            f"; in the other {others:,} that thread was not active any more, or only runs were rejected"
-            if others
-            else ""
+        no_more = f"; {others:,} no longer, or only for run" if others else ""
+        logged = (
+            f"The logs show rejected inserts in {format_families(families)}: {tried:,} {still} blocked for chat {when}"
         )
-        logged = f"The logs show rejected inserts in {format_families(families)}: {tried:,} {still} blocked {when}"
         return f"{blocked} {logged}{no_more}."
 
     def _families(self) -> Card:
