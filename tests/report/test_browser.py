@@ -344,6 +344,18 @@ def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
     assert max(ends) < 800
 
 
+def test_no_table_of_the_demo_is_cut_on_a_wide_screen(browser, written):
+    """On a screen of 1280 pixels every column of every table is seen, also with all disclosures open."""
+    with opened(browser, written("demo")) as page:
+        page.evaluate(UNFOLDED)
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth)"
+            ".map(each => each.getAttribute('aria-label'))"
+        )
+
+    assert cut == []
+
+
 def test_the_contents_stay_in_view(browser, written):
     """On a wide screen the contents are still in view at the end of the page."""
     with opened(browser, written("demo")) as page:

@@ -36,7 +36,9 @@ def elsewhere(found: ScanFindings, *, is_fixed: bool = False) -> Iterator[Block]
     if found.redundant:
         yield Part("Two unique rules, one without effect", (redundant_table(found),))
     for index in found.examined:
-        yield Part(f"{index.table}: {index.index}", tuple(_examined(index, found, is_old=index in fixed_since)))
+        yield Part(
+            f"{index.table}: {index.index}", tuple(_examined(index, found, is_old=index in fixed_since)), folded=True
+        )
     yield Bullets(tuple(found.unknown))
 
 
