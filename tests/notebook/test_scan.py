@@ -37,7 +37,7 @@ def test_a_log_names_the_index_to_examine() -> None:
     assert list(found.suspects["column"].unique()) == ["purpose", "provider"]
     assert set(found.suspects["index"]) == {INDEX_NAME}
     assert str(found).splitlines()[1] == (
-        f"{INDEX_NAME} rejected 1,340 rows in the logs. Does one of these columns belong in its key: purpose, provider?"
+        f"{INDEX_NAME} rejected 1,340 rows in the logs. Does one of the columns purpose, provider belong in its key?"
     )
 
 

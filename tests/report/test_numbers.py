@@ -137,7 +137,7 @@ def blockers_of(*records: Contents) -> list[list[str]]:
 
 def timeline_of(record: Contents) -> set[tuple[str, str]]:
     """The rows of the timeline: time and event."""
-    first = record["blocked_since"]["chat"][0]
+    first, blocked = record["blocked_since"]["chat"][0], record["counts"]["before"]["blocked"]["chat"]
     snapshots = [f"{record['counts'][moment]['blocked']['chat']:,} families blocked for chat." for moment in MOMENTS]
     return {
         (in_words(record["purpose_since"]), "The column purpose was added; the threads that existed became runs."),
@@ -148,7 +148,7 @@ def timeline_of(record: Contents) -> set[tuple[str, str]]:
             )
             for which in ("first", "last")
         ),
-        (in_words(first[0]), f"{first[1]:,} of the 1,088 families had become blocked for chat."),
+        (in_words(first[0]), f"{first[1]:,} of the {blocked:,} families had become blocked for chat."),
         (in_words(record["snapshot_at"]["before"]), f"Snapshot before: {snapshots[0]}"),
         (in_words(record["snapshot_at"]["after"]), f"Snapshot after: {snapshots[1]}"),
         *(

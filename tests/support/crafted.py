@@ -66,7 +66,7 @@ def refused(folder: Path, name: str = "staging") -> Path:
 def run_without_snapshot(folder: Path, name: str = "unreachable") -> Path:
     """A run that failed before its first snapshot."""
     nothing = {"before": None, "after": None}
-    known = ("schema_version", "started_by", "started_at", "heartbeat_at", "finished_at", "versions")
+    known = ("schema_version", "started_by", "started_at", "heartbeat_at", "finished_at", "versions", "change")
     contents: Contents = {**dict.fromkeys(EXAMPLE), **{key: EXAMPLE[key] for key in known}}
     contents |= dict.fromkeys(("indexes", "counts", "snapshot_at", "example_threads"), nothing)
     contents |= {"environment": name, "status": "failed", "error": _ERROR, "steps": [], "probes": [], "notebooks": []}

@@ -375,4 +375,4 @@ def _examined_sentence(index: ExaminedIndex) -> str:
     names = join_names([suspect.column for suspect in index.open])
     if len(index.open) == 1:
         return f"{index.index} {done}. Does {names} belong in its key?"
-    return f"{index.index} {done}. Does one of these columns belong in its key: {names}?"
+    return f"{index.index} {done}. Does one of the columns {names} belong in its key?"
