@@ -294,6 +294,7 @@ def test_every_number_is_in_a_record(seed: int, environments: int) -> None:
     )
     known |= _groups(" ".join(format_duration(sum(step["seconds"] for step in r["steps"])) for r in records))
     known |= {f"{step['seconds']:.3f}".partition(".")[2] for record in records for step in record["steps"]}
+    known |= _groups(" ".join(ended(step) for record in records for step in record["steps"]))
     known |= {str(abs(ended_conflicts_of(record))) for record in records}
     sections = rendered(*records).sections
     cells = [
@@ -360,7 +361,7 @@ def _alt_of_blockers(record: Contents) -> str:
     threads = [
         f"{'an' if purpose == 'eval' else 'a'} {purpose} thread ({provider})" for _, purpose, provider, _ in kinds
     ]
-    return f"{kinds[0][3]} of {summed:,} families were blocked for chat by {threads[0]}. " + " ".join(
+    return f"{kinds[0][3]} of {summed:,} families are blocked for chat by {threads[0]}. " + " ".join(
         f"{kind[0]} blocked by {thread}: {kind[3]} families." for kind, thread in zip(kinds, threads, strict=True)
     )
 
