@@ -38,8 +38,7 @@ def test_a_log_says_which_key_is_examined(tmp_path: Path) -> None:
 
     assert ran.stdout.splitlines()[:2] == [
         "3 unique indexes of 2 tables: each has an effect of its own.",
-        f"{INDEX_NAME} rejected 1,340 rows in the logs. "
-        "Does one of the columns purpose, provider belong in its key?",
+        f"{INDEX_NAME} rejected 1,340 rows in the logs. Does one of the columns purpose, provider belong in its key?",
     ]
     assert (ran.stderr, ran.returncode) == ("", 0)
 

@@ -56,13 +56,13 @@ def test_tab_offers_the_public_names(cells: Kernel) -> None:
     [
         (
             "incident.",
-            "apply attempts dry_run environment families finish integrity probe purpose_since recovery "
-            "rejected_inserts retry run snapshot sql threads unknown verify",
+            "apply attempts change dry_run environment families finish integrity probe purpose_since recovery "
+            "rejected_inserts retry run scan snapshot sql threads unknown verify",
         ),
         (
             "before.",
-            "at blocked blocker_counts blockers counts environment example indexes plan preflight purposes residual "
-            "summary totals verdict",
+            "at blocked blocker_counts blockers change counts environment example has_provider indexes plan preflight "
+            "purposes residual summary totals verdict",
         ),
     ],
 )

@@ -112,7 +112,7 @@ def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, 
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(
         f'import os\nos.environ["PGSERVICEFILE"] = "{service}"\n'
-        'environment = "labtest"\nconfirm = "demo"\nredact = True\nrecord = False\nrun = ""\n'
+        'environment = "labtest"\nconfirm = "demo"\nchange = "purpose"\nredact = True\nrecord = False\nrun = ""\n'
     )
     chosen(page, "Run", "Run All Cells")
     said = page.get_by_text("DRY RUN: nothing will be changed in 'labtest'. Set confirm to 'labtest' to allow changes.")
