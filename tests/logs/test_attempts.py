@@ -225,7 +225,7 @@ def test_a_notebook_says_what_is_not_the_incidents(
 
     assert [line.partition(".")[0] for line in capsys.readouterr().out.splitlines()] == [
         "- Not counted: 93 rejected inserts before the column purpose was added",
-        "- Not counted: 41 inserts rejected because of a thread of the same purpose",
+        "- Not counted: 41 inserts rejected because of a thread of the same purpose, of another provider",
     ]
     assert found is not None
     assert (found.failed_attempts, found.before_purpose, found.by_provider) == (1206, 93, 41)

@@ -208,7 +208,7 @@ def _answer(connection: Connection, call: Callable[[Connection, Any], object], f
     try:
         call(connection, family)
     except psycopg.Error as error:
-        return error.sqlstate or LOST
+        return LOST if connection.broken else error.sqlstate or LOST
     return ADMITTED
 
 
