@@ -72,7 +72,7 @@ _NO_PROVIDERS = (
 )
 _SECOND_CHANGE = (
     "Clients look up their thread by provider, too. With the fixed index, a thread of one provider still blocks one of "
-    "another provider in its family: the same error, one column further. The change provider adds the provider to the "
+    "another provider in its family: the same error, from another column. The change provider adds the provider to the "
     "key; NULL is equal to NULL in it."
 )
 _ROLLBACK = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from incident_lib.analysis.scan import words
+from incident_lib.analysis.scan import column_names
 from incident_lib.model import format_count, join_names
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from incident_lib.analysis.scan.catalog import Reference, Rule, TableColumn, TableIndex
 
 FEW = 50  # distinct values, or one in so many rows has a new one
-SAME_IN_FEW = 0.5  # of the rows have a value of their own: the column tells rows apart by itself
+SAME_IN_FEW = 0.5  # of the rows have a value of their own: the column alone distinguishes rows
 FEWEST_ROWS = 20  # of which statistics say something
 
 _CONSTANT = re.compile(r"'(?:[^']|'')*'(?:::.+)?|-?[\d.]+(?:::.+)?|true|false")
@@ -114,12 +114,12 @@ def _age(case: Case, column: TableColumn) -> Iterator[Evidence]:
 
 
 def _name(_: Case, column: TableColumn) -> Iterator[Evidence]:
-    word = words.subject(column.name)
-    if words.is_actor(column.name) or words.is_time(column.name) or words.is_flag(column.name):
+    word = column_names.subject(column.name)
+    if column_names.is_actor(column.name) or column_names.is_time(column.name) or column_names.is_flag(column.name):
         return
-    if word in words.TENANTS:
+    if word in column_names.TENANTS:
         yield Evidence(2, f"Its name says whose row it is: {word}.")
-    elif word in words.KINDS:
+    elif word in column_names.KINDS:
         yield Evidence(2, f"Its name says of what kind a row is: {word}.")
 
 
@@ -160,18 +160,18 @@ def _siblings(case: Case, column: TableColumn) -> Iterator[Evidence]:
 
 
 def _state(_: Case, column: TableColumn) -> Iterator[Evidence]:
-    is_state = words.subject(column.name) in words.STATES or words.is_flag(column.name)
-    if is_state or words.is_time(column.name) or column.type == "bool":
+    is_state = column_names.subject(column.name) in column_names.STATES or column_names.is_flag(column.name)
+    if is_state or column_names.is_time(column.name) or column.type == "bool":
         yield Evidence(-3, "It looks like a state or a measure, which changes while the row stays the same.")
 
 
 def _text(_: Case, column: TableColumn) -> Iterator[Evidence]:
-    if words.subject(column.name) in words.TEXTS:
+    if column_names.subject(column.name) in column_names.TEXTS:
         yield Evidence(-3, "It looks like contents, not like a part of what identifies a row.")
 
 
 def _actor(_: Case, column: TableColumn) -> Iterator[Evidence]:
-    if words.is_actor(column.name):
+    if column_names.is_actor(column.name):
         yield Evidence(-3, "It says who did something.")
 
 
@@ -194,7 +194,7 @@ def _implied(case: Case, column: TableColumn) -> Iterator[Evidence]:
 
 
 def _token(case: Case, _: TableColumn) -> Iterator[Evidence]:
-    found = [name for name in case.index.key if words.subject(name) in words.TOKENS]
+    found = [name for name in case.index.key if column_names.subject(name) in column_names.TOKENS]
     if found:
         yield Evidence(-2, f"The key has {join_names(found)}, which looks unique by itself.")
 
