@@ -638,13 +638,17 @@ def test_a_role_that_may_not_read(stranger: str, command: str) -> None:
     )
 
 
-def test_a_statement_that_takes_too_long() -> None:
+def test_a_statement_that_takes_too_long(staging: Environment) -> None:
     """A statement that takes longer than allowed is given up, with how to allow more."""
-    assert streams(shell("investigate", "--env", "demo", "--timeout", "0.001")) == (
+    with psycopg.connect(staging.address) as locking:
+        locking.execute("LOCK TABLE public.q_threads")  # the statement waits longer than its 0.2 s, however fast it is
+        ran = shell("investigate", "--env", "staging", "--timeout", "0.2")
+
+    assert streams(ran) == (
         3,
         "",
         message(
-            "A query failed in the environment 'demo' (SQLSTATE 57014).",
+            "A query failed in the environment 'staging' (SQLSTATE 57014).",
             "PostgreSQL says: canceling statement due to statement timeout.",
             "Try again with a longer --timeout.",
         ),
