@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TYPE_CHECKING
 
+import nbformat
 import psutil
 import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpecManager
+from nbformat.v4 import new_code_cell, new_notebook
+from papermill import execute_notebook
 
-from incident_lib.runs.kernels import Kernels
+from incident_lib.runs.kernels import KERNEL, Kernels
 from tests.support.kernel import kernels_of
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ def test_no_kernel_is_left() -> None:
     assert running() == 0
 
 
-def test_the_thread_that_opened_sockets_closes_them() -> None:
+def test_no_socket_of_an_earlier_kernel_is_left() -> None:
     """When the next kernel is taken, no socket of the earlier one's client is left for another thread to close."""
     with Kernels(2) as kernels:
         client = kernels.take().client()
@@ -45,11 +50,30 @@ def test_the_thread_that_opened_sockets_closes_them() -> None:
     assert not left
 
 
+def test_all_sockets_belong_to_one_thread(tmp_path: Path) -> None:
+    """A notebook starts no thread that has a socket: neither its heartbeat's nor one that starts the next kernel."""
+    source, out = tmp_path / "two.ipynb", tmp_path / "out.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1"), new_code_cell("2")]), source)
+    before, threads = set(threading.enumerate()), set()
+    with Kernels(2) as kernels:
+        execute_notebook(
+            *(source, out),
+            kernel_name=KERNEL,
+            km=kernels.take(),
+            progress_bar=False,
+            on_cell_complete=lambda **_: threads.update(threading.enumerate()),
+        )
+        kernels.take()
+        threads |= set(threading.enumerate())
+
+    assert {one.name for one in threads - before} <= {"MainThread - runner"}  # jupyter_core's: it asks for exit codes
+
+
 def test_a_kernel_has_no_names_of_preloaded_modules() -> None:
     """A kernel with preloaded modules has no names of them."""
     with Kernels(1) as kernels:
         manager = kernels.take()
-        manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
+        manager.client_factory = BlockingKernelClient
         client = manager.client()
         client.start_channels()
         client.wait_for_ready(timeout=60)
@@ -74,7 +98,7 @@ def test_a_kernel_of_another_interpreter_is_not_used(tmp_path: Path, monkeypatch
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path))
     with Kernels(1) as kernels:
         manager = kernels.take()
-        manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
+        manager.client_factory = BlockingKernelClient
         client = manager.client()
         client.start_channels()
         client.wait_for_ready(timeout=60)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psutil
+from jupyter_client.blocking.client import BlockingKernelClient
 
 from incident_lib.runs.kernels import Kernels
 
@@ -74,7 +75,7 @@ def started() -> Iterator[Kernel]:
     """A kernel with the variables of this process; shut down at the end."""
     with Kernels(1) as kernels:
         manager = kernels.take()
-        manager.client_class = "jupyter_client.blocking.BlockingKernelClient"
+        manager.client_factory = BlockingKernelClient
         client = manager.client()
         client.start_channels()
         client.wait_for_ready(timeout=60)

@@ -137,8 +137,9 @@ class ForkedProcess:
         return 0
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal; ProcessLookupError once it has ended."""
-        signal.pidfd_send_signal(self._descriptor, number)
+        """Send it a signal; nothing happens once it has ended."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, number)
 
     def kill(self) -> None:
         """Kill it."""
