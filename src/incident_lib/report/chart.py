@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from incident_lib.report.rows import Group
 
 WIDTH = WIDE / 72  # inches
+PAPER = "#ffffff"
 
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # not allowed in a comment of the SVG
 
@@ -40,12 +42,11 @@ class Chart:
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return bundle(self.png(), self.alt, self.caption, int(96 * WIDTH))
 
-    def figure(self, *, narrow: bool = False, paper: str = "white") -> Figure:
+    def figure(self, *, narrow: bool = False) -> Figure:
         """Draw it on a new figure.
 
         Args:
             narrow: for a phone's screen: the same text size on less width.
-            paper: the background.
         """
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -55,7 +56,7 @@ class Chart:
         self.compose(sheet)
         # A `$` in a name begins no formula.
         with mpl.rc_context({"text.parse_math": False, "font.family": FONT}):
-            figure = Figure(facecolor=paper)
+            figure = Figure(facecolor=PAPER)
             sheet.draw_on(figure)
         return figure
 
@@ -66,17 +67,30 @@ class Chart:
             narrow: for a phone's screen.
             themed: without a background, and in the colours of the reader's light or dark scheme.
         """
-        import matplotlib as mpl
+        made = self._narrow if narrow else self._wide
+        # The first shape is the background.
+        return in_colour_scheme(made.replace(f"fill: {PAPER}", "fill: none", 1)) if themed else made
 
-        with mpl.rc_context({"svg.hashsalt": "incident", "svg.fonttype": "path"}):
-            out = BytesIO()
-            figure = self.figure(narrow=narrow, paper="none" if themed else "white")
-            figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        made = _NO_XML.sub("", out.getvalue().decode())
-        return in_colour_scheme(made) if themed else made
+    # Each is drawn once, for all forms of a report.
+    @cached_property
+    def _wide(self) -> str:
+        return _svg(self.figure())
+
+    @cached_property
+    def _narrow(self) -> str:
+        return _svg(self.figure(narrow=True))
 
     def png(self, dpi: int = 144, *, narrow: bool = False) -> bytes:
         """The chart as PNG."""
         out = BytesIO()
         self.figure(narrow=narrow).savefig(out, format="png", dpi=dpi, metadata={"Software": None})
         return out.getvalue()
+
+
+def _svg(figure: Figure) -> str:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": "incident", "svg.fonttype": "path"}):
+        out = BytesIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return _NO_XML.sub("", out.getvalue().decode())
