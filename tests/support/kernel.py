@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from jupyter_client.blocking.client import BlockingKernelClient
 
+from incident_lib.runs.forked import FORK_SERVER
 from incident_lib.runs.kernels import Kernels
 
 if TYPE_CHECKING:
@@ -104,4 +105,4 @@ def is_kernel(process: psutil.Process) -> bool:
 
 def is_fork_server(process: psutil.Process | None) -> bool:
     """Whether a process is a fork server, or one of its kernels."""
-    return process is not None and "incident_lib.runs.forkserver" in process.cmdline()
+    return process is not None and FORK_SERVER in process.cmdline()

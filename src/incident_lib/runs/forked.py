@@ -31,6 +31,7 @@ def _is_available() -> bool:
 
 
 AVAILABLE = _is_available()
+FORK_SERVER = "import sys; from incident_lib.runs.forkserver import main; main(int(sys.argv[1]))"
 # Variables that the interpreter, its libraries and matplotlib read once, when they start.
 READ_ONCE = ("PYTHON", "MPL", "LC_", "LANG", "LD_", "TZ", "HOME", "XDG_")
 VARIABLES = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as ipykernel sets it, where it is not set
@@ -73,7 +74,7 @@ class ForkServer:
     def _start(self) -> None:
         self._line, far = socket.socketpair()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a module of this package
-            [sys.executable, "-P", "-m", "incident_lib.runs.forkserver", str(far.fileno())],
+            [sys.executable, "-P", "-c", FORK_SERVER, str(far.fileno())],
             stdin=subprocess.DEVNULL,
             env=VARIABLES | os.environ | THREADS,
             pass_fds=[far.fileno()],

@@ -1,7 +1,7 @@
 """A process without threads that has imported what notebooks import, and forks a kernel for each of them.
 
-`python -P -m incident_lib.runs.forkserver FD` answers on the socket FD: a line of JSON asks for a kernel, and the
-reply is its pid, with a pidfd of it. It ends when the other end of the socket is closed; its kernels end with it.
+It answers on a socket: a line of JSON asks for a kernel, and the reply is its pid, with a pidfd of it. It ends when the
+other end of the socket is closed; its kernels end with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ READY, THREADED = b"ready\n", b"threads\n"
 
 
 def main(descriptor: int) -> None:
-    """Serve the requests of one process, as long as it is there; in each forked process, run its kernel."""
+    """Serve one process through the socket `descriptor`, as long as it is there; in each fork, run its kernel."""
     for name in IMPORTED:
         import_module(name)
     gc.freeze()  # a collection in a kernel would write to every page that it shares with this process
@@ -100,7 +100,3 @@ def _become(request: dict[str, Any]) -> None:
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"  # when it ends, the kernel does
     sys.argv = [ipykernel_launcher.__file__, *request["arguments"], parent]
     launch_new_instance()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
