@@ -14,7 +14,18 @@ from psycopg import ClientCursor, sql
 from incident_lib import paths
 from incident_lib.analysis.residual import count_provider_conflicts
 from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog
-from incident_lib.model import PURPOSES, BlockedFamily, Catalog, Check, Counts, IndexKind, PerPurpose, Status, plural
+from incident_lib.model import (
+    PURPOSES,
+    BlockedFamily,
+    Catalog,
+    Check,
+    Counts,
+    IndexKind,
+    PerPurpose,
+    Status,
+    as_type,
+    plural,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -279,9 +290,7 @@ def _blocked_lines(
 
 
 def _from_csv(row: dict[str, str]) -> BlockedFamily:
-    import msgspec
-
-    return msgspec.convert({name: value or None for name, value in row.items()}, BlockedFamily, strict=False)
+    return as_type({name: value or None for name, value in row.items()}, BlockedFamily, strict=False)
 
 
 def list_duplicates(connection: Connection, kind: IndexKind, limit: int) -> list[dict[str, Any]]:

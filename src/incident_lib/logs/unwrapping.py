@@ -63,7 +63,7 @@ class _Event(NamedTuple):
 def decode_json(raw: bytes | str) -> Any:
     """A JSON text as an object; None if it is damaged."""
     try:
-        return msgspec.json.decode(raw)
+        return msgspec.json.decode(raw)  # noqa: TID251 - to no type
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         try:
             return _documents(raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw)

@@ -150,6 +150,7 @@ from incident_lib.model.text import (
 )
 from incident_lib.model.threads import COLUMNS, PURPOSES, USUAL_PROVIDER, BlockedFamily, Family, Thread
 from incident_lib.model.timestamps import format_minute, format_timestamp, parse_timestamp, to_iso, utc_now
+from incident_lib.model.typed import as_type, from_json
 
 __all__ = [
     "ATTEMPTS",
@@ -266,6 +267,7 @@ __all__ = [
     "VerifyResult",
     "WatchResult",
     "Wording",
+    "as_type",
     "before_and_after",
     "blocked_sentence",
     "blocked_table",
@@ -286,6 +288,7 @@ __all__ = [
     "format_minute",
     "format_server",
     "format_timestamp",
+    "from_json",
     "hide_ids",
     "indexes_table",
     "is_expression",

@@ -9,6 +9,7 @@ import msgspec
 
 from incident_lib.model.change import LONGEST_NAME, IndexChange, IndexKey, is_expression
 from incident_lib.model.errors import Refused, UsageError
+from incident_lib.model.typed import as_type
 
 EXAMPLE_CHANGE = """\
 table = "shop.products"            # with its schema
@@ -51,7 +52,7 @@ def parse_change(text: str, name: str) -> IndexChange:
         Refused: it is another change than a widening of the key of one index.
     """
     try:
-        found = msgspec.convert(tomllib.loads(text), _File)
+        found = as_type(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
         raise _bad(name, f"It is no TOML: {error}.") from None
     except msgspec.ValidationError as error:

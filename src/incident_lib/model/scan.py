@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from incident_lib.model.pseudonyms import hide_ids
+from incident_lib.model.typed import from_json
 
 
 class _Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,4 +109,4 @@ class ScanFindings(_Finding, frozen=True, kw_only=True):
 
 def without_ids(found: ScanFindings) -> ScanFindings:
     """The same without raw ids: a predicate or an expression may hold one."""
-    return msgspec.json.decode(hide_ids(msgspec.json.encode(found).decode()), type=ScanFindings)
+    return from_json(hide_ids(msgspec.json.encode(found).decode()).encode(), ScanFindings)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import UsageError
+from incident_lib.model import UsageError, as_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def read_answers(file: Path) -> dict[Column, date]:
         UsageError: the file cannot be read, or does not hold such answers.
     """
     try:
-        found = msgspec.convert(tomllib.loads(file.read_text("utf-8")), _File)
+        found = as_type(tomllib.loads(file.read_text("utf-8")), _File)
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -17,6 +17,7 @@ from incident_lib.model import (
     IncidentError,
     Interrupted,
     RunStatus,
+    as_type,
     pseudonyms_for,
 )
 from incident_lib.records.files import read_json, write_json
@@ -41,7 +42,7 @@ class ChangeFile:
             Failed: the file cannot be written.
         """
         changed = msgspec.to_builtins(msgspec.structs.replace(self.record, **values))
-        self.record = msgspec.convert(pseudonyms_for(self.record.environment).scrub(changed), ChangeRecord)
+        self.record = as_type(pseudonyms_for(self.record.environment).scrub(changed), ChangeRecord)
         write_json(self.file, self.record)
 
 

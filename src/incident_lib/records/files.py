@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import SCHEMA_VERSION, UsageError
+from incident_lib.model import SCHEMA_VERSION, UsageError, from_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def read_json(file: Path, type_: type[T], action: str) -> T:
             the file and the key.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=type_)
+        return from_json(file.read_bytes(), type_)
     except OSError as error:
         why = f"{error.strerror or error}."
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

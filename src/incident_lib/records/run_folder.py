@@ -26,6 +26,7 @@ from incident_lib.model import (
     RunRecord,
     RunStatus,
     UsageError,
+    as_type,
     utc_now,
 )
 from incident_lib.records.files import read_json, write_json
@@ -162,7 +163,7 @@ class RunFolder:
 def _scrub(key: str, value: Any, names: Pseudonyms | None) -> Any:
     if names is None:
         return value
-    return msgspec.convert(names.scrub(msgspec.to_builtins(value)), _TYPES[key])
+    return as_type(names.scrub(msgspec.to_builtins(value)), _TYPES[key])
 
 
 def error_message(error: IncidentError) -> ErrorMessage:

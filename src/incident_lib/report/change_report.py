@@ -12,6 +12,7 @@ from incident_lib.model import (
     RunStatus,
     Status,
     UsageError,
+    as_type,
     change_command,
     format_duration,
     format_minute,
@@ -245,7 +246,8 @@ def sanitize_record(record: ChangeRecord) -> ChangeRecord:
     """The same with every text in it made safe to show."""
     import msgspec
 
-    return msgspec.convert(sanitize(msgspec.json.decode(msgspec.json.encode(record))), type(record))
+    plain = msgspec.json.decode(msgspec.json.encode(record))  # noqa: TID251 - to no type
+    return as_type(sanitize(plain), type(record))
 
 
 def _attempts(records: Sequence[ChangeRecord]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from incident_lib import paths
-from incident_lib.model import PURPOSE, ClaimsReport, UsageError, plural, sanitize
+from incident_lib.model import PURPOSE, ClaimsReport, UsageError, as_type, plural, sanitize
 from incident_lib.records import (
     CLAIMS,
     REHEARSAL,
@@ -206,4 +206,5 @@ def _runs(history: History) -> dict[str, Any]:
 
 def _sanitized(found: T) -> T:
     """The same record with every text in it made safe to show; see `sanitize`."""
-    return msgspec.convert(sanitize(msgspec.json.decode(msgspec.json.encode(found))), type(found))
+    plain = msgspec.json.decode(msgspec.json.encode(found))  # noqa: TID251 - to no type
+    return as_type(sanitize(plain), type(found))

@@ -1,7 +1,6 @@
 """Kernels started ahead: while one notebook runs, the kernel of the next one starts on another core.
 
-All sockets of a run belong to the thread that runs it: ZeroMQ's are not safe in two threads. A process that started
-its kernels in a second thread was killed by SIGSEGV now and then.
+All sockets of a run belong to the thread that runs it: ZeroMQ's are not safe in two threads.
 """
 
 from __future__ import annotations
