@@ -451,6 +451,7 @@ class Endless(io.RawIOBase):
         return given
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("noise", ["permission denied", "one line without an end"])
 def test_memory_does_not_grow(form: str, noise: str) -> None:

@@ -309,6 +309,7 @@ def test_noise_changes_no_other_entry(tmp_path: Path, kind: str, data: st.DataOb
     )
 
 
+@pytest.mark.slow
 def test_large_documents_are_read_in_pieces(tmp_path: Path) -> None:
     """A JSON document that is larger than what is held at once is read element by element."""
     parts = truth()

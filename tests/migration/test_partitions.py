@@ -362,6 +362,7 @@ def test_undone_after_each_step(parted, session, count):
     assert is_complete(session, "original")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])
 def test_killed_under_writers(parted, session, how):
     """Killed at random instants under writers and run again until it ends: no duplicate, and nothing left over."""
