@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+ITSELF := --no-deps --no-build-isolation -e .
 # More workers than cores: tests often wait for a server. The files are begun in the order of tests/conftest.py.
 PARALLEL := --dist loadfile --no-loadscope-reorder
 
@@ -56,7 +57,7 @@ $(STAMP): requirements.lock pyproject.toml
 	  { echo "make: Python 3.11 or newer is required. Name one: make PYTHON=python3.x" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	@$(WITH_UV) || $(PIP) --require-hashes -r requirements.lock
-	$(PIP) --no-deps --no-build-isolation -e .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(ITSELF) || $(PIP) $(ITSELF)
 	@touch $(STAMP)
 
 # uv is installed from the same lock, and installs the rest of it in a tenth of pip's time. uv does not read pip.conf, so
