@@ -37,7 +37,7 @@ def checks_of(environment, change=PROVIDER, target=IndexKind.FIXED):
 def settled(environment):
     """End the threads that share a key of the provider index, as the demo's step does."""
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        return settle(connection, PROVIDER, IndexKind.FIXED)
+        return settle(connection, PROVIDER, IndexKind.FIXED).ended
 
 
 @pytest.fixture

@@ -139,6 +139,29 @@ def test_several_environments(tmp_path: Path) -> None:
     assert dict(half.facts)["Second change"].startswith("one: provider: applied since")
 
 
+@pytest.mark.parametrize(("ended", "threads"), [(1, "1 active thread was"), (1510, "1,510 active threads were")])
+def test_the_threads_that_the_demo_ended_are_an_event(ended: int, threads: str, tmp_path: Path) -> None:
+    """What the run ended before the change is a row of the timeline, at its time, before the change is applied."""
+    settled = {"at": "2099-01-02T03:00:01Z", "ended": ended}
+    page = rendered(fix(tmp_path), provider_run(tmp_path, settled=settled)).sections["Timeline"]
+    rows = [row for row in page.tables[0] if "newest" in row[1]]
+
+    assert rows == [
+        [
+            "2099-01-02 03:00",
+            f"{threads} ended so that the change provider can be applied: of several with the same key, the newest "
+            "stayed active.",
+        ]
+    ]
+
+
+def test_threads_that_nothing_ended_are_no_event(tmp_path: Path) -> None:
+    """Where the run ended no thread, or people ended them by their own SQL, the timeline claims nothing of it."""
+    page = rendered(fix(tmp_path), provider_run(tmp_path))
+
+    assert "newest stayed active" not in page.sections["Timeline"].text
+
+
 def test_its_runs_are_in_the_appendix(tmp_path: Path) -> None:
     """The runs that the report is made of are those of both chapters."""
     page = rendered(fix(tmp_path), provider_run(tmp_path))

@@ -58,6 +58,17 @@ def test_a_run_of_the_second_change(both: Both) -> None:
     assert fix["incident_ended_at"] < provider["incident_ended_at"]
 
 
+def test_the_threads_that_stood_in_the_way(both: Both) -> None:
+    """What the demo ended before the change is in its record and in the timeline, between the two changes."""
+    fix, provider = both.records
+    settled = provider["settled"]
+    assert fix["settled"] is None
+    assert fix["finished_at"] < settled["at"] < provider["snapshot_at"]["before"]
+    active = [fix["counts"]["after"]["active_threads"], provider["counts"]["before"]["active_threads"]]
+    assert active[0] - active[1] == settled["ended"] > 0
+    assert f"| {settled['ended']:,} active threads were ended so that the change provider can be" in both.markdown
+
+
 def test_the_clients_are_rejected_before_and_admitted_after(both: Both) -> None:
     """The probe sends a run of another provider: rejected before the steps, admitted after them."""
     assert both.records[1]["probes"] == [

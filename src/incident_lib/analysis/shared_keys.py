@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 from incident_lib import paths
 from incident_lib.analysis.investigate import list_duplicates, write_duplicates
 from incident_lib.database import covered_sql, key_sql, query_text, table_sql, written
-from incident_lib.model import PURPOSE, IndexKind
+from incident_lib.model import PURPOSE, IndexKind, SettledThreads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,9 +43,11 @@ def write_shared_keys(connection: Connection, change: IndexChange, kind: IndexKi
         out.writelines(map(bytes, rows))
 
 
-def settle(connection: Connection, change: IndexChange, kind: IndexKind) -> int:
-    """Run `settling_sql`: on the demo alone, which has no users. How many threads it ended."""
-    return connection.execute(written(settling_sql(kind, change))).rowcount
+def settle(connection: Connection, change: IndexChange, kind: IndexKind) -> SettledThreads:
+    """Run `settling_sql`: on the demo alone, which has no users. How many threads it ended, and when."""
+    ended = connection.execute(written(settling_sql(kind, change))).rowcount
+    (at,) = connection.execute("SELECT pg_catalog.clock_timestamp()").fetchone() or ()
+    return SettledThreads(at=at, ended=ended)
 
 
 def settling_sql(kind: IndexKind, change: IndexChange = PURPOSE) -> str:

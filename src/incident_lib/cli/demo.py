@@ -28,8 +28,10 @@ def settle() -> int:
     from incident_lib.model import PROVIDER, IndexKind, plural
 
     with connecting(resolve_environment(DEMO), "settle") as connection:
-        ended = settle(connection, PROVIDER, IndexKind.FIXED)
-    click.echo(f"demo: {plural(ended, 'thread')} ended. Next: incident plan --env demo --change {PROVIDER.name}")
+        settled = settle(connection, PROVIDER, IndexKind.FIXED)
+    click.echo(
+        f"demo: {plural(settled.ended, 'thread')} ended. Next: incident plan --env demo --change {PROVIDER.name}"
+    )
     return 0
 
 

@@ -335,6 +335,18 @@ class ResidualConflicts(_Part, frozen=True, kw_only=True):
     created_since: int | None = None
 
 
+class SettledThreads(_Part, frozen=True, kw_only=True):
+    """Active threads that were ended, so that a change can be applied: of several with one key the newest stayed.
+
+    Attributes:
+        at: when, by the server's clock.
+        ended: how many.
+    """
+
+    at: Timestamp
+    ended: int
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What one run did and saw: record.json.
 
@@ -354,6 +366,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         recorded: whether it feeds reports; false: a notebook that somebody opened, without asking to record it.
         change: the change of the index that the run plans and makes.
         scan: whether this could happen elsewhere in the database; null: it was not asked.
+        settled: what the run ended before the change, on the demo alone; null: it ended nothing. What people do by
+            their own SQL is not known to a record.
     """
 
     schema_version: Literal[2]
@@ -394,6 +408,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     recorded: bool = True
     change: ChangeDefinition = msgspec.field(default_factory=lambda: ChangeDefinition.of(PURPOSE))
     scan: ScanFindings | None = None
+    settled: SettledThreads | None = None
 
 
 # change-<time>.json

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from incident_lib.model.counts import Counts
-    from incident_lib.model.records import LogsRead, RejectedInserts, UnreadLog
+    from incident_lib.model.records import LogsRead, RejectedInserts, SettledThreads, UnreadLog
     from incident_lib.model.scan import ExaminedIndex, ScanFindings
 
 CANNOT_TELL = "It cannot be told which families are blocked: row level security hides rows from this role."
@@ -357,6 +357,15 @@ def describe_session(row: dict[str, Any]) -> str:
         filter(None, (application, row["state"] or ("state hidden" if is_client else None), f"open {age}", lock))
     )
     return f"pid {row['pid']} ({inside})" if is_client else f"{kind}, pid {row['pid']} ({inside})"
+
+
+def settled_sentence(settled: SettledThreads, change: str) -> str:
+    """How many threads were ended, so that a change can be applied."""
+    were = "was" if settled.ended == 1 else "were"
+    return (
+        f"{plural(settled.ended, 'active thread')} {were} ended so that the change {change} can be applied: "
+        "of several with the same key, the newest stayed active."
+    )
 
 
 def scan_sentence(found: ScanFindings) -> str:

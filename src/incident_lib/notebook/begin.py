@@ -21,6 +21,7 @@ from incident_lib.model import (
     change_command,
     parse_timestamp,
     pseudonyms_for,
+    settled_sentence,
 )
 from incident_lib.notebook.demo_stage import set_stage
 from incident_lib.notebook.frames import make_frame
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from incident_lib.database import Environment
-    from incident_lib.model import IndexChange
+    from incident_lib.model import IndexChange, SettledThreads
     from incident_lib.notebook.frames import Frame
     from incident_lib.report import Postmortem
 
@@ -153,7 +154,7 @@ def _opened_incident(
     if run and not notebook:
         raise UsageError("A run needs a notebook.", "run is given, and notebook is not.", "Pass notebook=… as well.")
     parse_timestamp(purpose_since)
-    found = _resolved(environment, notebook, _change_of_run(run, environment, change) if run else change)
+    found, settled = _resolved(environment, notebook, _change_of_run(run, environment, change) if run else change)
     came = known_purpose_since(found, purpose_since)
     recording = _recording(notebook, environment, run, change, record=record) if notebook else None
     incident = Incident(
@@ -168,6 +169,9 @@ def _opened_incident(
     _print_intent(incident, recording, redact=redact)
     if recording:
         recording.open()
+        if settled:
+            recording.note(settled=settled)
+            print(settled_sentence(settled, change.name))  # noqa: T201
         _on_cell_error(recording.failed)
     return incident
 
@@ -188,8 +192,12 @@ def _change_of_run(run: str, environment: str, change: IndexChange) -> IndexChan
     )
 
 
-def _resolved(environment: str, notebook: str, change: IndexChange) -> Environment:
-    """The environment; on the demo, a notebook gets a database of its own, made again as it is before the change."""
+def _resolved(environment: str, notebook: str, change: IndexChange) -> tuple[Environment, SettledThreads | None]:
+    """The environment; on the demo, a notebook gets a database of its own, made again as it is before the change.
+
+    Returns:
+        It, and which threads were ended for that: None where none was.
+    """
     if notebook and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", notebook):
         raise UsageError(
             f"{notebook!r} cannot be the name of a notebook.",
@@ -199,9 +207,8 @@ def _resolved(environment: str, notebook: str, change: IndexChange) -> Environme
     database = f"{DEMO}_{notebook}" if notebook else DEMO
     with waiting(f"opening {environment} …"):
         found = resolve_environment(environment, database=database)
-        if environment == DEMO and notebook:
-            set_stage(found, database, change)
-    return found
+        settled = set_stage(found, database, change) if environment == DEMO and notebook else None
+    return found, settled
 
 
 def _recording(notebook: str, environment: str, run: str, change: IndexChange, *, record: bool) -> Recording:

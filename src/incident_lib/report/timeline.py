@@ -13,6 +13,7 @@ from incident_lib.model import (
     format_timestamp,
     make_table,
     plural,
+    settled_sentence,
 )
 from incident_lib.records import status_of
 from incident_lib.report.compare import group_rows
@@ -77,6 +78,8 @@ def _events(chapter: Chapter) -> Iterator[Event]:
 def _second_change(following: SecondChange) -> Iterator[Event]:
     """The events of the change after the fix."""
     record = following.record
+    if settled := record.settled:
+        yield Event(settled.at, settled_sentence(settled, following.name), f"the demo's own step, {SERVER}")
     yield from _applied(following, f"The change {following.name}", f"Steps of {following.name}")
     if ended := record.incident_ended_at:
         what = "Providers block each other no more: the index before the change rejects no insert any more."
