@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,24 +74,29 @@ def run_files(environment, target, places=list):
 
 @contextmanager
 def always_enforced(environment):
-    """Look at the catalog again and again: at each look a unique index is enforced."""
-    done, looks = threading.Event(), []
+    """Look at the catalog again and again, from before to after: at each look a unique index is enforced."""
+    done = threading.Event()
 
-    def look():
-        with session(environment) as connection:
-            while not done.is_set():
-                with suppress(psycopg.errors.InternalError_):  # an index that is dropped while it is looked at
-                    looks.append(any(index.enforced for index in read_catalog(connection).relevant_indexes))
+    def is_enforced(connection):
+        return any(index.enforced for index in read_catalog(connection).relevant_indexes)
 
-    looker = threading.Thread(target=look)
-    looker.start()
-    try:
-        yield
-    finally:
-        done.set()
-        looker.join()
-    assert looks
-    assert all(looks)
+    def look(connection):
+        looks = []
+        while not done.is_set():
+            with suppress(psycopg.errors.InternalError_):  # an index that is dropped while it is looked at
+                looks.append(is_enforced(connection))
+        return looks
+
+    # The first look is made before anything runs: a file may end before a thread has begun.
+    with session(environment) as connection, ThreadPoolExecutor(1) as pool:
+        assert is_enforced(connection)
+        looker = pool.submit(look, connection)
+        try:
+            yield
+        finally:
+            done.set()
+        assert all(looker.result())
+        assert is_enforced(connection)
 
 
 def alone(kind, comment=COMMENT):
