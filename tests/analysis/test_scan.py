@@ -316,6 +316,7 @@ def test_a_change_is_written_as_a_file(shop: psycopg.Connection, environment: En
         "nulls_before": "distinct",
     }
     assert "# tenant may be NULL. Choose what becomes of rows without a value:" in text
+    assert '# not_unique_where_null = ["tenant"]  # they may be duplicates from then on' in text
 
 
 # Two unique rules, one without effect

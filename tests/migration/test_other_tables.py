@@ -17,7 +17,7 @@ from incident_lib.cli import cli
 from incident_lib.database import read_catalog, read_table, reading
 from incident_lib.experiments import rehearse
 from incident_lib.migration import apply, holds, migration_script, run_preflight, verify_catalog
-from incident_lib.model import Failed, Refused, Status, UsageError
+from incident_lib.model import Failed, Refused, Status, UsageError, parse_change
 from incident_lib.model.catalog import IndexState
 from incident_lib.model.change import IndexKey, IndexKind
 from tests.support import shop
@@ -75,7 +75,7 @@ FORMS = {
         [("(slug, COALESCE(locale, ''::text))", None)],
     ),
     "nulls": (
-        replace(PLAIN, before=IndexKey(("slug",)), after=IndexKey(("slug", "locale"), True), nulls_chosen=True),
+        replace(PLAIN, before=IndexKey(("slug",)), after=IndexKey(("slug", "locale"), True)),
         [("(slug, locale) NULLS NOT DISTINCT", None)],
     ),
 }
@@ -267,12 +267,13 @@ def test_nobody_chooses_for_rows_with_null(environment, connection):
     check = checks_of(environment, BY_LOCALE)["NULLs"]
     assert (check.status, check.finding) == (
         Status.FAIL,
-        "125 rows without locale now: the new index does not keep those unique that hold NULL in a new column",
+        "125 rows without locale now: if two such rows agree in the rest of the key, the old index rejects the second "
+        "one, and the new index accepts it",
     )
     assert check.action == (
         'Choose in tenant.toml: nulls_after = "not distinct" (PostgreSQL 15), an expression such as '
-        '"(COALESCE(locale, …))" in key_after, or nulls_after = "distinct" to let several such rows be; '
-        "or run ALTER TABLE shop.products ALTER COLUMN locale SET NOT NULL first."
+        '"(COALESCE(locale, …))" in key_after, or, if duplicates of such rows are meant to be accepted, '
+        'not_unique_where_null = ["locale"]; or run ALTER TABLE shop.products ALTER COLUMN locale SET NOT NULL first.'
     )
 
 
@@ -283,11 +284,56 @@ def test_a_constraint_has_no_expression(environment, connection):
     assert "COALESCE" not in checks_of(environment, change)["NULLs"].action
 
 
-def test_a_choice_is_a_warning(environment, connection):
-    """Chosen in the file, rows with NULL that are not kept unique are a warning."""
+ALLOWED = replace(BY_LOCALE, not_unique_where_null=frozenset({"locale"}))
+
+
+def test_duplicates_that_the_file_allows_are_a_warning(environment, connection):
+    """Allowed by name in the file, rows with NULL that are unique no more are a warning; the change is applied."""
     shop.create(connection, BY_LOCALE)
-    check = checks_of(environment, replace(BY_LOCALE, nulls_chosen=True))["NULLs"]
-    assert (check.status, check.finding.endswith(", as chosen in tenant.toml")) == (Status.WARN, True)
+    check = checks_of(environment, ALLOWED)["NULLs"]
+    assert (check.status, check.finding.endswith(", as not_unique_where_null of tenant.toml says")) == (
+        Status.WARN,
+        True,
+    )
+    apply(environment, confirm="staging", change=ALLOWED)
+    for _ in range(2):
+        connection.execute("INSERT INTO shop.products (slug) VALUES ('tea')")
+
+
+def test_a_file_with_distinct_nulls_alone_allows_no_duplicates(environment, connection):
+    """`nulls_after = "distinct"` says what the index is, and not that duplicates are meant: refused."""
+    shop.create(connection, BY_LOCALE)
+    change = parse_change(f'{shop.FILE.replace("tenant_id", "locale")}nulls_after = "distinct"\n', "locale.toml")
+    assert failures(environment, change)["NULLs"].startswith("125 rows without locale now")
+
+
+def test_an_index_that_is_nulls_not_distinct_no_more(environment, connection):
+    """Where NULL was equal to NULL and is no more, each column that may be NULL is asked for, a new one or not."""
+    keys = {"before": IndexKey(("locale", "slug"), True), "after": IndexKey(("locale", "slug", "tenant_id"))}
+    change = replace(PLAIN, **keys)
+    shop.create(connection, change)
+    check = checks_of(environment, change)["NULLs"]
+    assert (check.status, check.finding.partition(" now: ")[0]) == (Status.FAIL, "125 rows without locale")
+    assert "COALESCE" not in check.action
+    assert checks_of(environment, replace(change, not_unique_where_null=frozenset({"locale"})))["NULLs"].status is (
+        Status.WARN
+    )
+
+
+def test_an_expression_that_is_null(environment, connection):
+    """A new expression that is NULL in rows that are there is asked for as a column is."""
+    change = replace(PLAIN, after=IndexKey(("slug", "(lower(locale))")))
+    shop.create(connection, change)
+    check = checks_of(environment, change)["NULLs"]
+    assert (check.status, check.finding.partition(" now: ")[0]) == (Status.FAIL, "125 rows without (lower(locale))")
+    assert 'not_unique_where_null = ["(lower(locale))"]' in check.action
+
+
+def test_a_rollback_asks_nothing_of_nulls(environment, connection):
+    """The old index compares rows with NULL again: what the change would lose refuses no rollback."""
+    shop.create(connection, BY_LOCALE)
+    apply(environment, confirm="staging", change=ALLOWED)
+    assert failures(environment, BY_LOCALE, ORIGINAL) == {}
 
 
 def test_a_column_that_is_not_null_needs_no_choice(environment, connection):

@@ -32,8 +32,8 @@ def test_the_file_of_a_change() -> None:
 
 
 def test_the_example_has_all_keys() -> None:
-    """The documented example is read, with predicate and the choice for NULLs."""
-    assert parse_change(EXAMPLE_CHANGE, "a.toml") == changed(predicate="deleted_at IS NULL", nulls_chosen=True)
+    """The documented example is read, with its predicate; copied as it is, it lets no row be a duplicate."""
+    assert parse_change(EXAMPLE_CHANGE, "a.toml") == changed(predicate="deleted_at IS NULL")
 
 
 def test_nulls_of_a_file() -> None:
@@ -46,9 +46,15 @@ def test_nulls_of_a_file() -> None:
 
 
 def test_nulls_stay_as_they_are() -> None:
-    """Without a choice NULLs count in the new key as in the old one, and nothing is chosen."""
+    """Without a word NULLs count in the new key as in the old one, and no duplicate is allowed."""
     found = parse_change(f'{SHOP}nulls_before = "not distinct"\n', "a")
-    assert (found.after.nulls_not_distinct, found.nulls_chosen) == (True, False)
+    assert (found.after.nulls_not_distinct, found.not_unique_where_null) == (True, frozenset())
+
+
+def test_duplicates_of_rows_with_null_are_allowed_by_name() -> None:
+    """A file names the parts of the new key in which NULL lets rows be duplicates."""
+    found = parse_change(f'{SHOP}not_unique_where_null = ["tenant_id"]\n', "a")
+    assert found == changed(name="a", not_unique_where_null=frozenset({"tenant_id"}))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +64,14 @@ def test_nulls_stay_as_they_are() -> None:
         ('table = "shop.products"', "Object missing required field `index`."),
         (SHOP + 'colour = "red"', "Object contains unknown field `colour`."),
         (SHOP.replace('["slug"]', '"slug"'), "Expected `array`, got `str` - at `key_before`."),
+        (
+            SHOP + 'not_unique_where_null = ["locale"]',
+            "not_unique_where_null has locale, which is not in key_after.",
+        ),
+        (
+            SHOP + 'nulls_after = "not distinct"\nnot_unique_where_null = ["slug"]',
+            "not_unique_where_null has parts of the key, and the new index is NULLS NOT DISTINCT.",
+        ),
         (SHOP + 'nulls_after = "equal"', "Invalid enum value 'equal' - at `nulls_after`."),
         (
             SHOP.replace("shop.products", "products"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from incident_lib.analysis.investigate import investigate
 from incident_lib.analysis.shared_keys import count_shared_keys, list_shared_keys
@@ -15,6 +15,7 @@ from incident_lib.database import (
     DEMO,
     covered_sql,
     fetch_one,
+    key_sql,
     query_text,
     read_catalog,
     read_table,
@@ -150,41 +151,62 @@ def _word(column: str) -> str:
 
 
 def _nulls(connection: Connection, change: IndexChange, nullable: list[str]) -> Iterator[Check]:
-    """What becomes of rows that hold NULL: a person has to choose that."""
-    added = [part for part in change.added if part in nullable]
-    counted = nullable if change.after.nulls_not_distinct and not change.before.nulls_not_distinct else added
-    if not counted:
+    """What becomes of rows that hold NULL: where they would be unique no more, a person has to say so.
+
+    Of an expression it is not known whether it may be NULL; that it is NULL in rows that are there is.
+    """
+    equal_before, equal_after = change.before.nulls_not_distinct, change.after.nulls_not_distinct
+    asked = change.after.parts if equal_before != equal_after else change.added
+    asked = tuple(part for part in asked if part in nullable or is_expression(part))
+    counted = _count_nulls(connection, change, asked) if asked else {}
+    counts = {part: number for part, number in counted.items() if number or part in nullable}
+    if not counts:
         return
     row = change.wording.row
-    counts = {column: number for column, number in _count_nulls(connection, change, counted).items() if number}
-    held = ", ".join(f"{plural(number, row)} without {_word(column)}" for column, number in counts.items())
-    held = held or f"no {row} without {' or '.join(map(_word, counted))}"
-    if change.after.nulls_not_distinct:
+    held = ", ".join(f"{plural(number, row)} without {_word(part)}" for part, number in counts.items() if number)
+    held = held or f"no {row} without {' or '.join(map(_word, counts))}"
+    if equal_after:
         finding = f"{held}: NULL is equal to NULL in the new key, so that a second row like one of these is rejected"
         yield Check("NULLs", Status.INFO, finding)
         return
-    finding = f"{held} now: the new index does not keep those unique that hold NULL in a new column"
-    if change.nulls_chosen:
-        yield Check("NULLs", Status.WARN, f"{finding}, as chosen in {change.name}")
-        return
-    expression = "" if change.constraint else f'an expression such as "(COALESCE({added[0]}, …))" in key_after, '
-    yield Check(
-        "NULLs",
-        Status.FAIL,
-        finding,
-        f'Choose in {change.name}: nulls_after = "not distinct" (PostgreSQL 15), {expression}'
-        f'or nulls_after = "distinct" to let several such rows be; '
-        f"or run ALTER TABLE {change.path} ALTER COLUMN {added[0]} SET NOT NULL first.",
+    finding = (
+        f"{held} now: if two such rows agree in the rest of the key, the old index rejects the second one, and the new "
+        "index accepts it"
     )
+    if open_parts := [part for part in counts if part not in change.not_unique_where_null]:
+        yield Check("NULLs", Status.FAIL, finding, _choices(change, open_parts, nullable))
+    else:
+        yield Check("NULLs", Status.WARN, f"{finding}, as not_unique_where_null of {change.name} says")
 
 
-def _count_nulls(connection: Connection, change: IndexChange, columns: list[str]) -> dict[str, int]:
-    count = sql.SQL("count(*) FILTER (WHERE {column} IS NULL) AS {column}")
-    counts = sql.SQL(", ").join(count.format(column=sql.Identifier(column)) for column in columns)
+def _choices(change: IndexChange, parts: list[str], nullable: list[str]) -> str:
+    """What a person may choose for rows that hold NULL in these parts of the new key."""
+    columns = [part for part in parts if part in nullable]
+    coalesced = [column for column in columns if column in change.added and not change.constraint]
+    allowed = sorted({*parts, *change.not_unique_where_null})
+    choices = [
+        'nulls_after = "not distinct" (PostgreSQL 15)',
+        *(f'an expression such as "(COALESCE({column}, …))" in key_after' for column in coalesced[:1]),
+        f"or, if duplicates of such rows are meant to be accepted, not_unique_where_null = {_toml(allowed)}",
+    ]
+    first = f"; or run ALTER TABLE {change.path} ALTER COLUMN {columns[0]} SET NOT NULL first" if columns else ""
+    return f"Choose in {change.name}: {', '.join(choices)}{first}."
+
+
+def _toml(texts: list[str]) -> str:
+    """A list of texts in TOML, which has the escapes of JSON."""
+    return json.dumps(texts, ensure_ascii=False)
+
+
+def _count_nulls(connection: Connection, change: IndexChange, parts: tuple[str, ...]) -> dict[str, int]:
+    """How many rows hold NULL in each of these parts of a key."""
+    count = sql.SQL("count(*) FILTER (WHERE {part} IS NULL) AS {name}")
+    counts = sql.SQL(", ").join(
+        count.format(part=key_sql([part]), name=sql.Identifier(str(place))) for place, part in enumerate(parts)
+    )
     text = query_text("analysis/rows_with_nulls").rstrip("; \n")
     query = sql.SQL(text).format(counts=counts, table=table_sql(change), where=covered_sql(change))
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query).fetchone() or {}
+    return dict(zip(parts, connection.execute(query).fetchone() or (), strict=True))
 
 
 def _clients(change: IndexChange) -> Iterator[Check]:

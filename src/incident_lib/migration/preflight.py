@@ -207,7 +207,7 @@ def run_preflight(
         *checks.indexes(plan),
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
         checks.duplicates(found.shared_keys[target], plan),
-        *found.data_checks,
+        *(check for check in found.data_checks if target is IndexKind.FIXED or check.status is not Status.FAIL),
         *checks.waits(waits, plan),
         checks.builds(waits),
         *checks.around(facts, plan, readers),

@@ -138,7 +138,8 @@ class IndexChange:
         predicate: of the rows that it covers, before and after; None: all rows.
         same_predicates: other texts of the same predicate.
         constraint: it backs a UNIQUE constraint of its name.
-        nulls_chosen: somebody has decided what becomes of rows that hold NULL in a new column of the key.
+        not_unique_where_null: parts of the new key of which somebody has decided that rows that hold NULL there may
+            be duplicates.
         related: columns in which two rows may well agree: a unique index on these alone, without what the change adds,
             can reject what the change allows.
         previous, following: the changes of the same index before and after this one.
@@ -155,7 +156,7 @@ class IndexChange:
     predicate: str | None = None
     same_predicates: tuple[str, ...] = ()
     constraint: bool = False
-    nulls_chosen: bool = False
+    not_unique_where_null: frozenset[str] = frozenset()
     related: frozenset[str] = frozenset()
     previous: Neighbour | None = None
     following: Neighbour | None = None
@@ -257,7 +258,7 @@ PURPOSE = IndexChange(
     _OF_PURPOSE,
     PREDICATE,
     _SPELLINGS,
-    nulls_chosen=True,  # every client names a purpose, and the column is NOT NULL
+    not_unique_where_null=frozenset({"purpose"}),  # every client names one, and the column is NOT NULL
     related=_RELATED,
     following=Neighbour("provider", _OF_PROVIDER),
     words=Wording(
@@ -292,7 +293,6 @@ PROVIDER = IndexChange(
     _OF_PROVIDER,
     PREDICATE,
     _SPELLINGS,
-    nulls_chosen=True,
     related=_RELATED,
     previous=Neighbour("purpose", _OF_FAMILY),
     words=Wording(

@@ -19,7 +19,8 @@ key_after = ["tenant_id", "slug"]  # an expression stands in parentheses: "(COAL
 predicate = "deleted_at IS NULL"   # of a partial index; without it, all rows are covered
 constraint = false                 # true: the index backs a UNIQUE constraint of its name
 nulls_before = "distinct"          # "not distinct": the index is NULLS NOT DISTINCT
-nulls_after = "distinct"           # what is to become of rows that hold NULL in a new column
+nulls_after = "distinct"           # the same of the new index; without it, as before
+not_unique_where_null = []         # parts of key_after: rows that hold NULL in one of them may be duplicates
 """
 Nulls = Literal["distinct", "not distinct"]
 _NEXT = "docs/migration.md has the format, with an example."
@@ -38,6 +39,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     constraint: bool = False
     nulls_before: Nulls = "distinct"
     nulls_after: Nulls | None = None
+    not_unique_where_null: list[str] = []
 
 
 def parse_change(text: str, name: str) -> IndexChange:
@@ -60,16 +62,18 @@ def parse_change(text: str, name: str) -> IndexChange:
     schema, _, table = found.table.partition(".")
     _check_names(name, found, schema, table)
     _require_widening(name, found)
+    nulls_after = found.nulls_after or found.nulls_before
+    _check_nulls(name, found, nulls_after)
     return IndexChange(
         name,
         schema,
         table,
         found.index,
         IndexKey(tuple(found.key_before), found.nulls_before == "not distinct"),
-        IndexKey(tuple(found.key_after), (found.nulls_after or found.nulls_before) == "not distinct"),
+        IndexKey(tuple(found.key_after), nulls_after == "not distinct"),
         found.predicate,
         constraint=found.constraint,
-        nulls_chosen=found.nulls_after is not None,
+        not_unique_where_null=frozenset(found.not_unique_where_null),
     )
 
 
@@ -90,6 +94,14 @@ def _check_names(name: str, found: _File, schema: str, table: str) -> None:
             raise _bad(name, f"{which} is {parts}: it has one part or more, and none of them twice.")
     if found.constraint and (found.predicate or any(map(is_expression, found.key_before + found.key_after))):
         raise _bad(name, "A UNIQUE constraint has neither a predicate nor an expression.")
+
+
+def _check_nulls(name: str, found: _File, nulls_after: Nulls) -> None:
+    """Rows that hold NULL may be duplicates only in parts of the new key, and only of an index that allows them."""
+    if other := [part for part in found.not_unique_where_null if part not in found.key_after]:
+        raise _bad(name, f"not_unique_where_null has {', '.join(other)}, which is not in key_after.")
+    if found.not_unique_where_null and nulls_after == "not distinct":
+        raise _bad(name, "not_unique_where_null has parts of the key, and the new index is NULLS NOT DISTINCT.")
 
 
 def _require_widening(name: str, found: _File) -> None:

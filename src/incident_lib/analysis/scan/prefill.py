@@ -39,11 +39,11 @@ def change_file(index: ExaminedIndex, column: str) -> str:
         lines.append(f"predicate = {_text(index.predicate)}")
     lines.append(f"constraint = {str(index.constraint).lower()}")
     lines.append(f"nulls_before = {_text('not distinct' if index.nulls_not_distinct else 'distinct')}")
-    if found[0].nullable:
+    if found[0].nullable and not index.nulls_not_distinct:
         lines += [
             f"# {column} may be NULL. Choose what becomes of rows without a value:",
-            '# nulls_after = "distinct"      # they are not compared any more',
             '# nulls_after = "not distinct"  # they are compared with each other (PostgreSQL 15 and later)',
+            f"# not_unique_where_null = {_list([column])}  # they may be duplicates from then on",
         ]
     return "\n".join(lines) + "\n"
 
