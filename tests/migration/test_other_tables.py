@@ -483,9 +483,10 @@ def test_a_bad_file_has_exit_code_2(incident):
 
 
 def test_no_probe_of_another_table(incident):
-    """What the clients of another table send is not known: a probe of it is bad usage."""
-    code, _ = incident("verify", "--env", "staging", "--probe", "--confirm", "staging")
-    assert code == 2
+    """What the clients of another table send is not known: a probe of it is bad usage, and says what to do instead."""
+    code, said = incident("verify", "--env", "staging", "--probe")
+    assert (code, said.count("There is no probe for shop.products.")) == (2, 1)
+    assert "send two INSERTs of rows that differ in tenant_id alone with psql, between BEGIN and ROLLBACK" in said
 
 
 @pytest.mark.parametrize(
