@@ -16,8 +16,8 @@ from incident_lib.analysis import read_subject
 from incident_lib.cli import cli
 from incident_lib.database import read_catalog, read_table, reading
 from incident_lib.experiments import rehearse
-from incident_lib.migration import apply, holds, migration_script, run_preflight, verify_catalog
-from incident_lib.model import Failed, Refused, Status, UsageError, parse_change
+from incident_lib.migration import apply, holds, migration_files, migration_script, run_preflight, verify_catalog
+from incident_lib.model import Failed, Status, UsageError, parse_change
 from incident_lib.model.catalog import IndexState
 from incident_lib.model.change import IndexKey, IndexKind
 from tests.support import shop
@@ -489,8 +489,25 @@ def test_no_probe_of_another_table(incident):
     assert "send two INSERTs of rows that differ in tenant_id alone with psql, between BEGIN and ROLLBACK" in said
 
 
+_CONSTRAINED = f"ALTER TABLE shop.products ADD CONSTRAINT {shop.INDEX} UNIQUE (slug)"
+DEPENDS = {
+    "foreign key": (_CONSTRAINED, "CREATE TABLE shop.orders (slug text REFERENCES shop.products (slug))"),
+    "replica identity": (
+        _CONSTRAINED,
+        f"ALTER TABLE shop.products REPLICA IDENTITY USING INDEX {shop.INDEX}",
+    ),
+    "deferrable": (f"{_CONSTRAINED} DEFERRABLE",),
+    "no constraint": (f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug)",),
+}
+
+
 @pytest.mark.parametrize(
-    "form", ["partial", *(pytest.param(form, marks=pytest.mark.slow) for form in ("whole", "expression", "nulls"))]
+    "form",
+    [
+        "partial",
+        "constraint",
+        *(pytest.param(form, marks=pytest.mark.slow) for form in ("whole", "expression", "nulls")),
+    ],
 )
 def test_the_script(environment, connection, form):
     """The SQL files of another table apply the change by psql, and roll it back."""
@@ -503,10 +520,94 @@ def test_the_script(environment, connection, form):
             assert definitions(connection) == left
 
 
-def test_no_script_for_a_constraint():
-    """The SQL files of a constraint are refused: its swap needs retries."""
-    with pytest.raises(Refused, match="There are no SQL files for this change"):
-        migration_script(FIXED, shop.CONSTRAINT)
+def test_the_files_of_a_constraint():
+    """The constraint changes its index in one statement: nothing is left to drop."""
+    assert [name for name, _ in migration_files(FIXED, shop.CONSTRAINT)] == [
+        "01_check.sql",
+        "02_build.sql",
+        "03_swap.sql",
+    ]
+
+
+def comments(connection):
+    """The comments on the index and on the constraint."""
+    return connection.execute(
+        "SELECT obj_description(conindid, 'pg_class'), obj_description(oid, 'pg_constraint') FROM pg_constraint"
+        " WHERE conname = %s",
+        [shop.INDEX],
+    ).fetchall()
+
+
+def test_the_script_of_a_constraint_keeps_its_comments(environment, connection):
+    """The comments on the constraint and on its index are on the new ones, there and back again."""
+    shop.create(connection, shop.CONSTRAINT)
+    connection.execute(f"COMMENT ON INDEX shop.{shop.INDEX} IS 'it''s 100%'")
+    connection.execute(f"COMMENT ON CONSTRAINT {shop.INDEX} ON shop.products IS 'one tea'")
+    for target in (FIXED, ORIGINAL):
+        assert psql(environment, migration_script(target, shop.CONSTRAINT))[0] == 0
+        assert comments(connection) == [("it's 100%", "one tea")]
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_the_files_of_a_constraint_run_again(environment, connection, place):
+    """Ended after any file, all of them run again end the same; one that is run twice does nothing more."""
+    shop.create(connection, shop.CONSTRAINT)
+    texts = [text for _, text in migration_files(FIXED, shop.CONSTRAINT)]
+    for text in (*texts[:place], *texts, texts[-1]):
+        assert psql(environment, text)[0] == 0
+    assert definitions(connection) == FORMS["constraint"][1]
+    assert holds(verify_catalog(read_catalog(connection, shop.CONSTRAINT)))
+
+
+def test_the_swap_of_a_constraint_tries_again(environment, connection):
+    """A reader that holds the table makes the swap give way and try again; meanwhile other sessions read and write."""
+    shop.create(connection, shop.CONSTRAINT)
+    *before, (_, swap) = migration_files(FIXED, shop.CONSTRAINT)
+    for _, text in before:
+        assert psql(environment, text)[0] == 0
+    with psycopg.connect(environment.address) as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("SELECT count(*) FROM shop.products")
+        swapped = pool.submit(psql, environment, swap)
+        until_waiting(connection)
+        connection.execute("SET statement_timeout = '5s'")
+        for n in range(20):
+            connection.execute("INSERT INTO shop.products (slug) VALUES (%s)", [f"beside {n}"])
+            time.sleep(0.05)
+        assert not swapped.done()
+        reader.rollback()
+        assert swapped.result()[0] == 0
+    assert definitions(connection) == FORMS["constraint"][1]
+
+
+def until_waiting(connection):
+    """Wait until a session waits for a lock on the products."""
+    wanted = "SELECT FROM pg_locks WHERE relation = 'shop.products'::regclass AND NOT granted"
+    deadline = time.monotonic() + 30
+    while connection.execute(wanted).fetchone() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("statement", DEPENDS)
+def test_the_script_of_a_constraint_that_something_needs(environment, connection, statement):
+    """A constraint that a foreign key, the replica identity or nothing at all stands on stops the first file."""
+    connection.execute(shop.TABLE)
+    for each in DEPENDS[statement]:
+        connection.execute(each)
+    before = definitions(connection)
+    code, said = psql(environment, migration_script(FIXED, shop.CONSTRAINT))
+    assert (code, "backs no UNIQUE constraint of this table alone that can be replaced" in said) == (3, True)
+    assert definitions(connection) == before
+
+
+def test_the_script_of_a_constraint_stops_at_duplicates(environment, connection):
+    """Where rows share a key of the old constraint, the way back stops before it builds."""
+    shop.create(connection, shop.CONSTRAINT)
+    assert psql(environment, migration_script(FIXED, shop.CONSTRAINT))[0] == 0
+    connection.execute("INSERT INTO shop.products (tenant_id, slug) VALUES (8, 'tea'), (9, 'tea')")
+    code, said = psql(environment, migration_script(ORIGINAL, shop.CONSTRAINT))
+    assert (code, "several rows share a key: the old index cannot hold them" in said) == (3, True)
+    assert definitions(connection) == FORMS["constraint"][1]
 
 
 @pytest.mark.parametrize(

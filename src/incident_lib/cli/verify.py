@@ -84,9 +84,9 @@ def _require_clients(change: IndexChange) -> None:
         raise UsageError(
             f"There is no probe for {change.path}.",
             "A probe sends what clients send: it knows those of the incident's table, and none of this one.",
-            "Leave out --probe: the index is judged by its definition. To try it, send two INSERTs of rows that differ in "
-            f"{' and '.join(change.added)} alone with psql, between BEGIN and ROLLBACK: the second one is accepted, too, "
-            "once the change has been applied.",
+            "Leave out --probe: the index is judged by its definition. To try it, send two INSERTs of rows that differ "
+            f"in {' and '.join(change.added)} alone with psql, between BEGIN and ROLLBACK: the second one is accepted, "
+            "too, once the change has been applied.",
         )
 
 

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from incident_lib.database import covered_sql, key_sql, table_sql, written
 from incident_lib.migration.steps import create_index, new_index
-from incident_lib.model import DEFAULT_CHANGE, SIDES, IndexKind, Refused
+from incident_lib.model import DEFAULT_CHANGE, SIDES, IndexKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,53 @@ DO $$ BEGIN
 END $$;
 """
 
+# The index of this UNIQUE constraint can be replaced: nothing else depends on it.
+_REPLACEABLE: LiteralString = """\
+EXISTS (
+    SELECT FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid
+    WHERE c.conindid = to_regclass({index}) AND c.conrelid = to_regclass({table})
+      AND c.contype = 'u' AND NOT c.condeferrable AND c.conislocal AND c.coninhcount = 0 AND NOT i.indisreplident
+      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.conindid AND contype = 'f'))"""
+
+# One statement gives the constraint its new index. Reads and writes wait for it, for 200 ms at most: then it lets them
+# go, and tries again. Between two tries no lock is held.
+_RECONSTRAIN: LiteralString = """\
+DO $$
+DECLARE
+  text_of_index text;
+  text_of_constraint text;
+BEGIN
+  FOR try IN 1..{tries} LOOP
+    IF to_regclass({build}) IS NULL AND {swapped} THEN
+      RETURN;
+    END IF;
+    IF NOT {built} THEN
+      RAISE EXCEPTION '% is missing or not complete: run the file that builds it again', {build};
+    END IF;
+    IF NOT {current} OR NOT {replaceable} THEN
+      RAISE EXCEPTION '% is missing, not complete or not as expected: use the incident command', {index};
+    END IF;
+    SELECT obj_description(conindid, 'pg_class'), obj_description(oid, 'pg_constraint')
+      INTO text_of_index, text_of_constraint FROM pg_constraint WHERE conindid = to_regclass({index});
+    PERFORM set_config('lock_timeout', '200ms', true);
+    BEGIN
+      ALTER TABLE {table_path} DROP CONSTRAINT {index_name}, ADD CONSTRAINT {index_name}
+        UNIQUE USING INDEX {build_name};
+      EXECUTE format('COMMENT ON INDEX %s IS %L', to_regclass({index}), text_of_index);
+      EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', {constraint}, to_regclass({table}), text_of_constraint);
+      RETURN;
+    EXCEPTION WHEN lock_not_available THEN
+      NULL;
+    END;
+    COMMIT;
+    PERFORM pg_sleep(0.2 + 0.8 * random());
+    COMMIT;
+  END LOOP;
+  RAISE EXCEPTION 'other sessions hold locks on % at each of {tries} tries: run this file again', {table};
+END $$;
+"""
+_TRIES = 120  # of 200 ms, with pauses of 200 to 1,000 ms between them: two minutes
+
 
 @dataclass(frozen=True)
 class _File:
@@ -112,9 +159,6 @@ def migration_files(target: IndexKind, change: IndexChange = DEFAULT_CHANGE) -> 
     Each file sets its own timeouts and checks what it needs, so that a retry that begins with the file that failed
     finishes. They require a complete unique index under its official name. In any other state they stop with a
     message and change nothing; `incident apply` continues from every state.
-
-    Raises:
-        Refused: the index backs a constraint.
     """
     script = _Script(change, target)
     files = list(script.files())
@@ -143,14 +187,6 @@ class _Script:
     change: IndexChange
     target: IndexKind
 
-    def __post_init__(self) -> None:
-        if self.change.constraint:
-            raise Refused(
-                "There are no SQL files for this change.",
-                "The index backs a UNIQUE constraint, whose index is replaced under a lock that needs retries.",
-                f"Use `incident apply --change {self.change.name}`: it tries again until it gets the lock.",
-            )
-
     @property
     def what(self) -> str:
         """What the files do."""
@@ -159,25 +195,45 @@ class _Script:
 
     def files(self) -> Iterator[_File]:
         """The files, in order."""
-        change, index = self.change, self.change.index
-        drop = sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {};\n")
-        drop_retired = drop.format(self._index(change.retired_name)).as_string()
-        drop_unfinished = drop.format(self._index(change.build_name)).as_string()
-        lost = sql.SQL(_LOST).format(index=self._path(index)).as_string()
-        # Else a drop could drop the last unique index that is enforced.
-        check = self._only_if_complete(index, *SIDES)
-        yield _File("check", "Check that a complete unique index is enforced.", check + lost)
-        yield _File("drop_retired", "Drop the index that an earlier run has left.", check + drop_retired)
+        lost = sql.SQL(_LOST).format(index=self._path(self.change.index)).as_string()
+        yield _File("check", "Check that a complete unique index is enforced.", self._check() + lost)
+        if not self.change.constraint:
+            drop = self._check() + self._drop(self.change.retired_name)
+            yield _File("drop_retired", "Drop the index that an earlier run has left.", drop)
         yield _File(
             "build",
             "Build the new index, after what an earlier build has left is dropped.",
-            check
-            + drop_unfinished  # it may be enforced, and reject what the check of the data looks for
-            + ("" if self.target is IndexKind.FIXED and change.only_widens else self._only_if_it_fits())
+            self._check()
+            + self._drop(self.change.build_name)  # it may be enforced, and reject what the check of the data looks for
+            + ("" if self.target is IndexKind.FIXED and self.change.only_widens else self._only_if_it_fits())
             + self._build(),
         )
-        yield _File("swap", "Give the new index the official name; both names change, or none does.", self._swap())
-        yield _File("retire", "Drop the old index.", self._only_if_complete(index, self.target) + drop_retired)
+        if self.change.constraint:
+            about = "Make it the index of the constraint, in place of the old one, which is dropped; both or nothing."
+            yield _File("swap", about, self._swap(_RECONSTRAIN))
+            return
+        yield _File("swap", "Give the new index the official name; both names change, or none does.", self._swap(_SWAP))
+        retire = self._only_if_complete(self.change.index, self.target) + self._drop(self.change.retired_name)
+        yield _File("retire", "Drop the old index.", retire)
+
+    def _drop(self, name: str) -> str:
+        return sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {};\n").format(self._index(name)).as_string()
+
+    def _check(self) -> str:
+        """Stop where the last unique index that is enforced could be dropped, or what depends on it."""
+        complete = self._only_if_complete(self.change.index, *SIDES)
+        if not self.change.constraint:
+            return complete
+        text = (
+            "'% backs no UNIQUE constraint of this table alone that can be replaced: it is deferrable or inherited, a "
+            "foreign key or the replica identity needs it, or there is none', {}"
+        )
+        message = sql.SQL(text).format(self._path(self.change.index))
+        stop = sql.SQL("NOT ") + self._replaceable()
+        return complete + sql.SQL(_ONLY_IF).format(stop=stop, message=message).as_string()
+
+    def _replaceable(self) -> sql.Composed:
+        return sql.SQL(_REPLACEABLE).format(index=self._path(self.change.index), table=self._path(self.change.table))
 
     def _build(self) -> str:
         how = sql.SQL("CREATE UNIQUE INDEX CONCURRENTLY {name} ON {table} ({key})")
@@ -204,9 +260,14 @@ class _Script:
             index=self._path(name), table=self._path(self.change.table), definition=_regex(definition)
         )
 
-    def _swap(self) -> str:
+    def _swap(self, text: LiteralString) -> str:
         index, build, retired = self.change.names
         names = {
+            "table": self._path(self.change.table),
+            "table_path": table_sql(self.change),
+            "build_name": sql.Identifier(build),
+            "constraint": sql.Literal(self.change.index),
+            "tries": sql.Literal(_TRIES),
             "build": self._path(build),
             "retired": self._path(retired),
             "index": self._path(index),
@@ -219,8 +280,9 @@ class _Script:
             "swapped": self._complete(index, self.target),
             "built": self._complete(build, self.target),
             "current": self._complete(index, *SIDES),
+            "replaceable": self._replaceable(),
         }
-        return sql.SQL(_SWAP).format(**names, **states).as_string()
+        return sql.SQL(text).format(**names, **states).as_string()
 
     def _index(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.change.schema, name)
