@@ -12,7 +12,7 @@ import pytest
 
 from incident_lib import paths
 from incident_lib.model import INDEX_NAME, UsageError
-from incident_lib.records import add_answer, read_answers
+from incident_lib.records import add_answer, add_both, read_answers
 from tests.support.command import shell
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_a_no_is_stored_and_shown(tmp_path: Path) -> None:
     found = json.loads(shell("scan", *options, "--format", "json").stdout)
     today = datetime.now(UTC).date()
 
-    assert read_answers(file) == {COLUMN: today}
+    assert read_answers(file).no == {COLUMN: today}
     assert [(each["column"], each["answered_no"]) for each in found["result"]["examined"][0]["suspects"]] == [
         ("purpose", None),
         ("provider", str(today)),
@@ -141,6 +141,78 @@ def test_an_id_in_a_predicate_is_not_shown(named: Environment, tmp_path: Path) -
     assert user in shell("scan", *options, "--toml", "tenant").stdout
 
 
+# Two rules that are both needed
+
+
+RULES = """
+CREATE SCHEMA shop;
+CREATE TABLE shop.orders (number int CONSTRAINT orders_number UNIQUE, year int);
+CREATE UNIQUE INDEX "orders year" ON shop.orders (number, year);
+"""
+PAIR = ("shop.orders", "orders_number", "orders year")
+
+
+@pytest.fixture
+def rules(named: Environment) -> None:
+    """A table of a shop with two unique rules, of which the wider one has no effect."""
+    with psycopg.connect(named.address) as connection:
+        connection.execute(RULES)
+
+
+@pytest.mark.usefixtures("rules")
+def test_that_both_are_needed_is_stored_and_shown(tmp_path: Path) -> None:
+    """The scan prints how to answer; the answer is stored with its date, shown, and the pair is not asked again."""
+    file = tmp_path / "scan.toml"
+    options = ("-e", "staging", "--answers", str(file))
+    asked = shell("scan", *options).stdout
+    assert "in 1 pair one has no effect. Which of the two is meant?" in asked
+    assert "incident scan --env staging --both orders_number 'orders year'" in asked
+    shell("scan", *options, "--both", *PAIR[1:])
+    found = json.loads(shell("scan", *options, "--format", "json").stdout)
+    shown = shell("scan", *options).stdout
+    today = datetime.now(UTC).date()
+
+    assert read_answers(file).both == {PAIR: today}
+    assert [each["answered_both"] for each in found["result"]["redundant"]] == [str(today)]
+    assert found["answer"].endswith("each has an effect of its own, or is needed all the same, as a person answered.")
+    assert f"both are needed, on {today}" in " ".join(shown.split())
+    assert "--both" not in shown
+
+
+@pytest.mark.usefixtures("rules")
+@pytest.mark.parametrize(
+    ("names", "hint"), [(PAIR[:0:-1], " Did you mean orders_number orders year?"), (("a", "b"), "")]
+)
+def test_a_pair_that_is_none_is_refused(names: tuple[str, str], hint: str, tmp_path: Path) -> None:
+    """Two indexes that are no such pair, or in the other order: one message, and nothing is stored."""
+    file = tmp_path / "scan.toml"
+    ran = shell("scan", "-e", "staging", "--answers", str(file), "--both", *names)
+
+    assert (ran.returncode, ran.stdout, file.exists()) == (1, "", False)
+    said = " ".join(ran.stderr.split())
+    assert f"{names[0]} and {names[1]} are no pair of which the second one has no effect.{hint} next:" in said
+
+
+def test_both_kinds_of_answers_are_in_one_file(tmp_path: Path) -> None:
+    """Both kinds of answers are in one file; a first one keeps its date."""
+    file = tmp_path / "scan.toml"
+    add_answer(file, COLUMN)
+    file.write_text(f"{file.read_text('utf-8')}{BOTH}", "utf-8")
+    add_both(file, PAIR)
+
+    assert ([*read_answers(file).no], [*read_answers(file).both]) == ([COLUMN], [PAIR])
+    assert str(read_answers(file).both[PAIR]) == "2025-09-22"
+
+
+BOTH = """
+[[both]]
+table = "shop.orders"
+narrow = "orders_number"
+wide = "orders year"
+date = 2025-09-22
+"""
+
+
 # The file of answers
 
 
@@ -154,8 +226,8 @@ def test_a_first_answer_stays(tmp_path: Path) -> None:
     add_answer(file, ("shop.ü", 'a "quoted" one', "tenant\\id"))
 
     assert file.read_text("utf-8").startswith(held)
-    assert [*read_answers(file)] == [COLUMN, ("shop.ü", 'a "quoted" one', "tenant\\id")]
-    assert str(read_answers(file)[COLUMN]) == "2025-09-22"
+    assert [*read_answers(file).no] == [COLUMN, ("shop.ü", 'a "quoted" one', "tenant\\id")]
+    assert str(read_answers(file).no[COLUMN]) == "2025-09-22"
 
 
 @pytest.mark.parametrize("text", ["[[no]", '[[no]]\ntable = "a"\n', "[[yes]]\n", "[[no]]\ntable = 1\n"])

@@ -80,6 +80,17 @@ def test_the_findings_of_a_scan_are_questions(run: Path) -> None:
     assert text.rstrip().endswith("- A column that is not listed may still belong in a key.")
 
 
+def test_a_pair_that_a_person_answered_is_no_question(run: Path) -> None:
+    """Where a person answered that both are needed, the section has that answer with its date, and asks nothing."""
+    (pair,) = FOUND.redundant
+    answered = msgspec.structs.replace(pair, answered_both=date(2025, 9, 22))
+    RunFolder(run).set(scan=msgspec.structs.replace(FOUND, redundant=[answered]))
+    text = section(run)
+
+    assert "Which of the two is meant?" not in text
+    assert "| Answered: both are needed, on 2025-09-22. |" in text
+
+
 def test_a_scan_from_before_the_fix_says_what_the_fix_added(run: Path) -> None:
     """Where the scan asked about the original index and the fix has been applied, its key is said to be the old one."""
     index = msgspec.structs.replace(

@@ -30,7 +30,7 @@ from incident_lib.analysis.probe import (
 )
 from incident_lib.analysis.recovery import Recovery, read_recovery
 from incident_lib.analysis.residual import count_provider_conflicts, find_provider_conflict, read_residual
-from incident_lib.analysis.scan import Wanted, change_file, require_column, scan
+from incident_lib.analysis.scan import Wanted, change_file, require_column, require_pairs, scan
 from incident_lib.analysis.shared_keys import (
     count_shared_keys,
     list_shared_keys,
@@ -80,6 +80,7 @@ __all__ = [
     "read_standby",
     "read_subject",
     "require_column",
+    "require_pairs",
     "scan",
     "settle",
     "settling_sql",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     help="Examine the keys of the unique indexes that rejected rows by this server log; again for more.",
 )
 @click.option("--no", "no", metavar="COLUMN", help="Answer: the column does not belong in the key of the one --index.")
+@click.option(
+    "--both",
+    nargs=2,
+    metavar="NARROW WIDE",
+    help="Answer: both of two unique indexes are needed, although the wider one has no effect.",
+)
 @click.option("--toml", "column", metavar="COLUMN", help="Print the change that would add it to the one --index.")
 @click.option(
     "--answers",
@@ -47,6 +54,7 @@ def scan(
     indexes: tuple[str, ...],
     logs: tuple[str, ...],
     no: str | None,
+    both: tuple[str, str] | None,
     column: str | None,
     answers: str | None,
     timeout: float,
@@ -62,7 +70,7 @@ def scan(
     from incident_lib.database import reading, resolve_environment
     from incident_lib.model import UsageError, scan_sentence, without_ids
     from incident_lib.progress import waiting
-    from incident_lib.records import add_answer, read_answers
+    from incident_lib.records import add_answer, add_both, read_answers
 
     if (no or column) and len(indexes) != 1:
         raise UsageError("--no and --toml are about one index.", "No --index, or several, were given.", "Name one.")
@@ -72,12 +80,17 @@ def scan(
     duplicates = _read_logs(logs) if logs else None
     rejected = duplicates.rejected if duplicates else None
     with waiting(f"reading {name} …"), reading(environment, seconds=timeout) as connection:
-        found = analysis.scan(connection, analysis.Wanted(indexes, rejected, answered))
+        wanted = analysis.Wanted(indexes, rejected, answered.no, answered.both)
+        found = analysis.scan(connection, wanted)
         if no:
             for index in found.examined[:1]:
                 analysis.require_column(connection, index, no)
-                answered[index.table, index.index, no] = add_answer(file, (index.table, index.index, no))
-            found = analysis.scan(connection, analysis.Wanted(indexes, rejected, answered))
+                answered.no[index.table, index.index, no] = add_answer(file, (index.table, index.index, no))
+        if both:
+            for pair in analysis.require_pairs(found, *both):
+                answered.both[pair] = add_both(file, pair)
+        if no or both:
+            found = analysis.scan(connection, wanted)
     if column:
         click.echo(analysis.change_file(found.examined[0], column), nl=False)
         note(f"As a file, this is what `incident plan --env {name} --change FILE.toml` takes.")
@@ -121,6 +134,10 @@ def _body(name: str, found: ScanFindings) -> Iterator[Table | Verbatim | str]:
 
     if found.redundant:
         yield redundant_table(found).titled("Two unique rules, one without effect: which of the two is meant?")
+    if open_pairs := found.open_pairs:
+        narrow, wide = open_pairs[0].narrow.index, open_pairs[0].wide.index
+        yield "\nIf both are needed all the same, say so once: it is not asked again."
+        yield Verbatim(f"  incident scan --env {name} --both {shlex.quote(narrow)} {shlex.quote(wide)}")
     for index in found.examined:
         yield from _examined(index, suspects_table(found))
     if planned := next((each for each in found.examined if each.open), None):

@@ -38,12 +38,14 @@ class RedundantRule(_Finding, frozen=True, kw_only=True):
     Attributes:
         table: with its schema.
         remarks: what the wider one is used for all the same, a sentence each.
+        answered_both: when a person answered that both are needed; null: not answered.
     """
 
     table: str
     narrow: UniqueRule
     wide: UniqueRule
     remarks: list[str]
+    answered_both: date | None = None
 
 
 class Suspect(_Finding, frozen=True, kw_only=True):
@@ -95,7 +97,7 @@ class ScanFindings(_Finding, frozen=True, kw_only=True):
 
     Attributes:
         tables, unique_indexes: how many were looked at.
-        redundant: pairs of unique rules of which the wider one has no effect.
+        redundant: pairs of unique rules of which the wider one has no effect; last those that a person answered.
         examined: the indexes whose keys were examined.
         unknown: what the scan cannot tell, a sentence each.
     """
@@ -105,6 +107,11 @@ class ScanFindings(_Finding, frozen=True, kw_only=True):
     redundant: list[RedundantRule]
     examined: list[ExaminedIndex]
     unknown: list[str]
+
+    @property
+    def open_pairs(self) -> list[RedundantRule]:
+        """The pairs of rules that no one has answered yet."""
+        return [pair for pair in self.redundant if pair.answered_both is None]
 
 
 def without_ids(found: ScanFindings) -> ScanFindings:

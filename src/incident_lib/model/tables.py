@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from incident_lib.model.plan import Plan, StepResult
     from incident_lib.model.pseudonyms import Pseudonyms
     from incident_lib.model.records import BlockerCount, ClaimResult, RehearsalStep, RejectedInserts, ResidualConflicts
-    from incident_lib.model.scan import ScanFindings, Suspect, UniqueRule
+    from incident_lib.model.scan import RedundantRule, ScanFindings, Suspect, UniqueRule
     from incident_lib.model.threads import BlockedFamily, Thread
 
 UNKNOWN = "unknown"
@@ -309,8 +309,13 @@ def rejected_inserts_table(found: Mapping[str, RejectedInserts]) -> Table:
 
 def redundant_table(findings: ScanFindings) -> Table:
     """Two unique rules of a table, of which the wider one has no effect."""
-    rows = [(r.table, _rule(r.narrow), _rule(r.wide), " ".join(r.remarks) or None) for r in findings.redundant]
+    rows = [(r.table, _rule(r.narrow), _rule(r.wide), " ".join(_remarks(r)) or None) for r in findings.redundant]
     return make_table(REDUNDANT, rows)
+
+
+def _remarks(pair: RedundantRule) -> list[str]:
+    answered = [f"Answered: both are needed, on {pair.answered_both}."] if pair.answered_both else []
+    return [*answered, *pair.remarks]
 
 
 def _rule(rule: UniqueRule) -> str:

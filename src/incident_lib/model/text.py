@@ -372,8 +372,10 @@ def scan_sentence(found: ScanFindings) -> str:
     """What a scan found, in a line for each of its questions."""
     looked = f"{plural(found.unique_indexes, 'unique index', 'unique indexes')} of {plural(found.tables, 'table')}"
     rules = f"{looked}: each has an effect of its own."
-    if found.redundant:
-        rules = f"{looked}: in {plural(len(found.redundant), 'pair')} one has no effect. Which of the two is meant?"
+    if pairs := found.open_pairs:
+        rules = f"{looked}: in {plural(len(pairs), 'pair')} one has no effect. Which of the two is meant?"
+    elif found.redundant:
+        rules = f"{looked}: each has an effect of its own, or is needed all the same, as a person answered."
     return "\n".join((rules, *(" ".join(_examined_sentence(index).split()) for index in found.examined)))
 
 

@@ -340,7 +340,7 @@ class Incident(Revocable):
             duplicates = read_duplicates(files) if (files := self._logs(as_log(log))) else None
         rejected = duplicates.rejected if duplicates and duplicates.is_read else None
         with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
-            found = without_ids(scan(connection, Wanted(named, rejected, answered)))
+            found = without_ids(scan(connection, Wanted(named, rejected, answered.no, answered.both)))
         self._note(scan=found)
         return Scanned(self.environment.name, found)
 

@@ -1,6 +1,6 @@
 """Run folders on disk, and the evidence beside them: written by notebooks and runs, read for a report."""
 
-from incident_lib.records.answered import add_answer, read_answers
+from incident_lib.records.answered import Answers, add_answer, add_both, read_answers
 from incident_lib.records.changes import ChangeFile, read_changes, recording_change
 from incident_lib.records.evidence import (
     CLAIMS,
@@ -33,12 +33,14 @@ from incident_lib.records.run_folder import (
 __all__ = [
     "CLAIMS",
     "REHEARSAL",
+    "Answers",
     "ChangeFile",
     "History",
     "Run",
     "RunEntry",
     "RunFolder",
     "add_answer",
+    "add_both",
     "all_runs",
     "change_of",
     "claims_file",

@@ -9,23 +9,32 @@ from typing import TYPE_CHECKING
 from incident_lib.model import RedundantRule, UniqueRule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from datetime import date
 
     from incident_lib.analysis.scan.catalog import Rule
 
 
-def find_redundant(rules: Iterable[Rule]) -> list[RedundantRule]:
-    """The pairs of unique indexes of one table of which the wider one has no effect.
+def find_redundant(rules: Iterable[Rule], answered: Mapping[tuple[str, str, str], date]) -> list[RedundantRule]:
+    """The pairs of unique indexes of one table of which the wider one has no effect; last those that were answered.
 
     Args:
         rules: sorted by table.
+        answered: when a person answered that both are needed, by table, narrower and wider index.
     """
-    return [
-        RedundantRule(table=wide.path, narrow=_as_rule(narrow), wide=_as_rule(wide), remarks=_remarks(wide))
+    found = [
+        RedundantRule(
+            table=wide.path,
+            narrow=_as_rule(narrow),
+            wide=_as_rule(wide),
+            remarks=_remarks(wide),
+            answered_both=answered.get((wide.path, narrow.name, wide.name)),
+        )
         for _, group in groupby(rules, key=attrgetter("table_oid"))
         for narrow, wide in _pairs([*group])
         if implies(narrow, wide)
     ]
+    return sorted(found, key=lambda pair: pair.answered_both is not None)
 
 
 def _pairs(rules: list[Rule]) -> list[tuple[Rule, Rule]]:

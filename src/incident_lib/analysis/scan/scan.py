@@ -37,11 +37,13 @@ class Wanted:
         named: on the command line, `index` or `schema.index`.
         rejected: how often each index rejected a row, by the name that a log has; None: no log was read.
         answered: when a person answered with no, by table, index and column.
+        both: when a person answered that both rules are needed, by table, narrower and wider index.
     """
 
     named: Sequence[str] = ()
     rejected: Mapping[str, int] | None = None
     answered: Mapping[tuple[str, str, str], date] = field(default_factory=dict)
+    both: Mapping[tuple[str, str, str], date] = field(default_factory=dict)
 
 
 def scan(connection: Connection, wanted: Wanted | None = None) -> ScanFindings:
@@ -66,7 +68,7 @@ def scan(connection: Connection, wanted: Wanted | None = None) -> ScanFindings:
     return ScanFindings(
         tables=len({rule.table_oid for rule in rules}),
         unique_indexes=len(rules),
-        redundant=find_redundant(rules),
+        redundant=find_redundant(rules, wanted.both),
         examined=examined,
         unknown=_unknown(wanted, examined, absent),
     )
@@ -85,6 +87,24 @@ def require_column(connection: Connection, index: ExaminedIndex, column: str) ->
         close = get_close_matches(column, names, 1)
         why = f"{index.table} has no column {column!r}.{f' Did you mean {close[0]}?' if close else ''}"
         raise Refused("No answer was stored.", why, "Name one of its columns.")
+
+
+def require_pairs(found: ScanFindings, narrow: str, wide: str) -> list[tuple[str, str, str]]:
+    """Check that two indexes are a pair that a scan found.
+
+    Returns:
+        Table, narrower and wider index; more than one where several schemas have a pair of these names.
+
+    Raises:
+        Refused: they are no such pair.
+    """
+    pairs = [(pair.table, pair.narrow.index, pair.wide.index) for pair in found.redundant]
+    if chosen := [pair for pair in pairs if pair[1:] == (narrow, wide)]:
+        return chosen
+    close = [pair for pair in pairs if wide in pair[1:] or narrow in pair[1:]]
+    why = f"{narrow} and {wide} are no pair of which the second one has no effect."
+    why += f" Did you mean {close[0][1]} {close[0][2]}?" if close else ""
+    raise Refused("No answer was stored.", why, "Name the two as the scan lists them, the narrower one first.")
 
 
 def _named(connection: Connection, rules: Sequence[Rule], names: Sequence[str]) -> list[int]:
