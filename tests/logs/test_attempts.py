@@ -107,7 +107,7 @@ def test_the_demos_numbers_equal_those_of_its_clients(incident: Environment) -> 
     with (paths.DEMO_DATA / "failed_attempts.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     progress: list[tuple[int, int | None]] = []
-    found, unread, families = read_attempts(
+    found, unread, _, families = read_attempts(
         incident, [str(LOG)], lambda done, total: progress.append((done, total)), PURPOSE_SINCE
     )
     assert found is not None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import incident_lib as il
 from incident_lib import paths
+from incident_lib.logs import duplicates, open_log, reading
 from incident_lib.model import INDEX_NAME, Refused
 from incident_lib.records import RunFolder, add_answer
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from incident_lib.database import Environment
 
 LOG = str(paths.DEMO_DATA / "server.log")
@@ -39,6 +39,43 @@ def test_a_log_names_the_index_to_examine() -> None:
     assert str(found).splitlines()[1] == (
         f"{INDEX_NAME} rejected 1,340 rows in the logs. Does one of the columns purpose, provider belong in its key?"
     )
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the logs that are opened, in order."""
+    names: list[str] = []
+
+    def opening(name: str, *more: object) -> object:
+        names.append(name)
+        return open_log(name, *more)
+
+    for module in (duplicates, reading):
+        monkeypatch.setattr(module, "open_log", opening)
+    return names
+
+
+def test_a_log_is_read_once(opened: list[str]) -> None:
+    """As in the first notebook: the scan has what `attempts` has read of the same log, in the same words."""
+    incident = il.connect("staging")
+    incident.attempts(LOG)
+    after_attempts = incident.scan(LOG)
+
+    assert opened == [LOG]
+    assert after_attempts.found == il.connect("staging").scan(LOG).found
+    assert opened == [LOG, LOG]
+
+
+def test_a_log_that_has_grown_is_read_again(tmp_path: Path, opened: list[str]) -> None:
+    """What came into the log since is in the answer."""
+    log = tmp_path / "server.log"
+    log.write_bytes(Path(LOG).read_bytes())
+    incident = il.connect("staging")
+    incident.attempts(str(log))
+    log.write_bytes(Path(LOG).read_bytes() * 2)
+
+    assert "rejected 2,680 rows in the logs" in str(incident.scan(str(log)))
+    assert len(opened) == 2
 
 
 def test_tables_have_types_without_a_row() -> None:

@@ -2,7 +2,7 @@
 
 from incident_lib.logs.attempts import Attempts, log_files, read_attempts
 from incident_lib.logs.coverage import Coverage
-from incident_lib.logs.duplicates import Duplicates, read_duplicates
+from incident_lib.logs.duplicates import DuplicateCounter, Duplicates, read_duplicates
 from incident_lib.logs.entries import FORMATS, entries, recognise_format
 from incident_lib.logs.reading import count_entry, read_rejections
 from incident_lib.logs.rejections import NAMES
@@ -17,6 +17,7 @@ __all__ = [
     "NAMES",
     "Attempts",
     "Coverage",
+    "DuplicateCounter",
     "Duplicates",
     "FamilyTally",
     "Log",

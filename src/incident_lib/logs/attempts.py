@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from incident_lib.database import reading
+from incident_lib.logs.duplicates import DuplicateCounter, Duplicates
 from incident_lib.logs.reading import read_rejections
 from incident_lib.logs.threads import RejectedFamily, join_threads
 from incident_lib.model import RejectedInserts, UnreadLog, UsageError
@@ -25,11 +26,13 @@ class Attempts(NamedTuple):
     Attributes:
         rejected: the rejected inserts, as a run record holds them; None where no log was read.
         unread: the logs that were not read.
+        duplicates: how often each unique index rejected a row, whichever table it is of.
         families: the families with rejected inserts, those with most first.
     """
 
     rejected: RejectedInserts | None
     unread: list[UnreadLog]
+    duplicates: Duplicates
     families: tuple[RejectedFamily, ...] = ()
 
 
@@ -61,7 +64,7 @@ def read_attempts(
     listener: Callable[[int, int | None], None],
     purpose_since: datetime | None = None,
 ) -> Attempts:
-    """The incident's rejected inserts in the logs, and what the threads show of their families.
+    """The incident's rejected inserts in the logs, and what the threads show of their families; in one pass.
 
     Args:
         environment: whose logs they are.
@@ -72,9 +75,11 @@ def read_attempts(
     Raises:
         Failed: a log cannot be read, or the environment cannot.
     """
-    rejections = read_rejections(files, listener=listener)
+    counter = DuplicateCounter()
+    rejections = read_rejections(files, listener=listener, duplicates=counter)
+    duplicates = counter.result(rejections.coverages)
     if not rejections.is_read:
-        return Attempts(None, rejections.unread)
+        return Attempts(None, rejections.unread, duplicates)
     with reading(environment) as connection:
         joined = join_threads(connection, rejections.since(purpose_since))
-    return Attempts(joined.as_record(), rejections.unread, joined.families)
+    return Attempts(joined.as_record(), rejections.unread, duplicates, joined.families)

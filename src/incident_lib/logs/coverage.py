@@ -38,6 +38,7 @@ class Coverage:
         wrapping: what carries its entries; leads: the shapes of what stands before them; prefix: the log_line_prefix.
         samples: records that were not understood.
         found: entries that were looked for and found.
+        others_missed: whether lines of another format may be entries of the other question of the same pass.
         compression: by what its bytes are compressed, if they are not read for that reason.
     """
 
@@ -55,6 +56,7 @@ class Coverage:
     prefix: str = ""
     samples: list[str] = field(default_factory=list)
     found: int = 0
+    others_missed: bool = False
     compression: str | None = None
 
     @property

@@ -16,22 +16,54 @@ from incident_lib.logs.source import open_log
 from incident_lib.model import UnreadLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from incident_lib.logs.entry import Damaged
 
 # What every such message has in it, without the index's name and the quotes around it.
 _NEEDLES = tuple(
     max(words.duplicate.split("%s"), key=len).strip(' "«»\N{NO-BREAK SPACE}') for words in LANGUAGES.values()
 )
-_MESSAGE = duplicate_patterns(r".+")
+_MESSAGE = duplicate_patterns(r".+?")
 _QUOTED = re.compile(r"[\"«»]\s?(.+?)\s?[\"«»]")
 
 
 class Duplicates(NamedTuple):
-    """How often each unique index rejected a row, by its name without a schema; and the logs that were not read."""
+    """How often each unique index rejected a row, by its name without a schema; and the logs that were not read.
+
+    Attributes:
+        is_read: at least one of them.
+        is_complete: whether a pass for this question alone would find no more.
+    """
 
     rejected: dict[str, int]
     unread: list[UnreadLog]
-    is_read: bool  # at least one of them
+    is_read: bool
+    is_complete: bool = True
+
+
+class DuplicateCounter:
+    """Counts the rejections of every unique index among the entries of some logs."""
+
+    needles = _NEEDLES  # that an entry has one of
+
+    def __init__(self) -> None:
+        self._found: Counter[str] = Counter()
+
+    def add(self, entry: Entry | Damaged) -> None:
+        """Count an entry, if it says that an index rejected a row."""
+        if isinstance(entry, Entry) and (index := rejecting_index(entry)):
+            self._found[index] += 1
+
+    def result(self, coverages: Sequence[Coverage]) -> Duplicates:
+        """What was counted, and what of the logs was read."""
+        unread = [UnreadLog(file=each.name, lines=each.seen) for each in coverages if not each.recognised]
+        return Duplicates(
+            dict(self._found.most_common()),
+            unread,
+            is_read=len(unread) < len(coverages),
+            is_complete=not any(each.others_missed for each in coverages),
+        )
 
 
 def read_duplicates(names: Iterable[str], listener: Callable[[int], None] = lambda done: None) -> Duplicates:  # noqa: ARG005
@@ -44,19 +76,17 @@ def read_duplicates(names: Iterable[str], listener: Callable[[int], None] = lamb
     Raises:
         Failed: a file cannot be read.
     """
-    found: Counter[str] = Counter()
+    counter = DuplicateCounter()
     coverages: list[Coverage] = []
     for name in names:
         with open_log(name, listener) as log:
             for member in log.members():
                 coverage = Coverage(member.name, member.layers)
                 coverages.append(coverage)
-                for entry in entries(member, _NEEDLES, coverage=coverage):
+                for entry in entries(member, counter.needles, coverage=coverage):
                     coverage.found += isinstance(entry, Entry)
-                    if isinstance(entry, Entry) and (index := rejecting_index(entry)):
-                        found[index] += 1
-    unread = [UnreadLog(file=each.name, lines=each.seen) for each in coverages if not each.recognised]
-    return Duplicates(dict(found.most_common()), unread, is_read=len(unread) < len(coverages))
+                    counter.add(entry)
+    return counter.result(coverages)
 
 
 def rejecting_index(entry: Entry) -> str | None:
@@ -68,7 +98,8 @@ def rejecting_index(entry: Entry) -> str | None:
 
 @lru_cache(maxsize=1024)  # most entries have the same message
 def _named(message: str) -> str | None:
-    if not _MESSAGE.fullmatch(message):
+    bare = message.replace('\\"', '"')  # what carries it may have more behind it, and quotes in quotes
+    if not _MESSAGE.match(bare):
         return None
-    quoted = _QUOTED.search(message)
+    quoted = _QUOTED.search(bare)
     return quoted[1] if quoted else None

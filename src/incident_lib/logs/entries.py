@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.coverage import Coverage
-from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, line_end
+from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, Unknown, line_end
 from incident_lib.logs.native import NATIVE, Native, native_format
 from incident_lib.logs.pieces import Pieces
 from incident_lib.logs.sampling import Sampler
@@ -29,6 +29,7 @@ def entries(
     log: Log,
     needles: Sequence[str],
     *,
+    also: Sequence[str] = (),
     prefix: str | None = None,
     form: str | None = None,
     chunk: int = CHUNK,
@@ -41,6 +42,8 @@ def entries(
     Args:
         log: as `open_log` yields it, or a member of it.
         needles: the message must contain one of them, in its first line.
+        also: more needles, for another question of the same pass. They change nothing of what is found by the others:
+            `coverage` says where a pass for them alone would find more.
         prefix: the server's log_line_prefix; None: any.
         form: one of FORMATS; None: recognised, wherever it changes.
         chunk: how many bytes are read at a time.
@@ -54,37 +57,40 @@ def entries(
     head = log.peek(HEAD)
     native = form if form in NATIVE else None if form else recognise_format(head, prefix)
     if native:
-        yield from _native(log, needles, native, coverage, (prefix, form, zone), (chunk, after))
+        yield from _native(log, (needles, also), native, coverage, (prefix, form, zone), (chunk, after))
     else:
-        yield from Wrapped(needles, coverage, prefix, zone).entries(log.read, chunk, form)
+        yield from Wrapped(needles, coverage, prefix, zone, also=also).entries(log.read, chunk, form)
     if log.broken:
         yield Damaged(UNREADABLE)
 
 
 def _native(
     log: Log,
-    needles: Sequence[str],
+    sought: tuple[Sequence[str], Sequence[str]],
     native: str,
     coverage: Coverage,
     given: tuple[str | None, str | None, str | None],
     sizes: tuple[int, int],
 ) -> Iterator[Entry | Damaged]:
-    prefix, form, zone = given
+    (needles, also), (prefix, form, zone) = sought, given
     kind = native_format(native, prefix) if form else Native(native, prefix)
-    head, encoded = log.peek(HEAD), [needle.encode() for needle in needles]
+    head, encoded, more = log.peek(HEAD), [each.encode() for each in needles], [each.encode() for each in also]
     first = head[: line_end(head, 0)]
     sampler = Sampler(log.read, coverage, prefix, zone)
     sampler.wrapping = native
     if kind.begins_within(first[:BEFORE], encoded):
         yield Damaged(BEGINS_WITHIN)
         log.skip(len(first))
-    for found in scan(sampler.read, encoded, kind, size=sizes[0], after=sizes[1]):
+    for found in scan(sampler.read, encoded, kind, also=more, size=sizes[0], after=sizes[1]):
         if isinstance(found, Left):
             log.unread(found.data)
             sampler.leave(len(found.data))
-            yield from Wrapped(needles, coverage, prefix, zone).entries(log.read, sizes[0], None)
+            yield from Wrapped(needles, coverage, prefix, zone, also=also).entries(log.read, sizes[0], None)
             return
-        yield found
+        if isinstance(found, Unknown):
+            coverage.others_missed = True
+        else:
+            yield found
     sampler.end()
 
 

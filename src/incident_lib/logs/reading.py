@@ -15,6 +15,8 @@ from incident_lib.logs.times import check_zone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from incident_lib.logs.duplicates import DuplicateCounter
+
 
 def _no_progress(done: int, total: int | None) -> None:
     """Show nothing."""
@@ -27,6 +29,7 @@ def read_rejections(
     form: str | None = None,
     zone: str | None = None,
     listener: Callable[[int, int | None], None] = _no_progress,
+    duplicates: DuplicateCounter | None = None,
 ) -> Rejections:
     """The rejected inserts in these logs. They are read as streams: memory does not grow with the size of a log.
 
@@ -36,6 +39,7 @@ def read_rejections(
         form: one of `logs.FORMATS`; None: recognised, for each file.
         zone: the server's log_timezone, where its abbreviation stands for several.
         listener: is called with the number of bytes read, and of all bytes; None where that is unknown.
+        duplicates: counts the rejections of every unique index in the same pass.
 
     Raises:
         Failed: a file cannot be read.
@@ -43,15 +47,17 @@ def read_rejections(
     """
     names, found = list(names), Rejections()
     check_zone(zone)
-    total = total_size(names)
+    total, also = total_size(names), duplicates.needles if duplicates else ()
     for name in names:
         with open_log(name, partial(_progress, listener, found.bytes_read, total)) as log:
             found.begin(log.name)
             for member in log.members():
                 coverage = found.cover(member)
-                for entry in entries(member, NAMES, prefix=prefix, form=form, coverage=coverage, zone=zone):
+                for entry in entries(member, NAMES, also=also, prefix=prefix, form=form, coverage=coverage, zone=zone):
                     coverage.found += isinstance(entry, Entry)
                     count_entry(found, entry, zone)
+                    if duplicates:
+                        duplicates.add(entry)
             if log.broken and log.is_archive:
                 found.not_understood[UNREADABLE] += 1
             found.bytes_read += log.done

@@ -34,9 +34,16 @@ class Wrapped:
     """The entries of one log about some needles."""
 
     def __init__(
-        self, needles: Sequence[str], coverage: Coverage, prefix: str | None = None, zone: str | None = None
+        self,
+        needles: Sequence[str],
+        coverage: Coverage,
+        prefix: str | None = None,
+        zone: str | None = None,
+        *,
+        also: Sequence[str] = (),
     ) -> None:
-        self._needles, self._encoded, self._zone = needles, [needle.encode() for needle in needles], zone
+        self._words, self._other_words, self._zone = _words(needles), _words(also), zone
+        self._encoded = [needle.encode() for needle in (*needles, *also)]
         self._coverage, self.decoder = coverage, Decoder(prefix)
         self._known: dict[int, list[Piece | Rest]] = {}
         self._descending, self._looked_at = False, 0
@@ -55,8 +62,10 @@ class Wrapped:
             held += added or []
             self._look(held, len(held) - len(added or []))
             end = len(held) - (0 if added is None else NEIGHBOURS)
-            for at in hits(held, begin, end, self._needles):
-                yield from self._at(held, at)
+            wanted = set(hits(held, begin, end, self._words))
+            others = hits(held, begin, end, self._other_words) if self._other_words else ()
+            for at in sorted(wanted.union(others)):
+                yield from (each for each in self._at(held, at) if at in wanted or not isinstance(each, Damaged))
             if added is None:
                 break
             dropped = max(0, end - NEIGHBOURS)
@@ -125,6 +134,11 @@ class Wrapped:
         for place in places[:NEIGHBOURS]:
             found = self._decoded(held, place)
             yield from (each for each in reversed(found) if isinstance(each, Piece)) if backwards else found
+
+
+def _words(needles: Sequence[str]) -> list[str]:
+    """The longest word of each: YAML may begin a new line between two words."""
+    return sorted({max(needle.split(), key=len) for needle in needles})
 
 
 def _may_be_entry(record: Record) -> bool:

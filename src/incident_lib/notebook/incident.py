@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from incident_lib.database import Environment
-    from incident_lib.logs import Attempts
+    from incident_lib.logs import Attempts, Duplicates
     from incident_lib.migration import MigrationResult
     from incident_lib.model import IndexChange, Pseudonyms
     from incident_lib.notebook.frames import Frame
@@ -71,6 +72,11 @@ PHASES = ("before", "after")
 
 def _no_progress(name: str, share: float | None, note: str) -> None:
     """Show nothing."""
+
+
+def _sizes(files: list[str]) -> list[tuple[str, int]]:
+    """Files with their sizes; -1: it cannot be known, and reading it says why."""
+    return [(file, path.stat().st_size if (path := Path(file)).is_file() else -1) for file in files]
 
 
 class Incident(Revocable):
@@ -108,6 +114,7 @@ class Incident(Revocable):
         self._latest: SnapshotData | None = None
         self._to_probe: list[Family] | None = None
         self._attempts: Attempts | None = None
+        self._duplicates: tuple[list[tuple[str, int]], Duplicates] | None = None  # of which files, with their sizes
         self._migration: MigrationResult | None = None
         self._probes: list[Probe] = []
         self._probed: list[str] = []
@@ -284,6 +291,7 @@ class Incident(Revocable):
         if not (files := self._logs(log)):
             bullets(["No log was given: rejected inserts are unknown."])
             return None
+        sizes = _sizes(files)
         found = read_attempts(
             self.environment,
             files,
@@ -291,6 +299,7 @@ class Incident(Revocable):
             self.purpose_since,
         )
         self._attempts = found
+        self._duplicates = (sizes, found.duplicates) if found.duplicates.is_complete else None
         self._note(rejected_inserts=found.rejected, unread_logs=found.unread)
         if self._latest:
             self._note(unknown=self.unknown())
@@ -336,13 +345,25 @@ class Incident(Revocable):
         """
         named = [index] if isinstance(index, str) else [*index]
         answered = read_answers(paths.ANSWERS)
-        with waiting("reading the logs …"):
-            duplicates = read_duplicates(files) if (files := self._logs(as_log(log))) else None
+        duplicates = self._read_duplicates(self._logs(as_log(log)))
         rejected = duplicates.rejected if duplicates and duplicates.is_read else None
         with waiting(f"reading {self.environment.name} …"), reading(self.environment) as connection:
             found = without_ids(scan(connection, Wanted(named, rejected, answered.no, answered.both)))
         self._note(scan=found)
         return Scanned(self.environment.name, found)
+
+    def _read_duplicates(self, files: list[str]) -> Duplicates | None:
+        """How often each unique index rejected a row; `attempts` has read it from these files already, if they are so.
+
+        A log that has grown since is read again.
+        """
+        if not files:
+            return None
+        sizes = _sizes(files)
+        if self._duplicates is None or self._duplicates[0] != sizes:
+            with waiting("reading the logs …"):
+                self._duplicates = (sizes, read_duplicates(files))
+        return self._duplicates[1]
 
     def sql(self, query: str, **values: Any) -> Frame:
         """Send a query of your own: one statement in a read-only transaction, with the time-outs of every other look.
