@@ -390,8 +390,8 @@ def test_duplicates_where_nothing_is_to_do():
 @pytest.mark.parametrize(
     ("number", "seen"),
     [
-        (1, "1 active thread without an owner: outside both unique indexes"),
-        (1000, "1,000 active threads without an owner: outside both unique indexes"),
+        (1, "1 active thread without an owner: the original and the fixed index ignore them"),
+        (1000, "1,000 active threads without an owner: the original and the fixed index ignore them"),
     ],
 )
 def test_null_keys_are_noted(number, seen):

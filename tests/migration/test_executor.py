@@ -814,7 +814,9 @@ def test_preflight_of_ownerless_threads(environment, connection):
     """Active threads without an owner are noted."""
     add(connection, uuid4(), None)
     expected = Check(
-        "threads without an owner", Status.INFO, "1 active thread without an owner: outside both unique indexes"
+        "threads without an owner",
+        Status.INFO,
+        "1 active thread without an owner: the original and the fixed index ignore them",
     )
     assert checked(environment)["threads without an owner"] == expected
 

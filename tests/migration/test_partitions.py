@@ -474,7 +474,7 @@ def test_no_index(parted, session):
 
 
 def test_threads_without_an_owner(parted, session):
-    """Threads without an owner are in one partition, and outside both indexes."""
+    """Threads without an owner are in one partition, and the original and the fixed index ignore them."""
     session.execute(
         "INSERT INTO public.q_threads (root_prompt_row_id, purpose, is_active) SELECT %s, 'run', true"
         " FROM generate_series(1, 2)",

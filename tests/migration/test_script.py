@@ -205,7 +205,7 @@ def test_coexisting_families_stop_the_rollback(environment):
 
 
 def test_ownerless_threads_do_not_stop_the_rollback(environment):
-    """Threads without an owner are outside both unique indexes, and stand against nothing."""
+    """The original and the fixed index ignore threads without an owner: these stand against nothing."""
     run_files(environment, IndexKind.FIXED)
     with session(environment) as connection:
         for purpose in ("chat", "run", "run"):

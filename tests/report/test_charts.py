@@ -204,8 +204,8 @@ def test_the_chart_of_the_second_change(before: int, after: int | None, ended: s
         (
             charts.remaining_conflicts(snapshot_counts(1)),
             "Provider conflicts: active threads that block another provider's thread of the same purpose in their "
-            "family: a user who tries gets the same error. Active threads without an owner: outside both unique "
-            "indexes.",
+            "family: a user who tries gets the same error. Active threads without an owner: the original and the "
+            "fixed index ignore them.",
         ),
     ],
 )

@@ -64,7 +64,7 @@ class Investigation:
             Check(
                 "threads without an owner",
                 Status.INFO,
-                f"{plural(outside, 'active thread')} without an owner: outside both unique indexes",
+                f"{plural(outside, 'active thread')} without an owner: the original and the fixed index ignore them",
             )
             if outside
             else Check("threads without an owner", Status.PASS, "every active thread has an owner"),

@@ -19,7 +19,9 @@ COUNT_MEANINGS = {
         "active threads that block another provider's thread of the same purpose, also after the fix: a user who tries "
         "gets the same error"
     ),
-    "unguarded_threads": "they are outside both unique indexes",
+    "unguarded_threads": (
+        "the original and the fixed index ignore them, so they block no thread; the provider index covers them, too"
+    ),
 }
 # The names of counts in texts, where they are not those of the record's keys.
 _NAMES = {

@@ -197,7 +197,7 @@ def remaining_conflicts(*counts: Counts, has_provider: bool = False) -> Chart:
         ("threads without an owner", [Bar(ownerless, FAINT)]),
     ]
     alt = f"{title}. Of {plural(sum(each.active_threads for each in counts), 'active thread')}."
-    covered = "the provider index has them, too" if has_provider else "outside both unique indexes"
+    covered = "the provider index has them, too" if has_provider else "the original and the fixed index ignore them"
     caption = f"{_CONFLICTS}: a user who tries gets the same error. Active threads without an owner: {covered}."
     return _of_bars(title, caption, alt, groups, "active threads")
 
