@@ -520,6 +520,19 @@ def test_the_script(environment, connection, form):
             assert definitions(connection) == left
 
 
+def test_the_script_asks_what_becomes_of_rows_with_null(environment, connection):
+    """Where a new column may be NULL the files stop before they build, unless its file allows duplicates."""
+    shop.create(connection, BY_LOCALE)
+    before = definitions(connection)
+    texts = [text for _, text in migration_files(FIXED, BY_LOCALE)]
+    for text in (texts[0], texts[2]):
+        code, said = psql(environment, text)
+        assert (code, "locale may be NULL, and rows with NULL there would be unique no more" in said) == (3, True)
+    assert definitions(connection) == before
+    assert psql(environment, migration_script(FIXED, ALLOWED))[0] == 0
+    assert definitions(connection) == [("(slug, locale)", None)]
+
+
 def test_the_files_of_a_constraint():
     """The constraint changes its index in one statement: nothing is left to drop."""
     assert [name for name, _ in migration_files(FIXED, shop.CONSTRAINT)] == [

@@ -71,6 +71,11 @@ DO $$ BEGIN
 END $$;
 """
 
+# Rows with NULL there are unique no more: the file of the change has to say that this is meant.
+_NULLABLE: LiteralString = """\
+EXISTS (SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass({table}) AND attname = ANY ({columns}) AND attnum > 0 AND NOT attnotnull)"""
+
 _SEVERAL: LiteralString = """\
 EXISTS (SELECT FROM {table}{where} GROUP BY {key} HAVING count(*) > 1)"""
 
@@ -221,7 +226,7 @@ class _Script:
 
     def _check(self) -> str:
         """Stop where the last unique index that is enforced could be dropped, or what depends on it."""
-        complete = self._only_if_complete(self.change.index, *SIDES)
+        complete = self._only_if_complete(self.change.index, *SIDES) + self._only_if_nulls_are_chosen()
         if not self.change.constraint:
             return complete
         text = (
@@ -244,6 +249,18 @@ class _Script:
         text = sql.SQL("'% is missing, not complete or not as expected: use the incident command', {}")
         stop = sql.SQL("NOT ") + self._complete(name, *kinds)
         return sql.SQL(_ONLY_IF).format(stop=stop, message=text.format(self._path(name))).as_string()
+
+    def _only_if_nulls_are_chosen(self) -> str:
+        """Stop where rows with NULL would be unique no more, and nobody has said that this is meant."""
+        if self.target is not IndexKind.FIXED or not self.change.kept_unique:
+            return ""
+        names = ", ".join(self.change.kept_unique)
+        which = names if len(self.change.kept_unique) == 1 else f"one of {names}"
+        why = f"{which} may be NULL, and rows with NULL there would be unique no more"
+        text = f"{why}: incident plan lists what can be chosen"
+        columns = sql.Literal([*self.change.kept_unique])
+        stop = sql.SQL(_NULLABLE).format(table=self._path(self.change.table), columns=columns)
+        return sql.SQL(_ONLY_IF).format(stop=stop, message=sql.SQL("'%', ") + sql.Literal(text)).as_string()
 
     def _only_if_it_fits(self) -> str:
         label = self.change.label(self.target)

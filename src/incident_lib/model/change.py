@@ -198,6 +198,14 @@ class IndexChange:
         """What messages call things."""
         return self.words or Wording.of_columns(" and ".join(self.added))
 
+    @property
+    def kept_unique(self) -> tuple[str, ...]:
+        """The columns of the new key in which NULL would end what the old index guarantees, and nobody allowed that."""
+        if self.after.nulls_not_distinct:
+            return ()
+        asked = self.after.parts if self.before.nulls_not_distinct else self.added
+        return tuple(part for part in asked if part in self.after.columns and part not in self.not_unique_where_null)
+
     def key(self, kind: IndexKind) -> IndexKey:
         """The key of the original or of the fixed index."""
         return {IndexKind.ORIGINAL: self.before, IndexKind.FIXED: self.after}[kind]
