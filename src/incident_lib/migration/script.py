@@ -251,7 +251,7 @@ class _Script:
         return sql.SQL(_ONLY_IF).format(stop=stop, message=text.format(self._path(name))).as_string()
 
     def _only_if_nulls_are_chosen(self) -> str:
-        """Stop where rows with NULL would be unique no more, and nobody has said that this is meant."""
+        """Stop where rows with NULL would be unique no more, and the file does not say that this is meant."""
         if self.target is not IndexKind.FIXED or not self.change.kept_unique:
             return ""
         names = ", ".join(self.change.kept_unique)

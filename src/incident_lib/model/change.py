@@ -200,7 +200,7 @@ class IndexChange:
 
     @property
     def kept_unique(self) -> tuple[str, ...]:
-        """The columns of the new key in which NULL would end what the old index guarantees, and nobody allowed that."""
+        """The columns of the new key in which NULL would end a guarantee of the old index, unless the file allows that."""
         if self.after.nulls_not_distinct:
             return ()
         asked = self.after.parts if self.before.nulls_not_distinct else self.added
