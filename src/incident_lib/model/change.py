@@ -200,7 +200,7 @@ class IndexChange:
 
     @property
     def kept_unique(self) -> tuple[str, ...]:
-        """The columns of the new key in which NULL would end a guarantee of the old index, unless the file allows that."""
+        """The columns of the new key that must hold no NULL: there it would end a guarantee of the old index."""
         if self.after.nulls_not_distinct:
             return ()
         asked = self.after.parts if self.before.nulls_not_distinct else self.added
