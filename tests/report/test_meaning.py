@@ -8,10 +8,25 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import to_builtins
 
+from incident_lib.model import HIDDEN_ROWS, Check, Status
 from incident_lib.notebook.display import Shown, show_section
 from incident_lib.report.render import render_html, render_markdown, write_report
-from tests.support.reports import EXAMPLE, NO_AFTER, Page, empty_pictures, end, read, run_folder, squeezed, wiki
+from tests.support import crafted
+from tests.support.reports import (
+    EXAMPLE,
+    NO_AFTER,
+    Page,
+    empty_pictures,
+    end,
+    ended_run,
+    read,
+    run_folder,
+    snapshot_counts,
+    squeezed,
+    wiki,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,3 +123,106 @@ def test_no_rollback_is_possible_as_of_the_last_snapshot(tmp_path: Path, text: C
 
     assert "A rollback is not possible: 271 families have several active threads." in text(at_once, later)
     assert "A rollback is still possible: no family has several active threads yet." in text(at_once)
+
+
+def rows_hidden(folder: Path, blocked: int, **changes: Any) -> Path:
+    """A dry run by a role from which row level security hides rows, which saw this many blocked families."""
+    hidden = Check("row level security", Status.FAIL, "row level security hides rows from this role", "Use the owner.")
+    seen = snapshot_counts(blocked, 0, conflicts=0, unguarded=0)
+    found: Contents = {
+        **NO_AFTER,
+        **end("dry-run"),
+        **dict.fromkeys(("rejected_inserts", "residual", "example")),
+        "counts": {"before": to_builtins(seen), "after": None},
+        "preflight": [to_builtins(hidden)],
+        "blocked_by": [],
+        "blocked_since": {"chat": [], "run": []},
+        "unknown": [HIDDEN_ROWS],
+    }
+    return run_folder(folder, {**found, **changes}, "hidden")
+
+
+def test_where_rows_are_hidden_no_count_is_zero(tmp_path: Path, text: Callable[..., str]) -> None:
+    """A role that sees no blocked family cannot tell that there is none: nothing is 0, and nothing is "none"."""
+    found = text(rows_hidden(tmp_path, 0))
+
+    assert "It cannot be told which families are blocked: row level security hides rows" in found
+    assert "No family is blocked" not in found
+    assert "No provider conflict remains" not in found
+    assert not re.search(r"blocked for chat:? 0\b", found)
+
+
+def test_where_rows_are_hidden_a_count_is_a_minimum(tmp_path: Path, text: Callable[..., str]) -> None:
+    """A role that sees some blocked families says that there may be more."""
+    post = rows_hidden(tmp_path, 7)
+
+    assert read(post).title == "At least 7 families are blocked for chat: row level security hides rows"
+    assert "At least 7 families are blocked for chat, whether or not" in text(post)
+
+
+def test_a_look_that_sees_no_row_is_no_look_without_blocked_families(tmp_path: Path) -> None:
+    """In the timeline, too, a role from which rows are hidden does not find that none is blocked."""
+    looks = [rows_hidden(tmp_path / "1", 0), run_folder(tmp_path / "2", {"environment": "demo", **NO_AFTER})]
+    found = markdown(read(*looks), tmp_path)
+
+    assert "Looked: it is not known how many families are blocked for chat." in found
+    assert "no family is blocked for chat" not in found
+
+
+def test_a_rollback_where_rows_are_hidden(tmp_path: Path, text: Callable[..., str]) -> None:
+    """A role that sees no family with several active threads cannot tell that a rollback is possible."""
+    counts = EXAMPLE["counts"] | {"after": EXAMPLE["counts"]["after"] | {"coexisting_families": 0}}
+    found = text(run_folder(tmp_path, {"counts": counts, "unknown": [HIDDEN_ROWS]}))
+
+    assert "Whether a rollback is possible is unknown: row level security hides rows." in found
+    assert "still possible" not in found
+
+
+def fixed_and_undone(folder: Path) -> list[Path]:
+    """A run that applied the fix, and a later look that found the original index and 900 blocked families."""
+    look = {
+        **NO_AFTER,
+        **end("dry-run"),
+        "started_at": "2999-01-01T00:00:00Z",
+        "counts": {"before": EXAMPLE["counts"]["before"] | {"blocked": {"chat": 900, "run": 120}}, "after": None},
+    }
+    return [run_folder(folder, {}, "1"), run_folder(folder, look, "2")]
+
+
+def test_a_fix_that_is_gone_again(tmp_path: Path, text: Callable[..., str]) -> None:
+    """After a rollback nothing says that nothing was applied, or that the original index rejects no insert."""
+    runs = fixed_and_undone(tmp_path)
+    found = text(*runs)
+
+    assert read(*runs).title == "900 families are blocked for chat again: the fix is not in place any more"
+    assert "was applied; the latest snapshot shows that it is not in place any more." in found
+    assert "nothing was applied" not in found
+    assert "since then the original index rejects no insert" not in found
+
+
+def test_a_fix_that_was_never_applied_has_no_rollback(tmp_path: Path, text: Callable[..., str]) -> None:
+    """Where nothing was applied families are blocked, not were; there is no word about a rollback."""
+    found = text(ended_run(tmp_path, "dry-run", "prod", **NO_AFTER))
+
+    assert "1,088 families are blocked for chat, whether or not a user has tried to start one." in found
+    assert "families were blocked" not in found
+    assert "A rollback" not in found
+
+
+def test_how_many_are_still_blocked_in_several_environments(tmp_path: Path, text: Callable[..., str]) -> None:
+    """Of several environments the story says how many families are blocked now, and where that is unknown."""
+    runs = [run_folder(tmp_path, {"environment": "dev"}, "dev"), crafted.failed(tmp_path), crafted.refused(tmp_path)]
+    unseen = crafted.run_without_snapshot(tmp_path)
+
+    assert "is applied in 1 of 3 environments. 2,176 families are still blocked for chat. A roll" in text(*runs)
+    found = text(*runs, unseen)
+    assert "2,176 families are still blocked for chat. How many are blocked in unreachable is unknown." in found
+    assert "A rollback is not possible in dev." in found
+
+
+def test_a_run_without_a_snapshot_has_no_numbers(tmp_path: Path, text: Callable[..., str]) -> None:
+    """A run that failed before its first snapshot does not speak of numbers from before the failure."""
+    found = text(crafted.run_without_snapshot(tmp_path))
+
+    assert "The run ended before its first snapshot. The run FAILED." in found
+    assert "numbers below" not in found

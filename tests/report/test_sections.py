@@ -76,7 +76,7 @@ def test_the_summary_has_the_story_and_the_chart(tmp_path: Path) -> None:
         "PostgreSQL rejects a new chat (Failed to create new chat, error 500)."
     )
     assert extent == Paragraph(
-        "1,088 families were blocked for chat: PostgreSQL would reject a new chat there, whether or not one was tried. "
+        "1,088 families were blocked for chat, whether or not a user has tried to start one. "
         "The logs show rejected inserts in 416 families: 274 were still blocked for chat "
         "right before the fix; 142 no longer, or only for run. "
         "The fix, which adds purpose to the index, is applied: no family is blocked by another purpose; "
@@ -115,7 +115,7 @@ def test_how_many_tried_is_not_said_without_a_log(tmp_path: Path) -> None:
     extent = blocks(run_folder(tmp_path, {}, without=("rejected_inserts",)), "summary")[1]
 
     assert isinstance(extent, Paragraph)
-    assert "whether or not one was tried. The fix," in extent.text
+    assert "whether or not a user has tried to start one. The fix," in extent.text
 
 
 def test_the_way_back_of_several_environments(tmp_path: Path) -> None:

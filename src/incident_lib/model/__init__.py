@@ -120,6 +120,7 @@ from incident_lib.model.tables import (
     threads_table,
 )
 from incident_lib.model.text import (
+    CANNOT_TELL,
     HIDDEN_ROWS,
     WEAK_LOCKS,
     before_and_after,
@@ -157,6 +158,7 @@ from incident_lib.model.typed import as_type, from_json
 __all__ = [
     "ATTEMPTS",
     "BLOCKED",
+    "CANNOT_TELL",
     "CHANGES",
     "COLUMNS",
     "COUNT_MEANINGS",

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from incident_lib.model import (
     Column,
     IndexState,
+    PerPurpose,
     checks_table,
     count_name,
     counts_table,
@@ -18,7 +21,7 @@ from incident_lib.model import (
 )
 from incident_lib.report import charts
 from incident_lib.report.history_chart import Line
-from incident_lib.report.recorded import NOTHING_SEEN, Recorded
+from incident_lib.report.recorded import NOTHING_SEEN, Recorded, hides_rows
 
 if TYPE_CHECKING:
     from incident_lib.model import (
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
         Check,
         Counts,
         ExampleThread,
+        Indexes,
         RehearsalReport,
         ScanFindings,
         Table,
@@ -68,6 +72,34 @@ class Chapter(Recorded):
         return self.record.verdict or NOTHING_SEEN
 
     @property
+    def before(self) -> Counts | None:
+        """The counts before; where row level security hides rows, a number of blocked families that is 0 is unknown."""
+        return self._seen(self.record.counts.before, self.record.indexes.before)
+
+    @property
+    def after(self) -> Counts | None:
+        """The counts after, in the same way; None where nothing was applied."""
+        return self._seen(self.record.counts.after, self.record.indexes.after)
+
+    def _seen(self, counts: Counts | None, indexes: Indexes | None) -> Counts | None:
+        fixed = indexes is not None and indexes.state is IndexState.FIXED  # then no family is blocked by a purpose
+        if not counts or not self.hides_rows or fixed:
+            return counts
+        seen = PerPurpose(chat=counts.blocked.chat or None, run=counts.blocked.run or None)
+        return msgspec.structs.replace(counts, blocked=seen)
+
+    @property
+    def hides_rows(self) -> bool:
+        """Whether row level security hid rows from the role of the snapshots: each count may be too low."""
+        return hides_rows(self.record)
+
+    @property
+    def is_undone(self) -> bool:
+        """Whether the fix was applied, and the latest snapshot shows another state than the fixed index alone."""
+        after = self.record.indexes.after
+        return bool(self.record.incident_ended_at and after and after.state is not IndexState.FIXED)
+
+    @property
     def is_fixed(self) -> bool:
         """Whether the latest snapshot shows the fixed index, and no family that is blocked for chat."""
         indexes = self.record.indexes.after or self.record.indexes.before
@@ -77,6 +109,8 @@ class Chapter(Recorded):
     @property
     def rollback(self) -> str:
         """Whether the fix could be rolled back as of the latest snapshot; empty where it was not applied."""
+        if self.is_fixed and self.can_roll_back is None:
+            return "Whether a rollback is possible is unknown: row level security hides rows."
         sentence = rollback_sentence(self.latest) if self.is_fixed and self.latest else ""
         first = "The change provider would be rolled back first."
         return f"{sentence} {first}" if self.can_roll_back and self.has_provider else sentence
@@ -93,8 +127,10 @@ class Chapter(Recorded):
 
     @property
     def can_roll_back(self) -> bool | None:
-        """Whether the original index could be restored as of the latest snapshot; None where it was not replaced."""
-        return self.latest.coexisting_families == 0 if self.is_fixed and self.latest else None
+        """Whether the original index could be restored as of the latest snapshot; None: not replaced, or unknown."""
+        if not self.is_fixed or not self.latest or (self.hides_rows and not self.latest.coexisting_families):
+            return None
+        return self.latest.coexisting_families == 0
 
     @property
     def conflicts(self) -> tuple[int | None, int | None]:
@@ -168,8 +204,10 @@ class Chapter(Recorded):
         return f"{meaning}. {why}" if why else meaning
 
     def _cell(self, number: int | None, counts: Counts | None) -> int | str | None:
-        """A number of a snapshot; how the run ended where there was no such snapshot."""
-        return number if counts else self.ended or "–"
+        """A number of a snapshot; how the run ended where there was none. Where rows are hidden, a 0 is unknown."""
+        if not counts:
+            return self.ended or "–"
+        return number or None if self.hides_rows and not self.is_fixed else number
 
     def number(self, snapshot: str, purpose: str) -> int | str | None:
         """How many families were blocked for a purpose, before or after; how the run ended where none were counted."""

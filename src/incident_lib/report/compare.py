@@ -38,6 +38,8 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
     if len(chapters) == 1 and chapters[0].before and chapters[0].has_provider and chapters[0].is_fixed:
         return _both_changes(chapters[0])
     if len(chapters) == 1 and chapters[0].before:
+        if told := _exception(chapters[0]):
+            return told
         title = charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
         return f"{title} by another purpose{remaining}" if (remaining := _still_conflicting(chapters)) else title
     counted = [chapter.before.blocked.chat for chapter in chapters if chapter.before]
@@ -46,9 +48,21 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
         return "No blocked families were counted in any environment" if chapters else "No run has been recorded"
     fixed = sum(chapter.is_fixed for chapter in chapters)
     where = f" in {plural(len(known), 'environment')}"
-    return (
-        f"{format_blocked(sum(known), where=where)}; fixed in {fixed} of {len(chapters)}{_still_conflicting(chapters)}"
-    )
+    least = "At least " if any(chapter.hides_rows for chapter in chapters) else ""
+    found = f"{least}{format_blocked(sum(known), where=where)}"
+    return f"{found}; fixed in {fixed} of {len(chapters)}{_still_conflicting(chapters)}"
+
+
+def _exception(chapter: Chapter) -> str:
+    """The finding where rows are hidden, or where the fix is gone again; empty elsewhere."""
+    now = chapter.latest.blocked.chat if chapter.latest else None
+    if chapter.is_undone and now is not None:
+        return f"{format_blocked(now, ('is', 'are'))} again: the fix is not in place any more"
+    if not chapter.hides_rows or chapter.is_fixed:
+        return ""
+    if now is None:
+        return "It cannot be told which families are blocked: row level security hides rows"
+    return f"At least {format_blocked(now, ('is', 'are'))}: row level security hides rows"
 
 
 def _both_changes(chapter: Chapter) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from incident_lib.model import (
+    CANNOT_TELL,
+    HIDDEN_ROWS,
     format_blocked,
     format_duration,
     format_families,
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from incident_lib.report.chapter import Chapter
     from incident_lib.report.notes import Notes
 
-_ROLLBACK = {False: "not possible", True: "still possible"}
+_ROLLBACK = {False: "not possible", True: "still possible", None: "unknown"}
+_HIDES_ROWS = "row level security hides rows"
 _PROVIDER = "another provider's thread of the same purpose"
 MOST_NAMED = 4  # environments whose status is named one by one
 UNKNOWN = "unknown"
@@ -58,7 +61,7 @@ class Head:
         """Whether the fix can be rolled back, in a sentence; empty where it was applied nowhere."""
         if len(self.chapters) == 1:
             return self.chapters[0].rollback
-        able = {chapter.environment: chapter.can_roll_back for chapter in self.chapters}
+        able = {chapter.environment: chapter.can_roll_back for chapter in self.chapters if chapter.is_fixed}
         found = [(words, [name for name, each in able.items() if each is can]) for can, words in _ROLLBACK.items()]
         told = [f"{words} in {join_names(names, MOST_NAMED)}" for words, names in found if names]
         return f"A rollback is {'; it is '.join(told)}." if told else ""
@@ -95,7 +98,7 @@ class Head:
     def _outcome(self) -> str:
         """Whether the fix has been applied, and how a single run ended that did not apply it."""
         if len(self.chapters) == 1:
-            return "fixed" if self._fixed else f"not fixed: {self.chapters[0].ended or 'nothing was applied'}"
+            return "fixed" if self._fixed else f"not fixed: {_why_open(self.chapters[0])}"
         return f"fixed in {self._fixed} of {plural(len(self.chapters), 'environment')}"
 
     def _when(self) -> str:
@@ -130,7 +133,12 @@ class Head:
         """How many families were blocked, and in how many of them somebody tried; empty where none was counted."""
         if not (hit := self._hit()):
             return ""
-        blocked = f"{format_blocked(hit)}: PostgreSQL would reject a new chat there, whether or not one was tried."
+        least, verbs = "", ("was", "were")
+        if any(chapter.hides_rows for chapter in self.chapters):
+            least = "At least "  # row level security hides rows
+        if len(self.chapters) == 1 and not self._fixed and not self.chapters[0].after:
+            verbs = ("is", "are")
+        blocked = f"{least}{format_blocked(hit, verbs)}, whether or not a user has tried to start one."
         found = [each for chapter in self.chapters if (each := chapter.record.rejected_inserts)]
         families, tried, others = (
             sum(getattr(each, name) or 0 for each in found)
@@ -148,8 +156,11 @@ class Head:
 
     def _families(self) -> Card:
         hit, label = self._hit(), "Families blocked for chat"
+        hidden = any(chapter.hides_rows for chapter in self.chapters)
         if hit is None:
-            return Card(label, UNKNOWN, "none was counted")
+            return Card(label, UNKNOWN, _HIDES_ROWS if hidden else "none was counted")
+        if hidden:
+            return Card(label, f"{hit:,} or more", _HIDES_ROWS)
         users = [chapter.before.blocked_owners.chat for chapter in self.chapters if chapter.before]
         known = [number for number in users if number is not None]
         # The same user may be in two environments: users are not added up.
@@ -190,28 +201,29 @@ class Head:
         return Card(label, lasted, f"{format_minute(began)} to {format_minute(ended)} UTC")
 
     def _status(self) -> Card:
-        states = [f"{c.environment}: {'fixed' if c.is_fixed else c.ended or 'not fixed'}" for c in self.chapters]
+        states = [f"{c.environment}: {'fixed' if c.is_fixed else _why_open(c)}" for c in self.chapters]
         if len(states) > MOST_NAMED:
             open_ = [chapter.environment for chapter in self.chapters if not chapter.is_fixed]
             states = [f"not fixed: {join_names(open_, MOST_NAMED)}"] if open_ else ["in every environment"]
         if len(self.chapters) == 1:
             (only,) = self.chapters
-            state = only.ended or "nothing was applied"
-            if self._fixed:
-                state = f"rollback {_ROLLBACK[only.can_roll_back or False]}"
+            state = f"rollback {_ROLLBACK[only.can_roll_back]}" if self._fixed else _why_open(only)
             return Card("Status", "fixed" if self._fixed else "not fixed", f"environment {only.environment}; {state}")
         if not self.chapters:
             return Card("Status", UNKNOWN, "no run has been recorded")
         return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))
 
     def _end(self) -> str:
+        fix = "The fix, which adds purpose to the index,"
+        if not self._fixed and any(chapter.is_undone for chapter in self.chapters):
+            return f"{fix} was applied; the latest snapshot shows that it is not in place any more.{self._still()}"
         if not self._fixed and any(chapter.record.steps for chapter in self.chapters):
-            return "The fix, which adds purpose to the index, was begun; the latest snapshot does not show it complete."
+            return f"{fix} was begun; the latest snapshot does not show it complete.{self._still()}"
         if not self._fixed:
-            return "The fix, which adds purpose to the index, has not been applied."
+            return f"{fix} has not been applied.{self._still()}"
         if self._fixed < len(self.chapters):
             number = plural(len(self.chapters), "environment")
-            return f"The fix, which adds purpose to the index, is applied in {self._fixed} of {number}."
+            return f"{fix} is applied in {self._fixed} of {number}.{self._still()}"
         conflicts = sum(chapter.now.residual_conflicts for chapter in self.chapters if chapter.now)
         left = (
             f"; {plural(conflicts, 'thread')} still {'blocks' if conflicts == 1 else 'block'} {_PROVIDER}"
@@ -220,7 +232,25 @@ class Head:
         )
         if not conflicts and self.chapters and all(chapter.has_provider for chapter in self.chapters):
             left = ". The change provider is applied, too: no thread blocks another provider"
-        return f"The fix, which adds purpose to the index, is applied: no family is blocked by another purpose{left}."
+        return f"{fix} is applied: no family is blocked by another purpose{left}."
+
+    def _still(self) -> str:
+        """How many families are still blocked by the latest snapshots, and where that is unknown; else empty."""
+        open_ = [chapter for chapter in self.chapters if not chapter.is_fixed]
+        counts = {c.environment: c.latest.blocked.chat if c.latest else None for c in open_}
+        known = [count for count in counts.values() if count is not None]
+        told = f" {format_blocked(sum(known), ('is still', 'are still'))}." if known and len(self.chapters) > 1 else ""
+        if any(chapter.hides_rows for chapter in open_):
+            return f"{told} {CANNOT_TELL if len(self.chapters) == 1 and not known else HIDDEN_ROWS}"
+        unknown = [name for name, count in counts.items() if count is None]
+        return f"{told} How many are blocked in {join_names(unknown, MOST_NAMED)} is unknown." if unknown else told
+
+
+def _why_open(chapter: Chapter) -> str:
+    """Why an environment is not fixed, in a few words."""
+    if chapter.is_undone:
+        return "the fix is not in place any more"
+    return chapter.ended or ("the steps did not complete it" if chapter.record.steps else "nothing was applied")
 
 
 def _joined_before_fix(chapter: Chapter) -> bool:

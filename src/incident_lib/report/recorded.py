@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import steps_table
+from incident_lib.model import HIDDEN_ROWS, Status, steps_table
 from incident_lib.records import status_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,17 @@ _STATUS = {
     "killed": "The run was KILLED: its heartbeat stopped. The numbers below are from before that.",
     "running": "The run has not ended yet.",
 }
+_NO_SNAPSHOT = {"failed": "The run FAILED.", "killed": "The run was KILLED: its heartbeat stopped."}
 # What a cell holds in place of a number that the run did not measure.
 ENDED = {"dry-run": "dry run", "refused": "refused", "failed": "FAILED", "killed": "KILLED", "running": "running"}
+
+
+def hides_rows(record: RunRecord) -> bool:
+    """Whether row level security hid rows from the role of a run: each of its counts may be too low."""
+    checked = any(
+        check.name == "row level security" and check.status is Status.FAIL for check in record.preflight or ()
+    )
+    return checked or HIDDEN_ROWS in (record.unknown or ())
 
 
 @dataclass(frozen=True)
@@ -54,8 +63,9 @@ class Recorded:
     @property
     def status(self) -> str:
         """How the run ended, in a sentence; with the error that stopped it, if there was one."""
-        error = self.record.error
-        return " ".join([_STATUS[status_of(self.record)], *([error.what, error.why, error.next] if error else [])])
+        error, status = self.record.error, status_of(self.record)
+        how = _STATUS[status] if self.before else _NO_SNAPSHOT.get(status, _STATUS[status])
+        return " ".join([how, *([error.what, error.why, error.next] if error else [])])
 
     @property
     def ended(self) -> str:

@@ -20,7 +20,10 @@ def resolution_blocks(chapter: Chapter) -> list[Block]:
     blocks.append(Part("Steps", (steps,), folded=True) if steps else Paragraph("No step was run."))
     if ended := chapter.record.incident_ended_at:
         at = format_minute(ended)
-        blocks.append(Paragraph(f"The incident ended at {at} UTC: since then the original index rejects no insert."))
+        lasts = "since then the original index rejects no insert."
+        if chapter.is_undone:
+            lasts = "but the latest snapshot shows that the fix is not in place any more."
+        blocks.append(Paragraph(f"The incident ended at {at} UTC: {lasts}"))
     if verification := checks(chapter.record.verification):
         blocks.append(Part("Verification", (verification,)))
     if chapter.results:

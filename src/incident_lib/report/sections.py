@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from incident_lib import paths
 from incident_lib.model import (
+    CANNOT_TELL,
+    HIDDEN_ROWS,
     PUBLISHED,
     BlockerCount,
     Column,
@@ -297,13 +299,18 @@ class Sections:
             ),
         )
         figure = Figure("remaining", charts.remaining_conflicts(*found.values(), has_provider=has_provider), behind)
+        hidden = any(chapter.hides_rows for chapter in self.chapters)
+        counted: tuple[Block, ...] = (Paragraph(HIDDEN_ROWS, "note"),) if hidden else ()
+        if not hidden or any(c.residual_conflicts or c.unguarded_threads for c in found.values()):
+            counted += (figure,)
         left = [chapter for chapter in self.chapters if chapter.conflict_change and not chapter.has_provider]
         changed = group_rows((chapter.environment, chapter.conflict_change) for chapter in left)
         parts = self._each((c.environment, tuple(evidence.provider_conflicts(c))) for c in self.chapters)
         rollback = group_rows((chapter.environment, chapter.rollback) for chapter in self.chapters if chapter.rollback)
         why = self._named([(names, f"Provider conflicts: {line}") for names, line in changed])
         cause = Paragraph(_NO_PROVIDERS if has_provider else _PROVIDERS)
-        return (cause, figure, *why, *parts, Paragraph(_ROLLBACK), *self._named(rollback), *added)
+        back = (Paragraph(_ROLLBACK), *self._named(rollback)) if rollback else ()
+        return (cause, *counted, *why, *parts, *back, *added)
 
     def _named(self, lines: Sequence[tuple[str, str]]) -> tuple[Block, ...]:
         """Sentences as a list, each with the names of its environments where there are several; folded where many."""
@@ -381,4 +388,6 @@ def _anchor(title: str) -> str:
 def _verdict(chapter: Chapter, prefix: str) -> Block:
     """The result of one environment's run and how the run ended, in a paragraph."""
     result = before_and_after(chapter.before, chapter.after) if chapter.before else NOTHING_SEEN
+    if chapter.hides_rows and chapter.before and not chapter.before.blocked.chat:
+        result = CANNOT_TELL
     return Paragraph(f"{prefix}{result} {chapter.status}", "failed" if chapter.failed else "plain")

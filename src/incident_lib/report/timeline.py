@@ -19,6 +19,7 @@ from incident_lib.records import status_of
 from incident_lib.report.compare import group_rows
 from incident_lib.report.document import Paragraph, Part
 from incident_lib.report.notes import Event
+from incident_lib.report.recorded import hides_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,8 +124,10 @@ def _story(chapter: Chapter) -> Iterator[Event]:
         yield Event(since, what, "parameter purpose_since")
     if line := chapter.line:
         first, count = line.points[0]
-        what = f"{count:,} of the {format_families(line.total)} had become blocked for chat."
-        yield Event(first, what, "q_threads")
+        if count:
+            yield Event(
+                first, f"{count:,} of the {format_families(line.total)} had become blocked for chat.", "q_threads"
+            )
     if found := record.rejected_inserts:
         for which, at in (("first", found.first), ("last", found.last)):
             if at:
@@ -148,7 +151,8 @@ def _other(record: RunRecord, looked: str) -> Event:
         why = f" {record.error.what}" if record.error else ""
         return Event(record.finished_at or record.heartbeat_at, f"A run ended: {status}.{why}", f"run record, {HERE}")
     blocked = counts.blocked.chat
-    if blocked is None:
+    is_fixed = indexes is not None and indexes.state is IndexState.FIXED
+    if blocked is None or (not blocked and hides_rows(record) and not is_fixed):
         found = "it is not known how many families are blocked for chat"
     else:
         found = f"{format_families(blocked)} blocked for chat" if blocked else "no family is blocked for chat"
