@@ -344,6 +344,31 @@ def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
     assert max(ends) < 800
 
 
+@pytest.mark.parametrize(("width", "height"), [(NARROW, 800), (WIDE, 800)])
+@pytest.mark.parametrize("name", ["demo", "refused", "several"])
+def test_the_first_screen_has_the_title_the_cards_and_the_begin_of_the_story(browser, written, name, width, height):
+    """Also on a phone the title, the four cards and the first sentence of the story need no scrolling."""
+    with opened(browser, written(name), width=width) as page:
+        ends = page.evaluate(
+            "[...document.querySelectorAll('h1, .cards li')].map(e => e.getBoundingClientRect().bottom)"
+        )
+        story = page.evaluate("document.querySelector('#summary ~ *').getBoundingClientRect().top")
+
+    assert len(ends) == 5
+    assert max(ends) < height
+    assert story + 3 * 26 < height
+
+
+def test_a_chart_is_as_wide_as_the_text_on_a_wide_screen(browser, written):
+    """On a screen of 1280 pixels a chart begins and ends where the text beside it does."""
+    with opened(browser, written("demo")) as page:
+        sides = "e => { const box = e.getBoundingClientRect(); return [box.left, box.right].map(Math.round) }"
+        charts = page.evaluate(f"[...document.querySelectorAll('figure img')].map({sides})")
+        text = page.evaluate(f"({sides})(document.querySelector('main section'))")
+
+    assert charts == [text] * len(charts)
+
+
 def test_no_table_of_the_demo_is_cut_on_a_wide_screen(browser, written):
     """On a screen of 1280 pixels every column of every table is seen, also with all disclosures open."""
     with opened(browser, written("demo")) as page:

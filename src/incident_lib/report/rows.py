@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from incident_lib.report.sheet import Sheet
 
-LABELS = 0.37  # of the width, for the labels beside the rows; where they need more, they stand above
+LABELS = 0.45  # of the width, for the labels beside the rows; where they need more, they stand above
 BESIDE = 0.6  # of the width of the rows, for the text beside a mark; where it needs more, it stands above
 MARK = 4.5  # half the width of a mark
 INDENT = MARK + 1  # of a baseline under its label, so that a ring on it is not cut

@@ -28,7 +28,7 @@ ON_DARK = {
 # In points, of which a page shows 72 as 96 pixels: the text of charts has the 16 pixels of the report's text.
 TEXT, TITLE = 12.0, 13.5
 LINE = 1.35  # of a text's size, from one line to the next
-WIDE, NARROW = 504.0, 234.0  # the width of a chart: 672 pixels, and 312 for a phone's screen
+WIDE, NARROW = 624.0, 234.0  # the width of a chart: 832 pixels as the report's text, and 312 for a phone's screen
 GAP = 6.0  # between a mark and its text
 BAR = 17.0
 FONT = "DejaVu Sans"  # comes with matplotlib: the same picture on every machine
