@@ -127,7 +127,7 @@ def test_an_applied_change(tmp_path: Path) -> None:
         *(("Status", "applied"), ("Steps", "3"), ("Duration of the steps", "1.5 s"), ("Rows in the index", "1,234")),
     ]
     assert "| build | 2026-01-02 03:04:05.678 | 0.500 | done |" in text
-    assert "| triggers | warn | one fires | Read it. |" in text
+    assert "| triggers | warn | one fires. Action: Read it. |" in text
     assert "rejects no insert any more since 2026-01-02 03:04:07.678 UTC." in text
 
 

@@ -103,6 +103,16 @@ def test_a_scan_from_before_the_fix_says_what_the_fix_added(run: Path) -> None:
     assert "Before the fix its key was (root\\_prompt\\_row\\_id, owner\\_id)." in text
 
 
+def test_the_rejected_rows_of_a_scan_are_more_than_the_incidents(run: Path) -> None:
+    """Where the logs have more rejected rows than the incident has inserts, the section says how many are its."""
+    index = msgspec.structs.replace(
+        FOUND.examined[0], index=PURPOSE.index, key=list(PURPOSE.before.parts), rejected=1340, because="log"
+    )
+    RunFolder(run).set(scan=msgspec.structs.replace(FOUND, examined=[index]))
+
+    assert "Of these 1,340 rows, 1,206 are rejected inserts of this incident: see Impact." in section(run)
+
+
 def test_a_scan_of_another_index_says_nothing_of_the_fix(run: Path) -> None:
     """The key of an index that the fix does not change is told as it is."""
     text = section(run)

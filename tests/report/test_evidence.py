@@ -140,17 +140,17 @@ def test_rejected_inserts_are_in_the_impact(tmp_path: Path, made: Any) -> None:
     """The impact has each count of the logs and of the comparison with the threads, with its meaning."""
     found = made(run(tmp_path, rejected_inserts=FAILURES))
 
-    assert table(found, "Impact", "count", "demo") == [
+    assert table(found, "Impact", "count", "number") == [
         [NAMES.get(word, word.replace("_", " ")), f"{FAILURES[word]:,}", meaning]
         for word, meaning in REJECTED_INSERT_MEANINGS.items()
     ]
     said = text(found, "Impact")
     assert "The server logs hold 3,001 rejected inserts of this incident by 3,008 families." in said
     assert "Rejected chats may have left up to 2,001 orphaned conversations at the provider." in said
-    assert "demo: 1,021 counted without its family: no DETAIL was logged" in said
-    assert "demo: 2 of which nothing is known" in said
-    assert f"demo: Not counted: {FAILURES['before_purpose']:,} rejected inserts before the column purpose" in said
-    assert f"demo: Not counted: {FAILURES['by_provider']:,} inserts rejected because of a thread of the same" in said
+    assert "1,021 counted without its family: no DETAIL was logged" in said
+    assert "2 of which nothing is known" in said
+    assert f"Not counted: {FAILURES['before_purpose']:,} rejected inserts before the column purpose" in said
+    assert f"Not counted: {FAILURES['by_provider']:,} inserts rejected because of a thread of the same" in said
 
 
 @pytest.mark.parametrize("made", EVERY)
@@ -158,7 +158,7 @@ def test_rejected_inserts_of_an_unknown_time_of_the_purpose(tmp_path: Path, made
     """If it is unknown when the purpose came, the report says that nothing was left out because of it."""
     found = made(run(tmp_path, rejected_inserts={**FAILURES, "before_purpose": None}))
 
-    assert "demo: It is unknown when the column purpose was added" in text(found, "Impact")
+    assert "It is unknown when the column purpose was added" in text(found, "Impact")
 
 
 UNREAD_LOG: Contents = {"file": "web.log", "lines": 1234}
@@ -170,7 +170,7 @@ def test_a_log_that_was_not_read_is_no_log_without_rejected_inserts(tmp_path: Pa
     found = made(run(tmp_path, rejected_inserts=None, unread_logs=[UNREAD_LOG]))
 
     assert (
-        "Rejected inserts are unknown. demo: The log was not read: no entry of a PostgreSQL server was recognised in "
+        "Rejected inserts are unknown. The log was not read: no entry of a PostgreSQL server was recognised in "
         "web.log (1,234 lines looked at)."
     ) in text(found, "Impact")
     assert not re.search(r"\d rejected insert", squeezed(found.text))
@@ -182,7 +182,7 @@ def test_a_log_that_was_not_read_beside_one_that_was(tmp_path: Path, made: Any) 
     said = text(made(run(tmp_path, rejected_inserts=FAILURES, unread_logs=[UNREAD_LOG])), "Impact")
 
     assert "The server logs hold 3,001 rejected inserts" in said
-    assert "demo: The log was not read: no entry of a PostgreSQL server was recognised in web.log" in said
+    assert "The log was not read: no entry of a PostgreSQL server was recognised in web.log" in said
 
 
 @pytest.mark.parametrize("made", EVERY)
@@ -193,7 +193,7 @@ def test_a_log_without_a_rejected_insert(tmp_path: Path, made: Any) -> None:
     found = made(run(tmp_path, rejected_inserts=none | {"not_understood": {}}))
 
     assert (
-        "demo: Read: 12 entries of PostgreSQL. No error of any kind is among them: a server that logs no errors logs "
+        "Read: 12 entries of PostgreSQL. No error of any kind is among them: a server that logs no errors logs "
         "no rejected inserts, either. Partly read: 3 of 40 lines were not understood."
     ) in text(found, "Impact")
     assert "no error of any kind is in the logs" in squeezed(found.text)
@@ -204,7 +204,7 @@ def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
     """If a unique index could not be read, the number of blocked families with rejected inserts is unknown, not 0."""
     unknown = dict.fromkeys(("hit_and_blocked", "hit_not_blocked", "blocked_never_hit"))
     found = dict(
-        row[:2] for row in table(made(run(tmp_path, rejected_inserts=FAILURES | unknown)), "Impact", "count", "demo")
+        row[:2] for row in table(made(run(tmp_path, rejected_inserts=FAILURES | unknown)), "Impact", "count", "number")
     )
 
     assert {found[word.replace("_", " ")] for word in unknown} == {"unknown"}
@@ -233,15 +233,15 @@ def test_rejected_inserts_in_several_environments(tmp_path: Path, made: Any) -> 
 @pytest.mark.parametrize("name", ["a|b", "count", "what it counts"])
 def test_rejected_inserts_in_an_environment_with_an_unusual_name(tmp_path: Path, name: str) -> None:
     """An environment with an unusual name has one column of numbers."""
-    folder = run_folder(tmp_path, {"environment": name})
+    folders = [run_folder(tmp_path, {"environment": each}, each[:1]) for each in (name, "other")]
     (found,) = (
         b
-        for b in flat(read(folder).section("impact").blocks)
+        for b in flat(read(*folders).section("impact").blocks)
         if isinstance(b, Table) and b.columns[0].name == "count" and b.rows[0][0] == "rejected inserts"
     )
 
-    assert found.headings == ("count", name, "what it counts")
-    assert [column.is_number for column in found.columns] == [False, True, False]
+    assert found.headings == ("count", name, "other", "what it counts")
+    assert [column.is_number for column in found.columns] == [False, True, True, False]
 
 
 def test_of_several_runs_of_an_environment_the_latest_counts(tmp_path: Path) -> None:
@@ -284,19 +284,17 @@ def test_rejected_inserts_of_all_environments_by_hour(tmp_path: Path) -> None:
 @pytest.mark.parametrize("made", EVERY)
 def test_first_and_last_rejected_insert_are_in_the_timeline(tmp_path: Path, made: Any) -> None:
     """The first and the last rejected insert are in the timeline, with the log as their source."""
-    rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC", "environment")
+    rows = table(made(run(tmp_path, rejected_inserts=FAILURES)), "Timeline", "UTC", "what happened", "source")
     of_logs = [row for row in rows if row[-1] == "server log"]
 
     assert of_logs == [
         [
             "2025-09-05 08:09:10.123",
-            "demo",
             "The unique index rejected the first insert of this incident in the log.",
             "server log",
         ],
         [
             "2025-10-11 12:13:14",
-            "demo",
             "The unique index rejected the last insert of this incident in the log.",
             "server log",
         ],
@@ -310,9 +308,10 @@ def test_the_first_rejected_insert_is_in_the_detection(tmp_path: Path, made: Any
     found = made(run(tmp_path, rejected_inserts=FAILURES), run(tmp_path, "staging"))
 
     other = in_words(EXAMPLE["rejected_inserts"]["first"])[:16]
-    said = "the first rejected insert of this incident in its logs is of"
+    said = "The logs have the first rejected insert of this incident at"
+    since = "9 min after the column purpose was added"
     assert re.match(
-        rf"(Detection )?demo: {said} 2025-09-05 08:09 UTC\. ?staging: {said} {other} UTC\.",
+        rf"(Detection )?demo: {said} 2025-09-05 08:09 UTC\. ?staging: {said} {other} UTC, {since}\.",
         text(found, "Detection"),
     )
 
@@ -322,7 +321,7 @@ def test_logs_without_a_time(tmp_path: Path, rejected_inserts: Contents | None) 
     """Without a log, or without a rejected insert of known time, neither section has such a row."""
     found = page(run(tmp_path, rejected_inserts=rejected_inserts))
 
-    assert "server log" not in [row[-1] for row in table(found, "Timeline", "UTC", "environment")]
+    assert "server log" not in [row[-1] for row in table(found, "Timeline", "UTC", "what happened", "source")]
     assert "Detection" not in found.sections
 
 
@@ -334,13 +333,13 @@ def test_recovery_is_in_the_resolution(tmp_path: Path, made: Any) -> None:
     """The resolution has the number of blocked families, of those with and without a chat, and the time of counting."""
     found = made(run(tmp_path, recovery=recovery(4321, [(60, 1000), (600, 1234)], looked=3661.5)))
 
-    assert table(found, RESOLUTION, "environment", "blocked before the fix") == [
-        ["demo", "4,321", "1,234", "3,087", "2026-01-02 04:05:06.500"]
+    assert table(found, RESOLUTION, "blocked before the fix") == [
+        ["4,321", "1,234", "3,087", "2026-01-02 04:05:06.500"]
     ]
     said = "1,234 families of 4,321 that were blocked had a chat again when counted. demo: 1,234 of 4,321."
     assert said in [image["alt"] for image in found.of("img")]
     assert "whether their users have tried is not known." in text(found, RESOLUTION)
-    assert "Recovery: 1,234 of 4,321 families had a chat by 2026-01-02 04:05 UTC." in text(found, RESOLUTION)
+    assert "Counted 2026-01-02 04:05 UTC, 1 h 1 min after the fix." in text(found, RESOLUTION)
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -348,7 +347,7 @@ def test_without_recovered_families_there_is_no_chart(tmp_path: Path, made: Any)
     """If no family has a chat yet, there is a table without a chart."""
     found = made(run(tmp_path, recovery=recovery(4321, [])))
 
-    assert table(found, RESOLUTION, "environment", "blocked before the fix")[0][1:4] == ["4,321", "0", "4,321"]
+    assert table(found, RESOLUTION, "blocked before the fix")[0][:3] == ["4,321", "0", "4,321"]
     assert not [image for image in found.of("img") if "had a chat again" in (image["alt"] or "")]
 
 
@@ -649,7 +648,7 @@ def test_provider_conflicts_are_in_their_section(tmp_path: Path, made: Any) -> N
     """The section has the conflicts by provider, an example, the threads without a provider, and the proposed index."""
     found = made(run(tmp_path, residual=REMAINS))
 
-    assert table(found, LEFT, "provider conflicts of provider") == [
+    assert table(found, LEFT, "provider of the blocking thread") == [
         ["openai", "5,701", "5,603"],
         ["no provider", "42", "41"],
     ]
@@ -675,7 +674,7 @@ def test_without_provider_conflicts(tmp_path: Path, made: Any) -> None:
     """If no family uses several providers, there is neither a table of conflicts nor an example."""
     found = made(run(tmp_path, residual={**REMAINS, "by_provider": [], "example": None, "without_provider": 1}))
 
-    assert [rows[0][0] for rows in tables(found, LEFT)] == ["environment"]
+    assert [rows[0][0] for rows in tables(found, LEFT)] == ["provider conflicts"]
     assert "One such family" not in text(found, LEFT)
     assert "No client's lookup finds the 1 active thread without a provider." in text(found, LEFT)
 
@@ -687,7 +686,7 @@ def test_provider_conflicts_in_several_environments(tmp_path: Path, made: Any) -
     found = made(
         run(tmp_path, "a", residual=REMAINS), run(tmp_path, "b", residual=other), run(tmp_path, "c", residual=None)
     )
-    of = [rows[1:] for rows in tables(found, LEFT) if rows[0][0] == "provider conflicts of provider"]
+    of = [rows[1:] for rows in tables(found, LEFT) if rows[0][0] == "provider of the blocking thread"]
 
     assert of == [[["openai", "5,701", "5,603"], ["no provider", "42", "41"]], [["manus", "7", "6"]]]
 

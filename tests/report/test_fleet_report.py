@@ -158,7 +158,7 @@ def test_two_runs_of_one_environment_are_not_two_environments(twice: list[Path])
     post = read(*twice)
 
     assert post.title == STILL
-    assert ("Environments", "prod") in post.facts
+    assert ("Environment", "prod") in post.facts
     assert ("Status", "fixed") in post.facts
 
 

@@ -277,7 +277,7 @@ def test_the_head_has_the_end_of_the_incident() -> None:
     assert read(paths.EXAMPLE_RUN).facts[:4] == [
         ("Status", "fixed"),
         ("Rollback", "A rollback is not possible: 269 families have several active threads."),
-        ("Environments", "demo"),
+        ("Environment", "demo"),
         ("When (UTC)", f"{BEGAN} to {ended_at}"),
     ]
 

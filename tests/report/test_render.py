@@ -128,7 +128,7 @@ def test_every_picture_has_an_alternative_text(made: Any) -> None:
     texts = [image["alt"] for image in made(paths.EXAMPLE_RUN).of("img")]
 
     assert texts == [
-        "1,088 families were blocked for chat; now none is blocked. "
+        "Blocked families, before the fix and after it. "
         "Families blocked for chat: 1,088 before, 0 after. "
         "Families blocked for run: 168 before, 0 after.",
         f"1,029 of 1,088 families were blocked at once, on {BEGAN[:10]}. demo: 1,029 at {BEGAN}, 1,084 in "

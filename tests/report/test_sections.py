@@ -188,7 +188,41 @@ def test_the_timeline_is_by_the_minute(made: Any) -> None:
 
     assert heading == ["UTC", "what happened"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", at) for at, _ in rows)
-    assert [what.split(",")[0] for _, what in rows if "Step" in what or "fix" in what] == ["The fix was applied: build"]
+    assert [what for _, what in rows if "Step" in what or "fix" in what] == [
+        "The fix was applied in 34 ms: build, swap, drop."
+    ]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_the_fix_is_told_before_the_end_of_the_incident(made: Any) -> None:
+    """The row of the fix is at its first step, and so before the row of the end that it brings about."""
+    rows = [what for _, what in made(paths.EXAMPLE_RUN).sections["Timeline"].tables[0][1:]]
+
+    assert [what.partition(" in ")[0].partition(":")[0] for what in rows[-2:]] == [
+        "The fix was applied",
+        "The incident ended",
+    ]
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_one_environment_is_named_where_it_matters(made: Any) -> None:
+    """A report over one environment names it in the status, the facts and an action item: in no column, at no line."""
+    found = made(paths.EXAMPLE_RUN).sections
+    told = [section for title, section in found.items() if not title.startswith("Appendix")]
+    cells = [cell.strip() for section in told for table in section.tables for row in table for cell in row]
+
+    assert [cell for cell in cells if cell in {"environment", "demo"}] in ([], ["demo"])  # Markdown: the facts
+    assert "demo:" not in "".join(section.text for section in told)
+
+
+def test_an_action_of_a_check_follows_its_finding(tmp_path: Path) -> None:
+    """A check that asks for something says it behind its finding; no column is empty."""
+    check = {"name": "triggers", "status": "warn", "finding": "one fires", "action": "Read it."}
+    folder = run_folder(tmp_path, {"verification": [*EXAMPLE["verification"], check]})
+    heading, *rows = rendered(folder).sections["Resolution and verification"].tables[1]
+
+    assert heading == ["check", "status", "finding"]
+    assert rows[-1] == ["triggers", "warn", "one fires. Action: Read it."]
 
 
 @pytest.mark.parametrize("made", FORMS)
@@ -206,9 +240,9 @@ def test_the_sources_of_the_timeline_are_folded(made: Any) -> None:
         ("Step drop", "run record, the clock of the computer that ran it"),
         ("The incident ended", "pg_index and pg_locks, the server's clock"),
     ]
-    *found, drop, ended, after = [(row[2].split(":")[0], row[3]) for row in rows[1:]]
+    *found, drop, ended, after = [(row[1].split(":")[0], row[2]) for row in rows[1:]]
 
-    assert rows[0] == ["UTC", "environment", "what happened", "source"]
+    assert rows[0] == ["UTC", "what happened", "source"]
     assert found == [
         *sorted(begin, key=lambda row: EXAMPLE["rejected_inserts"]["first"] > since and row[1] == "server log"),
         ("The unique index rejected the last insert of this incident in the log.", "server log"),
@@ -225,7 +259,7 @@ def test_times_are_in_utc(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, {"incident_ended_at": "2026-11-23T06:00:00.500+02:00"})
     rows = rendered(folder).sections["Timeline"].tables[1]
 
-    assert [row[0] for row in rows if row[2].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
+    assert [row[0] for row in rows if row[1].startswith("The incident ended")] == ["2026-11-23 04:00:00.500"]
 
 
 def test_a_timeline_without_events_says_so(tmp_path: Path) -> None:
@@ -246,7 +280,7 @@ def test_an_unknown_number_in_the_timeline_is_unknown(tmp_path: Path) -> None:
         .tables[1]
     )
 
-    assert "Snapshot before: the number of blocked families is unknown." in [row[2] for row in rows]
+    assert "Snapshot before: the number of blocked families is unknown." in [row[1] for row in rows]
 
 
 # Root cause
@@ -258,7 +292,7 @@ def test_the_index_equals_that_of_the_catalog(made: Any) -> None:
     rows = made(paths.EXAMPLE_RUN).sections["Root cause"].tables[0]
 
     assert rows[1:] == [
-        ["demo", moment, EXAMPLE["indexes"][moment]["state"], definition["definition"], definition["flags"]]
+        [moment, EXAMPLE["indexes"][moment]["state"], definition["definition"], definition["flags"]]
         for moment in ("before", "after")
         for definition in EXAMPLE["indexes"][moment]["definitions"]
     ]
@@ -306,10 +340,10 @@ def test_steps_are_shown_with_their_sql(made: Any) -> None:
 @pytest.mark.parametrize("made", FORMS)
 @pytest.mark.parametrize(("key", "place"), [("verification", 1), ("preflight", 2)])
 def test_every_check_is_shown(made: Any, key: str, place: int) -> None:
-    """The resolution has each check of verification and preflight, with its status and its action."""
+    """The resolution has each check of verification and preflight, with its status."""
     rows = made(paths.EXAMPLE_RUN).sections["Resolution and verification"].tables[place]
 
-    assert rows[1:] == [[c["name"], c["status"], c["finding"], c["action"] or "–"] for c in EXAMPLE[key]]
+    assert rows[1:] == [[c["name"], c["status"], c["finding"]] for c in EXAMPLE[key]]
 
 
 def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
@@ -318,17 +352,16 @@ def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
 
 
 def test_results_after_the_steps_are_shown(tmp_path: Path) -> None:
-    """Probes, retries, recovery and integrity are below the verification, with a sentence each."""
-    recovery = {**EXAMPLE["recovery"], "recovered": 1001, "at": "2026-11-23T05:00:00.000Z"}
-    found = blocks(run_folder(tmp_path, {"recovery": recovery}), "resolution")
+    """Retries and integrity are below the verification, and probes that are not in it, with a sentence each."""
+    probes = [*EXAMPLE["probes"], "after the steps: run: 1 of 5 admitted, 4 rejected"]
+    found = blocks(run_folder(tmp_path, {"probes": probes}), "resolution")
     verification, bullets = found[[getattr(block, "title", "") for block in found].index("Verification") :][:2]
 
     assert isinstance(verification, Part)
     assert bullets == Bullets(
         (
-            *(f"Probe, rolled back, {probe}." for probe in EXAMPLE["probes"]),
+            "Probe, rolled back, after the steps: run: 1 of 5 admitted, 4 rejected.",
             f"The demo's clients: {EXAMPLE['retries']}",
-            "Recovery: 1,001 of 1,088 families had a chat by 2026-11-23 05:00 UTC.",
             f"Threads, over the steps alone: {EXAMPLE['integrity']}",
         )
     )
@@ -346,8 +379,8 @@ def test_what_remains_is_that_of_the_latest_snapshot(tmp_path: Path) -> None:
         for name, without in (("both", {}), ("alone", {"after": None}))
     )
 
-    assert both == ["demo", *(f"{EXAMPLE['counts']['after'][key]:,}" for key in left)]
-    assert alone == ["demo", "3", "5", "7", "11"]
+    assert both == [*(f"{EXAMPLE['counts']['after'][key]:,}" for key in left)]
+    assert alone == ["3", "5", "7", "11"]
 
 
 def proposals(*folders: Path) -> list[str]:
@@ -366,6 +399,7 @@ def test_the_proposals_of_the_data(tmp_path: Path) -> None:
 
     assert proposals(paths.EXAMPLE_RUN, dry) == [
         f"Decide whether provider belongs in the unique index: {conflicts} provider conflicts",
+        "Look for up to 1,980 orphaned conversations at the provider",
         f"Set an owner for {ownerless} active threads without one; make the column NOT NULL",
     ]
 
@@ -419,7 +453,7 @@ def test_without_remaining_conflicts_nothing_is_proposed(tmp_path: Path) -> None
     nothing = {"residual_conflicts": 0, "unguarded_threads": 0}
     counts = {moment: counted | nothing for moment, counted in EXAMPLE["counts"].items()}
 
-    assert proposals(run_folder(tmp_path, {"counts": counts})) == []
+    assert proposals(run_folder(tmp_path, {"counts": counts, "rejected_inserts": None})) == []
 
 
 # What is unknown, and the appendix

@@ -12,10 +12,8 @@ from incident_lib.model import (
     Column,
     IndexState,
     PerPurpose,
-    checks_table,
     count_name,
     counts_table,
-    format_minute,
     make_table,
     rollback_sentence,
 )
@@ -235,12 +233,11 @@ class Chapter(Recorded):
     def results(self) -> list[str]:
         """The results of what was tried and compared after the steps, a sentence each."""
         record = self.record
-        lines = [f"Probe, rolled back, {probe}." for probe in record.probes]
+        verified = [check.finding for check in record.verification or ()]
+        told = [probe for probe in record.probes if any(probe.partition(": ")[2] in finding for finding in verified)]
+        lines = [f"Probe, rolled back, {probe}." for probe in record.probes if probe not in told]
         if record.retries:
             lines.append(f"The demo's clients: {record.retries}")
-        if found := record.recovery:
-            at = format_minute(found.at)
-            lines.append(f"Recovery: {found.recovered:,} of {found.blocked:,} families had a chat by {at} UTC.")
         if record.integrity:
             lines.append(f"Threads, over the steps alone: {record.integrity}")
         return lines
@@ -253,8 +250,9 @@ class Chapter(Recorded):
 
 
 def checks(found: list[Check] | None) -> Table | None:
-    """The checks of a preflight or of a verification; None where there were none."""
-    return checks_table(found) if found else None
+    """The checks of a preflight or of a verification, an action after its finding; None where there were none."""
+    rows = ((c.name, str(c.status), f"{c.finding}. Action: {c.action}" if c.action else c.finding) for c in found or ())
+    return make_table(("check", "status", "finding"), rows) if found else None
 
 
 def _thread(thread: ExampleThread) -> tuple[Any, ...]:

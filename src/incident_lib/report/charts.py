@@ -24,15 +24,16 @@ _CONFLICTS = (
 MOST_ROWS = 6  # kinds of blocking threads in a chart, for each purpose
 
 
-def before_after(before: Counts | None, after: Counts | None, ended: str = "") -> Chart:
+def before_after(before: Counts | None, after: Counts | None, ended: str = "", title: str = "") -> Chart:
     """How many families were blocked for each purpose, and how many are; a missing after is never drawn as 0.
 
     Args:
         before: the counts before the fix; None where there are none.
         after: the counts after it; None where there are none.
         ended: how the run ended, if it did not succeed.
+        title: where its conclusion stands elsewhere.
     """
-    title = _conclusion(before, after, ended)
+    title = title or _conclusion(before, after, ended)
     snapshots = [(before, BEFORE, "before" if after else "now"), *([(after, AFTER, "after")] if after else [])]
     groups: list[Group] = [
         (f"blocked for {purpose}", [Bar(_of(counts, purpose), colour, when) for counts, colour, when in snapshots])

@@ -19,7 +19,7 @@ from incident_lib.report import charts
 from incident_lib.report.recorded import SNAPSHOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from incident_lib.model import RunRecord, Table
     from incident_lib.report.chapter import Chapter
@@ -87,6 +87,12 @@ def _still_conflicting(chapters: tuple[Chapter, ...]) -> str:
         if conflicts
         else ""
     )
+
+
+def of_one(chapters: Sequence[Chapter], table: Table) -> Table:
+    """The same table without the environment's column where the report is about one alone."""
+    names = [column.name for column in table.columns if column.name != "environment"]
+    return table.only(*names) if len(chapters) == 1 else table
 
 
 def group_rows(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -10,26 +10,33 @@ from incident_lib.report.document import Bullets, Paragraph, Part
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from incident_lib.model import ExaminedIndex, ScanFindings
+    from incident_lib.model import ExaminedIndex, RejectedInserts, ScanFindings
     from incident_lib.report.document import Block
 
 _FIXED_SINCE = "The scan was made before the fix, which then added purpose to the key of {index}."
+_OF_INCIDENT = "Of these {all:,} rows, {of_incident:,} are rejected inserts of this incident: see Impact."
 _ASKED = (
     "These are questions for people who know what the rows stand for. They come from the catalog and the statistics "
     "alone; no row was read."
 )
 
 
-def elsewhere(found: ScanFindings, *, is_fixed: bool = False) -> Iterator[Block]:
+def elsewhere(
+    found: ScanFindings, rejected: RejectedInserts | None = None, *, is_fixed: bool = False
+) -> Iterator[Block]:
     """What a scan found: its sentences, the pairs of rules, the suspects of each index, what it cannot tell.
 
     Args:
         found: by the scan of one environment.
+        rejected: the rejected inserts of the incident; None: not known.
         is_fixed: whether the fix has been applied there, perhaps after the scan.
     """
     for sentence in scan_sentence(found).splitlines():
         yield Paragraph(sentence)
     fixed_since = [index for index in found.examined if is_fixed and _is_original(index)]
+    for index in found.examined:
+        if rejected and _is_original(index) and (index.rejected or 0) > rejected.failed_attempts:
+            yield Paragraph(_OF_INCIDENT.format(all=index.rejected, of_incident=rejected.failed_attempts))
     for index in fixed_since:
         yield Paragraph(_FIXED_SINCE.format(index=index.index))
     yield Paragraph(_ASKED, "note")

@@ -9,6 +9,7 @@ from incident_lib.model import (
     Column,
     claims_table,
     describe_reading,
+    format_duration,
     format_families,
     format_minute,
     format_server,
@@ -21,7 +22,7 @@ from incident_lib.model import (
     unread_sentence,
 )
 from incident_lib.report.claim_chart import write_latency
-from incident_lib.report.compare import group_rows, number
+from incident_lib.report.compare import group_rows, number, of_one
 from incident_lib.report.document import Bullets, Code, Figure, Paragraph, Part
 from incident_lib.report.recovery_chart import Recovered, recovery_chart
 
@@ -45,11 +46,13 @@ PROVIDER_THREADS = (
 def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     """The inserts that the unique index rejected, from the server logs."""
     found = {c.environment: c.record.rejected_inserts for c in chapters if c.record.rejected_inserts}
-    unread_logs = [
-        f"{c.environment}: {unread_sentence(c.record.unread_logs)}" for c in chapters if c.record.unread_logs
-    ]
+    unread_logs = [(c.environment, unread_sentence(c.record.unread_logs)) for c in chapters if c.record.unread_logs]
+    alone = len(chapters) == 1
     if not found and unread_logs:
-        return [Paragraph("Rejected inserts are unknown.", "note"), Bullets(tuple(unread_logs))]
+        return [
+            Paragraph("Rejected inserts are unknown.", "note"),
+            *named_lines(unread_logs, "Logs that were not read", alone=alone),
+        ]
     if not found:
         return [Paragraph("Rejected inserts are unknown: no server log was read.", "note")]
     total = sum(each.failed_attempts for each in found.values())
@@ -57,23 +60,36 @@ def rejected_inserts(chapters: tuple[Chapter, ...]) -> list[Block]:
     others = any(each.before_purpose or each.by_provider for each in found.values())
     of_incident = " of this incident" if others else ""
     summary = f"The server logs hold {plural(total, 'rejected insert')}{of_incident} by {format_families(families)}."
-    chats = total - sum(each.runs or 0 for each in found.values())
-    orphans = f"Rejected chats may have left up to {chats:,} orphaned conversations at the provider."
+    left = plural(orphans(chapters), "orphaned conversation")
+    counts = rejected_inserts_table({"number": next(iter(found.values()))} if alone else found)
     remarks = [(name, line) for name, each in found.items() for line in (*left_out(each), describe_reading(each))]
     remarks += [(c.environment, unread_sentence(c.record.unread_logs)) for c in chapters]
     remarks += [(c.environment, _last_rejected(c)) for c in chapters]
     remarks += [(name, f"{n:,} {reason}") for name, each in found.items() for reason, n in each.not_understood.items()]
     return [
         Paragraph(summary),
-        Part("Every count of the rejected inserts", (rejected_inserts_table(found),), folded=True),
-        Paragraph(orphans),
-        *named_lines(remarks, "What the logs leave out, and when they end"),
+        Part("Every count of the rejected inserts", (counts,), folded=True),
+        Paragraph(f"Rejected chats may have left up to {left} at the provider."),
+        *named_lines(remarks, "What the logs leave out, and when they end", alone=alone),
     ]
 
 
-def named_lines(found: Sequence[tuple[str, str]], title: str) -> tuple[Block, ...]:
-    """Sentences with the names of their environments, equal ones together; folded under a title where they are many."""
-    lines = tuple(f"{names}: {line}" for names, line in group_rows(pair for pair in found if pair[1]))
+def orphans(chapters: Sequence[Chapter]) -> int:
+    """How many conversations rejected chats may have left at the provider, at most: one for each."""
+    found = [chapter.record.rejected_inserts for chapter in chapters if chapter.record.rejected_inserts]
+    return sum(each.failed_attempts - (each.runs or 0) for each in found)
+
+
+def named_lines(found: Sequence[tuple[str, str]], title: str, *, alone: bool) -> tuple[Block, ...]:
+    """Sentences with the names of their environments, equal ones together; folded under a title where they are many.
+
+    Args:
+        found: the name of an environment, and a sentence, which may be empty.
+        title: where they are folded.
+        alone: whether there is one environment, which is not named.
+    """
+    rows = group_rows(pair for pair in found if pair[1])
+    lines = tuple(line if alone else f"{names}: {line}" for names, line in rows)
     return listed(lines, title)
 
 
@@ -92,7 +108,7 @@ def _last_rejected(chapter: Chapter) -> str:
         return ""
     when = "before" if found.last <= ended else "AFTER"
     at = format_minute(found.last)
-    return f"the last rejected insert in its logs ({at} UTC) is {when} the end of the incident."
+    return f"The last rejected insert in the logs ({at} UTC) is {when} the end of the incident."
 
 
 def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]]:
@@ -108,14 +124,21 @@ def rejected_by_hour(chapters: tuple[Chapter, ...]) -> list[tuple[datetime, int]
 def detected(chapters: tuple[Chapter, ...]) -> list[Block]:
     """The incident's first rejected insert in each environment's logs."""
     lines = [
-        (
-            c.environment,
-            f"the first rejected insert of this incident in its logs is of {format_minute(found.first)} UTC.",
-        )
+        (c.environment, f"The logs have the first rejected insert of this incident at {_first(found.first, c)}.")
         for c in chapters
         if (found := c.record.rejected_inserts) and found.first
     ]
-    return [*named_lines(lines, f"The first rejected insert in each of {len(lines)} environments")]
+    title = f"The first rejected insert in each of {len(lines)} environments"
+    return [*named_lines(lines, title, alone=len(chapters) == 1)]
+
+
+def _first(at: datetime, chapter: Chapter) -> str:
+    """When the first insert was rejected, and how long after the column was added, where that is known."""
+    since = chapter.record.purpose_since
+    if since is None or at < since:
+        return f"{format_minute(at)} UTC"
+    lasted = format_duration((at - since).total_seconds())
+    return f"{format_minute(at)} UTC, {lasted} after the column purpose was added"
 
 
 def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
@@ -129,7 +152,7 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
         "counted at (UTC)",
     )
     rows = ((name, r.blocked, r.recovered, r.blocked - r.recovered, format_timestamp(r.at)) for name, r in found if r)
-    behind = make_table(columns, rows)
+    behind = of_one(chapters, make_table(columns, rows))
     has_points = any(r.over_time for _, r in found)
     drawn = [Recovered(c.environment, c.record.recovery, c.line) for c in chapters if c.record.recovery]
     return [Figure("recovered", recovery_chart(drawn), behind)] if has_points else [behind]
@@ -189,16 +212,16 @@ def claims(found: ClaimsReport | None) -> tuple[Block, ...]:
                 "The claims of the fix plan have not been tested here. To test them, run: incident claims", "note"
             ),
         )
-    when = (
-        f"Tested {format_timestamp(found.tested_at)} UTC on {format_server(found.server_version)}, on scratch "
-        f"databases with writing clients. {summarize_verdicts(claim.verdict for claim in found.claims)}"
-    )
+    made = f"The fix plan makes {plural(len(found.claims), 'claim')}."
+    tested = f"Tested {format_timestamp(found.tested_at)} UTC on {format_server(found.server_version)}"
+    verdicts = summarize_verdicts(claim.verdict for claim in found.claims)
+    when = f"{made} {tested}, on scratch databases with writing clients. {verdicts}"
     measured = make_table(
         ("strategy", *map(number, ("took (s)", "longest write (ms)", "duplicates admitted"))),
         ((s.name, f"{s.end:,.2f}", f"{s.longest_ms:,.0f}", s.duplicates) for s in found.latency.strategies),
     )
-    tested = Part("Each claim, its verdict and how it was tested", (claims_table(found.claims),), folded=True)
-    return (Paragraph(when), Figure("claims", write_latency(found), measured), tested)
+    each = Part("Each claim, its verdict and how it was tested", (claims_table(found.claims),), folded=True)
+    return (Paragraph(when), Figure("claims", write_latency(found), measured), each)
 
 
 def provider_conflicts(chapter: Chapter) -> list[Block]:
@@ -210,7 +233,7 @@ def provider_conflicts(chapter: Chapter) -> list[Block]:
     blocks: list[Block] = []
     if found.by_provider:
         columns = (
-            Column("provider", "provider conflicts of provider", missing="no provider"),
+            Column("provider", "provider of the blocking thread", missing="no provider"),
             *map(number, ("active threads", "families")),
         )
         rows = ((kind.provider, kind.active_threads, kind.families) for kind in found.by_provider)

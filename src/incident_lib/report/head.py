@@ -74,6 +74,7 @@ class Head:
         commits = sorted({str(chapter.record.git_commit or UNKNOWN)[:12] for chapter in self.chapters})
         made = f"incident-lib {', '.join(versions)}, commit {', '.join(commits)}" if self.chapters else "no run"
         mitigated = meta.mitigated or self.ended_at
+        named = [chapter.environment for chapter in self.chapters]
         known = [
             ("Incident", self.notes.incident),
             ("Severity", meta.severity),
@@ -81,7 +82,7 @@ class Head:
             ("Status", self._outcome()),
             ("Second change", "; ".join(self._second_changes())),
             ("Rollback", self.rollback),
-            ("Environments", join_names([chapter.environment for chapter in self.chapters]) or "none"),
+            ("Environment" if len(self.chapters) == 1 else "Environments", join_names(named) or "none"),
             ("When (UTC)", self._when()),
             ("Detected (UTC)", _moment(meta.detected, self.began_at, "after it began")),
             ("Mitigated (UTC)", _moment(mitigated, meta.detected or self.began_at, _since(meta.detected))),
@@ -165,7 +166,7 @@ class Head:
         known = [number for number in users if number is not None]
         # The same user may be in two environments: users are not added up.
         detail = (
-            f"{plural(known[0], 'user')}, tried or not"
+            f"of {plural(known[0], 'user')}, whether or not they tried"
             if len(self.chapters) == 1 and known
             else "a family is a root prompt and a user"
         )
@@ -208,7 +209,7 @@ class Head:
         if len(self.chapters) == 1:
             (only,) = self.chapters
             state = f"rollback {_ROLLBACK[only.can_roll_back]}" if self._fixed else _why_open(only)
-            return Card("Status", "fixed" if self._fixed else "not fixed", f"environment {only.environment}; {state}")
+            return Card("Status", "fixed" if self._fixed else "not fixed", f"{only.environment}; {state}")
         if not self.chapters:
             return Card("Status", UNKNOWN, "no run has been recorded")
         return Card("Status", f"{self._fixed} of {len(self.chapters)} fixed", "; ".join(states))

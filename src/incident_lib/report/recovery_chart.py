@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from incident_lib.model import format_families, format_minute
+from incident_lib.model import format_duration, format_families, format_minute
 from incident_lib.report.chart import Chart
 from incident_lib.report.events import LANE, Lane, event_lanes, mark_events
 from incident_lib.report.history_chart import HEIGHT, LEAST_MARGIN, THICK
@@ -64,7 +64,7 @@ def recovery_chart(found: Sequence[Recovered]) -> Chart:
     key = Key()
     title = f"{format_families(back)} of {blocked:,} that were blocked had a chat again when counted"
     alt = f"{title}. " + " ".join(f"{each.environment}: {_numbers(each)}." for each in found)
-    caption = _caption(max(each.count.at for each in found), blocked - back)
+    caption = _caption([each.count for each in found], blocked - back)
     drawn = sorted((each for each in found if each.count.over_time), key=lambda each: -each.count.blocked)[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."
@@ -72,14 +72,17 @@ def recovery_chart(found: Sequence[Recovered]) -> Chart:
     return Chart(title, caption + key.sentence, alt, picture.compose)
 
 
-def _caption(at: datetime, left: int) -> str:
+def _caption(counts: Sequence[RecoveryCount], left: int) -> str:
     """When it was counted, what counts as recovered, and what is not known of the others."""
     others = (
         f" Another purpose does not block the other {left:,} any more; whether their users have tried is not known."
         if left
         else ""
     )
-    return f"Counted {format_minute(at)} UTC. A family counts with its first chat after the fix.{others}"
+    at = max(count.at for count in counts)
+    lasted = format_duration(max(0.0, (at - counts[0].since).total_seconds()))
+    after = f", {lasted} after the fix" if len(counts) == 1 else ""
+    return f"Counted {format_minute(at)} UTC{after}. A family counts with its first chat after the fix.{others}"
 
 
 def _numbers(recovered: Recovered) -> str:

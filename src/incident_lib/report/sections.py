@@ -24,8 +24,8 @@ from incident_lib.report.compare import (
     blocked_by_environment,
     comparison_table,
     group_rows,
-    headline,
     number,
+    of_one,
     runs_tables,
 )
 from incident_lib.report.document import Bullets, Figure, Paragraph, Part, Prose, Query, Section, Unwritten
@@ -191,8 +191,10 @@ class Sections:
             return Paragraph("No run has been recorded.", "note")
         if len(self.chapters) == 1:
             (only,) = self.chapters
-            return Figure("before-after", charts.before_after(only.before, only.after, only.ended), only.counts)
-        chart = charts.compared([chapter.compared for chapter in self.chapters], headline(self.chapters))
+            title = "Blocked families, before the fix and after it" if only.after else "Blocked families"
+            return Figure("before-after", charts.before_after(only.before, only.after, only.ended, title), only.counts)
+        title = "Blocked families in each environment, before the fix and after it"
+        chart = charts.compared([chapter.compared for chapter in self.chapters], title)
         return Figure("before-after", chart, blocked_by_environment(self.chapters))
 
     def _over_time(self) -> Block | None:
@@ -211,7 +213,7 @@ class Sections:
         )
         behind = make_table(("environment", "by (UTC)", number("families blocked for chat")), rows)
         rejected = evidence.rejected_by_hour(self.chapters)
-        return Figure("over-time", history_chart.over_time(lines, events, rejected), behind)
+        return Figure("over-time", history_chart.over_time(lines, events, rejected), of_one(self.chapters, behind))
 
     def _blockers(self) -> Block | None:
         families: Counter[tuple[str, str | None, str | None]] = Counter()
@@ -247,7 +249,7 @@ class Sections:
                 Column("definition", code=True),
                 "flags",
             )
-            catalog = make_table(columns, indexes)
+            catalog = of_one(self.chapters, make_table(columns, indexes))
         blocks: list[Block] = [Paragraph(_CAUSE), Part("The unique index, before and after", (catalog,))]
         return (*blocks, *self._example(), *self._added("Root cause"))
 
@@ -259,7 +261,8 @@ class Sections:
                 who = Paragraph(f"Root {family.root}, user {family.owner}.", "note")
                 if self._published() is chapter:
                     who = Paragraph(f"{who.text} {_PUBLISHED}", "note")
-                return [Part(f"One family, thread by thread: {chapter.environment}", (who, threads))]
+                where = f": {chapter.environment}" if len(self.chapters) > 1 else ""
+                return [Part(f"One family, thread by thread{where}", (who, threads))]
         return []
 
     def _published(self) -> Chapter | None:
@@ -298,7 +301,8 @@ class Sections:
                 for name, c in found.items()
             ),
         )
-        figure = Figure("remaining", charts.remaining_conflicts(*found.values(), has_provider=has_provider), behind)
+        chart = charts.remaining_conflicts(*found.values(), has_provider=has_provider)
+        figure = Figure("remaining", chart, of_one(self.chapters, behind))
         hidden = any(chapter.hides_rows for chapter in self.chapters)
         counted: tuple[Block, ...] = (Paragraph(HIDDEN_ROWS, "note"),) if hidden else ()
         if not hidden or any(c.residual_conflicts or c.unguarded_threads for c in found.values()):
@@ -319,12 +323,14 @@ class Sections:
 
     def _elsewhere(self) -> tuple[Block, ...]:
         return self._each(
-            (c.environment, tuple(elsewhere(c.scan, is_fixed=c.is_fixed))) for c in self.chapters if c.scan
+            (c.environment, tuple(elsewhere(c.scan, c.record.rejected_inserts, is_fixed=c.is_fixed)))
+            for c in self.chapters
+            if c.scan
         )
 
     def _actions(self) -> tuple[Block, ...]:
         written: list[tuple[Any, ...]] = [
-            (a.what, a.owner or "none named", a.due or "none named", "done" if a.done else a.lacks or "open")
+            (a.what, a.owner or "–", a.due or "–", "done" if a.done else a.lacks or "open")
             for a in sorted(self.notes.actions, key=lambda action: action.done)
         ]
         proposed = [(what, "–", "–", "proposed from the data") for what in self._proposals()]
@@ -360,6 +366,10 @@ class Sections:
             (
                 conflicts,
                 f"Decide whether provider belongs in the unique index: {plural(conflicts, 'provider conflict')}",
+            ),
+            (
+                (orphans := evidence.orphans(self.chapters)),
+                f"Look for up to {plural(orphans, 'orphaned conversation')} at the provider",
             ),
             (ownerless, f"Set an owner for {plural(ownerless, 'active thread')} without one; make the column NOT NULL"),
         ]

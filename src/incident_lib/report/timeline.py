@@ -16,7 +16,7 @@ from incident_lib.model import (
     settled_sentence,
 )
 from incident_lib.records import status_of
-from incident_lib.report.compare import group_rows
+from incident_lib.report.compare import group_rows, of_one
 from incident_lib.report.document import Paragraph, Part
 from incident_lib.report.notes import Event
 from incident_lib.report.recorded import hides_rows
@@ -53,7 +53,9 @@ def timeline(chapters: Sequence[Chapter], notes: Notes) -> tuple[Block, ...]:
     exact = [event for event in main if event[1].source != _FIX or not in_full]
     if in_full:
         exact += [(chapter.environment, event) for chapter in chapters for event in _work(chapter)]
-    full = make_table(("UTC", "environment", "what happened", "source"), _rows(exact, format_timestamp))
+    full = of_one(
+        chapters, make_table(("UTC", "environment", "what happened", "source"), _rows(exact, format_timestamp))
+    )
     note = Paragraph("With more than three environments the steps are under Resolution.", "note")
     title = "The steps of the fix, exact times and sources" if in_full else "Exact times and sources"
     return (shown, Part(title, (full,) if in_full else (full, note), folded=True))
@@ -114,7 +116,7 @@ def _applied(chapter: Recorded, act: str, steps_of: str) -> Iterator[Event]:
         names = ", ".join(dict.fromkeys(step.name for step in steps))
         done = all(step.outcome.startswith("done") for step in steps)
         what = f"{act} was applied" if done and chapter.record.incident_ended_at else f"{steps_of} were run"
-        yield Event(_ended_at(steps[-1]), f"{what}: {names}, in {format_duration(seconds)}.", _FIX)
+        yield Event(steps[0].started_at, f"{what} in {format_duration(seconds)}: {names}.", _FIX)
 
 
 def _story(chapter: Chapter) -> Iterator[Event]:
