@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from incident_lib.cli.layout import lay_out
-from incident_lib.model import Column, Table
+from incident_lib.model import Column, Table, counts_table
+from tests.support.reports import snapshot_counts
 
 
 def lines(table: Table, width: int) -> list[str]:
@@ -23,3 +26,10 @@ def test_a_column_without_a_heading_has_no_label() -> None:
     table = Table((Column("name"), Column("n", " ", "Int64"), Column("what it counts")), (("one long name", 7, "b"),))
 
     assert ": 7" not in "\n".join(lines(table, 12))
+
+
+def test_the_counts_are_a_screen_at_most() -> None:
+    """In 80 columns each count has its meaning on one line or two: the counts need no more than 16 lines."""
+    counts = msgspec.structs.replace(snapshot_counts(1088), affected_owners=237)
+
+    assert len(lines(counts_table(now=counts), 80)) <= 16

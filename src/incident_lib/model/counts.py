@@ -5,23 +5,17 @@ from __future__ import annotations
 import msgspec
 
 _BECAUSE = "because of an active thread of another purpose"
+# Each fits on two lines beside the counts in a terminal of 80 columns.
 COUNT_MEANINGS = {
-    "families": "pairs of root prompt and user with at least one active thread",
-    "active_threads": "active threads with a root prompt: the rows in the unique index",
-    "blocked_families": (
-        f"families in which PostgreSQL rejects a new chat or a new run {_BECAUSE}: a family may be blocked for both"
-    ),
-    "blocked for chat": f"families in which PostgreSQL rejects a new chat {_BECAUSE}: the incident",
-    "blocked for run": f"families in which PostgreSQL rejects a new run {_BECAUSE}",
+    "families": "root prompt and user with an active thread",
+    "active_threads": "those with a root prompt: the rows of the unique index",
+    "blocked_families": "for chat, for run, or for both",
+    "blocked for chat": f"a new chat is rejected {_BECAUSE}",
+    "blocked for run": f"a new run is rejected {_BECAUSE}",
     "affected_owners": "users with a blocked family",
-    "coexisting_families": "they prevent a rollback to the original index",
-    "residual_conflicts": (
-        "active threads that block another provider's thread of the same purpose, also after the fix: a user who tries "
-        "gets the same error"
-    ),
-    "unguarded_threads": (
-        "the original and the fixed index ignore them, so they block no thread; the provider index covers them, too"
-    ),
+    "coexisting_families": "they prevent a rollback",
+    "residual_conflicts": "block another provider's thread, also after the fix: the same error",
+    "unguarded_threads": "original and fixed index ignore them: they block none",
 }
 # The names of counts in texts, where they are not those of the record's keys.
 _NAMES = {
