@@ -12,7 +12,7 @@ from msgspec import to_builtins
 
 from incident_lib.model import HIDDEN_ROWS, Check, Status
 from incident_lib.notebook.display import Shown, show_section
-from incident_lib.report.render import render_html, render_markdown, write_report
+from incident_lib.report.render import figures, render_html, render_markdown, write_report
 from tests.support import crafted
 from tests.support.reports import (
     EXAMPLE,
@@ -150,6 +150,8 @@ def test_where_rows_are_hidden_no_count_is_zero(tmp_path: Path, text: Callable[.
     assert "No family is blocked" not in found
     assert "No provider conflict remains" not in found
     assert not re.search(r"blocked for chat:? 0\b", found)
+    assert "not over" not in found
+    assert "not ended" not in found
 
 
 def test_where_rows_are_hidden_a_count_is_a_minimum(tmp_path: Path, text: Callable[..., str]) -> None:
@@ -198,6 +200,7 @@ def test_a_fix_that_is_gone_again(tmp_path: Path, text: Callable[..., str]) -> N
     assert "was applied; the latest snapshot shows that it is not in place any more." in found
     assert "nothing was applied" not in found
     assert "since then the original index rejects no insert" not in found
+    assert "does not block the other" not in found
 
 
 def test_a_fix_that_was_never_applied_has_no_rollback(tmp_path: Path, text: Callable[..., str]) -> None:
@@ -226,3 +229,12 @@ def test_a_run_without_a_snapshot_has_no_numbers(tmp_path: Path, text: Callable[
 
     assert "The run ended before its first snapshot. The run FAILED." in found
     assert "numbers below" not in found
+
+
+def test_what_blocked_families_where_one_of_several_is_fixed(tmp_path: Path) -> None:
+    """The chart of blocking threads is from before the fix: of an environment that is fixed, no family is blocked."""
+    post = read(run_folder(tmp_path, {"environment": "dev"}, "dev"), crafted.failed(tmp_path))
+    (chart,) = (each.chart for each in figures(post.section("impact").blocks) if each.name == "blockers")
+
+    assert "families were blocked for chat by" in chart.title
+    assert "of the thread that blocked them before the fix" in chart.caption

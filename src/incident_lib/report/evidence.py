@@ -155,7 +155,11 @@ def recovered(chapters: tuple[Chapter, ...]) -> list[Block]:
     behind = of_one(chapters, make_table(columns, rows))
     has_points = any(r.over_time for _, r in found)
     drawn = [Recovered(c.environment, c.record.recovery, c.line) for c in chapters if c.record.recovery]
-    return [Figure("recovered", recovery_chart(drawn), behind)] if has_points else [behind]
+    return (
+        [Figure("recovered", recovery_chart(drawn, is_undone=any(c.is_undone for c in chapters)), behind)]
+        if has_points
+        else [behind]
+    )
 
 
 def rehearsed(chapter: Chapter) -> list[Block]:

@@ -104,6 +104,8 @@ class Head:
 
     def _when(self) -> str:
         """When the incident began and ended, as far as the runs show it."""
+        if self._cannot_tell():
+            return f"{UNKNOWN}: {_HIDES_ROWS}"
         first = format_minute(self.began_at) if self.began_at else UNKNOWN
         if self._fixed < len(self.chapters) or not self.chapters:
             return f"since {first}; not ended as of the latest snapshot"
@@ -125,6 +127,10 @@ class Head:
     @property
     def _fixed(self) -> int:
         return sum(chapter.is_fixed for chapter in self.chapters)
+
+    def _cannot_tell(self) -> bool:
+        """Whether no blocked family was seen, and rows are hidden somewhere: there may be an incident or none."""
+        return not self._hit() and any(chapter.hides_rows and not chapter.is_fixed for chapter in self.chapters)
 
     def _hit(self) -> int | None:
         counted = [c.before.blocked.chat for c in self.chapters if c.before and c.before.blocked.chat is not None]
@@ -192,6 +198,8 @@ class Head:
     def _duration(self) -> Card:
         began, ended, label = self.began_at, self.ended_at, "Duration"
         since = f"since {format_minute(began)} UTC" if began else "since an unknown time"
+        if self._cannot_tell():
+            return Card(label, UNKNOWN, _HIDES_ROWS)
         if ended is None and self.chapters and self._fixed == len(self.chapters):
             return Card(label, UNKNOWN, "it ended before the first snapshot")
         if ended is None:

@@ -54,17 +54,18 @@ class Recovered:
         return [(self.line.points[0][0], 0), *self.line.points, (self.count.since, self.line.most)] if self.line else []
 
 
-def recovery_chart(found: Sequence[Recovered]) -> Chart:
+def recovery_chart(found: Sequence[Recovered], *, is_undone: bool = False) -> Chart:
     """The families that have got a chat since the fix, over time.
 
     Args:
         found: the recoveries, of which at least one has a family that has recovered.
+        is_undone: whether a fix is gone again: then its families may be blocked.
     """
     blocked, back = (sum(getattr(each.count, key) for each in found) for key in ("blocked", "recovered"))
     key = Key()
     title = f"{format_families(back)} of {blocked:,} that were blocked had a chat again when counted"
     alt = f"{title}. " + " ".join(f"{each.environment}: {_numbers(each)}." for each in found)
-    caption = _caption([each.count for each in found], blocked - back)
+    caption = _caption([each.count for each in found], 0 if is_undone else blocked - back)
     drawn = sorted((each for each in found if each.count.over_time), key=lambda each: -each.count.blocked)[:MOST_LINES]
     if len(found) > MOST_LINES:
         caption += f" The {MOST_LINES} environments with most are drawn; all are in the table."

@@ -236,7 +236,7 @@ class Sections:
         rows = ((kind.blocked_for, kind.purpose, kind.provider, kind.families) for kind in by_purpose)
         return Figure(
             "blockers",
-            charts.blockers(kinds, is_over=all(chapter.is_fixed for chapter in self.chapters)),
+            charts.blockers(kinds, is_over=any(chapter.is_fixed for chapter in self.chapters)),
             make_table(columns, rows),
         )
 
