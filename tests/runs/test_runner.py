@@ -195,8 +195,8 @@ def test_the_report_names_what_failed(ran: Ran) -> None:
     summary = (ran.runs / "postmortem.md").read_text("utf-8").partition("\n## Summary\n")[2].partition("\n## ")[0]
 
     assert (
-        "\n> away: The run ended before its first snapshot. The run FAILED. The numbers below are from before the "
-        "failure. The environment 'away' cannot be reached. No server listens at that address."
+        "\n> away: The run ended before its first snapshot. The run FAILED. The environment 'away' "
+        "cannot be reached. No server listens at that address."
     ) in summary
 
 

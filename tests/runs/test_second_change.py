@@ -103,7 +103,7 @@ def test_the_first_chapter_stays(both: Both) -> None:
     """What the fix's run counted before and after it is what the report has of the fix."""
     before, after = (both.records[0]["counts"][half]["blocked"]["chat"] for half in ("before", "after"))
     assert f"| blocked for chat | {before:,} | {after:,} |" in both.markdown
-    assert "| The fix was applied: build, swap, drop, in" in both.markdown
+    assert re.search(r"\| The fix was applied in [^|]+: build, swap, drop\. \|", both.markdown)
 
 
 def test_the_second_chapter(both: Both) -> None:
@@ -113,7 +113,7 @@ def test_the_second_chapter(both: Both) -> None:
     assert f"| provider conflicts | {before} | 0 |" in chapter
     assert re.search(rf"The index before the change rejects no insert any more since {TIME}\.", chapter)
     assert "A rollback of provider is still possible" in chapter
-    assert "| The change provider was applied: build, swap, drop, in" in both.markdown
+    assert re.search(r"\| The change provider was applied in [^|]+: build, swap, drop\. \|", both.markdown)
 
 
 @pytest.fixture
