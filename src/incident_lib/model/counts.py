@@ -15,13 +15,13 @@ COUNT_MEANINGS = {
     "affected_owners": "users with a blocked family",
     "coexisting_families": "they prevent a rollback",
     "residual_conflicts": "block another provider's thread, also after the fix: the same error",
-    "unguarded_threads": "original and fixed index ignore them: they block none",
+    "unguarded_threads": "the original and the fixed index ignore them",
 }
 # The names of counts in texts, where they are not those of the record's keys.
 _NAMES = {
     "coexisting_families": "families with several active threads",
     "residual_conflicts": "provider conflicts",
-    "unguarded_threads": "active threads without an owner",
+    "unguarded_threads": "the original and the fixed index ignore them",
 }
 
 
