@@ -26,7 +26,7 @@ from incident_lib.report.postmortem import read_runs
 from incident_lib.report.style import BEFORE, INK, ON_DARK, TEXT
 from tests.support import crafted
 from tests.support.browser import CHROMIUM, QUIET
-from tests.support.reports import run_folder
+from tests.support.reports import NO_AFTER, ended_run, run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ printed = pytest.mark.skipif(shutil.which("pdftotext") is None, reason="Poppler 
 # A page with 10,000 characters in every field takes seconds to render.
 ENDLESS = "endless"
 
-WIDE, NARROW = 1280, 360
+WIDE, TABLET, NARROW = 1280, 800, 360
 REPORTS = ("demo", "several", "fleet", "hostile")
 SCHEMES = ("light", "dark")
 INKS = {"light": INK, "dark": ON_DARK[INK]}  # of the text in charts
@@ -154,6 +154,7 @@ def _runs(name: str, folder: Path) -> list[Path]:
     return {
         "demo": lambda: [paths.EXAMPLE_RUN],
         "failed": lambda: [crafted.failed(folder)],
+        "never": lambda: [ended_run(folder, "dry-run", "prod", **NO_AFTER)],
         "refused": lambda: [run_folder(folder, {}, "dev"), crafted.failed(folder), crafted.refused(folder)],
         "several": lambda: [paths.EXAMPLE_RUN, crafted.failed(folder), crafted.run_without_snapshot(folder)],
     }[name]()
@@ -359,6 +360,22 @@ def test_the_first_screen_has_the_title_the_cards_and_the_begin_of_the_story(bro
     assert story + 3 * 26 < height
 
 
+@pytest.mark.parametrize("name", ["demo", "fleet"])
+def test_on_a_tablet_a_caption_stands_beside_its_chart(browser, written, name):
+    """On a screen of 800 pixels a narrow chart has its caption beside it, and nothing is wider than the screen."""
+    with opened(browser, written(name), width=TABLET) as page:
+        sides = page.evaluate(
+            "[...document.querySelectorAll('figure')].map(each => [each.querySelector('img'),"
+            " each.querySelector('figcaption')].map(part => part.getBoundingClientRect()))"
+            ".map(([chart, caption]) => [chart.right, caption.left])"
+        )
+        width = page.evaluate("document.documentElement.scrollWidth")
+
+    assert sides
+    assert [pair for pair in sides if pair[0] > pair[1]] == []
+    assert width <= TABLET
+
+
 def test_a_chart_is_as_wide_as_the_text_on_a_wide_screen(browser, written):
     """On a screen of 1280 pixels a chart begins and ends where the text beside it does."""
     with opened(browser, written("demo")) as page:
@@ -447,6 +464,7 @@ def test_the_keyboard_opens_every_disclosure(walk):
     [
         *(("demo", "light", WIDE), ("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
         *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
+        *(("demo", "dark", TABLET), ("never", "light", WIDE), ("never", "dark", NARROW)),
         *(("fleet", "dark", NARROW), ("refused", "light", NARROW), ("refused", "dark", WIDE)),
     ],
 )
