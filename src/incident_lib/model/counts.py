@@ -21,7 +21,7 @@ COUNT_MEANINGS = {
 _NAMES = {
     "coexisting_families": "families with several active threads",
     "residual_conflicts": "provider conflicts",
-    "unguarded_threads": "the original and the fixed index ignore them",
+    "unguarded_threads": "active threads without an owner",
 }
 
 
