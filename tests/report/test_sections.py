@@ -188,9 +188,8 @@ def test_the_timeline_is_by_the_minute(made: Any) -> None:
 
     assert heading == ["UTC", "what happened"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", at) for at, _ in rows)
-    assert [what for _, what in rows if "Step" in what or "fix" in what] == [
-        "The fix was applied in 34 ms: build, swap, drop."
-    ]
+    (fix,) = [what for _, what in rows if "Step" in what or "fix" in what]
+    assert re.fullmatch(r"The fix was applied in \d+ ms: build, swap, drop\.", fix)
 
 
 @pytest.mark.parametrize("made", FORMS)

@@ -234,8 +234,7 @@ class Chapter(Recorded):
         """The results of what was tried and compared after the steps, a sentence each."""
         record = self.record
         verified = [check.finding for check in record.verification or ()]
-        told = [probe for probe in record.probes if any(probe.partition(": ")[2] in finding for finding in verified)]
-        lines = [f"Probe, rolled back, {probe}." for probe in record.probes if probe not in told]
+        lines = [f"Probe, rolled back, {probe}." for probe in record.probes if not _is_told(probe, verified)]
         if record.retries:
             lines.append(f"The demo's clients: {record.retries}")
         if record.integrity:
@@ -262,3 +261,9 @@ def _thread(thread: ExampleThread) -> tuple[Any, ...]:
 def _blocks(thread: ExampleThread | None) -> list[str] | str | None:
     """The purposes that PostgreSQL rejects because of a thread."""
     return "not there" if thread is None else thread.blocks
+
+
+def _is_told(probe: str, verified: list[str]) -> bool:
+    """Whether the result of a probe, which is behind its time, is in a check's finding."""
+    result = probe.partition(": ")[2]
+    return bool(result) and any(result in finding for finding in verified)
