@@ -67,7 +67,9 @@ def notebook(post: Postmortem, _folder: Path) -> str:
     return " ".join(Page(it._repr_mimebundle_()[0]["text/html"]).text for it in shown if isinstance(it, Shown))
 
 
-@pytest.fixture(params=[html, markdown, pdf, notebook], ids=lambda form: form.__name__)
+@pytest.fixture(
+    params=[html, markdown, pytest.param(pdf, marks=pytest.mark.slow), notebook], ids=lambda form: form.__name__
+)
 def text(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., str]:
     """Make one form of the report over some folders, and return its text on one line."""
 
