@@ -7,10 +7,8 @@ import os
 import re
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import nbformat
@@ -22,6 +20,7 @@ from psycopg import sql
 from incident_lib import paths
 from incident_lib.records import status_of
 from tests.support import clusters, tcp
+from tests.support.papermill import Ran, command, invoke, papermill, papermill_here, variables
 from tests.support.reports import record_of
 
 if TYPE_CHECKING:
@@ -31,60 +30,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
+LOG = paths.DEMO_DATA / "server.log"
 CLAIMS = re.compile(r"now none is blocked|No family is blocked|(?<!nothing )has been applied|is fixed|incident ended:")
-
-
-@dataclass
-class Ran:
-    """A run of papermill in its own folder."""
-
-    folder: Path
-    code: int
-    stderr: str
-
-    @property
-    def contents(self) -> Any:
-        """The notebook that papermill wrote."""
-        return nbformat.read(self.folder / "out.ipynb", as_version=4)
-
-    def outputs(self) -> list[str]:
-        """The texts of all outputs, errors included, in order."""
-        outputs = [output for cell in self.contents.cells for output in cell.get("outputs", ())]
-        texts = [
-            output.get("text") or "\n".join(output.get("traceback", ())) or output.get("data", {}).get("text/plain", "")
-            for output in outputs
-        ]
-        return [re.sub(r"\x1b\[[0-9;]*m", "", text) for text in texts]
-
-    def record(self, environment: str) -> dict[str, Any]:
-        """The record of the only run of an environment."""
-        (file,) = (self.folder / "runs" / environment).glob("*/record.json")
-        contents: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        return contents
-
-
-def command(notebook: str, *words: str) -> list[str]:
-    """Papermill's command line."""
-    return [sys.executable, "-m", "papermill", str(paths.NOTEBOOKS / f"{notebook}.ipynb"), "out.ipynb", *words]
-
-
-def environ(folder: Path, address: str) -> dict[str, str]:
-    """The variables of a scheduler that knows one environment."""
-    return {**os.environ, "INCIDENT_RUNS": str(folder / "runs"), "INCIDENT_STAGING_URL": address}
-
-
-def papermill(folder: Path, address: str, notebook: str, *words: str) -> Ran:
-    """Run a notebook as a scheduler does, from a folder outside the project."""
-    ran = subprocess.run(
-        command(notebook, *words),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-        cwd=folder,
-        env=environ(folder, address),
-    )
-    return Ran(folder, ran.returncode, ran.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +53,7 @@ def dry(address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.fixture(scope="module")
 def confirmed(dry: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The migration with `confirm`, on the database of the dry run."""
-    words = ("-p", "environment", "staging", "-p", "confirm", "staging", "-p", "record", "True")
+    words = ("--inject-paths", "-p", "environment", "staging", "-p", "confirm", "staging", "-p", "record", "True")
     return papermill(tmp_path_factory.mktemp("confirmed"), address, "02_migrate", *words)
 
 
@@ -146,10 +93,17 @@ def test_a_dry_run_claims_no_fix(dry: Ran) -> None:
     assert any("The fix has not been applied." in text for text in texts)
 
 
-def test_the_postmortem_of_a_dry_run_claims_no_fix(dry: Ran, address: str, tmp_path: Path) -> None:
-    """The postmortem's headings and outputs hold for a dry run, too."""
+@pytest.fixture(scope="module")
+def postmortem_of_dry(dry: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The third notebook over the dry run."""
     (folder,) = (dry.folder / "runs" / "staging").iterdir()
-    ran = papermill(tmp_path, address, "03_postmortem", "-p", "environment", "staging", "-p", "run", str(folder))
+    words = ("--inject-output-path", "-p", "environment", "staging", "-p", "run", str(folder))
+    return papermill_here(tmp_path_factory.mktemp("postmortem"), address, "03_postmortem", *words)
+
+
+def test_the_postmortem_of_a_dry_run_claims_no_fix(postmortem_of_dry: Ran) -> None:
+    """The postmortem's headings and outputs hold for a dry run, too."""
+    ran = postmortem_of_dry
     texts = [cell.source for cell in ran.contents.cells if cell.cell_type == "markdown"] + ran.outputs()
 
     assert ran.code == 0, ran.stderr
@@ -180,18 +134,31 @@ def test_the_folder_of_the_caller_has_only_the_output(confirmed: Ran) -> None:
     assert sorted(file.name for file in confirmed.folder.iterdir()) == ["out.ipynb", "runs"]
 
 
-@pytest.mark.parametrize("notebook", ["01_investigate", "03_postmortem"])
-def test_the_other_notebooks_run_alone(confirmed: Ran, address: str, notebook: str) -> None:
-    """The first and the third notebook also run alone, after an earlier run."""
-    ran = papermill(confirmed.folder, address, notebook, "-p", "environment", "staging")
+@pytest.fixture(scope="module")
+def first(confirmed: Ran, address: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The first notebook after that run, with its parameters in a file, the log as a list."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "parameters.yaml").write_text(f"log: [{LOG}]\nenvironment: staging\n", "utf-8")
+    words = ("--inject-input-path", "-f", "parameters.yaml")
+    return papermill(folder, address, "01_investigate", *words, INCIDENT_RUNS=str(confirmed.folder / "runs"))
 
-    assert (
-        ran.code,
-        [cell for cell in ran.contents.cells if cell.cell_type == "code" and not cell.execution_count],
-    ) == (
-        0,
-        [],
-    )
+
+def is_complete(ran: Ran) -> bool:
+    """Whether each code cell was executed."""
+    return all(cell.execution_count for cell in ran.contents.cells if cell.cell_type == "code")
+
+
+def test_the_first_notebook_runs_alone(first: Ran) -> None:
+    """The first notebook also runs alone, after an earlier run."""
+    assert (first.code, is_complete(first)) == (0, True)
+
+
+def test_the_third_notebook_runs_alone(confirmed: Ran, address: str, tmp_path: Path) -> None:
+    """The third notebook also runs alone, after an earlier run."""
+    words = ("-p", "environment", "staging")
+    ran = papermill_here(tmp_path, address, "03_postmortem", *words, INCIDENT_RUNS=str(confirmed.folder / "runs"))
+
+    assert (ran.code, is_complete(ran)) == (0, True)
 
 
 WRONG = {
@@ -254,13 +221,15 @@ WRONG = {
     ),
 }
 UNKNOWN = {"an invalid name", "an environment that is a number", "an unknown environment"}
+IN_A_SHELL = {"an unknown parameter"}  # the others run in this process
 
 
 @pytest.fixture(scope="module", params=WRONG)
 def wrong(request: pytest.FixtureRequest, address: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Ran]:
     """A run of papermill with a wrong parameter, and the name of its case."""
     notebook, words, _ = WRONG[request.param]
-    return request.param, papermill(tmp_path_factory.mktemp("wrong"), address, notebook, *words)
+    run = papermill if request.param in IN_A_SHELL else papermill_here
+    return request.param, run(tmp_path_factory.mktemp("wrong"), address, notebook, *words)
 
 
 def test_a_wrong_parameter_is_a_failure(wrong: tuple[str, Ran]) -> None:
@@ -304,7 +273,7 @@ def test_a_wrong_parameter_is_recorded(wrong: tuple[str, Ran]) -> None:
 def test_a_list_instead_of_a_text(address: str, tmp_path: Path) -> None:
     """A parameter of a wrong type in a file is refused as on the command line."""
     (tmp_path / "parameters.yaml").write_text("environment: [staging, prod]\n")
-    ran = papermill(tmp_path, address, "01_investigate", "-f", "parameters.yaml")
+    ran = papermill_here(tmp_path, address, "01_investigate", "-f", str(tmp_path / "parameters.yaml"))
 
     assert ran.code != 0
     assert any(
@@ -317,7 +286,8 @@ def test_a_list_instead_of_a_text(address: str, tmp_path: Path) -> None:
 
 def test_an_unreachable_environment(tmp_path: Path) -> None:
     """With an environment that cannot be reached papermill fails, and the record has the message."""
-    ran = papermill(tmp_path, "postgresql://me@127.0.0.1:1/db", "01_investigate", "-p", "environment", "staging")
+    away = "postgresql://me@127.0.0.1:1/db"
+    ran = papermill_here(tmp_path, away, "01_investigate", "-p", "environment", "staging")
     record = ran.record("staging")
 
     assert ran.code != 0
@@ -334,7 +304,7 @@ def test_a_killed_run_is_shown_as_killed(tmp_path: Path, victim: str) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=tmp_path,
-            env=environ(tmp_path, address),
+            env={**os.environ, **variables(tmp_path, address)},
         ) as process:
             tcp.wait_for(lambda: noted(tmp_path))
             kernels = [
@@ -369,7 +339,7 @@ def test_sigterm(tmp_path: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=tmp_path,
-            env=environ(tmp_path, address),
+            env={**os.environ, **variables(tmp_path, address)},
         ) as process:
             tcp.wait_for(lambda: noted(tmp_path))
             process.terminate()
@@ -383,17 +353,12 @@ def test_sigterm(tmp_path: Path) -> None:
 # papermill's own options
 
 
-def test_help_has_the_types(tmp_path: Path, address: str) -> None:
+def test_help_has_the_types() -> None:
     """`--help-notebook` lists the parameters with their types, defaults and comments."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "papermill", "--help-notebook", str(paths.NOTEBOOKS / "01_investigate.ipynb")],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
-    listed = re.findall(r"^  (\w+): (\w+) \(default ([^)]*)\)", ran.stdout, re.MULTILINE)
+    code, said, _ = invoke("--help-notebook", str(paths.NOTEBOOKS / "01_investigate.ipynb"))
+    listed = re.findall(r"^  (\w+): (\w+) \(default ([^)]*)\)", said, re.MULTILINE)
 
+    assert code == 0
     assert listed == [
         ("environment", "str", '"demo"'),
         ("purpose_since", "str", '""'),
@@ -402,24 +367,48 @@ def test_help_has_the_types(tmp_path: Path, address: str) -> None:
         ("record", "bool", "False"),
         ("run", "str", '""'),
     ]
-    assert "pseudonyms in place of ids" in ran.stdout
+    assert "pseudonyms in place of ids" in said
 
 
-@pytest.mark.parametrize("option", ["--inject-paths", "--inject-output-path", "--inject-input-path"])
-def test_paths_may_be_injected(tmp_path: Path, address: str, option: str) -> None:
-    """Papermill may inject the paths of its notebooks, which are no parameters of them."""
-    ran = papermill(tmp_path, address, "03_postmortem", option, "-p", "environment", "demo")
+def test_paths_may_be_injected(confirmed: Ran, postmortem_of_dry: Ran, first: Ran) -> None:
+    """Papermill may inject the paths of its notebooks, both or one, which are no parameters of them."""
+    names = {"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"}
 
-    assert ran.code == 0, ran.stderr
+    assert [ran.code for ran in (confirmed, postmortem_of_dry, first)] == [0, 0, 0]
+    assert [ran.injected() & names for ran in (confirmed, postmortem_of_dry, first)] == [
+        names,
+        {"PAPERMILL_OUTPUT_PATH"},
+        {"PAPERMILL_INPUT_PATH"},
+    ]
 
 
-@pytest.mark.parametrize(
-    ("given", "code"), [("log: [{0}]", 0), ("log: {0}", 0), ("log: [7]", 1), ("log: 7", 1), ("log: [none.log]", 1)]
-)
-def test_logs_may_be_a_list(tmp_path: Path, address: str, given: str, code: int) -> None:
+def test_logs_may_be_a_list(first: Ran) -> None:
+    """The logs are a list of texts."""
+    (given,) = [cell.source for cell in first.contents.cells if "injected-parameters" in cell.metadata.get("tags", ())]
+
+    assert (first.code, f'log = ["{LOG}"]' in given) == (0, True)
+
+
+@pytest.fixture(scope="module")
+def about_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first notebook's cells up to the one that begins, and those that use the parameter `log`."""
+    contents = nbformat.read(paths.NOTEBOOKS / "01_investigate.ipynb", as_version=4)
+    contents.cells = [
+        cell
+        for place, cell in enumerate(contents.cells)
+        if cell.cell_type == "code" and (place <= 3 or "(log)" in cell.source)
+    ]
+    assert len(contents.cells) == 5
+    file = tmp_path_factory.mktemp("about") / "01_investigate.ipynb"
+    nbformat.write(contents, file)
+    return file
+
+
+@pytest.mark.parametrize(("given", "code"), [("{0}", 0), ("[7]", 1), ("7", 1), ("[none.log]", 1)])
+def test_logs_may_be_a_text(tmp_path: Path, address: str, about_logs: Path, given: str, code: int) -> None:
     """The logs are a text or a list of texts; anything else is refused."""
-    (tmp_path / "parameters.yaml").write_text(given.format(paths.DEMO_DATA / "server.log") + "\nenvironment: staging\n")
-    ran = papermill(tmp_path, address, "01_investigate", "-f", "parameters.yaml")
+    (tmp_path / "parameters.yaml").write_text(f"log: {given.format(LOG)}\nenvironment: staging\n", "utf-8")
+    ran = papermill_here(tmp_path, address, about_logs, "-f", str(tmp_path / "parameters.yaml"))
     said = "" if code == 0 else "There is no such log." if "none" in given else "The parameter log must be a text, or a"
 
     assert ran.code == code
