@@ -40,7 +40,7 @@ coverage: setup  ## how much of the library the quick tests cover; they take twi
 # One test after the other: they measure how long clients wait, and print figures.
 soak: export INCIDENT_TEST_EXAMPLES = soak
 soak: setup  ## an hour or so: hundreds of kills in migrations, and thousands of their steps in any order; not in CI
-	$(BIN)/pytest -v tests/migration/test_chaos.py tests/migration/test_state_machine.py
+	$(BIN)/pytest -v tests/migration/test_chaos.py tests/migration/test_state_machine.py tests/end_to_end/test_secrets.py
 
 lint: setup  ## style, types, and which rooms import which
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,25 @@ from incident_lib.model.errors import Failed
 from incident_lib.model.pseudonyms import PLAN_OWNER, PLAN_ROOT
 from incident_lib.runs.runner import Job
 from tests.support import tcp
+from tests.support.examples import SOAK
 
-SOURCES = ("variable", "service")
+# Where the names get their addresses from: some from here and some from there, and all from one in `make soak`.
+SOURCES = ("mixed", *(("variable", "service") if SOAK else ()))
+BY_SERVICE = {"mixed": {"dry", "midway", "denied"}, "variable": set()}  # every name, in `service`
+HOW = {
+    "investigate": ("investigate", "--env"),
+    "plan": ("plan", "--env"),
+    "check": ("env", "check"),
+    "rehearse": ("rehearse", "--env"),
+}
+# The commands that fail for each name with which nobody can connect: `incident run` fails for all of them, too.
+BAD = {
+    "wrong": tuple(HOW),
+    "denied": tuple(HOW) if SOAK else ("plan", "rehearse"),
+    "nodb": tuple(HOW) if SOAK else ("investigate", "check"),
+    "away": tuple(HOW) if SOAK else ("plan", "check"),
+}
+RUN = ("staging", "dry", "midway", *BAD)
 FORMS = {
     "raw": tcp.PASSWORD.encode(),
     "escaped": quote(tcp.PASSWORD, safe="").encode(),
@@ -62,11 +80,20 @@ class Everything:
 
 
 def watch(lines: set[bytes], over: threading.Event) -> None:
-    """Collect the command lines of all processes, as `ps` shows them to every user."""
+    """Collect the command lines of all processes, as `ps` shows them to every user.
+
+    A process is read a hundred times in its first second, in which it may become another program, then once a second.
+    """
+    seen: dict[str, float] = {}  # since when
+    all_at = 0.0
     while not over.wait(0.01):
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                lines.add(file.read_bytes())
+        now = time.monotonic()
+        seen = {name: seen.get(name, now) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - fast
+        for name, since in seen.items():
+            if now >= all_at or now - since < 1:
+                with contextlib.suppress(OSError):
+                    lines.add(Path("/proc", name, "cmdline").read_bytes())
+        all_at = all_at if now < all_at else now + 1
 
 
 def configured(
@@ -78,25 +105,19 @@ def configured(
         environ[variable] = str(folder / variable.lower())
         (folder / variable.lower()).mkdir(parents=True, exist_ok=True)
     environ["INCIDENT_RUNS"] = str(folder / "runs")
-    if source == "variable":
-        for name, (role, database, password) in databases.items():
-            environ[variable_of(name)] = served.url(role, database, password=password)
-        environ[variable_of("away")] = served.url("owner", "db").replace(f":{served.port}", ":1")
-        return environ
-    escaped = {name: password.replace("\\", "\\\\").replace(":", "\\:") for name, (_, _, password) in databases.items()}
+    services, lines = "", ""
+    for name, (role, database, password) in databases.items():
+        port = 1 if name == "away" else served.port
+        if name not in BY_SERVICE.get(source, databases):
+            environ[variable_of(name)] = tcp.Tcp(served.cluster, port).url(role, database, password=password)
+            continue
+        escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+        services += f"[{name}]\nhost={tcp.HOST}\nport={port}\ndbname={database}\nuser={role}\n\n"
+        lines += f"*:*:{database}:{role}:{escaped}\n"
     secret = folder.parent / f"secret-{source}"  # the files that provide the password are not searched
     secret.mkdir()
-    (secret / "services").write_text(
-        "".join(
-            f"[{name}]\nhost={tcp.HOST}\nport={served.port}\ndbname={database}\nuser={role}\n\n"
-            for name, (role, database, _) in databases.items()
-        )
-        + f"[away]\nhost={tcp.HOST}\nport=1\ndbname=db\nuser=owner\n",
-        "utf-8",
-    )
-    (secret / "pgpass").write_text(
-        "".join(f"*:*:{database}:{role}:{escaped[name]}\n" for name, (role, database, _) in databases.items()), "utf-8"
-    )
+    (secret / "services").write_text(services, "utf-8")
+    (secret / "pgpass").write_text(lines, "utf-8")
     (secret / "pgpass").chmod(0o600)
     return environ | {"PGSERVICEFILE": str(secret / "services"), "PGPASSFILE": str(secret / "pgpass")}
 
@@ -117,11 +138,11 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             "staging": ("owner", staging, tcp.PASSWORD),
             "dry": ("owner", dry, tcp.PASSWORD),
             "midway": ("owner", midway, tcp.PASSWORD),
-            "wrong": ("reader", dry, wrong),
+            "wrong": ("writer", staging, wrong),  # .pgpass has one line for each role and database
+            "denied": ("reader", dry, wrong),
             "nodb": ("owner", "nowhere", tcp.PASSWORD),
+            "away": ("owner", "db", tcp.PASSWORD),
         }
-        if request.param == "service":  # one line of .pgpass for each role and database
-            databases["wrong"] = ("writer", staging, wrong)
         environ = configured(served, folder, request.param, databases)
         all_of_it = Everything(folder, served.port)
         over = threading.Event()
@@ -140,7 +161,9 @@ def run_all(all_of_it: Everything, environ: dict[str, str]) -> None:
     commands = {
         "env list": ("env", "list"),
         "env check": ("env", "check", "staging"),
+        "env check of dry": ("env", "check", "dry"),
         "investigate": ("investigate", "--env", "staging"),
+        "investigate dry": ("investigate", "--env", "dry"),
         "csv": ("investigate", "--env", "staging", "--format", "csv"),
         "json": ("investigate", "--env", "staging", "--format", "json"),
         "plan": ("plan", "--env", "staging"),
@@ -152,17 +175,14 @@ def run_all(all_of_it: Everything, environ: dict[str, str]) -> None:
         "rollback": ("rollback", "--env", "staging", "--confirm", "staging"),
         "too slow": ("investigate", "--env", "staging", "--timeout", "0.001"),
         "midway": ("apply", "--env", "midway", "--confirm", "midway"),
-        **{f"{bad} {c}": (c, "--env", bad) for bad in ("wrong", "nodb", "away") for c in ("investigate", "plan")},
-        **{f"{bad} check": ("env", "check", bad) for bad in ("wrong", "nodb", "away")},
-        **{f"{bad} rehearse": ("rehearse", "--env", bad) for bad in ("wrong", "nodb", "away")},
+        **{f"{bad} {how}": (*HOW[how], bad) for bad, hows in BAD.items() for how in hows},
     }
     for what, words in commands.items():
         all_of_it.run(what, *words, environ=environ)
-    runs = ("staging", "dry", "midway", "wrong", "nodb", "away")
-    names = [word for name in runs for word in ("--env", name)]
+    names = [word for name in RUN for word in ("--env", name)]
     confirmed = ("--confirm", "staging", "--confirm", "midway")
     all_of_it.run("run", "run", *names, *confirmed, "--jobs", "2", environ=environ)
-    folders = [str(folder) for name in runs for folder in sorted((all_of_it.folder / "runs" / name).glob("*/"))]
+    folders = [str(folder) for name in RUN for folder in sorted((all_of_it.folder / "runs" / name).glob("*/"))]
     all_of_it.run("report", "report", *folders, environ=environ)
 
 
@@ -171,7 +191,7 @@ pytestmark = pytest.mark.slow
 
 def test_each_command_has_the_expected_end(everything: Everything) -> None:
     """Each command and run has the expected exit code and status."""
-    ends = {name: (everything.folder / "runs" / name) for name in ("staging", "dry", "midway", "wrong", "nodb", "away")}
+    ends = {name: (everything.folder / "runs" / name) for name in RUN}
     statuses = {
         name: [re.search(r'"status": "([\w-]+)"', file.read_text("utf-8"))[1] for file in folder.glob("*/record.json")]
         for name, folder in ends.items()
@@ -181,11 +201,11 @@ def test_each_command_has_the_expected_end(everything: Everything) -> None:
     assert statuses == {
         "staging": ["succeeded"],
         "dry": ["dry-run"],
-        **{key: ["failed"] for key in ("midway", "wrong", "nodb", "away")},
+        **{key: ["failed"] for key in ("midway", *BAD)},
     }
     assert failed == {
         *("too slow", "midway", "run"),
-        *(f"{bad} {how}" for bad in ("wrong", "nodb", "away") for how in ("investigate", "plan", "check", "rehearse")),
+        *(f"{bad} {how}" for bad, hows in BAD.items() for how in hows),
     }
     assert {what for what, code in everything.codes.items() if code not in (0, 3)} == {"apply unconfirmed"}
 
