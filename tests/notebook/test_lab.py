@@ -18,6 +18,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from incident_lib import paths
 from tests.support.browser import CHROMIUM, QUIET
+from tests.support.papermill import papermill_here
 
 pytestmark = [
     pytest.mark.slow,
@@ -26,19 +27,15 @@ pytestmark = [
 PATIENCE = 60_000  # milliseconds
 
 
-def executed(source, out):
-    """Execute a notebook on the demo; JupyterLab does not trust what it has not run."""
-    command = [sys.executable, "-m", "nbconvert", "--log-level=ERROR", "--to=notebook", "--execute", f"--output={out}"]
-    subprocess.run([*command, str(source)], check=True, cwd=source.parent)
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     """The address of JupyterLab with a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     for notebook in paths.NOTEBOOKS.glob("*.ipynb"):
         shutil.copy(notebook, folder)
-    executed(folder / "01_investigate.ipynb", folder / "committed.ipynb")
+    ran = papermill_here(tmp_path_factory.mktemp("ran"), "", "01_investigate")
+    assert ran.code == 0
+    shutil.copy(ran.folder / "out.ipynb", folder / "committed.ipynb")  # JupyterLab does not trust what it has not run
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -65,13 +62,31 @@ def lab(tmp_path_factory):
     server.wait()
 
 
-@pytest.fixture
-def page(lab):
-    """A page of a headless Chromium."""
+@pytest.fixture(scope="module")
+def context(lab):
+    """A headless Chromium, which loads JupyterLab's code once."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser.new_page(viewport={"width": 1400, "height": 1000})
+        yield browser.new_context(viewport={"width": 1400, "height": 1000})
         browser.close()
+
+
+@pytest.fixture
+def page(context):
+    """A page of that browser."""
+    page = context.new_page()
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def investigated(context, lab):
+    """A page in which all cells of 01 have been run."""
+    page = context.new_page()
+    opened(page, lab, "01_investigate")
+    chosen(page, "Run", "Run All Cells")
+    yield page
+    page.close()
 
 
 def opened(page, lab, notebook):
@@ -89,16 +104,41 @@ def chosen(page, menu, entry):
     page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{entry}$")).click()
 
 
-def test_run_all_cells_shows_headline_and_chart(page, lab):
+def test_run_all_cells_shows_headline_and_chart(investigated):
     """After running all cells of 01, the headline and a chart with alternative text are shown."""
-    opened(page, lab, "01_investigate")
-    chosen(page, "Run", "Run All Cells")
+    page = investigated
     headline = page.locator(".jp-RenderedMarkdown strong", has_text="families (237 users) cannot start a chat")
     expect(headline.first).to_be_visible(timeout=PATIENCE)
     chart = page.locator(".jp-OutputArea-output img").first
     expect(chart).to_be_visible(timeout=PATIENCE)
     expect(chart).to_have_attribute("alt", re.compile(r"1,088 families are blocked for chat; nothing has been applied"))
     assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+
+
+def typed(page, text):
+    """Replace the first code cell."""
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+
+
+def test_no_cell_below_a_typo_uses_the_earlier_environment(investigated):
+    """After a run of 01, a typo in `environment` and Run All: the cells below stop, also when they are run by hand."""
+    page = investigated
+    expect(page.get_by_text("Families blocked for chat by a run thread").last).to_be_visible(timeout=PATIENCE)
+    parameters = 'environment = "dmeo"\npurpose_since = ""\nlog = ""\nredact = True\nrecord = False\nrun = ""\n'
+    typed(page, parameters)
+    chosen(page, "Run", "Run All Cells")
+    expect(page.get_by_text("The environment 'dmeo' is not known.").first).to_be_visible(timeout=PATIENCE)
+    for code in ("before.indexes", "incident.rejected_inserts"):
+        cell = page.locator(
+            ".jp-CodeCell", has=page.locator(".cm-content", has_text=re.compile(f"^{re.escape(code)}$"))
+        )
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        said = cell.locator(".jp-OutputArea-output")
+        expect(said).to_contain_text("No environment is connected.", timeout=PATIENCE)
+        expect(said).to_contain_text("The environment 'dmeo' is not known.")
 
 
 def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, monkeypatch):
@@ -123,33 +163,6 @@ def test_an_environment_that_is_not_confirmed_is_a_dry_run(incident, page, lab, 
         query = "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_q_threads_family_unique'"
         (definition,) = connection.execute(query).fetchone()
     assert "purpose" not in definition
-
-
-def typed(page, text):
-    """Replace the first code cell."""
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.insert_text(text)
-
-
-def test_no_cell_below_a_typo_uses_the_earlier_environment(page, lab):
-    """After a run of 01, a typo in `environment` and Run All: the cells below stop, also when they are run by hand."""
-    opened(page, lab, "01_investigate")
-    chosen(page, "Run", "Run All Cells")
-    expect(page.get_by_text("Families blocked for chat by a run thread").last).to_be_visible(timeout=PATIENCE)
-    parameters = 'environment = "dmeo"\npurpose_since = ""\nlog = ""\nredact = True\nrecord = False\nrun = ""\n'
-    typed(page, parameters)
-    chosen(page, "Run", "Run All Cells")
-    expect(page.get_by_text("The environment 'dmeo' is not known.").first).to_be_visible(timeout=PATIENCE)
-    for code in ("before.indexes", "incident.rejected_inserts"):
-        cell = page.locator(
-            ".jp-CodeCell", has=page.locator(".cm-content", has_text=re.compile(f"^{re.escape(code)}$"))
-        )
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
-        said = cell.locator(".jp-OutputArea-output")
-        expect(said).to_contain_text("No environment is connected.", timeout=PATIENCE)
-        expect(said).to_contain_text("The environment 'dmeo' is not known.")
 
 
 def test_an_untrusted_notebook_has_alternative_texts_and_aligned_tables(page, lab, tmp_path):
