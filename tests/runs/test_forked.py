@@ -108,13 +108,6 @@ def test_a_kernel_has_the_variables_of_its_start(monkeypatch: pytest.MonkeyPatch
     assert threads == str("OPENBLAS_NUM_THREADS" in os.environ)
 
 
-def test_a_kernel_is_in_the_folder_of_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel is in the working directory of this process."""
-    monkeypatch.chdir(tmp_path)
-    with started() as kernel:
-        assert literal_eval(kernel.run("import os; os.getcwd()").text) == str(tmp_path)
-
-
 def test_a_killed_kernel_does_not_affect_another() -> None:
     """When a kernel is killed, the other one goes on, and the next one is forked from the same process."""
     with started() as first, started() as second:
@@ -124,6 +117,14 @@ def test_a_killed_kernel_does_not_affect_another() -> None:
         with started() as third:
             assert third.run("1 + 1").text == "2"
         assert SERVER.pid == server
+
+
+def test_an_interrupt_stops_a_cell() -> None:
+    """SIGINT to a kernel raises KeyboardInterrupt in its cell, and the kernel goes on."""
+    with started() as kernel:
+        raised = kernel.run("import os, signal; os.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(20)").error
+        assert raised.endswith("KeyboardInterrupt: ")
+        assert kernel.run("1 + 1").text == "2"
 
 
 def test_a_killed_fork_server_is_replaced() -> None:
@@ -160,12 +161,11 @@ def test_no_process_is_left_when_the_worker_is_killed() -> None:
     assert alive == []
 
 
-def test_an_interrupt_stops_a_cell() -> None:
-    """SIGINT to a kernel raises KeyboardInterrupt in its cell, and the kernel goes on."""
+def test_a_kernel_is_in_the_folder_of_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel is in the working directory of this process."""
+    monkeypatch.chdir(tmp_path)
     with started() as kernel:
-        raised = kernel.run("import os, signal; os.kill(os.getpid(), signal.SIGINT)\nimport time; time.sleep(20)").error
-        assert raised.endswith("KeyboardInterrupt: ")
-        assert kernel.run("1 + 1").text == "2"
+        assert literal_eval(kernel.run("import os; os.getcwd()").text) == str(tmp_path)
 
 
 def test_where_an_import_starts_a_thread_nothing_is_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
