@@ -33,7 +33,7 @@ from incident_lib.model.catalog import IndexState
 from incident_lib.model.change import PURPOSE, SIDES, IndexKind
 from incident_lib.model.errors import Failed, Refused
 from incident_lib.model.threads import Family
-from tests.support.examples import SLACK, SOAK
+from tests.support.examples import SLACK, SOAK, rounds
 from tests.support.psql import psql
 from tests.support.scenes import SCENES
 from tests.support.sessions import old_snapshot, wait_until_waiting
@@ -547,7 +547,7 @@ def test_in_any_order(environment, connection, monkeypatch, name):
     run_state_machine_as_test(
         lambda: machine(environment, connection, scene),
         settings=settings(
-            max_examples=600 if SOAK else 40,
+            max_examples=rounds(8, soak=600),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
