@@ -19,6 +19,7 @@ from incident_lib.migration import run_preflight
 from incident_lib.migration.executor import apply
 from incident_lib.model import PURPOSE, Failed, IndexKind
 from tests.support import clusters, standby
+from tests.support.examples import SOAK
 from tests.support.scenes import SCENES
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ DO $$ BEGIN FOR i IN 1..110000 LOOP
 END LOOP; END $$"""
 
 
-@contextmanager
-def a_server() -> Iterator[str]:
-    """A server with settings of its own."""
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[str]:
+    """A server for the tests of this module, with settings of its own."""
     server = clusters.start(Path(tempfile.mkdtemp(prefix="topologies-")) / "pg18", 18)
     with psycopg.connect(server.get_uri(), autocommit=True) as admin:
         for name, value in SETTINGS.items():
@@ -58,28 +59,15 @@ def a_server() -> Iterator[str]:
     clusters.remove(server)
 
 
-@contextmanager
-def incident_on(server: str) -> Iterator[Environment]:
-    """The incident on a server."""
-    with clusters.database(server, "incident_template") as address:
-        yield Environment("staging", "INCIDENT_STAGING_URL", address)
-
-
-@pytest.fixture(scope="module")
-def own_server() -> Iterator[str]:
-    """A server for the tests of this module."""
-    with a_server() as server:
-        yield server
-
-
 @pytest.fixture
 def there(own_server: str) -> Iterator[Environment]:
     """The incident on that server."""
-    with incident_on(own_server) as environment:
-        yield environment
+    with clusters.database(own_server, "incident_template") as address:
+        yield Environment("staging", "INCIDENT_STAGING_URL", address)
 
 
-@pytest.fixture(params=SCENES)
+# Each change in `make soak`'s numbers; else a unique index and a constraint.
+@pytest.fixture(params=SCENES if SOAK else ["purpose", "constraint"])
 def scene(request: pytest.FixtureRequest, there: Environment) -> Scene:
     """A change there, with the index from before it."""
     found = SCENES[request.param]
@@ -131,9 +119,9 @@ def wraparound(environment: Environment) -> Iterator[int]:
         yield row[0]
 
 
-def test_an_autovacuum_against_wraparound_is_named() -> None:
+def test_an_autovacuum_against_wraparound_is_named(there: Environment) -> None:
     """It yields to no other session: the preflight names it, and a budget that ends while it runs names it, too."""
-    with a_server() as server, incident_on(server) as there, wraparound(there) as pid:
+    with wraparound(there) as pid:
         assert f"autovacuum to prevent wraparound, pid {pid} (" in findings(there)["blocks the build"]
         with pytest.raises(Failed) as error:
             apply(there, confirm="staging", budget=1.5)
@@ -202,43 +190,58 @@ def test_a_prepared_transaction_is_waited_for(there: Environment, scene: Scene) 
 SEEN = 60.0  # seconds: a checkpoint has to be fifteen seconds old, and a standby reports now and then
 
 
-def replicas(environment: Environment, status: str) -> str:
-    """The finding about replicas, once it has a status."""
+FEEDBACK = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[standby.Pair]:
+    """A primary and its standby, which reports its readers."""
+    with standby.streaming(**FEEDBACK) as servers:
+        yield servers
+
+
+def replicas(environment: Environment, *parts: str) -> None:
+    """Wait until the finding about replicas has all of these parts."""
     deadline = time.monotonic() + SEEN
-    while not (found := findings(environment)["replicas"]).startswith(status):
+    while not all(part in (found := findings(environment)["replicas"]) for part in parts):
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
-    return found
 
 
-@pytest.mark.parametrize("slot", ["", "a_slot"])
-def test_a_long_reader_on_a_standby_is_seen(slot: str) -> None:
+def test_a_long_reader_on_a_standby_is_seen(servers: standby.Pair) -> None:
     """A standby with hot_standby_feedback reports its readers, by walsender or slot: an old one is a warning."""
-    settings = {"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"}
-    with standby.streaming(**settings) as servers:
-        here, there = (clusters.at(address, "incident_template") for address in (servers.primary, servers.standby))
+    with standby.another(servers, "with_a_slot", **FEEDBACK) as other:
+        other.use_slot("a_slot")
+        here, there, beside = (
+            clusters.at(address, "incident_template") for address in (servers.primary, servers.standby, other.standby)
+        )
         environment = Environment("staging", "a primary", here)
-        with psycopg.connect(here, autocommit=True) as primary, psycopg.connect(there) as reader:
-            if slot:
-                servers.use_slot(slot)
-            reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            reader.execute("SELECT count(*) FROM public.q_threads")
+        with (
+            psycopg.connect(here, autocommit=True) as primary,
+            psycopg.connect(there) as reader,
+            psycopg.connect(beside) as reader_by_slot,
+        ):
+            for each in (reader, reader_by_slot):
+                each.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                each.execute("SELECT count(*) FROM public.q_threads")
             primary.execute("SELECT pg_current_xact_id()")
             primary.execute("UPDATE public.q_threads SET message_count = 1 WHERE purpose = 'chat'")
             primary.execute("CHECKPOINT")
-            assert replicas(environment, "info")
-            assert f"a long transaction reads on {standby.NAME} (at least " in replicas(environment, "warn")
+            replicas(environment, "info: ")
+            replicas(
+                environment, "warn: ", "a long transaction reads on ", f"{standby.NAME} (at least ", "with_a_slot (at"
+            )
             reader.rollback()
-            replicas(environment, "info")
+            reader_by_slot.rollback()
+            replicas(environment, "info: ")
 
 
-def test_a_missing_synchronous_standby_stops(there: Environment) -> None:
+def test_a_missing_synchronous_standby_stops(servers: standby.Pair) -> None:
     """Where commits wait for a standby that is stopped, the preflight fails; apply would hang."""
-    with standby.streaming() as servers:
-        servers.synchronize(standby.NAME)
-        address = clusters.at(servers.primary, "incident_template")
-        environment = Environment("staging", "a primary", address)
-        assert findings(environment)["synchronous standbys"].startswith("pass: ")
-        servers.control("-m", "immediate", "stop")
-        assert findings(environment)["synchronous standbys"].startswith("fail: ")
-        servers.synchronize("")
+    servers.synchronize(standby.NAME)
+    address = clusters.at(servers.primary, "incident_template")
+    environment = Environment("staging", "a primary", address)
+    assert findings(environment)["synchronous standbys"].startswith("pass: ")
+    servers.control("-m", "immediate", "stop")
+    assert findings(environment)["synchronous standbys"].startswith("fail: ")
+    servers.synchronize("")

@@ -129,6 +129,23 @@ def streaming(version: int = 18, *, name: str = NAME, synchronous: bool = False,
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def another(pair: Pair, name: str, **settings: str) -> Iterator[Pair]:
+    """The primary with one more streaming standby of this name; that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="standby-"))
+    folder.chmod(0o755)
+    more = Pair(pair.cluster, folder / "standby" / "data", folder / "standby", pair.primary, "")
+    try:
+        _copy(more, name, settings)
+        more.start()
+        more.standby = pair.standby.replace(f"host={pair.sockets}", f"host={more.sockets}")
+        yield more
+    finally:
+        with suppress(Exception):
+            more.control("-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _copy(pair: Pair, name: str, settings: dict[str, str]) -> None:
     """Copy the primary's data, and configure the copy as its standby."""
     pair.sockets.mkdir()
