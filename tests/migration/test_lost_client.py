@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -42,53 +44,61 @@ def far():
 
 
 @pytest.fixture
-def incident(far):
-    """The incident there: its address at this end, and the one at the client's end."""
+def incidents(far):
+    """Three databases with the incident there: of each the address at this end, and the one at the client's end."""
     _, served = far
-    with served.database() as name:
-        here = Environment("staging", "a test", clusters.at(served.admin, name))
-        yield here, served.url("owner", name)
+    with ExitStack() as stack:
+        names = [stack.enter_context(served.database()) for _ in range(3)]
+        yield [
+            (Environment("staging", "a test", clusters.at(served.admin, name)), served.url("owner", name))
+            for name in names
+        ]
 
 
 def seconds_until_unlocked(environment):
     """Wait until no session of ours holds a lock; how many seconds that took."""
     began = time.monotonic()
     with psycopg.connect(environment.address, autocommit=True) as connection:
-        assert connection.execute(LOCKS).fetchone() != (0,)
         while connection.execute(LOCKS).fetchone() != (0,):
             assert time.monotonic() < began + SECONDS
             time.sleep(0.1)
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("step", ["build", "drop"])
-def test_the_locks_of_a_lost_client_in_a_step_are_released(far, incident, step, capsys):
-    """While a step waits, its client's packets are lost, and so is the client: the server ends its sessions."""
-    (there, _), (here, address) = far, incident
-    with holding_up(here, step):
-        child = Migrator(address, within=there.within)
-        assert child.until(f"begin {step}")
-        wait_until_waiting(here)
-        there.swallow()
-        child.kill("SIGKILL", here.address)
-        seconds = seconds_until_unlocked(here)
-        child.finish()
-    there.pass_on()
-    with capsys.disabled():
-        print(f"\n  locks of a lost client in the step {step}: gone after {seconds:.1f} s")
-    apply(here, confirm="staging")
+def holds_locks(environment):
+    """Whether a session of ours holds a lock."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        return connection.execute(LOCKS).fetchone() != (0,)
 
 
-def test_the_lock_of_a_lost_client_between_two_steps_is_released(far, incident, capsys):
-    """A session that is idle, and holds the migration's advisory lock, ends as well."""
-    (there, _), (here, address) = far, incident
-    command = [*there.within, sys.executable, "-c", HOLD, address]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+def test_the_locks_of_lost_clients_are_released(far, incidents, capsys):
+    """The packets of three clients are lost, and so are they: the server ends their sessions.
+
+    Two wait in a step; the third is between two steps: idle, it holds the migration's advisory lock.
+    """
+    (there, _), (building, dropping, idle) = far, incidents
+    command = [*there.within, sys.executable, "-c", HOLD, idle[1]]
+    children = []
+    with ExitStack() as stack:
+        for step, (here, address) in (("build", building), ("drop", dropping)):
+            stack.enter_context(holding_up(here, step))
+            children.append(Migrator(address, within=there.within))
+            assert children[-1].until(f"begin {step}")
+            wait_until_waiting(here)
+        client = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         assert client.stdout.readline() == "held\n"
         there.swallow()
+        for child in children:
+            child.process.kill()
         client.kill()
-        seconds = seconds_until_unlocked(here)
+        assert [holds_locks(here) for here, _ in incidents] == [True] * 3
+        with ThreadPoolExecutor() as pool:
+            seconds = list(pool.map(seconds_until_unlocked, [here for here, _ in incidents]))
+        for child in children:
+            child.finish()
     there.pass_on()
     with capsys.disabled():
-        print(f"\n  lock of a lost client between two steps: gone after {seconds:.1f} s")
-    apply(here, confirm="staging")
+        told = ", ".join(f"{each:.1f} s" for each in seconds)
+        print(f"\n  locks of lost clients in a build, in a drop, between two steps: gone after {told}")
+    for here, _ in incidents:
+        apply(here, confirm="staging")
