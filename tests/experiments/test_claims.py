@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from incident_lib import experiments
+from incident_lib.cli import cli
 from incident_lib.database import Environment, demo
 from incident_lib.experiments.claims.claim import CLAIMS, Claim, Outcome
 from incident_lib.experiments.claims.run import make_report
@@ -46,7 +49,7 @@ from incident_lib.experiments.traffic import Call, TrafficResult
 from incident_lib.model import ClaimsReport, Failed, IndexState, StrategyLatency, Verdict
 from incident_lib.records import read_claims, to_json, write_claims
 from tests.support import clusters
-from tests.support.command import INTERRUPTED, message, shell, streams
+from tests.support.command import INTERRUPTED, Ran, message, shell, streams
 from tests.support.scratch import scratch_databases
 
 if TYPE_CHECKING:
@@ -476,11 +479,18 @@ EXPECTED = {
 ID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, ClaimsReport]:
+    """`incident claims` as a shell sees it, once, and what it wrote."""
+    folder = tmp_path_factory.mktemp("claims")
+    ran = shell("claims", "--format", "json", INCIDENT_RUNS=str(folder))
+    return ran, read_claims(folder / "claims.json")
+
+
 @pytest.mark.slow
-def test_the_whole_command(tmp_path: Path) -> None:
+def test_the_whole_command(whole: tuple[Ran, ClaimsReport]) -> None:
     """`incident claims` exits with 0 for any verdicts and prints what it wrote; no id and no database is left."""
-    ran = shell("claims", "--format", "json", INCIDENT_RUNS=str(tmp_path))
-    found = read_claims(tmp_path / "claims.json")
+    ran, found = whole
 
     assert (ran.returncode, ran.stderr) == (0, "")
     told = json.loads(ran.stdout)["result"]
@@ -492,13 +502,16 @@ def test_the_whole_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_the_command(tmp_path: Path) -> None:
+def test_the_table_of_the_command(
+    whole: tuple[Ran, ClaimsReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The number of claims for each verdict and the time come first, then each claim with its verdict, and the file."""
-    ran = shell("claims", "--out", str(tmp_path / "mine.json"))
+    monkeypatch.setattr(experiments, "run_claims", lambda listener: whole[1])  # noqa: ARG005 - by its name
+    ran = CliRunner().invoke(cli, ["claims", "--out", str(tmp_path / "mine.json")])
     lines = [line.split("\t") for line in ran.stdout.splitlines()]
     found = read_claims(tmp_path / "mine.json")
 
-    assert (ran.returncode, ran.stderr) == (0, "")
+    assert (ran.exit_code, ran.stderr, found) == (0, "", whole[1])
     assert {line[0]: line[1] for line in lines if line[0] in EXPECTED} == EXPECTED
     assert lines[0] == [
         f"3 claims hold, 3 hold only with this project's method, 2 do not hold. Tested in {found.seconds:.0f} s."
@@ -506,12 +519,20 @@ def test_the_table_of_the_command(tmp_path: Path) -> None:
     assert lines[-1] == [f"  {tmp_path / 'mine.json'}"]
 
 
+# The command with fewer threads: clients write sooner.
+SMALL = f"""
+from incident_lib.experiments.claims.run import run_claims
+run_claims.__kwdefaults__["load_threads"] = {THREADS}
+from incident_lib.cli import main
+main()"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM], ids=lambda s: s.name)
 def test_the_command_interrupted(tmp_path: Path, signal_: signal.Signals) -> None:
     """If it is interrupted under load, it exits with 130, and leaves no database and no file."""
     demo.url()
-    command = [sys.executable, "-m", "incident_lib", "claims", "--out", str(tmp_path / "claims.json")]
+    command = [sys.executable, "-c", SMALL, "claims", "--out", str(tmp_path / "claims.json")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
         wait_for_clients()
         child.send_signal(signal_)
