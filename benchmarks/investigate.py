@@ -8,6 +8,7 @@ Twenty million threads take 7 GB of disk.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,29 @@ def _seconds(command: list[str], environ: dict[str, str] | None = None) -> float
     return time.perf_counter() - began
 
 
+def profile(environment: Environment) -> str:
+    """The statements that take at least a hundredth of the time of the command: as typed, and with all families as JSON."""
+    environ = os.environ | {"INCIDENT_BENCH_URL": environment.address, "INCIDENT_PROGRESS": "off"}
+    lines = []
+    for options in ([], ["--format", "json", "--limit", "0"]):
+        command = ["investigate", "--env", "bench", "--verbose", *options]
+        began = time.perf_counter()
+        ran = subprocess.run(
+            [sys.executable, "-m", "incident_lib", *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=True,
+            env=environ,
+        )
+        whole = 1000 * (time.perf_counter() - began)
+        statements = [(float(ms), text) for ms, text in re.findall(r"^ *([\d.]+) ms  (.*)", ran.stderr, re.MULTILINE)]
+        lines += ["", f"{whole:8.1f} ms  incident {' '.join(command)}"]
+        lines += [f"{ms:8.1f} ms      {text[:100]}" for ms, text in statements if ms >= whole / 100]
+        lines.append(f"{whole - sum(ms for ms, _ in statements):8.1f} ms      no statement: Python, and what it starts")
+    return "\n".join(lines[1:])
+
+
 def snapshot(environment: Environment) -> tuple[float, float]:
     """The seconds of a snapshot, and of its statements."""
     code = f"{SNAPSHOT}\nprint(seconds)"
@@ -157,7 +181,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[2_000_000, 5_000_000])
     options = parser.parse_args()
     rows = [row for threads in options.threads for row in measure(threads, options.rounds)]
-    harness.report("investigate", rows, options.out)
+    largest = harness.database(max(options.threads))
+    title = "Where the time goes, with the most threads"
+    harness.report("investigate", rows, options.out, harness.details(title, profile(largest)))
 
 
 if __name__ == "__main__":

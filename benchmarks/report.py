@@ -7,9 +7,12 @@ Every environment has the committed example's record under a name of its own.
 
 from __future__ import annotations
 
+import cProfile
 import json
+import re
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import harness
@@ -38,6 +41,19 @@ def seconds(folders: list[Path], out: Path, *, pdf: bool = False) -> float:
     return time.perf_counter() - began
 
 
+def profile(folders: list[Path], out: Path) -> str:
+    """The packages in whose functions the time of a report with its PDF is spent, by cProfile."""
+    with cProfile.Profile() as profiler:
+        seconds(folders, out, pdf=True)
+    profiler.create_stats()
+    spent: Counter[str] = Counter()
+    for (file, _, _), (_, _, own, *_) in profiler.stats.items():  # type: ignore[attr-defined]
+        package = re.search(r"(?:site-packages|src)/(\w+)", file)
+        spent[package[1] if package else "Python and its library"] += own
+    whole = spent.total()
+    return "\n".join(f"{100 * own / whole:5.1f} %  {package}" for package, own in spent.most_common(8))
+
+
 def main() -> None:
     """Measure, and write the section."""
     parser = harness.parser(__doc__, rounds=5)
@@ -55,6 +71,7 @@ def main() -> None:
                 "pdf": lambda: seconds(all_of_them, many / "postmortem.html", pdf=True),
             },
         )
+        packages = profile(all_of_them, many / "postmortem.html")
     what, pdf = f"report of {options.environments} environments", took["pdf"] - took["many"]
     rows = [
         Row(
@@ -66,7 +83,7 @@ def main() -> None:
             f"{pdf:.2f} s", f"{took['many']:.2f} s", pdf / took["many"], 5.0,
         ),
     ]  # fmt: skip
-    harness.report("report", rows, options.out)
+    harness.report("report", rows, options.out, harness.details("In which packages the time of the PDF goes", packages))
 
 
 if __name__ == "__main__":
