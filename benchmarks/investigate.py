@@ -98,7 +98,7 @@ def _seconds(command: list[str], environ: dict[str, str] | None = None) -> float
 
 
 def profile(environment: Environment) -> str:
-    """The statements that take at least a hundredth of the time of the command: as typed, and with all families as JSON."""
+    """The statements that take a hundredth of a command's time or more: as typed, and with all families as JSON."""
     environ = os.environ | {"INCIDENT_BENCH_URL": environment.address, "INCIDENT_PROGRESS": "off"}
     lines = []
     for options in ([], ["--format", "json", "--limit", "0"]):
