@@ -582,9 +582,9 @@ def test_two_hosts_of_which_the_second_answers(served: tcp.Tcp, database: str) -
 # Servers that go away
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mortal() -> Iterator[tcp.Tcp]:
-    """A server of this test alone."""
+    """A server that these tests stop; each of them starts it again."""
     with tcp.serving() as served:
         yield served
 
