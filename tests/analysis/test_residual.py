@@ -250,13 +250,15 @@ ON_ONE_DATABASE = settings(max_examples=examples(25), suppress_health_check=[Hea
 def put(connection: psycopg.Connection, threads: Sequence[tuple]) -> None:
     """Insert these threads, without any unique index."""
     connection.execute(f"DROP INDEX IF EXISTS public.{INDEX_NAME}, public.{PROPOSED_NAME}")
-    connection.execute("TRUNCATE public.q_threads")
-    for root, owner, provider, purpose, is_active in threads:
-        row_id = add(connection, UUID(int=root), owner and UUID(int=owner), purpose=purpose)
-        connection.execute(
-            "UPDATE public.q_threads SET provider = %s, is_active = %s WHERE row_id = %s",
-            [provider, is_active, row_id],
-        )
+    connection.execute("DELETE FROM public.q_threads")
+    connection.execute(
+        "INSERT INTO public.q_prompts VALUES (%s), (%s) ON CONFLICT DO NOTHING", [UUID(int=1), UUID(int=2)]
+    )
+    connection.cursor().executemany(
+        "INSERT INTO public.q_threads (root_prompt_row_id, owner_id, provider, purpose, is_active)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        [(UUID(int=root), owner and UUID(int=owner), *rest) for root, owner, *rest in threads],
+    )
 
 
 @ON_ONE_DATABASE
