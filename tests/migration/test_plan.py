@@ -1,7 +1,7 @@
 """The planner: from whatever the catalog holds to one unique index of the target's kind, or a refusal."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change,
 from incident_lib.model.catalog import Catalog, UniqueIndex
 from incident_lib.model.change import INDEX_NAME, PROVIDER, PURPOSE, SIDES, IndexKey, IndexKind
 from tests.support import shop
-from tests.support.examples import examples
+from tests.support.examples import examples, rounds
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
@@ -423,31 +423,21 @@ def test_the_comment_of_an_index_of_another_name():
 @settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_any_plan_arrives(catalog, target):
-    """From any catalog there is a refusal, or a walk to one usable unique index of the target's kind and name."""
-    assert plan_change(catalog, target).refusal or is_done(walked(catalog, target)[-1], target)
-
-
-@settings(max_examples=examples(500))
-@given(catalogs(), TARGETS)
-def test_any_plan_is_short(catalog, target):
-    """From any catalog the walk takes fewer than fifteen steps."""
-    assert len(plan_change(catalog, target).steps) < 15
+    """From any catalog there is a refusal, or a short walk to one usable unique index of the target's kind and name."""
+    plan = plan_change(catalog, target)
+    assert plan.refusal or is_done(walked(catalog, target)[-1], target)
+    assert len(plan.steps) < 15
 
 
 @settings(max_examples=examples(500))
 @given(catalogs(), TARGETS)
 def test_no_step_leaves_the_table_unindexed(catalog, target):
-    """If any unique index was enforced at the start, one is enforced after each step."""
-    enforced = [any(i.enforced for i in passed.indexes) for passed in walked(catalog, target)]
-    assert all(enforced) or not enforced[0]
-
-
-@settings(max_examples=examples(500))
-@given(catalogs(), TARGETS)
-def test_no_step_loses_the_last_complete_index(catalog, target):
-    """If any unique index was usable at the start, one is usable after each step."""
-    usable = [any(i.usable for i in passed.indexes) for passed in walked(catalog, target)]
-    assert all(usable) or not usable[0]
+    """If any unique index was enforced or usable at the start, one is after each step; no two have the same name."""
+    passed = walked(catalog, target)
+    for holds in ("enforced", "usable"):
+        kept = [any(getattr(index, holds) for index in each.indexes) for each in passed]
+        assert all(kept) or not kept[0]
+    assert all(len({i.name for i in each.indexes}) == len(each.indexes) for each in passed)
 
 
 @settings(max_examples=examples(500))
@@ -457,13 +447,6 @@ def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     whole = plan_change(catalog, target).steps
     passed = walked(catalog, target)
     assert [plan_change(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
-
-
-@settings(max_examples=examples(500))
-@given(catalogs(), TARGETS)
-def test_names_stay_unique(catalog, target):
-    """No step gives an index a name that another index has."""
-    assert all(len({i.name for i in c.indexes}) == len(c.indexes) for c in walked(catalog, target))
 
 
 OF_A_NAME = [None, *product(SIDES, (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
@@ -479,8 +462,11 @@ def every_catalog():
 @pytest.mark.slow
 @pytest.mark.parametrize("target", SIDES)
 def test_every_catalog_of_four_names(target):
-    """From each of the 6,561 catalogs over our names and another, the plan arrives, always guarded; none is refused."""
-    for start in every_catalog():
+    """From each of the 6,561 catalogs over our names and another, the plan arrives, always guarded; none is refused.
+
+    Each fourth of them has whatever three names may hold together; with soak's numbers it is each one.
+    """
+    for start in islice(every_catalog(), 0, None, rounds(4, soak=1)):
         passed = walked(start, target)
         assert is_done(passed[-1], target)
         for holds in ("usable", "enforced"):
