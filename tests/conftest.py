@@ -16,7 +16,7 @@ from hypothesis import settings
 
 from incident_lib.database import Environment, NewThread, demo, insert_thread
 from tests.support import clusters
-from tests.support.examples import examples
+from tests.support.examples import SOAK, examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of a module that says `EVERY_VERSION = True` on each version of PostgreSQL."""
     if getattr(metafunc.module, "EVERY_VERSION", False) and "server" in metafunc.fixturenames:
-        metafunc.parametrize("server", clusters.VERSIONS, indirect=True, scope="session", ids=lambda v: f"pg{v}")
+        newest = not SOAK and metafunc.definition.get_closest_marker("newest")
+        versions = clusters.VERSIONS[:1] if newest else clusters.VERSIONS
+        metafunc.parametrize("server", versions, indirect=True, scope="session", ids=lambda v: f"pg{v}")
 
 
 @pytest.fixture(scope="session")

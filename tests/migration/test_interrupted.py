@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import product
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.migration.plan import plan_change
 from incident_lib.model.change import INDEX_NAME, IndexKind
 from incident_lib.model.errors import Failed, Refused
+from tests.support.examples import SOAK
 from tests.support.migrator import Migrator
 from tests.support.proxy import Proxy
 from tests.support.sessions import holding_up, wait_until_waiting
@@ -49,8 +51,12 @@ def interrupt(environment, how, step):
         return child.finish()
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT", "terminate"])
-@pytest.mark.parametrize("step", ["build", "swap", "drop"])
+ALL_CUTS = list(product(("build", "swap", "drop"), ("SIGKILL", "SIGINT", "terminate")))
+# Each step and each way; in soak's numbers each step in each way.
+CUTS = ALL_CUTS if SOAK else [*ALL_CUTS[::4], ("build", "terminate"), ("drop", "SIGKILL")]
+
+
+@pytest.mark.parametrize(("step", "how"), CUTS)
 def test_one_more_run_finishes_a_migration_that_was_cut_off(incident, how, step):
     """Killed client, Ctrl-C, terminated backend, inside any step: one more run ends in the fixed index alone."""
     before = checksum(incident)
@@ -79,6 +85,7 @@ def test_one_more_run_finishes_a_migration_whose_connection_was_cut(incident, st
     assert plan_change(catalog_of(incident)).steps == ()
 
 
+@pytest.mark.newest
 def test_a_second_run_may_refuse(incident):
     """While another migration is running, `wait=False` refuses, and names who holds the lock."""
     with holding_up(incident, "build"):
@@ -92,6 +99,7 @@ def test_a_second_run_may_refuse(incident):
     assert "(incident_lib migrate, active, open " in refused.value.why
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("step", ["build", "drop"])
 def test_the_locks_of_a_client_that_was_killed_are_released(incident, step):
     """While a step is held up, the server notices that its client is gone: nobody waits for what nobody watches."""
@@ -109,6 +117,7 @@ def test_the_locks_of_a_client_that_was_killed_are_released(incident, step):
     assert plan_change(catalog_of(incident)).steps == ()
 
 
+@pytest.mark.newest
 def test_a_second_run_watches_the_first_and_then_goes_on(incident):
     """With waiting allowed, a second run tells how far the first one is, and ends in the fixed index."""
     told = []
@@ -163,6 +172,7 @@ def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, lef
     assert plan_change(catalog_of(incident)).steps == ()
 
 
+@pytest.mark.newest
 def test_a_swap_that_cannot_have_its_lock_tries_again(incident):
     """A lock on the index that is held for a second delays the swap, and fails nothing."""
     child = Migrator(incident.address)
@@ -172,6 +182,7 @@ def test_a_swap_that_cannot_have_its_lock_tries_again(incident):
     assert child.finish() == (0, "")
 
 
+@pytest.mark.newest
 def test_the_incident_ends_when_the_retired_index_stops_rejecting(incident):
     """`ended_at` lies between the reader's end, which the drop waited for, and the end of the drop."""
     with psycopg.connect(incident.address, autocommit=True) as clock:
@@ -187,6 +198,7 @@ def test_the_incident_ends_when_the_retired_index_stops_rejecting(incident):
     assert released < done.ended_at < after
 
 
+@pytest.mark.newest
 def test_a_killed_migration_prints_no_address(incident):
     """What a killed migration prints holds no part of the address."""
     _, message = interrupt(incident, "terminate", "build")

@@ -146,6 +146,7 @@ def test_a_constraint_changes_its_index_in_one_statement(environment, connection
     assert result.ended_at is not None
 
 
+@pytest.mark.newest
 @pytest.mark.slow
 def test_a_reader_delays_the_constraint_and_no_other_reader(environment, connection):
     """While a long reader is there, the swap is tried again and again; other readers wait for one try at most."""
@@ -448,6 +449,7 @@ def incident(environment, connection, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.newest
 @pytest.mark.slow
 def test_the_commands_take_a_file(incident):
     """plan, apply, verify, rollback, sql and rehearse take the file of a change."""
@@ -464,6 +466,7 @@ def test_the_commands_take_a_file(incident):
     assert [incident(*words)[0] for words in commands] == [0] * len(commands)
 
 
+@pytest.mark.newest
 def test_the_texts_have_the_tables_own_names(incident):
     """No word of the incident is in what a plan of another table prints."""
     for words in (
@@ -476,12 +479,14 @@ def test_the_texts_have_the_tables_own_names(incident):
         assert [word for word in ("q_threads", "chat", "famil", "purpose", "incident ended") if word in said] == []
 
 
+@pytest.mark.newest
 def test_a_bad_file_has_exit_code_2(incident):
     """A file that describes no change: exit code 2, and one message."""
     code, message = incident("plan", "--env", "staging", text="table = 1")
     assert (code, message.count("does not describe a change of an index")) == (2, 1)
 
 
+@pytest.mark.newest
 def test_no_probe_of_another_table(incident):
     """What the clients of another table send is not known: a probe of it is bad usage, and says what to do instead."""
     code, said = incident("verify", "--env", "staging", "--probe")

@@ -87,6 +87,7 @@ def test_an_alter_table_that_waits_for_the_build_goes_first(incident, deploy):
     assert plan_change(read_catalog(deploy)).steps == ()
 
 
+@pytest.mark.newest
 def test_the_session_that_waits_is_named(incident, deploy):
     """The progress names the session that waits for the step, and says when the step is tried again."""
     with Migration(incident, max_block=MAX_BLOCK) as migration, old_snapshot(incident):
@@ -138,6 +139,7 @@ def test_a_step_that_steps_back_leaves_no_index_behind(incident, deploy):
         assert [index.name for index in read_catalog(deploy).relevant_indexes] == [INDEX_NAME]
 
 
+@pytest.mark.newest
 def test_the_cleanup_of_a_step_that_steps_back_may_take_time(incident, deploy, monkeypatch):
     """Over a slow line the cleanup is not cancelled together with the step."""
     monkeypatch.setattr(connections, "TICK", 0.0005)  # any statement takes longer
@@ -160,6 +162,7 @@ def test_a_drop_steps_back_too(incident, deploy):
     assert migration.result.ended_at is not None
 
 
+@pytest.mark.newest
 def test_the_budget_ends_the_tries(incident, deploy):
     """Where others wait again and again, the budget ends the tries; the message names who waited."""
     done = threading.Event()
@@ -183,6 +186,7 @@ def test_the_budget_ends_the_tries(incident, deploy):
     )
 
 
+@pytest.mark.newest
 def test_a_step_that_cannot_see_who_waits_stops(incident, server):
     """Where the watching session is lost and cannot return, the step stops: it might block others."""
     name = conninfo.conninfo_to_dict(incident.address)["dbname"]
@@ -213,6 +217,7 @@ def test_a_rollback_steps_back_without_blocking_chats(incident, deploy):
     assert [index.kind for index in read_catalog(deploy).relevant_indexes] == [IndexKind.ORIGINAL]
 
 
+@pytest.mark.newest
 def test_a_watching_session_without_an_answer_stops_the_step(incident, monkeypatch):
     """Where the watching session's query hangs, without an error, the step stops, and is tried again later."""
     with Proxy(incident.address) as proxy:
@@ -227,6 +232,7 @@ def test_a_watching_session_without_an_answer_stops_the_step(incident, monkeypat
     assert (migration.result.steps[0].name, migration.result.steps[0].outcome) == ("build", STEPPED_BACK)
 
 
+@pytest.mark.newest
 def test_a_step_back_in_the_dark_names_nobody(incident, deploy, monkeypatch):
     """A session that waited for a moment is not said to be the reason where the step stopped for another one."""
     with Proxy(incident.address) as proxy:
@@ -247,6 +253,7 @@ def test_a_step_back_in_the_dark_names_nobody(incident, deploy, monkeypatch):
     )
 
 
+@pytest.mark.newest
 def test_a_cancellation_that_outlasts_the_budget_keeps_its_reason(incident, deploy):
     """A step that stops for others, whose cancellation is answered after the budget, did not stop for the budget."""
     with Proxy(incident.address) as proxy:
