@@ -199,6 +199,7 @@ def queueing(environment: Environment, scene: Scene, step: str, seconds: float) 
     holder.join()
 
 
+@pytest.mark.timeout(rounds(1200, soak=4 * 3600))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("server", "name"), CASES, indirect=["server"], scope="session", ids=[f"pg{v}-{name}" for v, name in CASES]

@@ -530,6 +530,7 @@ def execute(connection, statement, told):
         told.append("00000")
 
 
+@pytest.mark.timeout(rounds(1200, soak=4 * 3600))
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCENES)
 def test_in_any_order(environment, connection, monkeypatch, name):
@@ -547,7 +548,7 @@ def test_in_any_order(environment, connection, monkeypatch, name):
     run_state_machine_as_test(
         lambda: machine(environment, connection, scene),
         settings=settings(
-            max_examples=rounds(8, soak=600),
+            max_examples=rounds(10, soak=600),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
