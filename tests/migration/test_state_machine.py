@@ -548,7 +548,8 @@ def test_in_any_order(environment, connection, monkeypatch, name):
     run_state_machine_as_test(
         lambda: machine(environment, connection, scene),
         settings=settings(
-            max_examples=rounds(10, soak=600),
+            # The orders of `provider` are those of `purpose`: the same clients, another key.
+            max_examples=rounds(5 if name == "provider" else 10, soak=600),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,
