@@ -628,6 +628,7 @@ def test_the_script_of_a_constraint_stops_at_duplicates(environment, connection)
     assert definitions(connection) == FORMS["constraint"][1]
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize(
     "form", ["constraint", *(pytest.param(form, marks=pytest.mark.slow) for form in ("partial", "COALESCE"))]
 )

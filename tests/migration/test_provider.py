@@ -190,6 +190,7 @@ def test_a_thread_without_owner_is_unique_then(provided):
             )
 
 
+@pytest.mark.newest
 def test_the_rehearsal(fixed):
     """The rehearsal fails while rows stand in the way, and works once they are settled; nothing is changed here."""
     assert not rehearse(fixed, PROVIDER).works
