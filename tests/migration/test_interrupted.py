@@ -160,7 +160,7 @@ def test_a_build_by_psql_is_waited_for(incident):
 def test_giving_up_names_who_was_in_the_way_and_what_is_left(incident, step, left):
     """When the budget runs out, the message names the blocker, and what its transaction keeps us from cleaning up."""
     with holding_up(incident, step), pytest.raises(Failed) as failed:
-        apply(incident, confirm="staging", budget=1.0)
+        apply(incident, confirm="staging", budget=2.0)
     assert failed.value.what == f"The step `{step}` took longer than the budget, and was cancelled."
     assert f"(holds up {step}, idle in transaction, open " in failed.value.why
     assert failed.value.why.endswith(f" The index {left}")
