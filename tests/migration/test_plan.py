@@ -449,6 +449,26 @@ def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     assert [plan_change(left, target).steps for left in passed] == [whole[done:] for done in range(len(passed))]
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param((SCAN_FAILED, 4711, ()), id="another session builds it"),
+        pytest.param((USABLE, None, (SCAN_FAILED,)), id="beside a build that failed"),
+    ],
+)
+def test_an_index_of_the_name_of_the_constraint_that_backs_none(others):
+    """It is refused at once, not after the other session's build, or after the leftover has been dropped."""
+    flags, builder, leftovers = others
+    change = shop.CONSTRAINT
+    held = [index(IndexKind.ORIGINAL, change.index, flags, change, builder=builder)]
+    held += [index(IndexKind.FIXED, change.names[1], leftover, change) for leftover in leftovers]
+    plan = plan_change(Catalog(tuple(held), change=change))
+    assert (plan.steps, plan.refusal) == (
+        (),
+        f"{change.index} backs no constraint; write constraint = false in tenant.toml",
+    )
+
+
 OF_A_NAME = [None, *product(SIDES, (USABLE, STILL_ENFORCING, SCAN_FAILED, DEAD))]
 
 

@@ -89,14 +89,19 @@ def _constraint(catalog: Catalog, target: IndexKind) -> Refusal | None:
     if change.constraint and catalog.partitions is not None:
         return Refusal("the table is partitioned: a UNIQUE constraint of such a table is not changed by this project")
     if change.constraint:
-        plain = [i for i in catalog.of(IndexKind.ORIGINAL) if i.name == change.index and i.usable and not i.constraint]
-        if plain and target is IndexKind.FIXED and not catalog.of(IndexKind.FIXED):
+        plain = [i for i in _built(catalog, IndexKind.ORIGINAL) if i.name == change.index and not i.constraint]
+        if plain and target is IndexKind.FIXED and not _built(catalog, IndexKind.FIXED):
             return Refusal(f"{change.index} backs no constraint; write constraint = false in {change.name}")
         return None
     backing = [index for index in (*catalog.of(IndexKind.ORIGINAL), *catalog.of(IndexKind.FIXED)) if index.constraint]
     if backing and "it is the primary key" not in backing[0].bound:
         return Refusal(f"{backing[0].name} backs a UNIQUE constraint; write constraint = true in {change.name}")
     return None
+
+
+def _built(catalog: Catalog, kind: IndexKind) -> list[UniqueIndex]:
+    """The indexes of a kind that are complete, or will be: another session is building them."""
+    return [index for index in catalog.of(kind) if index.usable or index.builder]
 
 
 def _bound(catalog: Catalog, target: IndexKind) -> Refusal | None:
