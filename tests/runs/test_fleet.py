@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import nbformat
 import psutil
 import psycopg
 import pytest
@@ -29,10 +27,11 @@ from incident_lib import paths
 from incident_lib.model import RunStatus
 from incident_lib.records import RunFolder, error_message, status_of
 from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
-from incident_lib.runs.runner import Job, RunResult, run_environment
+from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, run_environment
 from tests.support import clusters, tcp
 from tests.support.command import INTERRUPTED, message, shell, streams
 from tests.support.kernel import is_fork_server, is_kernel
+from tests.support.notebooks import AFTER_BEGIN, insert, write_short
 from tests.support.reports import record_of
 
 if TYPE_CHECKING:
@@ -267,17 +266,10 @@ def test_a_cluster_that_does_not_answer(runs: Path) -> None:
 
 @pytest.fixture
 def notebooks(tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the notebooks, which the runner uses instead of the project's."""
-    shutil.copytree(paths.NOTEBOOKS, tmp_path / "notebooks")
-    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
-    return tmp_path / "notebooks"
-
-
-def with_cell(notebooks: Path, source: str, name: str = "01_investigate", place: int = 4) -> None:
-    """Insert a code cell into a notebook, by default after the cell of `begin`."""
-    contents = nbformat.read(notebooks / f"{name}.ipynb", as_version=4)
-    contents.cells.insert(place if place >= 0 else len(contents.cells), nbformat.v4.new_code_cell(source))
-    nbformat.write(contents, notebooks / f"{name}.ipynb")
+    """Short notebooks, which the runner uses instead of the project's."""
+    folder = write_short(tmp_path / "notebooks")
+    monkeypatch.setattr(paths, "NOTEBOOKS", folder)
+    return folder
 
 
 def run_here(timeout: float = 60.0, *, confirmed: bool = False) -> tuple[RunResult, dict[str, Any]]:
@@ -303,7 +295,7 @@ ENDS = {
 def test_a_cell_that_ends_early_is_a_failure(notebooks: Path, end: str) -> None:
     """If a cell ends its notebook early, result and record are `failed`, and the next notebooks do not begin."""
     source, timeout = ENDS[end]
-    with_cell(notebooks, source)
+    insert(notebooks, "01_investigate", source)
     ended, record = run_here(timeout)
 
     assert (ended.status, record["status"], ended.error.exit_code) == ("failed", "failed", 3)
@@ -312,14 +304,23 @@ def test_a_cell_that_ends_early_is_a_failure(notebooks: Path, end: str) -> None:
     assert record["finished_at"]
 
 
+# The place before the last cell, where 02_migrate has the cell that applies the fix.
+LAST = {"02_migrate": AFTER_BEGIN + 1, "03_postmortem": AFTER_BEGIN}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["02_migrate", "03_postmortem"])
+@pytest.mark.parametrize("name", LAST)
 def test_an_exit_before_the_last_cell_is_a_failure(notebooks: Path, name: str) -> None:
     """A notebook that exits before its last cell is not done, whether the fix was applied or not."""
-    last = len(nbformat.read(notebooks / f"{name}.ipynb", as_version=4).cells) - 1
-    with_cell(notebooks, "import sys\nsys.exit(0)", name, last)
+    insert(notebooks, "02_migrate", "before = incident.snapshot()\nincident.apply()\nincident.verify()")
+    insert(notebooks, name, "import sys\nsys.exit(0)", LAST[name])
     ended, record = run_here(confirmed=True)
 
+    assert [(step["name"], step["outcome"]) for step in record["steps"]] == [
+        ("build", "done"),
+        ("swap", "done"),
+        ("drop", "done"),
+    ]
     assert (ended.status, record["status"]) == ("failed", "failed")
     assert (record["notebooks"][-1]["name"], record["notebooks"][-1]["outcome"]) == (name, "failed")
 
@@ -327,7 +328,7 @@ def test_an_exit_before_the_last_cell_is_a_failure(notebooks: Path, name: str) -
 @pytest.mark.slow
 def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
     """The error of a notebook that exceeds its timeout has the timeout, and how to increase it."""
-    with_cell(notebooks, "import time\ntime.sleep(60)")
+    insert(notebooks, "01_investigate", "import time\ntime.sleep(60)")
     ended, record = run_here(4)
 
     assert ended.seconds < 20
@@ -343,7 +344,7 @@ def test_a_time_out_says_what_to_do(notebooks: Path) -> None:
 def test_the_timeout_is_the_total_of_all_cells(notebooks: Path) -> None:
     """The timeout is the total of all cells, not of each cell."""
     for _ in range(4):
-        with_cell(notebooks, "import time\ntime.sleep(4)")
+        insert(notebooks, "01_investigate", "import time\ntime.sleep(4)")
     ended, record = run_here(7)
 
     assert (ended.status, record["status"]) == ("failed", "failed")
@@ -465,6 +466,8 @@ class Fleet:
     again: Fleet | None = None
     orphans: list[psutil.Process] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # of the runs of each environment
+    markdown: str = ""  # of the report
 
 
 CONFLICTING = """
@@ -472,68 +475,6 @@ CREATE FUNCTION public.upsert() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO q_threads (is_active) VALUES (true) ON CONFLICT (root_prompt_row_id, owner_id) DO NOTHING;
 END $$
 """
-
-
-@pytest.fixture(scope="module")
-def trio(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two parallel, confirmed environments: one succeeds, one is refused; then the same with `--resume`."""
-    runs = tmp_path_factory.mktemp("trio")
-    with copies(server, "fine", "refused") as addresses:
-        with psycopg.connect(addresses["refused"], autocommit=True) as connection:
-            connection.execute(CONFLICTING)
-        words = ["run", "--out", str(runs), "--jobs", "2"]
-        words += [word for name in ("refused", "fine") for word in ("--env", name, "--confirm", name)]
-        ran = shell(*words, **variables(addresses))
-        trio = Fleet(runs, ran.returncode, ran.stdout, ran.stderr, records(runs))
-        ran = shell(*words, "--resume", **variables(addresses))
-        trio.again = Fleet(runs, ran.returncode, ran.stdout, ran.stderr, records(runs))
-        yield trio
-
-
-@pytest.mark.slow
-def test_two_parallel_runs(trio: Fleet) -> None:
-    """One run succeeded and one was refused: the records say so, and the exit code is that of the refusal."""
-    assert {name: record["status"] for name, record in trio.records.items()} == {
-        "fine": "succeeded",
-        "refused": "refused",
-    }
-    assert trio.code == 1
-
-
-@pytest.mark.slow
-def test_parallel_runs_overlap(trio: Fleet) -> None:
-    """With two jobs, each run begins before the other one has ended."""
-    spans = [(record["started_at"], record["finished_at"]) for record in trio.records.values()]
-
-    assert max(start for start, _ in spans) < min(end for _, end in spans)
-
-
-@pytest.mark.slow
-def test_the_table_has_both(trio: Fleet) -> None:
-    """The final table has a row for each environment, in the order of --env."""
-    assert table(trio.stdout) == [("refused", "1,088", "refused", "refused"), ("fine", "1,088", "0", "succeeded")]
-
-
-@pytest.mark.slow
-def test_the_refusal_is_printed_once(trio: Fleet) -> None:
-    """Standard error has exactly one message: the refusal."""
-    assert trio.stderr == message(
-        "Nothing was changed in 'refused'.",
-        "ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().",
-        "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
-    )
-
-
-@pytest.mark.slow
-def test_resume_does_not_repeat_a_successful_run(trio: Fleet) -> None:
-    """With `--resume` the successful environment has no second run, and the refused one has."""
-    assert len(list((trio.runs / "fine").glob("*/record.json"))) == 1
-    assert len(list((trio.runs / "refused").glob("*/record.json"))) == 2
-    assert table(trio.again.stdout) == [
-        ("refused", "1,088", "refused", "refused"),
-        ("fine", "1,088", "0", "succeeded before"),
-    ]
-    assert trio.again.code == 1
 
 
 def earlier_run(name: str, status: str) -> Path:
@@ -566,7 +507,8 @@ def test_the_runs_that_resume_repeats(runs: Path, monkeypatch: pytest.MonkeyPatc
         earlier_run(name, status)
         monkeypatch.setenv(f"INCIDENT_{name.upper()}_URL", AWAY)
     confirmed = [name for (_, confirm), name in names.items() if confirm]
-    ended = run_fleet(list(names.values()), confirm=confirmed, resume=True, executor=LocalProcesses(2))
+    here = ThreadPoolExecutor(1)
+    ended = run_fleet(list(names.values()), confirm=confirmed, resume=True, executor=here)
 
     assert dict(zip(BEFORE, [one.status for one in ended], strict=True)) == BEFORE
 
@@ -577,7 +519,7 @@ def test_resume_uses_the_latest_run(runs: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
     earlier_run("staging", "succeeded")
     earlier_run("staging", "failed")
-    (ended,) = run_fleet(["staging"], resume=True)
+    (ended,) = run_fleet(["staging"], resume=True, executor=ThreadPoolExecutor(1))
 
     assert ended.status == "failed"
 
@@ -593,11 +535,14 @@ def test_resume_after_all_have_succeeded(runs: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
-def test_progress_is_reported(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported(notebooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The listener gets the progress of each environment, up to 1."""
     monkeypatch.setenv("INCIDENT_STAGING_URL", AWAY)
+    for name in NOTEBOOKS:
+        for _ in range(3):
+            insert(notebooks, name, "import time; time.sleep(0.5)")
     progress: list[FleetProgress] = []
-    run_fleet(["demo", "staging"], executor=LocalProcesses(2), listener=progress.append)
+    run_fleet(["demo", "staging"], executor=ThreadPoolExecutor(1), listener=progress.append)
 
     assert {one.environment for one in progress} == {"demo", "staging"}
     assert [one.share for one in progress if one.environment == "demo"][-1] == 1.0
@@ -606,20 +551,27 @@ def test_progress_is_reported(runs: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(set(shares)) > 5
 
 
-# Twelve environments
+# Six environments
 
 
-GOOD = tuple(f"ok{n}" for n in range(1, 10))
+GOOD = ("ok1", "ok2")
 BAD = ("away", "norights", "killed")
-ALL = (*GOOD[:4], *BAD, *GOOD[4:])
+ALL = (*GOOD, "refused", *BAD)
+REFUSED = message(
+    "Nothing was changed in 'refused'.",
+    "ON CONFLICT: these functions need the original key, and would fail without it (42P10): upsert().",
+    "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
+)
 
 
 @contextmanager
-def twelve(server: str) -> Iterator[dict[str, str]]:
-    """The addresses of twelve copies; `norights` has a role without privileges."""
+def six(server: str) -> Iterator[dict[str, str]]:
+    """The addresses of six copies; `norights` has a role without privileges, `refused` a function in the way."""
     role = f"stranger_{uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection, copies(server, *ALL) as addresses:
         connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+        with psycopg.connect(addresses["refused"], autocommit=True) as refused:
+            refused.execute(CONFLICTING)
         yield addresses | {"norights": addresses["norights"].replace("//postgres:@", f"//{role}@")}
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
@@ -635,17 +587,48 @@ def worker_of(port: int, process: int) -> tuple[psutil.Process, psutil.Process] 
     return None
 
 
+MEET = """
+import pathlib, time
+here, until = pathlib.Path({folder!r}), time.monotonic() + 60
+if environment in {names!r}:
+    (here / environment).touch()
+    while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+"""
+
+
+def short_notebooks(folder: Path) -> dict[str, str]:
+    """The variables of processes that run short notebooks: with snapshots and the fix, and a wait for each other."""
+    short, meeting = write_short(folder / "notebooks"), folder / "meeting"
+    meeting.mkdir()
+    insert(short, "01_investigate", MEET.format(folder=str(meeting), names=GOOD))
+    insert(short, "01_investigate", "incident.snapshot()")
+    insert(short, "02_migrate", "incident.snapshot()\nincident.apply()\nincident.verify()\nincident.snapshot('after')")
+    started = f"import pathlib, incident_lib.paths\nincident_lib.paths.NOTEBOOKS = pathlib.Path({str(short)!r})\n"
+    (folder / "sitecustomize.py").write_text(started, "utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def confirmed_run(runs: Path, *names: str, jobs: int = 1) -> list[str]:
+    """A command line: a confirmed run over these environments."""
+    words = [word for name in names for word in ("--env", name, "--confirm", name)]
+    return [sys.executable, "-m", "incident_lib", "run", "--out", str(runs), "--jobs", str(jobs), *words]
+
+
 @pytest.fixture(scope="module")
-def dozen(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Nine good environments, one unreachable, one without privileges, one whose worker is killed; then `--resume`."""
-    runs = tmp_path_factory.mktemp("dozen")
-    with twelve(server) as good, ExitStack() as stack:
+def fleet(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two good environments, a refused, an unreachable one, one without privileges, one whose worker is killed.
+
+    Then again with `--resume`: all of them, where the unreachable and the killed one can be reached; then those alone
+    of which none can fail.
+    """
+    runs = tmp_path_factory.mktemp("fleet")
+    with six(server) as good, ExitStack() as stack:
         port = stack.enter_context(tcp.silent())
         hangs = f"postgresql://me:s3cret@{tcp.HOST}:{port}/db?connect_timeout=600"
-        words = ["run", "--out", str(runs), "--jobs", "2"]
-        words += [word for name in ALL for word in ("--env", name, "--confirm", name)]
-        command = [sys.executable, "-m", "incident_lib", *words]
-        environ = {**os.environ, **variables(good | {"away": AWAY, "killed": hangs})}
+        command = confirmed_run(runs, *ALL, jobs=2)
+        short = short_notebooks(tmp_path_factory.mktemp("short"))
+        environ = {**os.environ, **short, **variables(good | {"away": AWAY, "killed": hangs})}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
         ) as process:
@@ -657,14 +640,27 @@ def dozen(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
         _, orphans = psutil.wait_procs([kernel], timeout=10)
         for orphan in orphans:
             orphan.kill()
-        dozen = Fleet(runs, process.returncode, stdout, stderr, records(runs), orphans=orphans)
-        dozen.states = {name: state_of(good[name]) for name in (*GOOD, "away", "killed")}
-        ran = subprocess.run(
-            [*command, "--resume"], capture_output=True, text=True, check=False, timeout=240,
-            env={**os.environ, **variables(good)},
-        )  # fmt: skip
-        dozen.again = Fleet(runs, ran.returncode, ran.stdout, ran.stderr, records(runs))
-        yield dozen
+        fleet = Fleet(runs, process.returncode, stdout, stderr, records(runs), orphans=orphans)
+        fleet.states = {name: state_of(good[name]) for name in (*GOOD, "refused", "away", "killed")}
+        fleet.again = resumed(runs, short | variables(good), *ALL)
+        fleet.again.again = resumed(runs, short | variables(good), "refused", "ok1")
+        yield fleet
+
+
+def resumed(runs: Path, environ: dict[str, str], *names: str) -> Fleet:
+    """A confirmed run with `--resume` over these environments."""
+    command = [*confirmed_run(runs, *names), "--resume"]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=240, env={**os.environ, **environ}
+    )
+    resumed = Fleet(runs, ran.returncode, ran.stdout, ran.stderr, records(runs), counts=counts_of(runs))
+    resumed.markdown = (runs / "postmortem.md").read_text("utf-8")
+    return resumed
+
+
+def counts_of(runs: Path) -> dict[str, int]:
+    """The number of runs of each environment."""
+    return {folder.name: len(list(folder.glob("*/record.json"))) for folder in runs.iterdir() if folder.name in ALL}
 
 
 def state_of(address: str) -> str:
@@ -677,22 +673,32 @@ def state_of(address: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_dozen_in_a_table(dozen: Fleet) -> None:
-    """The table has all twelve environments in the order of --env, each with its own outcome."""
+def test_the_fleet_in_a_table(fleet: Fleet) -> None:
+    """The table has all environments in the order of --env, each with its own outcome."""
     ends = {
         **{name: (name, "1,088", "0", "succeeded") for name in GOOD},
+        "refused": ("refused", "1,088", "refused", "refused"),
         **{name: (name, "FAILED", "FAILED", "failed") for name in BAD},
     }
 
-    assert table(dozen.stdout) == [ends[name] for name in ALL]
-    assert dozen.code == 3
+    assert table(fleet.stdout) == [ends[name] for name in ALL]
+    assert fleet.code == 3
 
 
 @pytest.mark.slow
-def test_the_dozens_messages(dozen: Fleet) -> None:
-    """Standard error has a message for each of the three that failed, and no other."""
-    assert dozen.stderr == (
-        message(
+def test_parallel_runs_overlap(fleet: Fleet) -> None:
+    """With two jobs, each of the first two runs begins before the other one has ended."""
+    first = [fleet.records[name] for name in GOOD]
+
+    assert max(record["snapshot_at"]["before"] for record in first) < min(record["finished_at"] for record in first)
+
+
+@pytest.mark.slow
+def test_the_fleets_messages(fleet: Fleet) -> None:
+    """Standard error has a message for each of the four that did not succeed, and no other."""
+    assert fleet.stderr == (
+        REFUSED
+        + message(
             "The environment 'away' cannot be reached.",
             "No server listens at that address.",
             "Is the server up, and the port right? "
@@ -712,47 +718,61 @@ def test_the_dozens_messages(dozen: Fleet) -> None:
 
 
 @pytest.mark.slow
-def test_the_dozens_records(dozen: Fleet) -> None:
+def test_the_fleets_records(fleet: Fleet) -> None:
     """Each record has the status of its run, including the killed worker's."""
-    assert {name: record["status"] for name, record in dozen.records.items()} == {
+    assert {name: record["status"] for name, record in fleet.records.items()} == {
         **dict.fromkeys(GOOD, "succeeded"),
+        "refused": "refused",
         **dict.fromkeys(BAD, "failed"),
     }
-    assert dozen.records["killed"]["error"]["what"] == "The run of 'killed' was lost."
+    assert fleet.records["killed"]["error"]["what"] == "The run of 'killed' was lost."
 
 
 @pytest.mark.slow
-def test_the_dozen_do_not_affect_each_other(dozen: Fleet) -> None:
-    """The nine have the fixed index; the databases of failed ones are unchanged."""
-    assert dozen.states == {**dict.fromkeys(GOOD, "fixed"), "away": "original", "killed": "original"}
+def test_runs_do_not_affect_each_other(fleet: Fleet) -> None:
+    """The good ones have the fixed index; the databases of the others are unchanged."""
+    assert fleet.states == {
+        **dict.fromkeys(GOOD, "fixed"),
+        **dict.fromkeys(("refused", "away", "killed"), "original"),
+    }
 
 
 @pytest.mark.slow
-def test_a_killed_worker_leaves_no_kernel(dozen: Fleet) -> None:
+def test_a_killed_worker_leaves_no_kernel(fleet: Fleet) -> None:
     """The kernel of a killed worker ends by itself."""
-    assert dozen.orphans == []
+    assert fleet.orphans == []
 
 
 @pytest.mark.slow
-def test_the_dozen_resumed(dozen: Fleet) -> None:
-    """`--resume` runs the three again and no other; the one without privileges fails again."""
-    counts = {name: len(list((dozen.runs / name).glob("*/record.json"))) for name in ALL}
-    outcomes = {row[0]: row[3] for row in table(dozen.again.stdout)}
+def test_the_fleet_resumed(fleet: Fleet) -> None:
+    """`--resume` runs the four again and no other; the refused one and the one without privileges fail again."""
+    outcomes = {row[0]: row[3] for row in table(fleet.again.stdout)}
 
-    assert counts == {**dict.fromkeys(GOOD, 1), **dict.fromkeys(BAD, 2)}
+    assert fleet.again.counts == {**dict.fromkeys(GOOD, 1), "refused": 2, **dict.fromkeys(BAD, 2)}
     assert outcomes == {
         **dict.fromkeys(GOOD, "succeeded before"),
+        "refused": "refused",
         "away": "succeeded",
         "killed": "succeeded",
         "norights": "failed",
     }
-    assert dozen.again.code == 3
+    assert fleet.again.code == 3
 
 
 @pytest.mark.slow
-def test_one_report_over_the_dozen(dozen: Fleet) -> None:
-    """One report compares all twelve, and has a part for each in the resolution."""
-    markdown = (dozen.runs / "postmortem.md").read_text("utf-8")
+def test_a_refusal_alone(fleet: Fleet) -> None:
+    """Where the others have succeeded, the exit code is that of the refusal, which is printed once."""
+    last = fleet.again.again
+
+    assert last.counts == fleet.again.counts | {"refused": 3}
+    assert table(last.stdout) == [("refused", "1,088", "refused", "refused"), ("ok1", "1,088", "0", "succeeded before")]
+    assert (last.code, last.stderr) == (1, REFUSED)
+
+
+@pytest.mark.slow
+def test_one_report_over_the_fleet(fleet: Fleet) -> None:
+    """One report compares all of them, and has a part for each in the resolution."""
+    markdown = fleet.again.markdown
     compared = markdown.partition("\n## Environments compared\n")[2].partition("\n## ")[0]
     resolved = markdown.partition("\n## Resolution and verification\n")[2].partition("\n## ")[0]
 
