@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,13 @@ class Both:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
-    """`incident run` on the demo, and `incident run --change provider`."""
+    """A run of the demo, in this process, and `incident run --change provider`."""
     runs = tmp_path_factory.mktemp("runs")
-    first = shell("run", "--env", "demo", INCIDENT_RUNS=str(runs))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INCIDENT_RUNS", str(runs))
+        (first,) = run_fleet(["demo"], confirm=["demo"], executor=ThreadPoolExecutor(1))
     second = shell("run", "--env", "demo", "--change", "provider", "--format", "json", INCIDENT_RUNS=str(runs))
-    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    assert (first.status, second.returncode) == ("succeeded", 0), second.stderr
     records = [json.loads(file.read_text("utf-8")) for file in sorted(runs.glob("demo/*/record.json"))]
     return Both(json.loads(second.stdout), (runs / "postmortem.md").read_text("utf-8"), records)
 
