@@ -88,7 +88,7 @@ def main() -> None:
         os.environ["INCIDENT_RUNS"] = folder
         ours(1, 1)  # fills the caches before anything is measured
         took, work = {}, {}
-        for jobs in JOBS:
+        for jobs in [jobs for jobs in JOBS if jobs <= max(2, count)]:
             began = clocks()
             took[jobs] = ours(count, jobs)
             work[jobs] = busy(began)
@@ -106,7 +106,7 @@ def main() -> None:
         *(
             f"| ours, {jobs} {'job' if jobs == 1 else 'jobs'} | {took[jobs]:.1f} | {took[jobs] / count:.2f} "
             f"| {100 * work[jobs]:.0f} % |"
-            for jobs in JOBS
+            for jobs in took
         ),
         "",
         "- " + harness.passed(f"two jobs are {speedup:.2f} × as fast as one, at least 1.7 ×", good=speedup >= 1.7),
