@@ -20,13 +20,13 @@ run: setup  ## the main job on the demo: three notebooks, then data/runs/postmor
 	$(BIN)/incident claims
 	$(BIN)/incident run --env demo
 
-test: setup  ## the quick tests: about four minutes
+test: setup  ## the quick tests: four to six minutes
 	$(BIN)/pytest -n 3 $(PARALLEL) -m "not slow"
 
 # These use more examples for each property than `make test` does.
 test-all test-slow coverage: export INCIDENT_TEST_EXAMPLES = all
 
-test-all: setup  ## all tests: under a quarter of an hour
+test-all: setup  ## all tests: a quarter of an hour, or half of one on a slow machine
 	$(BIN)/pytest -n 4 $(PARALLEL)
 
 test-slow: setup  ## the slow tests only
