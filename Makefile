@@ -26,8 +26,11 @@ test: setup  ## the quick tests: four to six minutes
 # These use more examples for each property than `make test` does.
 test-all test-slow coverage: export INCIDENT_TEST_EXAMPLES = all
 
+# On a shared machine a test may fail because others took its time: what failed runs once more, by itself.
 test-all: setup  ## all tests: a quarter of an hour, or half of one on a slow machine
-	$(BIN)/pytest -n 4 $(PARALLEL)
+	$(BIN)/pytest -n 4 $(PARALLEL) || { [ $$? = 1 ] && \
+	  echo "make: these failed beside others; they run once more, one at a time" >&2 && \
+	  $(BIN)/pytest -v --last-failed --last-failed-no-failures none; }
 
 test-slow: setup  ## the slow tests only
 	$(BIN)/pytest -n 4 $(PARALLEL) -m slow tests

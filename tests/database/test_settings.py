@@ -17,17 +17,21 @@ from tests.support.command import shell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Long enough for a busy machine to send its first statement: until then a session has these.
+TIMEOUTS = {
+    "transaction_timeout": "1s",
+    "statement_timeout": "1s",
+    "lock_timeout": "1s",
+    "idle_in_transaction_session_timeout": "1s",
+    "idle_session_timeout": "1s",
+}
 DATABASE = {
     "datestyle": "SQL, DMY",
     "timezone": "Asia/Kolkata",
     "intervalstyle": "iso_8601",
     "quote_all_identifiers": "on",
     "search_path": "evil, pg_catalog, public",
-    "transaction_timeout": "100ms",
-    "statement_timeout": "100ms",
-    "lock_timeout": "50ms",
-    "idle_in_transaction_session_timeout": "50ms",
-    "idle_session_timeout": "50ms",
+    **TIMEOUTS,
     "default_transaction_read_only": "on",
     "default_transaction_isolation": "serializable",
     "default_transaction_deferrable": "on",
@@ -43,7 +47,7 @@ CLIENT = {
     "PGTZ": "Asia/Kolkata",
     "PGDATESTYLE": "German",
     "PGCLIENTENCODING": "SQL_ASCII",
-    "PGOPTIONS": "-c transaction_timeout=100ms -c default_transaction_read_only=on",
+    "PGOPTIONS": "-c transaction_timeout=1s -c default_transaction_read_only=on",
 }
 EVIL = """
 CREATE SCHEMA evil;
@@ -102,6 +106,21 @@ def test_a_setting_of_the_database_changes_no_answer(owned, usual, setting):
 def test_a_variable_of_the_client_changes_no_answer(incident, usual, variable):
     """Investigate, plan, apply and verify answer the same as without libpq's variable."""
     assert answers(incident, **{variable: CLIENT[variable]}) == usual
+
+
+@pytest.mark.parametrize("opened", [reading, lambda environment: connecting(environment, "test")])
+def test_no_timeout_of_the_database_is_kept(owned, opened):
+    """A session has its own timeouts, or none, whatever the database sets."""
+    environment, admin = owned
+    name = sql.Identifier(conninfo.conninfo_to_dict(environment.address)["dbname"])
+    for setting, value in TIMEOUTS.items():
+        admin.execute(
+            sql.SQL("ALTER DATABASE {} SET {} = {}").format(name, sql.Identifier(setting), sql.Literal(value))
+        )
+    with opened(environment) as connection:
+        kept = {setting: connection.execute(f"SHOW {setting}").fetchone() for setting in TIMEOUTS}
+    open_transaction = opened is reading  # in a transaction, idle_session_timeout has no effect
+    assert [name for name, value in kept.items() if value == ("1s",)] == ["idle_session_timeout"] * open_transaction
 
 
 @pytest.mark.parametrize("opened", [reading, lambda environment: connecting(environment, "test")])

@@ -72,6 +72,7 @@ _SESSION = {
     "default_transaction_deferrable": "off",
     "default_tablespace": "",
     "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "10min",
     "statement_timeout": "0",
     "lock_timeout": "0",
 }
