@@ -298,17 +298,33 @@ def test_a_raw_id_in_a_block_is_hidden() -> None:
 # PDF
 
 
-@pytest.mark.slow
-def test_a_pdf_is_written(tmp_path: Path) -> None:
-    """With pdf=True a PDF is written beside the page, with the finding as its title."""
+@pytest.fixture
+def weasyprint() -> Any:
+    """WeasyPrint, where it can be loaded."""
     try:
-        import weasyprint  # noqa: F401
+        import weasyprint
     except (ImportError, OSError) as error:
         pytest.skip(f"WeasyPrint cannot be loaded: {error}")
+    return weasyprint
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("weasyprint")
+def test_a_pdf_is_written(tmp_path: Path) -> None:
+    """With pdf=True a PDF is written beside the page, with the finding as its title."""
     written = write_report(read(paths.EXAMPLE_RUN), tmp_path / "post.html", pdf=True)
 
     assert written[-1] == tmp_path / "post.pdf"
     assert (tmp_path / "post.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.slow
+def test_what_a_pdf_does_not_show_is_not_laid_out(weasyprint: Any) -> None:
+    """A page without its folded parts makes the same PDF as the whole page, which hides them from print."""
+    pages = [render.render_html(read(paths.EXAMPLE_RUN), themed=False, folded=folded) for folded in (True, False)]
+    whole, shown = (weasyprint.HTML(string=page).write_pdf(pdf_variant="pdf/ua-1") for page in pages)
+    assert "<details" not in pages[1]
+    assert whole == shown
 
 
 @pytest.mark.parametrize("raised", [ImportError, OSError])

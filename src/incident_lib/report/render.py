@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from incident_lib.report.document import Block, Report
 
 
-def render_html(post: Report, *, themed: bool = True, appendix: bool = False) -> str:
+def render_html(post: Report, *, themed: bool = True, appendix: bool = False, folded: bool = True) -> str:
     """One HTML file that loads nothing: its charts and styles are in it.
 
     Args:
         post: the report.
         themed: whether the charts follow the reader's light or dark colour scheme.
         appendix: whether the appendix and the folded parts are printed, too.
+        folded: whether the file has them at all.
     """
     template = _templates(autoescape=True).get_template("report.html.j2")
-    return hide_ids(template.render(post=post, picture=partial(_inline, themed=themed), appendix=appendix))
+    picture = partial(_inline, themed=themed)
+    return hide_ids(template.render(post=post, picture=picture, appendix=appendix, folded=folded))
 
 
 def render_markdown(post: Report, pictures: str) -> str:
@@ -94,7 +96,8 @@ def _pdf(post: Report, *, appendix: bool) -> bytes:
             "WeasyPrint, or the library Pango that it needs, is not installed.",
             "pip install -e '.[pdf]', and Pango from your system's packages; or print the HTML from a browser.",
         ) from None
-    return bytes(HTML(string=render_html(post, themed=False, appendix=appendix)).write_pdf(pdf_variant="pdf/ua-1"))
+    html = render_html(post, themed=False, appendix=appendix, folded=appendix)
+    return bytes(HTML(string=html).write_pdf(pdf_variant="pdf/ua-1"))
 
 
 def _inline(chart: Chart, *, themed: bool, narrow: bool = False) -> str:
