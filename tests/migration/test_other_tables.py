@@ -256,6 +256,42 @@ def test_another_index_that_makes_it_useless(environment, connection):
     )
 
 
+CASELESS = """
+CREATE COLLATION shop.caseless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE UNIQUE INDEX products_slug_key ON shop.products ({key} COLLATE shop.caseless)"""
+OPERATOR_CLASS = """
+CREATE OPERATOR CLASS shop.like_ops FOR TYPE text USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 ~~, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 bttextcmp(text, text);
+CREATE UNIQUE INDEX products_slug_key ON shop.products (slug shop.like_ops)"""
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("slug", "slug"), ("lower(slug)", "(expression)")], ids=["column", "expression"]
+)
+def test_an_index_with_a_collation_that_takes_other_values_as_equal(environment, connection, key, what):
+    """The new index would have the column's own collation: values that the old one takes as equal would be accepted."""
+    if not connection.execute("SELECT FROM pg_collation WHERE collprovider = 'i'").fetchone():
+        pytest.skip("this PostgreSQL has no ICU")
+    connection.execute(shop.TABLE)
+    connection.execute(CASELESS.format(key=f"({key})"))
+    before = (key if key == "slug" else f"({key})",)
+    change = replace(PLAIN, before=IndexKey(before), after=IndexKey((*before, "tenant_id")))
+    assert failures(environment, change)["indexes"].startswith(
+        f"products_slug_key is enforced and is neither the old nor the new index: it compares {what} by the collation "
+        "caseless; it may be the only index that prevents duplicates"
+    )
+
+
+def test_an_index_with_an_operator_class_that_takes_other_values_as_equal(environment, connection):
+    """It is refused; one that only sorts otherwise is not."""
+    connection.execute(shop.TABLE)
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE UNIQUE INDEX products_slug_key ON shop.products (slug text_pattern_ops)")
+        assert read_catalog(connection, PLAIN).of(ORIGINAL)
+    connection.execute(OPERATOR_CLASS)
+    assert "it compares slug by the operator class like_ops;" in failures(environment, PLAIN)["indexes"]
+
+
 # NULLs
 
 

@@ -35,6 +35,7 @@ class UniqueIndex:
     storage: tuple[str, ...] = ()  # its storage parameters, such as "fillfactor=70"
     tablespace: str | None = None  # None: the database's own
     special: tuple[str, ...] = ()  # its key columns with DESC, NULLS FIRST, an operator class or a collation
+    equality: tuple[str, ...] = ()  # its key columns in which other values are equal than by their types
     covers_same: bool = False  # by what PostgreSQL makes of its predicate: it covers the change's rows
     schema: str = "public"
     partition: str | None = None  # path of the partition that it is on; None: it is on the table itself
@@ -75,7 +76,7 @@ class UniqueIndex:
     def kind(self) -> IndexKind:
         """What it is to the change, from columns, predicate, uniqueness and the treatment of NULLs."""
         known = None
-        if self.unique and self._covers():
+        if self.unique and self._covers() and not self.equality:
             known = self.change.kind_of(self.parts, nulls_not_distinct=self.nulls_not_distinct)
         return known or (IndexKind.HARMLESS if self._harmless() else IndexKind.UNREADABLE)
 
@@ -97,6 +98,7 @@ class UniqueIndex:
             text
             for differs, text in (
                 (not self.unique, "it is an exclusion constraint"),
+                (bool(self.equality), f"it compares {', '.join(self.equality)}"),
                 (not is_known, f"its key is {hide_ids(str(IndexKey(self.parts)))} and not {known}"),
                 (self.nulls_not_distinct not in nulls, self._nulls()),
                 (not self._covers(), self._predicate()),

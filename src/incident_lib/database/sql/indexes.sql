@@ -49,6 +49,28 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              WHERE k.place <= i.indnkeyatts
                AND (k.option <> 0 OR NOT oc.opcdefault OR k.coll NOT IN (0, a.attcollation))
              ORDER BY k.place) || CASE WHEN i.indisclustered THEN ARRAY['CLUSTER ON'] ELSE '{}' END AS special,
+       -- Which values are equal: by a collation that is not deterministic, or an operator class with another operator.
+       ARRAY(SELECT concat_ws(' ', coalesce(a.attname, '(expression)'), 'by',
+                              CASE WHEN c.by_collation THEN 'the collation ' || co.collname
+                                   ELSE 'the operator class ' || oc.opcname END)
+             FROM unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[])
+                  WITH ORDINALITY AS k (attnum, opclass, coll, place)
+             JOIN pg_opclass oc ON oc.oid = k.opclass
+             LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum AND k.attnum > 0
+             LEFT JOIN pg_collation co ON co.oid = k.coll
+             LEFT JOIN pg_collation ac ON ac.oid = a.attcollation,
+             LATERAL (SELECT k.coll <> coalesce(a.attcollation, 0)
+                             AND NOT (co.collisdeterministic AND coalesce(ac.collisdeterministic, true)) IS TRUE
+                             AND k.coll <> 0,
+                             NOT oc.opcdefault AND NOT EXISTS (
+                                 SELECT FROM pg_opclass d
+                                 JOIN pg_amop n ON n.amopfamily = d.opcfamily AND n.amoplefttype = d.opcintype
+                                 JOIN pg_amop o ON o.amopfamily = oc.opcfamily AND o.amopopr = n.amopopr
+                                 WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcdefault
+                                   AND n.amopstrategy = 3 AND o.amopstrategy = 3))
+                     AS c (by_collation, by_class)
+             WHERE k.place <= i.indnkeyatts AND (c.by_collation OR c.by_class) AND NOT i.indisexclusion
+             ORDER BY k.place) AS equality,
        pg_get_expr(i.indpred, i.indrelid) AS predicate,
        i.indisunique AS "unique", i.indisexclusion AS exclusion,
        -- PostgreSQL 15 brought NULLS NOT DISTINCT; before, the column is not there.
