@@ -440,6 +440,16 @@ def test_a_rollback_checks_the_data(environment, connection):
 # Files and tables
 
 
+@pytest.mark.parametrize("predicate", ["id > 0 OR deleted_at IS NULL", "other_slug IS NOT NULL"])
+def test_rows_without_a_key_prevent_no_rollback(environment, connection, predicate):
+    """Rows that hold NULL in the key are no duplicates, also where the predicate has an OR, or a longer name."""
+    connection.execute(shop.TABLE)
+    connection.execute("ALTER TABLE shop.products ALTER slug DROP NOT NULL, ADD other_slug text DEFAULT ''")
+    connection.execute("INSERT INTO shop.products (slug) VALUES (NULL), (NULL)")
+    connection.execute(f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (tenant_id, slug) WHERE {predicate}")
+    assert failures(environment, replace(shop.CHANGE, predicate=predicate), ORIGINAL) == {}
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

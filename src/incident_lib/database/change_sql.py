@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from incident_lib.model import is_expression
+from incident_lib.model import PREDICATE, is_expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +31,12 @@ def key_sql(parts: Iterable[str]) -> sql.Composed:
 
 def covered_sql(change: IndexChange, key: IndexKey | None = None) -> sql.Composable:
     """WHERE of the rows of a change; with a key, of those that can conflict: NULLs are distinct, unless it says no."""
-    conditions: list[sql.Composable] = [written(change.predicate)] if change.predicate else []
     parts = key.parts if key and not key.nulls_not_distinct else ()
-    missing = [part for part in parts if f"{part} IS NOT NULL" not in (change.predicate or "")]
+    conditions: list[sql.Composable] = []
+    if change.predicate:
+        is_list = change.predicate == PREDICATE  # of conditions with AND between them; another one may have an OR
+        conditions.append(written(change.predicate if is_list else f"({change.predicate})"))
+    known = PREDICATE.split(" AND ") if change.predicate == PREDICATE else ()
+    missing = [part for part in parts if f"{part} IS NOT NULL" not in known]
     conditions += [sql.SQL("{} IS NOT NULL").format(key_sql([part])) for part in missing]
     return sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("")
