@@ -474,6 +474,48 @@ def test_sql_that_postgresql_does_not_accept(environment, connection, text):
     assert connection.execute("SELECT count(*) FROM shop.products").fetchone() == (500,)
 
 
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        ("(tenant_id)", "It is a column: columns stand without parentheses."),
+        ("( tenant_id )", "It is a column: columns stand without parentheses."),
+        ('(lower(slug) COLLATE "C")', "It has a collation of its own: an index with one is not changed"),
+        ('((lower(slug) collate pg_catalog."C"))', "It has a collation of its own: an index with one is not changed"),
+        ("(to_json(slug))", "could not identify an ordering operator for type json"),
+        ("meta", "could not identify an ordering operator for type json"),
+        ("(count(*))", "aggregate functions are not allowed in WHERE"),
+        ("(slug) || (slug)", "The keys in tenant.toml have it."),
+    ],
+)
+def test_a_part_that_no_index_has(environment, connection, part, why):
+    """A part that PostgreSQL would index otherwise than the change has it, or not at all, is refused before a build."""
+    connection.execute(shop.TABLE)
+    connection.execute("ALTER TABLE shop.products ADD meta json")
+    change = replace(PLAIN, after=IndexKey(("slug", part)))
+    with pytest.raises((Failed, UsageError)) as caught, reading(environment) as snapshot:
+        read_table(snapshot, change)
+    assert why in caught.value.why
+
+
+def test_expressions_that_an_index_has(environment, connection):
+    """Parentheses in texts, and a collation that is not that of the whole, are no reason to refuse a part."""
+    connection.execute(shop.TABLE)
+    for part in ("(COALESCE(locale, ')'))", '(slug || (locale COLLATE "C"))', "((tenant_id) + (id))"):
+        with reading(environment) as snapshot:
+            read_table(snapshot, replace(PLAIN, after=IndexKey(("slug", part))))
+
+
+def test_a_virtual_generated_column(environment, connection):
+    """PostgreSQL has no index with one."""
+    if connection.info.server_version < 180000:
+        pytest.skip("virtual generated columns came with PostgreSQL 18")
+    connection.execute(shop.TABLE)
+    connection.execute("ALTER TABLE shop.products ADD twice bigint GENERATED ALWAYS AS (tenant_id * 2) VIRTUAL")
+    with pytest.raises(Failed) as caught, reading(environment) as snapshot:
+        read_table(snapshot, replace(PLAIN, after=IndexKey(("slug", "twice"))))
+    assert caught.value.what == "shop.products has no index with twice."
+
+
 # Commands
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import sql
 
-from incident_lib.database.change_sql import table_sql, written
+from incident_lib.database.change_sql import key_sql, table_sql, written
 from incident_lib.database.diagnosis import safe_message
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
 from incident_lib.model import (
@@ -25,6 +25,7 @@ from incident_lib.model import (
     Partition,
     UniqueIndex,
     UsageError,
+    is_expression,
     join_names,
     plural,
     sort_indexes,
@@ -47,6 +48,7 @@ _WORD = re.compile(
     | NULL::boolean | '(?:t|f|true|false)'::boolean | '(?:t|f|true|false)'(?!::) | <> | [=(),] )\s*""",
     re.VERBOSE | re.IGNORECASE,
 )
+_COLLATED = re.compile(r"""(.+)\bCOLLATE\s*(?:[^\s()"]|"[^"]*")+""", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -254,23 +256,58 @@ def read_table(connection: Connection, change: IndexChange) -> TableAccess:
     columns = dict.fromkeys(change.before.columns + change.after.columns)
     if missing := [column for column in columns if column not in row["columns"]]:
         what, why = f"{change.path} lacks {', '.join(missing)}.", f"The keys in {change.name} have it."
-        raise Failed(what, why, f"Correct {change.name}, or add the column first.")
+        advice = f"Correct {change.name}, or add the column first."
+        if any("(" in part for part in missing):
+            advice = f"Put an expression into parentheses in {change.name}, as a whole: (lower(slug)), not lower(slug)."
+        raise Failed(what, why, advice)
+    if found := [column for column in columns if column in row["virtual"]]:
+        what = f"{change.path} has no index with {', '.join(found)}."
+        raise Failed(what, "It is a virtual generated column: PostgreSQL indexes none.", f"Correct {change.name}.")
     access = _access(row, change)
-    _require_expressions(connection, change)
+    _require_expressions(connection, change, row["columns"])
     return access
 
 
-def _require_expressions(connection: Connection, change: IndexChange) -> None:
-    expressions = dict.fromkeys(change.before.expressions + change.after.expressions)
-    for text in (*expressions, *([change.predicate] if change.predicate else [])):
+def _require_expressions(connection: Connection, change: IndexChange, columns: list[str]) -> None:
+    """The predicate and the parts of the keys are such that an index with them would be recognised as the change's."""
+    parts = dict.fromkeys(change.before.parts + change.after.parts)
+    for text in (*([change.predicate] if change.predicate else []), *parts):
         try:
-            planned(connection, change, text)
+            if text not in parts:
+                planned(connection, change, text)
+            elif why := _no_key_part(connection, change, text, columns):
+                raise UsageError(
+                    f"{change.name} has no expression of {change.path}: {text}", why, f"Correct it in {change.name}."
+                )
         except psycopg.Error as error:
             raise UsageError(
                 f"PostgreSQL does not accept what {change.name} has of {change.path}: {text}",
                 f"{safe_message(error)} (SQLSTATE {error.sqlstate})",
                 f"Correct it in {change.name}.",
             ) from None
+
+
+def _no_key_part(connection: Connection, change: IndexChange, part: str, columns: list[str]) -> str | None:
+    """Why the catalog would not show a part of a key as the change has it; None: it would.
+
+    Raises:
+        psycopg.Error: PostgreSQL does not accept it, or its type has no order, and so no index.
+    """
+    ordered = sql.SQL("EXPLAIN SELECT FROM ONLY {} WHERE {} IS NULL ORDER BY {}")
+    key = key_sql([part])
+    with connection.cursor(binary=True) as cursor:
+        cursor.execute(ordered.format(table_sql(change), key, key))
+    if not is_expression(part):
+        return None
+    made = planned(connection, change, part).removeprefix("Output: ")
+    if made.strip('"').replace('""', '"') in columns:
+        return "It is a column: columns stand without parentheses."
+    inner = part
+    while is_expression(inner):
+        inner = inner[1:-1].strip()
+    if (collated := _COLLATED.fullmatch(inner)) and is_expression(f"({collated[1]})"):
+        return "It has a collation of its own: an index with one is not changed by this project."
+    return None
 
 
 def _access(row: dict[str, Any], change: IndexChange) -> TableAccess:

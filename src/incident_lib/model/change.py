@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import accumulate
 
+_DEPTH = {"(": 1, ")": -1}
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 LONGEST_NAME = 63  # bytes of a name in PostgreSQL
 SCHEMA, TABLE = "public", "q_threads"
 INDEX_NAME = "idx_q_threads_family_unique"
@@ -58,8 +62,9 @@ class IndexKey:
 
 
 def is_expression(part: str) -> bool:
-    """Whether a part of a key is an expression: it stands in parentheses."""
-    return part.startswith("(") and part.endswith(")")
+    """Whether a part of a key is an expression: it stands in parentheses, the first of which the last one closes."""
+    depths = [*accumulate(_DEPTH[sign] for sign in _QUOTED.sub("", part) if sign in _DEPTH)]
+    return part.startswith("(") and part.endswith(")") and 0 not in depths[:-1] and depths[-1] == 0
 
 
 @dataclass(frozen=True)

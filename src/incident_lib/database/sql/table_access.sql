@@ -1,12 +1,14 @@
 -- Question: is the table there, with the columns that we read, and what may this role do with it?
 -- Parameters: schema, table.
--- Columns: found, relkind, columns, odd_types (columns of a type that would be read wrongly, with it), readable,
+-- Columns: found, relkind, columns, virtual (those that are computed when they are read: no index has them), odd_types (columns of a type that would be read wrongly, with it), readable,
 --          writable, owned, may_create, hides_rows, server_version, standby. All but the last two are NULL where
 --          there is no table.
 -- Order: one row.
 SELECT c.oid IS NOT NULL AS found, c.relkind::text AS relkind,
        ARRAY(SELECT a.attname::text FROM pg_attribute a
              WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attgenerated = 'v' AND NOT a.attisdropped) AS virtual,
        ARRAY(WITH RECURSIVE base AS ( -- a domain is judged by the type below it
                  SELECT a.attname, a.attnum, a.atttypid AS type, a.atttypid, a.atttypmod FROM pg_attribute a
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
