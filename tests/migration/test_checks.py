@@ -599,10 +599,17 @@ def test_functions_that_name_the_key_stop_the_fix():
     )
 
 
-@pytest.mark.parametrize("plan_", [NO_STEPS, way("build", target=IndexKind.ORIGINAL)])
-def test_functions_that_name_the_key_stop_nothing_else(plan_):
-    """Functions that name the original key stop neither a rollback nor what is done already."""
-    found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), plan_))
+def test_functions_that_name_the_key_do_not_stop_a_rollback():
+    """Functions that name the key that a rollback takes away are named, and do not stop it."""
+    plan = way("build", target=IndexKind.ORIGINAL)
+    found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), plan))
+    assert found.status is Status.WARN
+    assert found.finding == "these functions need the fixed key, and would fail without it (42P10): f()"
+
+
+def test_functions_that_name_the_key_stop_nothing_that_is_done():
+    """Functions that name the original key do not stop what is done already."""
+    found = named("ON CONFLICT", checks.around(surroundings(functions=["f()"]), NO_STEPS))
     assert found == Check(
         "ON CONFLICT", Status.PASS, "functions infer the original key, and the plan does not take it away"
     )

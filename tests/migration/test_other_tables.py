@@ -402,6 +402,23 @@ def test_functions_that_name_the_old_key(environment, connection, body):
     )
 
 
+def test_functions_that_name_the_new_key(environment, connection):
+    """A rollback takes the new key away from functions, and not the old one; the same is said of clients."""
+    shop.create(connection, PLAIN)
+    apply(environment, confirm="staging", change=PLAIN)
+    for name, key in (("by_new", '"tenant_id", slug COLLATE "C" text_ops'), ("by_old", "slug")):
+        connection.execute(
+            f"CREATE FUNCTION shop.{name}() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO shop.products (slug)"
+            f" VALUES ('x') ON CONFLICT /* one */ -- more\n ({key}) DO NOTHING; END $$"
+        )
+    found = checks_of(environment, PLAIN, ORIGINAL)
+    assert (found["ON CONFLICT"].status, found["ON CONFLICT"].finding) == (
+        Status.WARN,
+        "these functions need the new key, and would fail without it (42P10): shop.by_new()",
+    )
+    assert "a client's ON CONFLICT (tenant_id, slug) fails once the new" in found["ON CONFLICT in clients"].finding
+
+
 def test_functions_that_name_another_key(environment, connection):
     """A function whose ON CONFLICT has other columns, or another table, is in nobody's way."""
     shop.create(connection, PLAIN)

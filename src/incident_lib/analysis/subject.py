@@ -88,7 +88,6 @@ def read_subject(connection: Connection, change: IndexChange, environment: str) 
         *check_version(change, access.server_version),
         *_in_the_way(connection, change, shared[IndexKind.FIXED], environment),
         *_nulls(connection, change, facts["nullable"]),
-        *_clients(change),
     )
     return Subject(access, catalog, facts["rows"], shared, checks)
 
@@ -207,16 +206,3 @@ def _count_nulls(connection: Connection, change: IndexChange, parts: tuple[str, 
     text = query_text("analysis/rows_with_nulls").rstrip("; \n")
     query = sql.SQL(text).format(counts=counts, table=table_sql(change), where=covered_sql(change))
     return dict(zip(parts, connection.execute(query).fetchone() or (), strict=True))
-
-
-def _clients(change: IndexChange) -> Iterator[Check]:
-    """What the database does not show: statements of clients that name the key."""
-    if change.path == PURPOSE.path:
-        return
-    yield Check(
-        "ON CONFLICT in clients",
-        Status.WARN,
-        f"a client's ON CONFLICT {change.before} fails once the old index is gone (42P10); the database does not show "
-        "what clients send",
-        "Search the clients' code for it, and change it first to ON CONFLICT DO NOTHING, without a key.",
-    )

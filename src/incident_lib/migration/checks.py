@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from incident_lib.migration.server_checks import GRANT
-from incident_lib.migration.steps import kept_columns, replaced_index
+from incident_lib.migration.steps import OTHER_KIND, kept_columns, replaced_index
 from incident_lib.model import (
     LONGEST_NAME,
+    PURPOSE,
     WEAK_LOCKS,
     Check,
     IndexKind,
@@ -181,11 +182,11 @@ def around(facts: dict[str, Any], plan: Plan, readers: Sequence[dict[str, Any]] 
 
 def _functions(functions: list[str], plan: Plan) -> Check:
     """Which functions have ON CONFLICT with the key that the plan takes away?"""
-    gone = plan.change.label(IndexKind.ORIGINAL)
-    if functions and plan.target is IndexKind.FIXED and plan.steps:
+    gone = plan.change.label(OTHER_KIND[plan.target])
+    if functions and plan.steps:
         return Check(
             "ON CONFLICT",
-            Status.FAIL,
+            Status.FAIL if plan.target is IndexKind.FIXED else Status.WARN,  # what a rollback ends may be worse
             f"these functions need the {gone} key, and would fail without it (42P10): {', '.join(functions)}",
             "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
         )
@@ -193,6 +194,20 @@ def _functions(functions: list[str], plan: Plan) -> Check:
     if functions:
         good = f"functions infer the {gone} key, and the plan does not take it away"
     return Check("ON CONFLICT", Status.PASS, good)
+
+
+def clients(plan: Plan) -> Iterator[Check]:
+    """What the database does not show: statements of clients that name the key. Those of the incident are known."""
+    if plan.change.path == PURPOSE.path:
+        return
+    gone = OTHER_KIND[plan.target]
+    yield Check(
+        "ON CONFLICT in clients",
+        Status.WARN,
+        f"a client's ON CONFLICT {plan.change.key(gone)} fails once the {plan.change.label(gone)} index is gone "
+        "(42P10); the database does not show what clients send",
+        "Search the clients' code for it, and change it first to ON CONFLICT DO NOTHING, without a key.",
+    )
 
 
 def _replicas(facts: dict[str, Any], readers: Sequence[dict[str, Any]]) -> Check:

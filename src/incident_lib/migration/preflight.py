@@ -9,6 +9,7 @@ from incident_lib.analysis import check_role, check_server
 from incident_lib.database import fetch_all, fetch_one, is_transaction_pooled
 from incident_lib.migration import checks, server_checks
 from incident_lib.migration.plan import plan_change
+from incident_lib.migration.steps import OTHER_KIND
 from incident_lib.migration.verify import enforced_alone
 from incident_lib.model import (
     Check,
@@ -188,7 +189,7 @@ def run_preflight(
     plan = plan_change(found.catalog, target, plain=plain)
     change = found.catalog.change
     place = {"schema": change.schema, "table": change.table}
-    facts = fetch_one(connection, "migration/surroundings", place | _inferred(change))
+    facts = fetch_one(connection, "migration/surroundings", place | _inferred(change, target))
     server = fetch_one(connection, "migration/server")
     room = server_checks.connections(server)
     pooled = None if room.status is Status.FAIL else is_transaction_pooled(environment)
@@ -208,6 +209,7 @@ def run_preflight(
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
         checks.duplicates(found.shared_keys[target], plan),
         *(check for check in found.data_checks if target is IndexKind.FIXED or check.status is not Status.FAIL),
+        *checks.clients(plan),
         *checks.waits(waits, plan),
         checks.builds(waits),
         *checks.around(facts, plan, readers),
@@ -225,6 +227,7 @@ def _tags(change: IndexChange) -> dict[str, list[str]]:
     return {"tags": ["CREATE INDEX", "ALTER INDEX", "DROP INDEX", "COMMENT", *["ALTER TABLE"] * change.constraint]}
 
 
-def _inferred(change: IndexChange) -> dict[str, object]:
-    """The key that ON CONFLICT infers before the change: its columns; of one with expressions, any list may mean it."""
-    return {"columns": sorted(change.before.columns), "is_exact": not change.before.expressions}
+def _inferred(change: IndexChange, target: IndexKind) -> dict[str, object]:
+    """The key that the plan takes away from ON CONFLICT: its columns; of one with expressions, any list may mean it."""
+    key = change.key(OTHER_KIND[target])
+    return {"columns": sorted(key.columns), "is_exact": not key.expressions}

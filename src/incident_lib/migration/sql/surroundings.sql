@@ -1,6 +1,6 @@
 -- Question: what else matters for a build or a drop of an index of the table?
--- Parameters: schema, table, columns (text[], sorted: those of the key before the change), is_exact (whether they are
---             all of that key; else any list of ON CONFLICT may mean it).
+-- Parameters: schema, table, columns (text[], sorted: those of the key that the plan takes away), is_exact (whether
+--             they are all of that key; else any list of ON CONFLICT may mean it).
 -- Columns: sees_sessions (whether this role sees what other roles' sessions do), reads_checkpoint (whether it may read
 --          when the last checkpoint was), triggers, functions (whose SQL infers
 --          that key, in any order), replicas, lag_bytes (the largest; NULL: none, or not visible to this role),
@@ -12,11 +12,13 @@ SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
              AND tgenabled <> 'D' ORDER BY 1) AS triggers,
        ARRAY(SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang,
              -- A function with BEGIN ATOMIC has no source text, but a body that is already parsed.
-             LATERAL (SELECT CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END)
-                     AS b (body)
+             LATERAL (SELECT regexp_replace(regexp_replace(
+                          CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END,
+                          '/\*.*?\*/', ' ', 'g'), '--[^\n]*', ' ', 'g')) AS b (body)
              WHERE l.lanname IN ('sql', 'plpgsql') AND strpos(lower(b.body), lower(%(table)s)) > 0
                AND EXISTS (SELECT FROM regexp_matches(b.body, 'on\s+conflict\s*\(([^()]*)', 'gi') AS k (list)
-                           WHERE NOT %(is_exact)s OR ARRAY(SELECT lower(btrim(part, E' "\n\r\t')) COLLATE "C"
+                           WHERE NOT %(is_exact)s OR ARRAY(SELECT lower(btrim(regexp_replace(part,
+                                   '\s+(collate\s.*|\w+_ops)\s*$', '', 'i'), E' "\n\r\t')) COLLATE "C"
                                FROM regexp_split_to_table(k.list[1], ',') AS part ORDER BY 1)
                              = ARRAY(SELECT lower(c) COLLATE "C" FROM unnest(%(columns)s::text[]) AS c ORDER BY 1))
              ORDER BY 1) AS functions,
