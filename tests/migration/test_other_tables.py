@@ -292,6 +292,38 @@ def test_an_index_with_an_operator_class_that_takes_other_values_as_equal(enviro
     assert "it compares slug by the operator class like_ops;" in failures(environment, PLAIN)["indexes"]
 
 
+def test_other_indexes_that_have_nothing_to_do_with_it(environment, connection):
+    """Expressions and exclusion constraints on other columns alone are no reason to refuse, and are not touched."""
+    shop.create(connection, PLAIN)
+    connection.execute("CREATE UNIQUE INDEX other ON shop.products (lower(locale), id) WHERE deleted_at IS NULL")
+    connection.execute("ALTER TABLE shop.products ADD CONSTRAINT ids EXCLUDE (id WITH =)")
+    apply(environment, confirm="staging", change=PLAIN)
+    catalog = read_catalog(connection, PLAIN)
+    assert catalog.state is IndexState.FIXED
+    assert {index.name for index in catalog.of(IndexKind.HARMLESS)} == {"other", "ids", "products_pkey"}
+
+
+@pytest.mark.parametrize("made", ["UNIQUE INDEX other ON shop.products ((slug || locale))", "constraint"])
+def test_an_expression_or_exclusion_with_a_column_of_the_key(environment, connection, made):
+    """It may reject what the change allows: refused."""
+    shop.create(connection, PLAIN)
+    exclusion = "ALTER TABLE shop.products ADD CONSTRAINT other EXCLUDE (slug WITH =, locale WITH =)"
+    connection.execute(exclusion if made == "constraint" else f"CREATE {made}")
+    assert failures(environment, PLAIN)["indexes"].startswith("other is enforced and is neither the old nor the new")
+
+
+def test_a_function_that_names_the_constraint(environment, connection):
+    """A function with BEGIN ATOMIC depends on it: PostgreSQL would not drop the constraint (2BP01)."""
+    shop.create(connection, shop.CONSTRAINT)
+    connection.execute(
+        "CREATE FUNCTION shop.upsert() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO shop.products (slug)"
+        " VALUES ('x') ON CONFLICT ON CONSTRAINT products_slug_key DO NOTHING; END"
+    )
+    assert failures(environment, shop.CONSTRAINT)["indexes"].startswith(
+        "products_slug_key cannot be replaced: function shop.upsert() names its constraint; change it to ON CONFLICT"
+    )
+
+
 # NULLs
 
 

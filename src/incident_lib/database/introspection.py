@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MOST_READS = 5
 _FIELDS = tuple(field.name for field in fields(UniqueIndex) if field.name not in {"covers_same", "change"})
-_LISTS = ("columns", "include", "storage", "special", "equality", "bound")
+_LISTS = ("columns", "include", "storage", "special", "equality", "used", "bound")
 # A predicate of these words alone is true or false by is_active (true, false, NULL), by whether root and owner are NULL
 # and by whether they are equal: trying all combinations proves what it covers. A column's name before a parenthesis
 # would be a function's; a word that is not listed, such as another column, a constant or a cast, ends the reading.

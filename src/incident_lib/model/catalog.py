@@ -36,6 +36,7 @@ class UniqueIndex:
     tablespace: str | None = None  # None: the database's own
     special: tuple[str, ...] = ()  # its key columns with DESC, NULLS FIRST, an operator class or a collation
     equality: tuple[str, ...] = ()  # its key columns in which other values are equal than by their types
+    used: tuple[str, ...] = ()  # the columns of its key, its expressions and its predicate
     covers_same: bool = False  # by what PostgreSQL makes of its predicate: it covers the change's rows
     schema: str = "public"
     partition: str | None = None  # path of the partition that it is on; None: it is on the table itself
@@ -119,6 +120,8 @@ class UniqueIndex:
         return f"its predicate may cover {words.other_rows}: {hide_ids(self.predicate)}"
 
     def _harmless(self) -> bool:
+        if self.change.is_apart(self.used):
+            return True
         return self.unique and None not in self.columns and not self.change.may_reject(self.columns)
 
     def flags(self) -> str:

@@ -239,6 +239,12 @@ class IndexChange:
             return False
         return set(columns) <= self.related | set(self.before.columns) | set(self.after.columns)
 
+    def is_apart(self, used: tuple[str, ...]) -> bool:
+        """Whether an index that uses these columns has nothing to do with the key; of the incident none is taken so."""
+        return (
+            bool(used) and not self.related and not self.before.expressions and not set(used) & {*self.before.columns}
+        )
+
 
 def _derived(name: str, suffix: str) -> str:
     """A name with a suffix, of at most 63 bytes: PostgreSQL cuts off the rest, and two names could become one."""

@@ -26,6 +26,9 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              FROM pg_depend d JOIN pg_constraint f ON f.oid = d.objid AND f.contype = 'f'
              WHERE d.classid = 'pg_constraint'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
              ORDER BY f.conname)
+           || ARRAY(SELECT DISTINCT format('%%s names its constraint', pg_describe_object(d.classid, d.objid, 0))
+                    FROM pg_depend d WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = o.oid
+                      AND d.deptype = 'n' AND d.classid <> 'pg_constraint'::regclass ORDER BY 1)
            || CASE WHEN i.indisprimary THEN ARRAY['it is the primary key'] ELSE '{}' END
            || CASE WHEN i.indisreplident THEN ARRAY['it is the replica identity'] ELSE '{}' END
            || CASE WHEN NOT i.indimmediate THEN ARRAY['its constraint is deferrable'] ELSE '{}' END AS bound,
@@ -33,6 +36,11 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
              FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
              JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
              WHERE k.place > i.indnkeyatts ORDER BY k.place) AS include,
+       ARRAY(SELECT DISTINCT a.attname::text -- those of its expressions and its predicate, too
+             FROM pg_attribute a LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                  AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum
+             WHERE a.attrelid = i.indrelid AND a.attnum > 0
+               AND (d.objid IS NOT NULL OR a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))) AS used,
        coalesce(c.reloptions, '{}') AS storage,
        (SELECT spcname::text FROM pg_tablespace WHERE oid = c.reltablespace) AS tablespace,
        -- Bit 1 of an option is DESC, bit 2 NULLS FIRST.
