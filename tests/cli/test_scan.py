@@ -141,6 +141,17 @@ def test_an_id_in_a_predicate_is_not_shown(named: Environment, tmp_path: Path) -
     assert user in shell("scan", *options, "--toml", "tenant").stdout
 
 
+@pytest.mark.usefixtures("named")
+def test_names_with_spaces_are_quoted_in_the_next_command(incident: Environment, tmp_path: Path) -> None:
+    """What the scan prints to be typed works as it is printed."""
+    with psycopg.connect(incident.address, autocommit=True) as connection:
+        connection.execute('CREATE TABLE orders ("order no" int NOT NULL, "tenant id" int NOT NULL DEFAULT 1)')
+        connection.execute('CREATE UNIQUE INDEX "order key" ON orders ("order no")')
+    asked = shell("scan", "-e", "staging", "--index", "order key", "--answers", str(tmp_path / "scan.toml")).stdout
+
+    assert "incident scan --env staging --index 'order key' \\\n    --toml 'tenant id' > change.toml" in asked
+
+
 # Two rules that are both needed
 
 

@@ -142,8 +142,8 @@ def _body(name: str, found: ScanFindings) -> Iterator[Table | Verbatim | str]:
         yield from _examined(index, suspects_table(found))
     if planned := next((each for each in found.examined if each.open), None):
         yield "\nIf one of them belongs in the key, write the change and plan it:"
-        column = planned.open[0].column
-        scanned = f"  incident scan --env {name} --index {planned.index} \\\n    --toml {column} > change.toml"
+        of, column = shlex.quote(planned.index), shlex.quote(planned.open[0].column)
+        scanned = f"  incident scan --env {name} --index {of} \\\n    --toml {column} > change.toml"
         yield Verbatim(f"{scanned}\n  incident plan --env {name} --change change.toml")
         yield "If one does not, say so once, with --no in place of --toml: it is not asked again."
     yield make_table(("What the scan cannot tell",), [[text] for text in found.unknown])
