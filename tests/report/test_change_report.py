@@ -184,6 +184,8 @@ def test_a_rollback_is_told_with_the_change_before_it(tmp_path: Path) -> None:
     assert found.title == "shop.products: products_slug_key again has the key (slug) since 2026-01-02 03:09 UTC"
     assert found.status == "rolled back"
     assert "| 2026-01-02 03:04:05.678 | apply | succeeded | 3 |" in page(tmp_path)
+    assert "The index after the change rejects no insert any more since" in page(tmp_path)
+    assert "The index before the change rejects no insert" not in page(tmp_path)
 
 
 def test_no_id_is_in_the_record_or_the_report(runs: Path, tmp_path: Path) -> None:

@@ -202,8 +202,9 @@ class ChangeReport:
         rows = ((s.name, format_timestamp(s.started_at), s.seconds, s.outcome) for s in self.steps)
         yield make_table(STEPS, rows)
         if ended := self.last.ended_at:
+            which = "before" if self.last.target is IndexKind.FIXED else "after"
             yield Paragraph(
-                f"The index before the change rejects no insert any more since {format_timestamp(ended)} UTC."
+                f"The index {which} the change rejects no insert any more since {format_timestamp(ended)} UTC."
             )
         yield Code("The SQL of the steps", "".join(f"{text};\n" for step in self.steps for text in step.sql))
 
