@@ -11,6 +11,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 
 from incident_lib.analysis import read_subject
 from incident_lib.cli import cli
@@ -660,6 +661,30 @@ def test_the_script(environment, connection, form):
         for _ in range(2):
             assert psql(environment, migration_script(target, change))[0] == 0
             assert definitions(connection) == left
+
+
+@pytest.mark.parametrize("constraint", [False, True])
+def test_the_script_of_names_that_need_quotes(environment, connection, constraint):
+    """Names with quotes, braces and percent signs are written as what they are, also inside of texts."""
+    index, table, column = "o'k%s{x}", 'Order "Items"', "it's %I"
+    names = sql.Identifier(table), sql.Identifier(column), sql.Identifier(index)
+    create = "ADD CONSTRAINT {2} UNIQUE ({1})" if constraint else "ADD CHECK (true)"
+    connection.execute(sql.SQL("CREATE TABLE {0} ({1} text, tenant_id int NOT NULL)").format(*names))
+    connection.execute(sql.SQL(f"ALTER TABLE {{0}} {create}").format(*names))
+    if not constraint:
+        connection.execute(sql.SQL("CREATE UNIQUE INDEX {2} ON {0} ({1})").format(*names))
+    change = replace(
+        PLAIN,
+        schema="public",
+        table=table,
+        index=index,
+        before=IndexKey((column,)),
+        after=IndexKey((column, "tenant_id")),
+        constraint=constraint,
+    )
+    for target in (FIXED, ORIGINAL):
+        psql(environment, migration_script(target, change))
+        assert [found.name for found in read_catalog(connection, change).of(target)] == [index]
 
 
 def test_the_script_asks_what_becomes_of_rows_with_null(environment, connection):

@@ -97,7 +97,7 @@ DO $$ BEGIN
   PERFORM set_config('lock_timeout', '2s', true);
   ALTER INDEX {index_path} RENAME TO {retired_name};
   ALTER INDEX {build_path} RENAME TO {index_name};
-  EXECUTE format('COMMENT ON INDEX {index_path} IS %L', obj_description(to_regclass({retired}), 'pg_class'));
+  EXECUTE format('COMMENT ON INDEX {index_text} IS %L', obj_description(to_regclass({retired}), 'pg_class'));
 END $$;
 """
 
@@ -289,6 +289,7 @@ class _Script:
             "retired": self._path(retired),
             "index": self._path(index),
             "index_path": self._index(index),
+            "index_text": written(self._index(index).as_string().replace("'", "''").replace("%", "%%")),  # of format()
             "build_path": self._index(build),
             "index_name": sql.Identifier(index),
             "retired_name": sql.Identifier(retired),
