@@ -462,6 +462,33 @@ def test_functions_that_name_another_key(environment, connection):
     assert failures(environment, PLAIN) == {}
 
 
+def test_functions_that_write_another_table(environment, connection):
+    """A longer name is another table's; a key with an expression is meant by a list with an expression alone."""
+    connection.execute("CREATE TABLE r (slug text NOT NULL, tenant_id int NOT NULL DEFAULT 1, PRIMARY KEY (slug))")
+    connection.execute("CREATE UNIQUE INDEX r_slug ON r (lower(slug)); CREATE VIEW seen AS SELECT * FROM r")
+    for name, target in {
+        "other": "INTO orders (slug) VALUES ('x') ON CONFLICT (lower(slug))",
+        "whole": "INTO r (slug) VALUES ('x') ON CONFLICT (slug)",
+        "meant": "INTO r (slug) VALUES ('x') ON CONFLICT (lower(slug))",
+        "viewed": "INTO public.\"seen\" (slug) VALUES ('x') ON CONFLICT ((lower(slug)))",
+    }.items():
+        connection.execute(
+            f"CREATE FUNCTION {name}() RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT {target} DO NOTHING; END $$"
+        )
+    before = ("(lower(slug))",)
+    change = replace(
+        PLAIN,
+        schema="public",
+        table="r",
+        index="r_slug",
+        before=IndexKey(before),
+        after=IndexKey((*before, "tenant_id")),
+    )
+    assert failures(environment, change) == {
+        "ON CONFLICT": "these functions need the old key, and would fail without it (42P10): meant(), viewed()"
+    }
+
+
 def test_clients_are_asked_for(environment, connection):
     """What clients send is not in the database: a warning says so, and what to search for."""
     shop.create(connection, PLAIN)

@@ -228,6 +228,6 @@ def _tags(change: IndexChange) -> dict[str, list[str]]:
 
 
 def _inferred(change: IndexChange, target: IndexKind) -> dict[str, object]:
-    """The key that the plan takes away from ON CONFLICT: its columns; of one with expressions, any list may mean it."""
+    """The key that the plan takes away from ON CONFLICT: its columns, and whether these are all."""
     key = change.key(OTHER_KIND[target])
     return {"columns": sorted(key.columns), "is_exact": not key.expressions}
