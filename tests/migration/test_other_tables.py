@@ -247,6 +247,20 @@ def test_a_constraint_that_the_file_does_not_say(environment, connection):
     )
 
 
+def test_a_change_that_replaces_nothing(environment, connection):
+    """Where no index has the key before or after, the plan says that it makes a new rule."""
+    connection.execute(shop.TABLE)
+    connection.execute("CREATE UNIQUE INDEX other ON shop.products (slug, locale)")
+    check = checks_of(environment, PLAIN)["nothing replaced"]
+    assert (check.status, check.finding) == (
+        Status.WARN,
+        "no unique index with the key (slug) or (tenant_id, slug) on these rows is enforced: the plan makes a new "
+        "rule, and rows that are accepted today would be rejected",
+    )
+    connection.execute(f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug)")
+    assert "nothing replaced" not in checks_of(environment, PLAIN)
+
+
 def test_another_index_that_makes_it_useless(environment, connection):
     """A unique index without the new column rejects what the change allows: refused, and named."""
     shop.create(connection, PLAIN)

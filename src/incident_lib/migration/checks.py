@@ -12,6 +12,7 @@ from incident_lib.model import (
     WEAK_LOCKS,
     Check,
     IndexKind,
+    IndexState,
     Plan,
     Status,
     change_command,
@@ -57,6 +58,20 @@ def indexes(plan: Plan) -> Iterator[Check]:
     refused = (Status.FAIL, plan.refusal, action) if plan.refusal else None
     yield _check("indexes", good, refused)
     yield Check("names", Status.PASS, f"the plan's names are at most {LONGEST_NAME} bytes long")
+
+
+def nothing_replaced(catalog: Catalog, plan: Plan) -> Iterator[Check]:
+    """Would the plan create a rule where none is enforced? Of the incident's table it is known that there was one."""
+    change = plan.change
+    if change.path == PURPOSE.path or not plan.steps or catalog.state is not IndexState.MISSING:
+        return
+    yield Check(
+        "nothing replaced",
+        Status.WARN,
+        f"no unique index with the key {change.before} or {change.after} on these rows is enforced: the plan makes a "
+        "new rule, and rows that are accepted today would be rejected",
+        f"Compare key_before and predicate in {change.name} with the index, as `\\d {change.path}` in psql shows it.",
+    )
 
 
 def properties(catalog: Catalog, plan: Plan, closed_tablespaces: list[str], *, plain: bool) -> Check:

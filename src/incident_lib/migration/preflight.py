@@ -206,6 +206,7 @@ def run_preflight(
         *check_role(found.access),
         checks.pooler(transaction_pooled=pooled),
         *checks.indexes(plan),
+        *checks.nothing_replaced(found.catalog, plan),
         checks.properties(found.catalog, plan, facts["closed_tablespaces"], plain=plain),
         checks.duplicates(found.shared_keys[target], plan),
         *(check for check in found.data_checks if target is IndexKind.FIXED or check.status is not Status.FAIL),
