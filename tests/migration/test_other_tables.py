@@ -20,7 +20,7 @@ from incident_lib.experiments import rehearse
 from incident_lib.migration import apply, holds, migration_files, migration_script, run_preflight, verify_catalog
 from incident_lib.model import Failed, Status, UsageError, parse_change
 from incident_lib.model.catalog import IndexState
-from incident_lib.model.change import IndexKey, IndexKind
+from incident_lib.model.change import PURPOSE, IndexKey, IndexKind
 from tests.support import shop
 from tests.support.examples import SLACK
 from tests.support.psql import psql
@@ -845,6 +845,15 @@ def test_the_rehearsal(environment, connection, form):
     assert report.clients.rejected["similar row"] > 0
     assert report.clients.rejected_after == {}
     assert definitions(connection) == before
+
+
+@pytest.mark.newest
+def test_the_rehearsal_of_another_index_of_the_incidents_table(environment):
+    """A file may change an index of the table in another way: nothing is known of its rows and clients."""
+    added = replace(PURPOSE.after, parts=(*PURPOSE.before.parts, "name"))
+    change = replace(PURPOSE, name="name.toml", after=added, following=None, words=None)
+    assert rehearse(environment, replace(change, not_unique_where_null=frozenset({"name"}))).works
+    assert "ON CONFLICT in clients" in checks_of(environment, change)
 
 
 # Interrupted

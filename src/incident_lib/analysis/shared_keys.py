@@ -54,11 +54,11 @@ def settling_sql(kind: IndexKind, change: IndexChange = PURPOSE) -> str:
     """SQL for people to read, change and run; no command runs it, except on the demo.
 
     Of the incident's threads it resolves the duplicates: of the active threads that share a key only the newest stays
-    active. What is to become of the rows of another table is not known here: it lists them.
+    active. What is to become of the rows of another index is not known here: it lists them.
     """
     key = change.key(kind)
     names = {"table": table_sql(change), "key": key_sql(key.parts), "where": covered_sql(change, key)}
-    return sql.SQL(_SETTLE if change.path == PURPOSE.path else _SHOW).format(**names).as_string()
+    return sql.SQL(_SETTLE if change.of_incident else _SHOW).format(**names).as_string()
 
 
 _SETTLE = """\

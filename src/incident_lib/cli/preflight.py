@@ -52,10 +52,10 @@ def duplicates(
     """What prevents an index: a file with all of the keys; the first keys, and SQL that would resolve them."""
     from incident_lib import paths
     from incident_lib.analysis import list_shared_keys, settling_sql, write_shared_keys
-    from incident_lib.model import PURPOSE, make_table
+    from incident_lib.model import make_table
     from incident_lib.progress import waiting
 
-    of_incident = change.path == PURPOSE.path
+    of_incident = change.of_incident
     file = paths.environment_file(name, f"duplicates-{change.label(target)}.csv")
     what = "Families, raw ids" if of_incident else "Keys, raw values"
     settling = "This SQL lists them, for you to resolve"

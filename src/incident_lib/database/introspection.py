@@ -246,7 +246,7 @@ def read_table(connection: Connection, change: IndexChange) -> TableAccess:
         Failed: there is no such table, it lacks a column of the change, or the role may not read it.
         UsageError: PostgreSQL does not accept an expression or the predicate of the change.
     """
-    if change.path == PURPOSE.path:
+    if change.of_incident:
         return read_access(connection)
     row = fetch_one(connection, "database/table_access", _place(change))
     if not row["found"] or row["relkind"] not in {"r", "p"}:

@@ -8,7 +8,6 @@ from incident_lib.migration.server_checks import GRANT
 from incident_lib.migration.steps import OTHER_KIND, kept_columns, replaced_index
 from incident_lib.model import (
     LONGEST_NAME,
-    PURPOSE,
     WEAK_LOCKS,
     Check,
     IndexKind,
@@ -61,9 +60,9 @@ def indexes(plan: Plan) -> Iterator[Check]:
 
 
 def nothing_replaced(catalog: Catalog, plan: Plan) -> Iterator[Check]:
-    """Would the plan create a rule where none is enforced? Of the incident's table it is known that there was one."""
+    """Would the plan create a rule where none is enforced? Of the incident it is known that there was one."""
     change = plan.change
-    if change.path == PURPOSE.path or not plan.steps or catalog.state is not IndexState.MISSING:
+    if change.of_incident or not plan.steps or catalog.state is not IndexState.MISSING:
         return
     yield Check(
         "nothing replaced",
@@ -213,7 +212,7 @@ def _functions(functions: list[str], plan: Plan) -> Check:
 
 def clients(plan: Plan) -> Iterator[Check]:
     """What the database does not show: statements of clients that name the key. Those of the incident are known."""
-    if plan.change.path == PURPOSE.path:
+    if plan.change.of_incident:
         return
     gone = OTHER_KIND[plan.target]
     yield Check(

@@ -189,6 +189,11 @@ class IndexChange:
         return f"{self.schema}.{self.table}"
 
     @property
+    def of_incident(self) -> bool:
+        """Whether it is one of the incident's: what its rows are, and what clients do with them, is known."""
+        return self.name in CHANGES
+
+    @property
     def added(self) -> tuple[str, ...]:
         """What the key has after the change, and not before it."""
         return tuple(part for part in self.after.parts if part not in self.before.parts)

@@ -12,7 +12,7 @@ from psycopg import sql
 from incident_lib.database import connecting, key_sql, reading, table_sql
 from incident_lib.experiments import traffic
 from incident_lib.experiments.traffic import Client
-from incident_lib.model import PROVIDER, PURPOSE, Family
+from incident_lib.model import PURPOSE, Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ def callers_of(copy: Environment, change: IndexChange) -> Callers:
         copy: a scratch database with the rows.
         change: as it is on the copy.
     """
-    if change.name not in {PURPOSE.name, PROVIDER.name}:
+    if not change.of_incident:
         return _of_any_table(copy, change)
     with reading(copy, seconds=0) as connection:
         families = traffic.families_without_chat(connection, CLIENT_KEYS)

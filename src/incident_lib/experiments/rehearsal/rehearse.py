@@ -72,8 +72,7 @@ def rehearse(
     with bounded(budget):
         version = _require_all_rows(environment, change)
         with scratch_database("rehearsal", nearest_version(version)) as copy:
-            of_incident = change.path == PURPOSE.path
-            steps = Steps(copy, listener, change if of_incident else change_of_copy(change))
+            steps = Steps(copy, listener, change if change.of_incident else change_of_copy(change))
             access, catalog, size = _copy(environment, change, steps, seconds)
             with steps.step("indexes"):
                 not_reproduced = fill_indexes(copy, catalog)
@@ -124,14 +123,14 @@ def _copy(
     environment: Environment, change: IndexChange, steps: Steps, seconds: float
 ) -> tuple[TableAccess, Catalog, CopySize]:
     """Read the indexes and copy, in one snapshot; the rows are counted on the copy, to keep the snapshot short."""
-    rows = "threads" if change.path == PURPOSE.path else "rows"
+    rows = "threads" if change.of_incident else "rows"
 
     def report(copied: int) -> None:
         steps.listener(Progress("copy", f"{copied:,} {rows}"))
 
     with steps.step("copy"), reading(environment, seconds=seconds) as source:
         access, catalog = read_table(source, change), read_catalog(source, change)
-        if change.path == PURPOSE.path:
+        if change.of_incident:
             return access, catalog, copy_threads(source, environment.name, steps.copy, catalog, report)
         made = catalog_of_copy(catalog, steps.change)
         return access, made, copy_rows(source, environment.name, steps.copy, change, made, report)
@@ -146,7 +145,7 @@ def _try(steps: Steps, found: Found, name: str) -> TrialResult:
     rollback = RollbackOutcome(possible=None, why=f"Not tried: {steps.change.wording.act} was not applied.")
     if applied:
         checks = steps.verify(IndexKind.FIXED)
-        if steps.change.path == PURPOSE.path:
+        if steps.change.of_incident:
             checks += steps.probe(callers.keys)
         rollback, rollback_checks = _roll_back(steps, found, name)
         steps.migrate("apply again", IndexKind.FIXED)
@@ -178,7 +177,7 @@ def _roll_back(steps: Steps, found: Found, name: str) -> tuple[RollbackOutcome, 
         why = (
             f"{several}, which the {label} index does not allow; "
             f"`{plan_command(IndexKind.ORIGINAL, name, change.name)}` lists them, and prints SQL "
-            f"{'that resolves' if change.path == PURPOSE.path else 'about'} them."
+            f"{'that resolves' if change.of_incident else 'about'} them."
         )
         return RollbackOutcome(possible=False, why=why), ()
     steps.migrate("rollback", IndexKind.ORIGINAL)
