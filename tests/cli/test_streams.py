@@ -21,14 +21,23 @@ def redirected(line: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+CLOSED = (">&-", "2>&-", "<&- >&- 2>&-")
+ANSWERS = {
+    "plan -e demo": 0,
+    "investigate -e demo --limit 0 --format json": 0,
+    "investigate -e demo --format csv": 0,
+    "plan -e nosuch": 2,
+}
+# Each command and each stream once in `make test`; the other pairs with all tests.
+QUICK = {*zip(ANSWERS, (*CLOSED, CLOSED[1]), strict=True)}
+
+
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "closed", "code"),
     [
-        ("plan -e demo", 0),
-        ("investigate -e demo --limit 0 --format json", 0),
-        ("investigate -e demo --format csv", 0),
-        ("plan -e nosuch", 2),
+        pytest.param(words, closed, code, marks=[] if (words, closed) in QUICK else pytest.mark.slow)
+        for words, code in ANSWERS.items()
+        for closed in CLOSED
     ],
 )
 def test_a_closed_stream_changes_no_exit_code(words: str, closed: str, code: int) -> None:

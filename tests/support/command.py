@@ -43,14 +43,25 @@ READ_ONCE = ("PYTHON", "LANG", "LC_")  # variables that an interpreter reads whe
 def shell(*words: str, **variables: str) -> Ran:
     """Run a command as a shell does, with its two streams apart."""
     environ = {**os.environ, **variables}
-    forks = _forks()
-    if sys.platform == "linux" and forks.fit(environ) and forks.lock.acquire(blocking=False):
-        try:
-            return forks.run(words, environ)
-        finally:
-            forks.lock.release()
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        code = forked(words, environ, out.fileno(), err.fileno())
+        if code is not None:
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(list(words), code, out.read(), err.read())
     command = [sys.executable, "-m", "incident_lib", *words]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS, env=environ)
+
+
+def forked(words: Sequence[str], environ: Mapping[str, str], *streams: int) -> int | None:
+    """Run a command in a forked process with these streams; its exit code, or None where none can be forked now."""
+    forks = _forks()
+    if sys.platform != "linux" or not forks.fit(environ) or not forks.lock.acquire(blocking=False):
+        return None
+    try:
+        return forks.run(words, environ, streams)
+    finally:
+        forks.lock.release()
 
 
 @cache
@@ -80,20 +91,16 @@ class _Forks:
         """Whether an interpreter that was started with these variables would be as this one."""
         return self._read_once(environ) == self._at_start
 
-    def run(self, words: Sequence[str], environ: Mapping[str, str]) -> Ran:
-        """Run a command."""
+    def run(self, words: Sequence[str], environ: Mapping[str, str], streams: Sequence[int]) -> int:
+        """Run a command with these streams: output and error, or input, too, as the first; its exit code."""
         request = json.dumps({"words": words, "cwd": str(Path.cwd()), "env": dict(environ)}).encode()
-        with TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-            socket.send_fds(self._line, [request], [out.fileno(), err.fileno()])
-            pid = int(self._line.recv(20))
-            try:
-                code = int(self._line.recv(20))
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(list(words), code, out.read(), err.read())
+        socket.send_fds(self._line, [request], list(streams))
+        pid = int(self._line.recv(20))
+        try:
+            return int(self._line.recv(20))
+        except TimeoutError:
+            os.kill(pid, signal.SIGKILL)
+            raise
 
 
 def message(what: str, why: str, next_: str) -> str:

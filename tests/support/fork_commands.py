@@ -1,7 +1,7 @@
 """A process that has imported what commands import, and forks for each: a new interpreter takes ten times as long.
 
-`python -P fork_commands.py FD` answers on the socket FD: a request has two descriptors for the output, and is answered
-with the pid and, at the end, with the exit code.
+`python -P fork_commands.py FD` answers on the socket FD: a request has a descriptor for each standard stream, input
+first, or for the two of output alone, and is answered with the pid and, at the end, with the exit code.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(descriptor: int) -> None:
     gc.freeze()
     with socket.socket(fileno=descriptor) as line:
         while True:
-            request, descriptors, *_ = socket.recv_fds(line, 2**20, 2)
+            request, descriptors, *_ = socket.recv_fds(line, 2**20, 3)
             if not request:
                 return
             pid = os.fork()
@@ -53,14 +53,25 @@ def main(descriptor: int) -> None:
 
 
 def _run(request: dict[str, Any], descriptors: list[int]) -> None:
-    for number, descriptor in enumerate(descriptors, start=1):
+    for number, descriptor in enumerate(descriptors, start=3 - len(descriptors)):
         os.dup2(descriptor, number)
         os.close(descriptor)
+        _open(number)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     sys.argv = ["incident_lib", *request["words"]]
     runpy.run_module("incident_lib", run_name="__main__", alter_sys=True)
+
+
+def _open(number: int) -> None:
+    """Open a standard stream again, as an interpreter does that starts with it."""
+    name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[number]
+    old = getattr(sys, name)
+    lines = name == "stderr" or (name == "stdout" and os.isatty(number))
+    new = os.fdopen(number, mode, 1 if lines else -1, old.encoding, old.errors, closefd=False)
+    setattr(sys, name, new)
+    setattr(sys, f"__{name}__", new)
 
 
 if __name__ == "__main__":
