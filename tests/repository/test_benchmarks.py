@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from incident_lib import paths
+from tests.support.examples import SOAK
+from tests.support.notebooks import insert, instead, write_short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +28,7 @@ OPTIONS = {
     "build": ["--threads", "4000"],
     "startup": [],
     "run": ["--kernels", "1"],
-    "report": ["--environments", "2"],
+    "report": ["--environments", "1"],
     "install": ["--dry"],
 }
 ROWS = {
@@ -43,11 +45,24 @@ ROWS = {
 }
 
 
-def measure(name: str, out: Path, *words: str) -> str:
-    """Run a benchmark on the server of this test process; returns its output."""
+# They execute notebooks; `make soak` lets them execute the project's own, other tests do that anyway.
+OF_NOTEBOOKS = {"run", "fleet"}
+
+
+def start(name: str, out: Path, *words: str) -> str:
+    """Run a benchmark on the server of this test process, with short notebooks; returns its output."""
     environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--rounds", "1", "--out", str(out), *words]
+    if name in OF_NOTEBOOKS and not SOAK:
+        short = write_short(out / "notebooks")
+        insert(short, "02_migrate", "incident.snapshot()\nincident.apply()\nincident.snapshot('after')")
+        environ |= instead(out, short)
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--out", str(out), *words]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environ).stdout
+
+
+def measure(name: str, out: Path, *words: str) -> str:
+    """Run one round of a benchmark; returns its output."""
+    return start(name, out, "--rounds", "1", *words)
 
 
 def rows(text: str) -> list[str]:
@@ -96,14 +111,11 @@ def test_a_benchmark_replaces_only_its_own_section(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("swap", ["--threads", "4000", "--seconds", "0.5", "2"]), ("fleet", ["--environments", "1"])],
+    [("swap", ["--rounds", "1", "--threads", "4000", "--seconds", "0.5", "2"]), ("fleet", ["--environments", "1"])],
 )
 def test_a_benchmark_with_a_file_of_its_own_runs(tmp_path: Path, name: str, words: list[str]) -> None:
     """The benchmarks of the swap and of fleets write their own files."""
-    environ = os.environ | {"INCIDENT_BENCH_DIR": os.environ["INCIDENT_DEMO_DIR"]}
-    rounds = ["--rounds", "1"] if name == "swap" else []
-    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), *rounds, "--out", str(tmp_path), *words]
-    subprocess.run(command, capture_output=True, check=True, timeout=300, env=environ)
+    start(name, tmp_path, *words)
 
     assert re.search(r"^- (PASS|FALLS SHORT): ", (tmp_path / f"{name}.md").read_text("utf-8"), re.MULTILINE)
 

@@ -31,7 +31,7 @@ from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, run_environment
 from tests.support import clusters, tcp
 from tests.support.command import INTERRUPTED, message, shell, streams
 from tests.support.kernel import is_fork_server, is_kernel
-from tests.support.notebooks import AFTER_BEGIN, insert, write_short
+from tests.support.notebooks import AFTER_BEGIN, insert, instead, write_short
 from tests.support.reports import record_of
 
 if TYPE_CHECKING:
@@ -604,9 +604,7 @@ def short_notebooks(folder: Path) -> dict[str, str]:
     insert(short, "01_investigate", MEET.format(folder=str(meeting), names=GOOD))
     insert(short, "01_investigate", "incident.snapshot()")
     insert(short, "02_migrate", "incident.snapshot()\nincident.apply()\nincident.verify()\nincident.snapshot('after')")
-    started = f"import pathlib, incident_lib.paths\nincident_lib.paths.NOTEBOOKS = pathlib.Path({str(short)!r})\n"
-    (folder / "sitecustomize.py").write_text(started, "utf-8")
-    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    return instead(folder, short)
 
 
 def confirmed_run(runs: Path, *names: str, jobs: int = 1) -> list[str]:

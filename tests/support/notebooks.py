@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -43,3 +44,10 @@ def insert(folder: Path, name: str, source: str, place: int = AFTER_BEGIN) -> No
     contents = nbformat.read(folder / f"{name}.ipynb", as_version=4)
     contents.cells.insert(place, nbformat.v4.new_code_cell(source))
     nbformat.write(contents, folder / f"{name}.ipynb")
+
+
+def instead(folder: Path, notebooks: Path) -> dict[str, str]:
+    """The variables of processes that use these notebooks in place of the project's; writes a module into `folder`."""
+    started = f"import pathlib, incident_lib.paths\nincident_lib.paths.NOTEBOOKS = pathlib.Path({str(notebooks)!r})\n"
+    (folder / "sitecustomize.py").write_text(started, "utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
