@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -82,6 +83,12 @@ def before_conflicts(spec: Spec) -> int:
     return 100 + spec.number if spec.fixes and not spec.is_of_purpose else spec.conflicts
 
 
+@cache
+def begun(change: str) -> RunRecord:
+    """The record of a run that has begun; to make one takes as long as a hundred changes of it."""
+    return new_record("an environment", "a test", change=CHANGES[change])
+
+
 def record(spec: Spec, environment: str = "prod") -> RunRecord:
     """The record of a run, an hour after the one before."""
     at = START + timedelta(hours=spec.number)
@@ -90,7 +97,9 @@ def record(spec: Spec, environment: str = "prod") -> RunRecord:
     states = [IndexState.FIXED if spec.fixed and not ends_it else IndexState.ORIGINAL, IndexState.FIXED]
     before, after = (Indexes(state=state, definitions=[]) for state in states)
     return msgspec.structs.replace(
-        new_record(environment, "a test", recorded=spec.recorded, change=CHANGES[spec.change]),
+        begun(spec.change),
+        environment=environment,
+        recorded=spec.recorded,
         status=RunStatus.RUNNING if killed else RunStatus(spec.status),
         started_at=at,
         heartbeat_at=at,
