@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,8 +96,13 @@ def _room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def _imports(file: Path) -> Iterator[tuple[str, str]]:
+@cache
+def _imports(file: Path) -> list[tuple[str, str]]:
     """The modules of this project that a file imports from, with the imported names."""
+    return [*_imported(file)]
+
+
+def _imported(file: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "incident_lib":
             yield from ((str(node.module), alias.name) for alias in node.names)

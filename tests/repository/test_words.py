@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -31,8 +32,13 @@ PAGES = (
 )
 
 
-def texts() -> Iterator[tuple[Path, str]]:
+@cache
+def texts() -> list[tuple[Path, str]]:
     """Each page, cell and string for people, with its file."""
+    return [*_texts()]
+
+
+def _texts() -> Iterator[tuple[Path, str]]:
     for pattern in PAGES:
         for file in paths.ROOT.glob(pattern):
             yield file, file.read_text("utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from contextlib import contextmanager
@@ -84,7 +83,7 @@ def run_folder(folder: Path, changes: Contents, name: str = "run", *, without: t
     """The folder of a run like the example, with some values changed, and others unknown (null)."""
     made = folder / name
     made.mkdir(parents=True)
-    contents = {**copy.deepcopy(EXAMPLE), **changes, **dict.fromkeys(without)}
+    contents = {**EXAMPLE, **changes, **dict.fromkeys(without)}
     (made / "record.json").write_text(json.dumps(contents), "utf-8")
     return made
 
@@ -189,7 +188,8 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.style = ""
-        self.sections: dict[str, Section] = {"": Section()}
+        self._here = Section()
+        self.sections: dict[str, Section] = {"": self._here}
         self._heading = ""
         self.feed(html)
         self.close()
@@ -199,6 +199,7 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag == "h2":
             self._heading = ""
+            self._here = self.sections[""]
         elif tag == "table":
             self._here.tables.append([])
         elif tag == "tr":
@@ -223,13 +224,10 @@ class Page(HTMLParser):
             return
         if "h2" in self.open:
             self._heading += data
+            self._here = self.sections.setdefault(self._heading.strip(), Section())
         self._here.text += data
         if "td" in self.open or "th" in self.open:
             self._here.tables[-1][-1][-1] += data
-
-    @property
-    def _here(self) -> Section:
-        return self.sections.setdefault(self._heading.strip(), Section())
 
     @property
     def text(self) -> str:

@@ -210,7 +210,8 @@ MOST_LETTERS = 2_000  # of a text that others wrote
 def sanitize(thing: Any) -> Any:
     """The same text, list or dict for a report: no raw ids, no marks that change the direction of text, not endless."""
     if isinstance(thing, str):
-        text = hide_ids(_DIRECTION_MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", thing))
+        marked = not thing.isascii()
+        text = hide_ids(_DIRECTION_MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", thing) if marked else thing)
         more = len(text) - MOST_LETTERS
         return f"{text[:MOST_LETTERS]}… ({more:,} more characters)" if more > 0 else text
     if isinstance(thing, dict):
