@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -81,6 +82,12 @@ def counted() -> list[Attempt]:
         ]
 
 
+@cache
+def of_the_demo() -> Rejections:
+    """What is read from the demo's log."""
+    return read_rejections([str(LOG)])
+
+
 def by_family(found: Rejections) -> dict[Family, int]:
     """The number of rejected inserts of each family."""
     return {hit.family: hit.attempts for hit in found.tallies()}
@@ -96,7 +103,7 @@ def pairs(found: Rejections) -> Counter[tuple[Family, datetime]]:
 
 def test_the_demos_rejected_inserts_equal_its_clients() -> None:
     """Each rejected insert of the demo's clients is read from its log, with family and time, and no other."""
-    found = read_rejections([str(LOG)])
+    found = of_the_demo()
 
     assert pairs(found) == Counter((attempt.family, attempt.at) for attempt in counted())
     assert (found.failed_attempts, found.families, found.owners) == (1340, 447, 200)
@@ -108,7 +115,7 @@ def test_the_demos_rejected_inserts_equal_its_clients() -> None:
 
 def test_families_are_sorted_by_rejected_inserts() -> None:
     """Families are sorted by their number of rejected inserts, the times of each by time."""
-    hits = list(read_rejections([str(LOG)]).tallies())
+    hits = list(of_the_demo().tallies())
 
     assert [hit.attempts for hit in hits] == sorted((hit.attempts for hit in hits), reverse=True)
     assert all(list(hit.times) == sorted(hit.times) and len(hit.times) == hit.attempts for hit in hits)
@@ -140,7 +147,7 @@ def test_rotated_and_overlapping_files(tmp_path: Path, cuts: list[tuple[int, int
     files = pieces(tmp_path, cuts)
     found = read_rejections(files)
 
-    assert pairs(found) == pairs(read_rejections([str(LOG)]))
+    assert pairs(found) == pairs(of_the_demo())
     assert found.duplicates == sum(read_rejections([name]).failed_attempts for name in files) - 1340
 
 
@@ -150,7 +157,7 @@ def test_files_that_were_put_together(tmp_path: Path) -> None:
         b"".join(Path(name).read_bytes() for name in pieces(tmp_path, [(0, 900), (300, 1352)]))
     )
 
-    assert pairs(read_rejections([str(tmp_path / "all.log")])) == pairs(read_rejections([str(LOG)]))
+    assert pairs(read_rejections([str(tmp_path / "all.log")])) == pairs(of_the_demo())
 
 
 def test_a_compressed_copy_is_a_copy(tmp_path: Path) -> None:
@@ -370,7 +377,7 @@ def test_rejected_inserts_before_and_after_the_fix() -> None:
 
 def test_a_record_has_no_id() -> None:
     """A run record has counts, times and file names only."""
-    found = msgspec.to_builtins(read_rejections([str(LOG)]).as_record())
+    found = msgspec.to_builtins(of_the_demo().as_record())
     hours = found.pop("per_hour")
     read = found.pop("read")
 
@@ -433,7 +440,7 @@ def test_the_demos_rejected_inserts_are_split_as_its_clients_counted_them(incide
     """Of 1,340 rejected inserts 93 are before the purpose and 41 beside another provider's run; 990 are chats."""
     since = PURPOSE_SINCE
     with reading(incident) as connection:
-        found = join_threads(connection, read_rejections([str(LOG)]).since(since)).rejections
+        found = join_threads(connection, of_the_demo().since(since)).rejections
     after = [attempt for attempt in counted() if attempt.at >= since]
     chats = sum(attempt.purpose == "chat" for attempt in after)
 
@@ -546,7 +553,7 @@ def plain() -> dict[Family, Plain]:
 def test_families_compared_with_their_threads(incident: Environment) -> None:
     """Each family's threads, whether it is blocked now, its chat's time, and its rejected inserts before the chat."""
     with reading(incident) as connection:
-        joined = join_threads(connection, read_rejections([str(LOG)]))
+        joined = join_threads(connection, of_the_demo())
 
     assert {each.family: Plain(each.threads, each.blocked, each.chat_at, each.tries) for each in joined.families} == (
         plain()
@@ -556,7 +563,7 @@ def test_families_compared_with_their_threads(incident: Environment) -> None:
 def test_counts_compared_with_the_threads(incident: Environment) -> None:
     """The families with rejected inserts by whether they are blocked and have a chat, and the blocked ones without."""
     with reading(incident) as connection:
-        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, of_the_demo()).counts()
     expected = plain().values()
     tries = Counter(each.tries for each in expected if each.tries is not None)
 
@@ -575,7 +582,7 @@ def test_counts_compared_with_the_threads(incident: Environment) -> None:
 
 def test_families_are_queried_in_batches(incident: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result does not depend on the batch size of the query."""
-    found = read_rejections([str(LOG)])
+    found = of_the_demo()
     with reading(incident) as connection:
         at_once = join_threads(connection, found)
         monkeypatch.setattr(threads, "BATCH", 7)
@@ -588,7 +595,7 @@ def test_under_the_fixed_index_no_family_is_blocked(incident: Environment) -> No
     """After the fix, no family with rejected inserts is blocked."""
     apply(incident, confirm="staging")
     with reading(incident) as connection:
-        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, of_the_demo()).counts()
     names = ("blocked", "hit_and_blocked", "hit_not_blocked", "blocked_never_hit")
 
     assert [counts[name] for name in names] == [0, 0, len(plain()), 0]
@@ -599,7 +606,7 @@ def test_with_an_index_that_cannot_be_read(incident: Environment) -> None:
     with psycopg.connect(incident.address) as connection:
         connection.execute("CREATE UNIQUE INDEX odd ON public.q_threads (row_id, lower(provider)) WHERE is_active")
     with reading(incident) as connection:
-        joined = join_threads(connection, read_rejections([str(LOG)]))
+        joined = join_threads(connection, of_the_demo())
 
     assert (joined.blocked, joined.hit_and_blocked, joined.hit_not_blocked, joined.blocked_never_hit) == (None,) * 4
     assert {each.blocked for each in joined.families} == {None}
@@ -608,7 +615,7 @@ def test_with_an_index_that_cannot_be_read(incident: Environment) -> None:
 def test_families_of_another_database(environment: Environment) -> None:
     """Families without a thread in the table are counted."""
     with reading(environment) as connection:
-        counts = join_threads(connection, read_rejections([str(LOG)])).counts()
+        counts = join_threads(connection, of_the_demo()).counts()
 
     assert (counts["without_threads"], counts["without_a_chat"], counts["tries"]) == (447, 447, [])
 
@@ -809,7 +816,7 @@ def test_json() -> None:
 
     assert (code, err) == (0, "")
     assert (told["command"], told["answer"]) == ("failures", f"{SENTENCE}\n{UNKNOWN_SINCE}")
-    assert result["rejected_inserts"] == json.loads(to_json(read_rejections([str(LOG)]).as_record()))
+    assert result["rejected_inserts"] == json.loads(to_json(of_the_demo().as_record()))
     assert (result["by_role"], result["by_purpose"], result["unread"]) == ({"postgres": 1340}, {}, [])
     assert (
         Counter({row["root_prompt_row_id"]: 1 for row in result["attempts"]}).total() <= len(result["attempts"]) == 447

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -62,6 +63,9 @@ def values(of: inspect.Type) -> st.SearchStrategy[Any]:
         case _:
             found = SCALARS[type(of)][0]
     return found
+
+
+described = cache(inspect.type_info)
 
 
 def example(of: inspect.Type) -> Any:
@@ -128,7 +132,7 @@ def test_any_value_is_equal_after_writing_and_reading(
     """Any record, claims or rehearsal is equal after writing and reading it."""
     name, read = FILES[type_]
 
-    @given(values(inspect.type_info(type_)))
+    @given(values(described(type_)))
     def holds(made: Any) -> None:
         (tmp_path / name).write_text(to_json(made), "utf-8")
 
@@ -155,17 +159,17 @@ def test_the_example_is_read(type_: type, tmp_path: Path) -> None:
     """The example that the next tests change is complete and correct."""
     name, read = FILES[type_]
 
-    assert message(read, tmp_path / name, example(inspect.type_info(type_))) is None
+    assert message(read, tmp_path / name, example(described(type_))) is None
 
 
 @pytest.mark.parametrize("type_", FILES)
 def test_a_missing_key_is_named(type_: type, tmp_path: Path) -> None:
     """A file without one of its required keys is refused; the message names the file and the key."""
     name, read = FILES[type_]
-    required = [path for path, field in keys(inspect.type_info(type_)) if field.required]
+    required = [path for path, field in keys(described(type_)) if field.required]
     messages = {}
     for path in required:
-        damaged = example(inspect.type_info(type_))
+        damaged = example(described(type_))
         del container(damaged, path)[path[-1]]
         messages[path] = message(read, tmp_path / name, damaged)
 
@@ -182,8 +186,8 @@ def test_a_value_of_a_wrong_type_is_named(type_: type, tmp_path: Path) -> None:
     """A file with a value of a wrong type is refused; the message names the file and the key."""
     name, read = FILES[type_]
     messages = {}
-    for path, _ in keys(inspect.type_info(type_)):
-        damaged = example(inspect.type_info(type_))
+    for path, _ in keys(described(type_)):
+        damaged = example(described(type_))
         holder = container(damaged, path)
         holder[path[-1]] = {} if isinstance(holder[path[-1]], list) else []
         messages[path] = message(read, tmp_path / name, damaged)
@@ -201,7 +205,7 @@ def test_a_value_of_a_wrong_type_is_named(type_: type, tmp_path: Path) -> None:
 def test_another_version_is_named(type_: type, version: object, tmp_path: Path) -> None:
     """A file of another schema version is refused; the message names the file and the expected version."""
     name, read = FILES[type_]
-    found = message(read, tmp_path / name, {**example(inspect.type_info(type_)), "schema_version": version})
+    found = message(read, tmp_path / name, {**example(described(type_)), "schema_version": version})
 
     assert found is not None
     assert name in found
@@ -226,7 +230,7 @@ def test_a_file_that_is_not_a_record_is_an_error(type_: type, text: str, tmp_pat
 def test_the_message_for_a_missing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The complete message for a record without one of its keys."""
     monkeypatch.chdir(tmp_path)
-    damaged = example(inspect.type_info(RunRecord))
+    damaged = example(described(RunRecord))
     del damaged["steps"][0]["sql"]
     (tmp_path / "record.json").write_text(json.dumps(damaged), "utf-8")
     with pytest.raises(UsageError) as raised:
@@ -241,7 +245,7 @@ def test_the_message_for_a_missing_key(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_claims_are_written_and_read(tmp_path: Path) -> None:
     """Claims are equal after writing and reading them, and no other file is left."""
-    claims = msgspec.convert(example(inspect.type_info(ClaimsReport)), ClaimsReport)
+    claims = msgspec.convert(example(described(ClaimsReport)), ClaimsReport)
     write_claims(claims, tmp_path / "new" / "claims.json")
 
     assert read_claims(tmp_path / "new" / "claims.json") == claims
@@ -251,7 +255,7 @@ def test_claims_are_written_and_read(tmp_path: Path) -> None:
 def test_a_rehearsal_is_written_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rehearsal is written to the folder of its environment, and is equal after reading it."""
     monkeypatch.setenv("INCIDENT_RUNS", str(tmp_path))
-    rehearsal = msgspec.convert(example(inspect.type_info(RehearsalReport)), RehearsalReport)
+    rehearsal = msgspec.convert(example(described(RehearsalReport)), RehearsalReport)
     file = write_rehearsal(rehearsal)
 
     assert file == tmp_path / rehearsal.environment / "rehearsal.json"
