@@ -13,9 +13,10 @@ from psycopg import conninfo, sql
 from incident_lib.database import Environment, connecting, reading
 from incident_lib.database.connections import KEEPALIVE, engine
 from tests.support.command import shell
+from tests.support.examples import SOAK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # Long enough for a busy machine to send its first statement: until then a session has these.
 TIMEOUTS = {
@@ -87,25 +88,32 @@ def owned(incident: Environment) -> Iterator[tuple[Environment, psycopg.Connecti
         yield incident, admin
 
 
+def groups(names: Iterable[str], size: int) -> list[tuple[str, ...]]:
+    """So many names at once; each alone in `make soak`, which tells which of them it was."""
+    each, step = [*names], 1 if SOAK else size
+    return [tuple(each[first : first + step]) for first in range(0, len(each), step)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("setting", DATABASE)
-def test_a_setting_of_the_database_changes_no_answer(owned, usual, setting):
-    """Investigate, plan, apply and verify answer the same as without the setting."""
+@pytest.mark.parametrize("settings", groups(DATABASE, 4), ids="+".join)
+def test_settings_of_the_database_change_no_answer(owned, usual, settings):
+    """Investigate, plan, apply and verify answer the same as without the settings."""
     environment, admin = owned
     admin.execute(EVIL)
     name = conninfo.conninfo_to_dict(environment.address)["dbname"]
-    value = sql.SQL(DATABASE[setting]) if setting == "search_path" else sql.Literal(DATABASE[setting])
-    made = sql.SQL("ALTER DATABASE {} SET {} = {}")
-    admin.execute(made.format(sql.Identifier(name), sql.Identifier(setting), value))
+    for setting in settings:
+        value = sql.SQL(DATABASE[setting]) if setting == "search_path" else sql.Literal(DATABASE[setting])
+        made = sql.SQL("ALTER DATABASE {} SET {} = {}")
+        admin.execute(made.format(sql.Identifier(name), sql.Identifier(setting), value))
     assert answers(environment) == usual
     assert usual[0] == [0, 0, 0, 0]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variable", CLIENT)
-def test_a_variable_of_the_client_changes_no_answer(incident, usual, variable):
-    """Investigate, plan, apply and verify answer the same as without libpq's variable."""
-    assert answers(incident, **{variable: CLIENT[variable]}) == usual
+@pytest.mark.parametrize("variables", groups(CLIENT, 2), ids="+".join)
+def test_variables_of_the_client_change_no_answer(incident, usual, variables):
+    """Investigate, plan, apply and verify answer the same as without libpq's variables."""
+    assert answers(incident, **{variable: CLIENT[variable] for variable in variables}) == usual
 
 
 @pytest.mark.parametrize("opened", [reading, lambda environment: connecting(environment, "test")])

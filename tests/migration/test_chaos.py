@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from tests.support.scenes import Scene
 
 # Three rounds hold each step up, the others do not: see `held`.
-ROUNDS = {"purpose": rounds(9, soak=330), "provider": rounds(6, soak=165), "shop": rounds(6, soak=165)}
+ROUNDS = {"purpose": rounds(6, soak=330), "provider": rounds(6, soak=165), "shop": rounds(6, soak=165)}
 # `make soak` runs each change on both servers.
 CASES = [(version, name) for version in (18, 16) for name in ROUNDS if SOAK or version == 18 or name == "purpose"]
 SEED = 20251013

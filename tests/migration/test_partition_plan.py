@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from incident_lib.migration.plan import catalog_after, plan_change
 from incident_lib.model.catalog import Catalog, Partition, UniqueIndex, sort_indexes
 from incident_lib.model.change import INDEX_NAME, PURPOSE, SIDES, IndexKind
-from tests.support.examples import examples
+from tests.support.examples import examples, few_examples
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 ROOT = "public.q_threads"
@@ -60,7 +60,7 @@ def is_done(catalog, target):
     return alone and {i.partition for i in catalog.partitions.attached} == {table.path for table in TABLES}
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=few_examples(300))
 @given(catalogs(), KINDS)
 def test_every_plan_ends(catalog, target):
     """From every state the plan ends with one index; a complete index is there at all times, if one was."""

@@ -11,7 +11,7 @@ from incident_lib.migration.plan import catalog_after, has_to_wait, plan_change,
 from incident_lib.model.catalog import Catalog, UniqueIndex
 from incident_lib.model.change import INDEX_NAME, PROVIDER, PURPOSE, SIDES, IndexKey, IndexKind
 from tests.support import shop
-from tests.support.examples import examples, rounds
+from tests.support.examples import few_examples, rounds
 
 PREDICATE = "((is_active = true) AND (root_prompt_row_id IS NOT NULL))"
 USABLE, STILL_ENFORCING = (True, True, True), (False, True, True)
@@ -420,7 +420,7 @@ def test_the_comment_of_an_index_of_another_name():
     assert comment == """COMMENT ON INDEX "public"."idx_q_threads_family_unique" IS 'one'"""
 
 
-@settings(max_examples=examples(500))
+@settings(max_examples=few_examples(500))
 @given(catalogs(), TARGETS)
 def test_any_plan_arrives(catalog, target):
     """From any catalog there is a refusal, or a short walk to one usable unique index of the target's kind and name."""
@@ -429,7 +429,7 @@ def test_any_plan_arrives(catalog, target):
     assert len(plan.steps) < 15
 
 
-@settings(max_examples=examples(500))
+@settings(max_examples=few_examples(500))
 @given(catalogs(), TARGETS)
 def test_no_step_leaves_the_table_unindexed(catalog, target):
     """If any unique index was enforced or usable at the start, one is after each step; no two have the same name."""
@@ -440,7 +440,7 @@ def test_no_step_leaves_the_table_unindexed(catalog, target):
     assert all(len({i.name for i in each.indexes}) == len(each.indexes) for each in passed)
 
 
-@settings(max_examples=examples(500))
+@settings(max_examples=few_examples(500))
 @given(catalogs(), TARGETS)
 def test_resuming_anywhere_is_the_rest_of_the_plan(catalog, target):
     """Planned anew after each step, the plan is what was left of the one before."""

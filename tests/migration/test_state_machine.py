@@ -549,7 +549,7 @@ def test_in_any_order(environment, connection, monkeypatch, name):
         lambda: machine(environment, connection, scene),
         settings=settings(
             # The orders of `provider` are those of `purpose`: the same clients, another key.
-            max_examples=rounds(5 if name == "provider" else 10, soak=600),
+            max_examples=rounds(4 if name == "provider" else 6, soak=600),
             stateful_step_count=25,
             deadline=None,
             derandomize=True,

@@ -26,6 +26,7 @@ from incident_lib.report.postmortem import read_runs
 from incident_lib.report.style import BEFORE, INK, ON_DARK, TEXT
 from tests.support import crafted
 from tests.support.browser import CHROMIUM, QUIET
+from tests.support.examples import SOAK
 from tests.support.reports import NO_AFTER, ended_run, run_folder
 
 if TYPE_CHECKING:
@@ -463,9 +464,10 @@ def test_the_keyboard_opens_every_disclosure(walk):
     ("name", "scheme", "width"),
     [
         *(("demo", "light", WIDE), ("demo", "light", NARROW), ("demo", "dark", WIDE), ("failed", "dark", NARROW)),
-        *(("several", "light", NARROW), ("several", "dark", WIDE), ("fleet", "light", WIDE)),
-        *(("demo", "dark", TABLET), ("never", "light", WIDE), ("never", "dark", NARROW)),
-        *(("fleet", "dark", NARROW), ("refused", "light", NARROW), ("refused", "dark", WIDE)),
+        *(("several", "light", NARROW), ("never", "light", WIDE), ("fleet", "dark", NARROW), ("refused", "dark", WIDE)),
+        # Each report has had one scheme and one width, and the demo the others.
+        *((("several", "dark", WIDE), ("fleet", "light", WIDE), ("demo", "dark", TABLET)) if SOAK else ()),
+        *((("never", "dark", NARROW), ("refused", "light", NARROW)) if SOAK else ()),
     ],
 )
 def test_axe_finds_nothing_serious(browser, written, name, scheme, width):

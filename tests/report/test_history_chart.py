@@ -14,7 +14,7 @@ from incident_lib.report import history_chart
 from incident_lib.report.events import event_lanes
 from incident_lib.report.history_chart import Line, over_time
 from incident_lib.report.time_scale import KEPT, TimeScale
-from tests.support.examples import examples
+from tests.support.examples import few_examples
 from tests.support.pictures import faults, labels
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ MOMENTS = st.lists(st.floats(0, 3_000, allow_nan=False), min_size=2, max_size=30
 )
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=few_examples(300))
 @given(MOMENTS, st.lists(st.floats(0, 1), min_size=2, max_size=10))
 def test_times_keep_their_order(times: list[float], between: list[float]) -> None:
     """With a gap, times keep their order on the axis."""
@@ -195,7 +195,7 @@ def test_times_keep_their_order(times: list[float], between: list[float]) -> Non
     assert [pair for pair in itertools.pairwise(places) if pair[1] < pair[0] - 1e-9] == []
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=few_examples(300))
 @given(MOMENTS)
 def test_only_a_gap_without_events_is_omitted(times: list[float]) -> None:
     """Only a gap without events, longer than half of the axis, is omitted; the parts beside it keep their scale."""

@@ -18,7 +18,7 @@ from incident_lib.report.claim_chart import write_latency
 from incident_lib.report.history_chart import Line, over_time
 from incident_lib.report.recovery_chart import Recovered, recovery_chart
 from incident_lib.report.style import TEXT, Key, can_be_drawn, text_width, wrap
-from tests.support.examples import examples
+from tests.support.examples import few_examples
 from tests.support.pictures import faults, labels
 from tests.support.reports import blocker_count, snapshot_counts
 
@@ -154,7 +154,7 @@ def recoveries(draw: st.DrawFn) -> Chart:
 
 
 @pytest.mark.filterwarnings("error")
-@settings(max_examples=examples(40))
+@settings(max_examples=few_examples(40))
 @given(
     st.builds(charts.before_after, COUNTS, st.none() | COUNTS)
     | st.builds(charts.compared, st.lists(ENVIRONMENTS, min_size=1, max_size=15), st.just("A finding"))

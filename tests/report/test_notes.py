@@ -24,7 +24,7 @@ from incident_lib.report import notes
 from incident_lib.report.notes import WANTED, WELCOME, Action, Event, Metadata, Notes
 from incident_lib.report.render import write_report
 from incident_lib.runs.fleet import run_fleet
-from tests.support.examples import examples
+from tests.support.examples import few_examples
 from tests.support.reports import CONFLICTS, FORMS, UNWRITTEN, rendered, run_folder, run_without_snapshot, squeezed
 from tests.support.reports import read as report_of
 
@@ -652,7 +652,7 @@ class Comments(HTMLParser):
         self.text += data
 
 
-@settings(max_examples=examples(2000), deadline=None)
+@settings(max_examples=few_examples(2000), deadline=None)
 @given(markdown())
 def test_no_text_is_lost(written: tuple[str, list[str]]) -> None:
     """Any Markdown is read, with every word that is in no comment, or refused with the number of a line."""

@@ -13,6 +13,11 @@ def examples(number: int) -> int:
     return number if ALL else max(number // 5, min(number, 10))
 
 
+def few_examples(number: int) -> int:
+    """So many examples of a property each of which takes long: a third in `make test-all`, a tenth in `make test`."""
+    return number if SOAK else number // 3 if ALL else max(number // 10, 5)
+
+
 def rounds(number: int, soak: int) -> int:
     """So many rounds of a slow test, or as many as `soak` says in `make soak`."""
     return soak if SOAK else number
