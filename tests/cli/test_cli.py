@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from incident_lib import paths
-from incident_lib.cli import cli
+from incident_lib.cli import COLLECT_AFTER, cli
 from incident_lib.migration.lock import LOCK_KEY
 from incident_lib.report.notes import WANTED
 from tests.conftest import add
@@ -525,6 +525,20 @@ def test_psycopgs_own_warnings_stay_away() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+FROZEN_AT_EXIT = (
+    "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 10_000));"
+    "from incident_lib.cli import main; main()"
+)
+
+
+def test_a_command_collects_no_garbage() -> None:
+    """The imports of a command set off no collection of garbage, and at its end there is nothing to collect."""
+    command = [sys.executable, "-c", FROZEN_AT_EXIT, "env", "--help"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert ran.stdout.splitlines()[-1] == f"{COLLECT_AFTER} True"
 
 
 # What stands in the way
