@@ -349,3 +349,21 @@ def test_a_pdf_without_its_package_is_an_error(
         "  next: pip install -e '.[pdf]', and Pango from your system's packages; or print the HTML from a browser."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+PREPARED = """
+import sys
+from incident_lib.report import prepare_report
+prepare_report()
+from matplotlib.artist import kwdoc
+from matplotlib.lines import Line2D
+print({"jinja2", "markdown_it", "matplotlib.figure", "mistune"} <= set(sys.modules))
+print("dash_capstyle" in Line2D.set.__doc__, "dash_capstyle" in kwdoc(Line2D))
+"""
+
+
+def test_a_report_is_prepared_without_help_texts() -> None:
+    """What a report needs is imported ahead; of matplotlib without its texts of help, which it still can write."""
+    ran = subprocess.run([sys.executable, "-c", PREPARED], capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "True\nFalse True\n"

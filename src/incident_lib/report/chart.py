@@ -87,6 +87,24 @@ class Chart:
         return out.getvalue()
 
 
+def import_matplotlib() -> None:
+    """Import what draws charts, without matplotlib's help on the properties of each kind of artist.
+
+    It writes these texts while it is imported, which takes most of that time. What nobody types into needs none.
+    """
+    from matplotlib import artist
+
+    complete = artist.kwdoc
+    artist.kwdoc = lambda artist: ""  # noqa: ARG005 - its name is matplotlib's
+    try:
+        import matplotlib.backends.backend_agg
+        import matplotlib.backends.backend_svg
+        import matplotlib.dates
+        import matplotlib.figure  # noqa: F401 - imported for later, as all of them
+    finally:
+        artist.kwdoc = complete
+
+
 def _svg(figure: Figure) -> str:
     import matplotlib as mpl
 

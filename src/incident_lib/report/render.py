@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from incident_lib import paths
 from incident_lib.model import UsageError, hide_ids
+from incident_lib.report.chart import import_matplotlib
 from incident_lib.report.document import Figure, Part
 
 if TYPE_CHECKING:
@@ -20,6 +21,17 @@ if TYPE_CHECKING:
 
     from incident_lib.report.chart import Chart
     from incident_lib.report.document import Block, Report
+
+
+def prepare_report() -> None:
+    """Import what a report needs, and compile its templates: a third of the time that the first one takes."""
+    import markdown_it  # noqa: F401 - imported for later
+    import mistune  # noqa: F401 - the same
+
+    import_matplotlib()
+    for template in ("report.html.j2", "blocks.html.j2"):
+        _templates(autoescape=True).get_template(template)
+    _templates(autoescape=False).get_template("report.md.j2")
 
 
 def render_html(post: Report, *, themed: bool = True, appendix: bool = False, folded: bool = True) -> str:
