@@ -11,7 +11,7 @@ import pytest
 from nbformat.reader import NotJSONError
 
 from incident_lib.runs.kernels import ENGINE, KERNEL
-from incident_lib.runs.runner import _papermill as papermill_of_runs
+from incident_lib.runs.runner import load_papermill as papermill_of_runs
 from tests.support import tcp
 
 if TYPE_CHECKING:

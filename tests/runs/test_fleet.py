@@ -13,6 +13,7 @@ from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -154,6 +155,26 @@ def test_keyword_arguments_are_passed() -> None:
     """Keyword arguments are passed to a call."""
     with LocalProcesses(1) as workers:
         assert workers.submit(int, "ff", base=16).result() == 255
+
+
+def test_processes_that_are_begun_early() -> None:
+    """Processes begin with their initializer before there is a call; one without a call ends at once."""
+    seconds = time.monotonic()
+    with LocalProcesses(3) as workers:
+        workers.begin(2, partial(exec, "import os; os.environ['BEGUN'] = 'yes'"))
+        assert workers.submit(os.getenv, "BEGUN").result() == "yes"
+        early = psutil.Process().children()
+        workers.begin(3, partial(time.sleep, 60))
+
+    assert time.monotonic() - seconds < 30
+    assert {one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in early[-2:]} == {False}
+
+
+def test_an_initializer_that_fails() -> None:
+    """A process whose initializer failed handles its calls."""
+    with LocalProcesses(1) as workers:
+        workers.begin(1, partial(exec, "1 / 0"))
+        assert workers.submit(abs, -1).result() == 1
 
 
 MARK = """
@@ -431,6 +452,24 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
         },
     )
     assert alive == []
+
+
+def test_an_interrupt_before_a_worker_has_begun(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is interrupted before its worker has begun with it is recorded as interrupted."""
+
+    def interrupt(progress: FleetProgress) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("INCIDENT_AWAY_URL", AWAY)
+    with LocalProcesses(1) as workers:
+        workers.begin(1, partial(time.sleep, 60))
+        with pytest.raises(KeyboardInterrupt):
+            run_fleet(["away"], executor=workers, listener=interrupt)
+
+    assert (records(runs)["away"]["status"], records(runs)["away"]["error"]["what"]) == (
+        "failed",
+        "The run of 'away' was interrupted.",
+    )
 
 
 @pytest.mark.slow

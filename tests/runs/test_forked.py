@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from ast import literal_eval
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from incident_lib.runs.forked import AVAILABLE, SERVER
+from incident_lib.runs.forked import AVAILABLE, SERVER, ForkServer
 from tests.support import tcp
 from tests.support.kernel import Kernel, is_fork_server, is_kernel, kernels_of, started
 
@@ -137,6 +138,17 @@ def test_a_killed_fork_server_is_replaced() -> None:
         assert kernel.run("1 + 1").text == "2"
 
     assert before != SERVER.pid
+
+
+def test_a_fork_server_that_is_not_needed_ends_at_once() -> None:
+    """A fork server that is closed while it imports does not import to its end."""
+    unneeded = ForkServer()
+    unneeded.begin()
+    process, seconds = psutil.Process(unneeded.pid), time.monotonic()
+    unneeded.close()
+
+    assert not process.is_running()
+    assert time.monotonic() - seconds < 1
 
 
 HOLDING = """

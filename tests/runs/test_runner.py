@@ -483,7 +483,7 @@ def test_a_notebook_without_parameters(notebooks: Path) -> None:
     assert not paths.runs().exists()
 
 
-@pytest.mark.parametrize(("text", "kind"), [("{", "NotJSONError"), (None, "FileNotFoundError")])
+@pytest.mark.parametrize(("text", "kind"), [("{", "JSONDecodeError"), (None, "FileNotFoundError")])
 def test_a_file_that_is_not_a_notebook(notebooks: Path, text: str | None, kind: str) -> None:
     """A missing or invalid notebook file is bad usage."""
     (notebooks / "01_investigate.ipynb").unlink()

@@ -77,34 +77,44 @@ def run(
     timeout: float,
 ) -> Answer:
     """Run the notebooks, then write the postmortem. Once for each environment."""
-    from incident_lib.database import demo
-    from incident_lib.progress import bars
-    from incident_lib.runs import LocalProcesses, run_fleet
-
     if out:
         os.environ["INCIDENT_RUNS"] = os.path.abspath(out)  # noqa: PTH100 - the kernels read it
     os.environ["INCIDENT_TIMEOUT"] = f"{timeout:f}"  # and this
-    was_running = demo.is_running()
     chosen = names or ("demo",)
     confirmed = tuple(dict.fromkeys((*confirm, *(("demo",) if "demo" in chosen else ()))))
-    with bars() as show:
-        results = run_fleet(
-            chosen,
-            confirm=confirmed,
-            purpose_since=purpose_since,
-            log=log,
-            change=change,
-            resume=resume,
-            timeout=env_timeout,
-            executor=_cluster(dask) if dask else LocalProcesses(jobs),
-            listener=lambda progress: show(progress.environment, progress.share, progress.notebook),
-        )
+    with _cluster(dask) if dask else _workers(jobs, len(chosen)) as executor:
+        from incident_lib.database import demo
+        from incident_lib.progress import bars
+        from incident_lib.runs import run_fleet
+
+        was_running = demo.is_running()
+        with bars() as show:
+            results = run_fleet(
+                chosen,
+                confirm=confirmed,
+                purpose_since=purpose_since,
+                log=log,
+                change=change,
+                resume=resume,
+                timeout=env_timeout,
+                executor=executor,
+                listener=lambda progress: show(progress.environment, progress.share, progress.notebook),
+            )
     if not was_running:
         demo.stop()
     for result in results:
         if result.error:
             print_error(result.error)
     return _answer(results, change)
+
+
+def _workers(jobs: int, environments: int) -> Executor:
+    """Processes of this machine: they import while this one does."""
+    from incident_lib.runs import LocalProcesses, prepare_worker
+
+    workers = LocalProcesses(jobs)
+    workers.begin(environments, prepare_worker)
+    return workers
 
 
 def _cluster(address: str) -> Executor:

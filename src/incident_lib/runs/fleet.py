@@ -8,7 +8,6 @@ import time
 from concurrent.futures import BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ from incident_lib.database import DEMO, resolve_environment, variable_of
 from incident_lib.logs import log_files
 from incident_lib.model import CHANGES, PURPOSE, Failed, IncidentError, RunStatus, UsageError, parse_timestamp
 from incident_lib.records import RunFolder, change_of, incident_runs, recorded_runs
-from incident_lib.report import read_notes, read_runs, write_report
-from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, parameters_of, run_environment
+from incident_lib.report import prepare_report, read_notes, read_runs, write_report
+from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, interrupted, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
 
 if TYPE_CHECKING:
@@ -76,12 +75,13 @@ def run_fleet(
     jobs = [_job(name, name in confirm, purpose_since, timeout, log, change) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
         futures = {workers.submit(run_environment, job): job for job in jobs}
-        # The report draws: half a second of imports, while the notebooks run.
-        threading.Thread(target=import_module, args=["matplotlib.figure"]).start()
+        threading.Thread(target=prepare_report).start()  # for the report, while the notebooks run
         try:
             _show_progress(futures, listener)
         except KeyboardInterrupt:
             workers.shutdown(wait=False, cancel_futures=True)
+            if isinstance(workers, LocalProcesses):  # others may go on elsewhere
+                _note_interrupted(jobs)
             raise
     results = {job.environment: _result(future, job) for future, job in futures.items()}
     write_postmortem(names)
@@ -151,6 +151,15 @@ def _show_progress(futures: dict[Future[RunResult], Job], listener: Callable[[Fl
         for future, job in futures.items():
             with suppress(IncidentError):  # a folder that was removed is an error at the end of its run
                 listener(_progress(job, ended=future not in left))
+
+
+def _note_interrupted(jobs: Sequence[Job]) -> None:
+    """Note it in the records of the runs that have not ended, nor been begun by a worker that would note it."""
+    for job in jobs:
+        with suppress(IncidentError):
+            folder = RunFolder(job.folder)
+            if folder.read().status is RunStatus.RUNNING:
+                folder.finish(RunStatus.FAILED, interrupted(job.environment))
 
 
 def _progress(job: Job, *, ended: bool) -> FleetProgress:

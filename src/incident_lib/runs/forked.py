@@ -103,11 +103,13 @@ class ForkServer:
             self._close()
 
     def _close(self) -> None:
-        self._usable = None
         if self._line is not None and self._process is not None:
+            if self._usable is None:
+                self._process.kill()  # it may still be at its imports, and has no kernel
             self._line.close()
             self._process.wait()
             self._line = self._process = None
+        self._usable = None
 
 
 def _state() -> tuple[Any, ...]:

@@ -29,9 +29,6 @@ IMPORTED = (
     "ipykernel_launcher",
     "jinja2",
     "markdown_it",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "matplotlib.figure",
     "mistune",
     "mistune.plugins.footnotes",
     "mistune.plugins.formatting",
@@ -45,17 +42,23 @@ READY, THREADED = b"ready\n", b"threads\n"
 
 def main(descriptor: int) -> None:
     """Serve one process through the socket `descriptor`, as long as it is there; in each fork, run its kernel."""
+    gc.disable()  # imports leave no garbage
+    from incident_lib.report import import_matplotlib
+
+    import_matplotlib()
     for name in IMPORTED:
         import_module(name)
     gc.freeze()  # a collection in a kernel would write to every page that it shares with this process
+    gc.enable()
     with socket.socket(fileno=descriptor) as line:
         try:
             line.sendall(READY if _threads() == 1 else THREADED)
         except BrokenPipeError:  # the process that wanted kernels has ended in the meantime
             return
         request = _next_kernel(line) if _threads() == 1 else None
-    if request is not None:
-        _become(request)
+    if request is None:
+        os._exit(0)  # it has nothing to write, and its modules need no end one by one
+    _become(request)
 
 
 def _threads() -> int:

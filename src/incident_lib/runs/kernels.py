@@ -5,6 +5,7 @@ All sockets of a run belong to the thread that runs it: ZeroMQ's are not safe in
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,17 @@ if TYPE_CHECKING:
 
 KERNEL = "python3"  # its name in the notebooks
 ENGINE = "incident"  # papermill's name of the engine that runs them
+
+
+def prepare_worker() -> None:
+    """Start what kernels are forked from and, while it imports, import what executes notebooks."""
+    SERVER.begin()
+    gc.disable()  # imports leave no garbage
+    from incident_lib.runs import managers, runner  # noqa: F401 - imported for later
+
+    runner.load_papermill()
+    gc.freeze()
+    gc.enable()
 
 
 class Kernels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -63,7 +64,7 @@ def run_environment(job: Job) -> RunResult:
         try:
             error = _run_notebooks(job, folder, deadline=started + job.timeout)
         except KeyboardInterrupt:
-            folder.finish(RunStatus.FAILED, _interrupted(job.environment))
+            folder.finish(RunStatus.FAILED, interrupted(job.environment))
             raise
         good = RunStatus.SUCCEEDED if job.confirmed else RunStatus.DRY_RUN
         status = status_after(error) if error else good
@@ -84,7 +85,8 @@ def _run_notebooks(job: Job, folder: RunFolder, deadline: float) -> IncidentErro
     return None
 
 
-def _interrupted(environment: str) -> Failed:
+def interrupted(environment: str) -> Failed:
+    """The error of a run that was interrupted."""
     return Failed(
         f"The run of {environment!r} was interrupted.",
         "It got Ctrl-C or SIGTERM.",
@@ -98,14 +100,12 @@ def parameters_of(notebook: Path) -> set[str]:
     Raises:
         UsageError: it is not a notebook, or has no cell tagged `parameters`.
     """
-    _no_iri()
-    import nbformat
-
     try:
-        cells = nbformat.read(notebook, as_version=4).cells
-        tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", ())]
+        tagged = [
+            "".join(cell["source"]) for cell in _cells(notebook) if "parameters" in cell["metadata"].get("tags", ())
+        ]
         names = assigned_names("\n".join(tagged))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError) as error:
         raise UsageError(
             f"{notebook.name} cannot be read as a notebook.",
             f"{type(error).__name__}.",
@@ -118,6 +118,11 @@ def parameters_of(notebook: Path) -> set[str]:
             "Tag the first code cell `parameters`, or restore it: git checkout notebooks",
         )
     return names
+
+
+def _cells(notebook: Path) -> list[Any]:
+    """The cells of a notebook, as JSON: nbformat, which checks all of it, checks it when it is executed."""
+    return list(json.loads(notebook.read_text("utf-8"))["cells"])
 
 
 def _no_iri() -> None:
@@ -140,7 +145,7 @@ def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernel
         "change": job.change,
     }
     known = parameters_of(source)
-    execute, errors = _papermill()
+    execute, errors = load_papermill()
     try:
         contents = execute(
             source,
@@ -164,7 +169,7 @@ def _execute(notebook: str, job: Job, folder: RunFolder, deadline: float, kernel
     return None
 
 
-def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
+def load_papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
     """Papermill's `execute_notebook`, and what it raises."""
     logging.getLogger("papermill").setLevel(logging.ERROR)
     _no_iri()
@@ -186,9 +191,7 @@ def _papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
 
 def _note_cells(source: Path, notebook: str, folder: RunFolder) -> Callable[..., None]:
     """Note in the record how many cells of a notebook have been executed."""
-    import nbformat
-
-    total = len(nbformat.read(source, as_version=4).cells) + 1  # papermill injects one
+    total = len(_cells(source)) + 1  # papermill injects one
 
     def note(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient passes them by name
         folder.set(progress=NotebookProgress(notebook=notebook, done=min(cell_index + 1, total), total=total))

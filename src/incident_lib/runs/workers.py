@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import multiprocessing
 import os
 import pickle
@@ -31,6 +33,11 @@ class LocalProcesses(Executor):
         for worker in self._workers:
             self._free.put(worker)
 
+    def begin(self, count: int, initializer: Callable[[], None]) -> None:
+        """Start as many processes as so many calls need, before there is a call; each begins with `initializer`."""
+        for worker in self._workers[:count]:
+            worker.begin(initializer)
+
     def submit(self, call: Callable[..., Any], /, *words: Any, **options: Any) -> Future[Any]:
         """Begin a call as soon as a process is free for it; BrokenExecutor if that process dies."""
         return self._threads.submit(self._apart, call, words, options)
@@ -58,9 +65,10 @@ class _Worker:
     def __init__(self) -> None:
         self._process: Any = None
         self._line: Connection | None = None
+        self._called = False
 
     def call(self, call: Callable[..., Any], words: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        line = self._line or self._begin()
+        line, self._called = self.begin(), True
         try:
             line.send((call, words, options))
             result, error = line.recv()
@@ -70,11 +78,12 @@ class _Worker:
             raise error
         return result
 
-    def _begin(self) -> Connection:
-        self._line, far = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(far,))
-        self._process.start()
-        far.close()
+    def begin(self, initializer: Callable[[], None] | None = None) -> Connection:
+        if self._line is None:
+            self._line, far = _SPAWN.Pipe()
+            self._process = _SPAWN.Process(target=_serve, args=(far, initializer))
+            self._process.start()
+            far.close()
         return self._line
 
     def _death(self) -> str:
@@ -91,12 +100,14 @@ class _Worker:
 
     def close(self) -> None:
         if self._line is not None:
+            if not self._called:
+                self._process.terminate()  # it may still be at its imports
             self._line.close()
             self._process.join()
             self._line = None
 
 
-def _serve(line: Connection) -> None:
+def _serve(line: Connection, initializer: Callable[[], None] | None) -> None:
     """Serve calls until the parent closes the pipe; SIGTERM interrupts the call.
 
     Ctrl-C reaches every process of a terminal: only the parent reacts to it. What kernels print on standard error
@@ -105,7 +116,11 @@ def _serve(line: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    atexit.register(gc.freeze)  # no collection at the end
     with suppress(EOFError, OSError, KeyboardInterrupt):
+        if initializer is not None:
+            with suppress(Exception):  # the first call meets the same error, and says it
+                initializer()
         while True:
             call, words, options = line.recv()
             line.send_bytes(_pickled(*_answer(call, words, options)))
