@@ -192,3 +192,8 @@ def test_where_an_import_starts_a_thread_nothing_is_forked(tmp_path: Path, monke
         assert running.ppid() == os.getpid()
 
     assert tcp.wait_for(lambda: not running.is_running())
+
+
+def test_a_kernel_has_no_debugger(pair: tuple[Kernel, Kernel]) -> None:
+    """A forked kernel does not import the debugger, which takes longer than all else of its start."""
+    assert both(pair, "import sys; [name for name in ('pydevd', 'debugpy') if sys.modules.get(name)]") == [[], []]

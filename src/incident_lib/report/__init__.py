@@ -2,7 +2,7 @@
 
 from incident_lib.report import charts
 from incident_lib.report.change_report import ChangeReport, read_change_report
-from incident_lib.report.chart import WIDTH, Chart, import_matplotlib
+from incident_lib.report.chart import WIDTH, Chart
 from incident_lib.report.document import Block, Bullets, Code, Figure, Paragraph, Part, Prose, Query, Unwritten
 from incident_lib.report.notes import read_notes
 from incident_lib.report.picture import bundle
@@ -29,7 +29,6 @@ __all__ = [
     "choose_runs",
     "draw_bars",
     "escape_markdown",
-    "import_matplotlib",
     "prepare_report",
     "read_change_report",
     "read_notes",

@@ -17,6 +17,7 @@ from incident_lib.logs import log_files
 from incident_lib.model import CHANGES, PURPOSE, Failed, IncidentError, RunStatus, UsageError, parse_timestamp
 from incident_lib.records import RunFolder, change_of, incident_runs, recorded_runs
 from incident_lib.report import prepare_report, read_notes, read_runs, write_report
+from incident_lib.runs.kernels import prepare_worker
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, interrupted, parameters_of, run_environment
 from incident_lib.runs.workers import LocalProcesses
 
@@ -74,6 +75,8 @@ def run_fleet(
     done = {name: _done_before(name, name in confirm, change) for name in names} if resume else {}
     jobs = [_job(name, name in confirm, purpose_since, timeout, log, change) for name in names if not done.get(name)]
     with executor or LocalProcesses(1) as workers:
+        if isinstance(workers, LocalProcesses):
+            workers.begin(len(jobs), prepare_worker)
         futures = {workers.submit(run_environment, job): job for job in jobs}
         threading.Thread(target=prepare_report).start()  # for the report, while the notebooks run
         try:

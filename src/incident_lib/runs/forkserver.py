@@ -16,24 +16,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# What the cells of the notebooks import. No module of this list may start a thread.
+# What a kernel and the cells of the notebooks import. No module of this list may start a thread.
 IMPORTED = (
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.extensions.storemagic",
+    "encodings.unicode_escape",
+    "encodings.utf_8_sig",
     "fasteners",
+    "importlib.readers",
     "importlib.resources.readers",
     "incident_lib.notebook.begin",
     "incident_lib.notebook.display",
     "incident_lib.notebook.pictures",
     "incident_lib.notebook.plot",
+    "ipykernel.debugger",
     "ipykernel.ipkernel",
     "ipykernel.kernelapp",
     "ipykernel_launcher",
-    "jinja2",
-    "markdown_it",
-    "mistune",
     "mistune.plugins.footnotes",
     "mistune.plugins.formatting",
     "mistune.plugins.table",
     "mistune.plugins.url",
+    "sqlite3",
+    "tornado.platform.asyncio",
     "zmq.utils.garbage",
     *(f"PIL.{kind}ImagePlugin" for kind in ("Bmp", "Gif", "Jpeg", "Png", "Ppm")),
 )
@@ -43,9 +49,10 @@ READY, THREADED = b"ready\n", b"threads\n"
 def main(descriptor: int) -> None:
     """Serve one process through the socket `descriptor`, as long as it is there; in each fork, run its kernel."""
     gc.disable()  # imports leave no garbage
-    from incident_lib.report import import_matplotlib
+    from incident_lib.report import prepare_report
 
-    import_matplotlib()
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # an import of it fails: nobody debugs these kernels
+    prepare_report()
     for name in IMPORTED:
         import_module(name)
     gc.freeze()  # a collection in a kernel would write to every page that it shares with this process
