@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ def _terminal_line() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def _cell_line() -> Iterator[Callable[[str], None]]:
     """A line of the cell's output, which stays: how long a cell waited is worth knowing later, too."""
+    from html import escape
+
     from IPython.display import HTML, display
 
     line = display(HTML(""), display_id=True)
@@ -194,6 +195,8 @@ def cell_bars() -> Callable[[str, float | None, str], None]:
     begun: dict[str, float] = {}
 
     def show(name: str, share: float | None, note: str) -> None:
+        from html import escape
+
         from IPython.display import HTML, display
 
         if time.monotonic() - begun.setdefault(name, time.monotonic()) < QUIET_SECONDS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from typing import Literal
 
 import msgspec
@@ -53,6 +52,8 @@ def parse_change(text: str, name: str) -> IndexChange:
         UsageError: it is no TOML, lacks a key, or has one that is unknown or of another type.
         Refused: it is another change than a widening of the key of one index.
     """
+    import tomllib  # not where no file is read: most commands read none
+
     try:
         found = as_type(tomllib.loads(text), _File)
     except tomllib.TOMLDecodeError as error:
