@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -110,3 +113,31 @@ def test_a_kernel_of_another_interpreter_is_not_used(tmp_path: Path, monkeypatch
 
     assert KernelSpecManager().get_kernel_spec("python3").display_name == "stray"
     assert said == [repr(sys.executable)]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (signal.SIGCONT, ""),
+        (signal.SIGSTOP, "Kernel didn't respond in 1 seconds"),
+        (signal.SIGKILL, "Kernel died before replying to kernel_info"),
+    ],
+    ids=["alive", "stopped", "killed"],
+)
+def test_whether_a_kernel_answers(how: signal.Signals, said: str) -> None:
+    """A client waits until its kernel answers; what is wrong with one that does not is said as jupyter_client does."""
+
+    async def wait() -> str:
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=1 if said else 60)
+        except RuntimeError as error:
+            return str(error)
+        return ""
+
+    with Kernels(1) as kernels:
+        manager = kernels.take()
+        client = manager.client()
+        os.kill(int(manager.provisioner.pid), how)
+        assert asyncio.run(wait()) == said
+        client.stop_channels()

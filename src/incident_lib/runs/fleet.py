@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENV_TIMEOUT = 3600.0  # seconds that the run of one environment may take
 PROGRESS_SECONDS = 0.2
+PREPARE_AFTER = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ def run_fleet(
         if isinstance(workers, LocalProcesses):
             workers.begin(len(jobs), prepare_worker)
         futures = {workers.submit(run_environment, job): job for job in jobs}
-        threading.Thread(target=prepare_report).start()  # for the report, while the notebooks run
+        # For the report, while the notebooks run: not yet while the workers import.
+        preparation = threading.Timer(PREPARE_AFTER, prepare_report)
+        preparation.start()
         try:
             _show_progress(futures, listener)
         except KeyboardInterrupt:
@@ -86,6 +89,8 @@ def run_fleet(
             if isinstance(workers, LocalProcesses):  # others may go on elsewhere
                 _note_interrupted(jobs)
             raise
+        finally:
+            preparation.cancel()
     results = {job.environment: _result(future, job) for future, job in futures.items()}
     write_postmortem(names)
     return [results.get(name) or done[name] for name in names]  # type: ignore[misc]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from jupyter_client.asynchronous.client import AsyncKernelClient
@@ -44,6 +47,28 @@ def started(file: Path) -> Manager:
 
 class Client(AsyncKernelClient):
     """A client without the thread that listens to a kernel's heartbeat: its manager knows whether the kernel lives."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers, and what it publishes arrives here.
+
+        jupyter_client then waits until nothing has been published for 0.2 s; nbclient knows what is another message's.
+
+        Raises:
+            RuntimeError: the kernel has died, or does not answer.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.kernel_info()
+            with suppress(Empty):
+                reply = await self.get_shell_msg(timeout=1)
+                if reply["msg_type"] == "kernel_info_reply":
+                    await self.get_iopub_msg(timeout=0.2)
+                    self._handle_kernel_info_reply(reply)
+                    return
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+            if until is not None and time.monotonic() > until:
+                raise RuntimeError(f"Kernel didn't respond in {timeout:.0f} seconds")
 
     def start_channels(self, *words: bool, **options: bool) -> None:
         """Open the sockets; see `jupyter_client.KernelClient.start_channels`."""
