@@ -29,6 +29,7 @@ from incident_lib.runs.kernels import ENGINE, KERNEL, Kernels
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NOTE_SECONDS = 0.2  # from one note of the progress in the record to the next
 NOTEBOOKS = ("01_investigate", "02_migrate", "03_postmortem")
 
 
@@ -190,11 +191,15 @@ def load_papermill() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
 
 
 def _note_cells(source: Path, notebook: str, folder: RunFolder) -> Callable[..., None]:
-    """Note in the record how many cells of a notebook have been executed."""
+    """Note in the record how many cells of a notebook have been executed, several times a second at most."""
     total = len(_cells(source)) + 1  # papermill injects one
+    noted = time.monotonic()
 
     def note(cell: Any, cell_index: int) -> None:  # noqa: ARG001 - nbclient passes them by name
-        folder.set(progress=NotebookProgress(notebook=notebook, done=min(cell_index + 1, total), total=total))
+        nonlocal noted
+        if time.monotonic() - noted >= NOTE_SECONDS:
+            folder.set(progress=NotebookProgress(notebook=notebook, done=min(cell_index + 1, total), total=total))
+            noted = time.monotonic()
 
     return note
 
