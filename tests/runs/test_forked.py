@@ -61,6 +61,11 @@ def test_libraries_are_there_without_an_import(pair: tuple[Kernel, Kernel]) -> N
     assert both(pair, asked) == [(True, False, False)] * 2
 
 
+def test_a_kernel_has_no_debugger(pair: tuple[Kernel, Kernel]) -> None:
+    """A forked kernel does not import the debugger, which takes longer than all else of its start."""
+    assert both(pair, "import sys; [name for name in ('pydevd', 'debugpy') if sys.modules.get(name)]") == [[], []]
+
+
 def test_a_name_of_one_is_not_in_the_other(pair: tuple[Kernel, Kernel]) -> None:
     """What a cell of one kernel defines or changes in a module is not in the other."""
     pair[0].run("mine = 1; import pandas; pandas.mine = 1")
@@ -192,8 +197,3 @@ def test_where_an_import_starts_a_thread_nothing_is_forked(tmp_path: Path, monke
         assert running.ppid() == os.getpid()
 
     assert tcp.wait_for(lambda: not running.is_running())
-
-
-def test_a_kernel_has_no_debugger(pair: tuple[Kernel, Kernel]) -> None:
-    """A forked kernel does not import the debugger, which takes longer than all else of its start."""
-    assert both(pair, "import sys; [name for name in ('pydevd', 'debugpy') if sys.modules.get(name)]") == [[], []]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def prepare_report() -> None:
-    """Import what a report needs, and compile its templates: a third of the time that the first one takes."""
+    """Import what a report needs, and compile its templates: half of the time that the first one takes."""
     import markdown_it  # noqa: F401 - imported for later
     import mistune  # noqa: F401 - the same
 

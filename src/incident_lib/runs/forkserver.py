@@ -51,7 +51,7 @@ def main(descriptor: int) -> None:
     gc.disable()  # imports leave no garbage
     from incident_lib.report import prepare_report
 
-    sys.modules["debugpy"] = None  # type: ignore[assignment]  # an import of it fails: nobody debugs these kernels
+    sys.modules["debugpy"] = None  # type: ignore[assignment]  # an import of it fails: no kernel of a run is debugged
     prepare_report()
     for name in IMPORTED:
         import_module(name)
