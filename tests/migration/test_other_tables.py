@@ -704,6 +704,47 @@ def test_the_script(environment, connection, form):
             assert definitions(connection) == left
 
 
+@pytest.mark.parametrize(
+    ("made", "is_taken"),
+    [
+        ("(lower(slug)) WHERE (locale = 'en') AND deleted_at IS NULL", True),
+        ("(LOWER(slug)) INCLUDE (id) WHERE locale = 'en' AND (deleted_at IS NULL)", True),
+        ("(lower(slug)) WHERE locale = 'en'", False),
+        ("(upper(slug)) WHERE locale = 'en' AND deleted_at IS NULL", False),
+        ("(lower(slug)) NULLS NOT DISTINCT WHERE locale = 'en' AND deleted_at IS NULL", False),
+    ],
+)
+def test_the_script_asks_whether_the_index_is_the_one_of_the_change(environment, connection, made, is_taken):
+    """An index with another predicate, another expression or other NULLs stops the script, and is not replaced."""
+    if "NULLS" in made and connection.info.server_version < 150000:
+        pytest.skip("NULLS NOT DISTINCT came with PostgreSQL 15")
+    connection.execute(shop.TABLE)
+    connection.execute(f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products {made}")
+    before, kept = ("(lower(slug))",), definitions(connection)
+    change = replace(
+        PLAIN,
+        before=IndexKey(before),
+        after=IndexKey((*before, "tenant_id")),
+        predicate="locale = 'en' AND deleted_at IS NULL",
+    )
+    code, _ = psql(environment, migration_script(FIXED, change))
+    assert (code == 0) is is_taken
+    assert (definitions(connection) == kept) is not is_taken
+
+
+@pytest.mark.parametrize("name", ["nulls", "included"])
+def test_the_script_of_an_index_with_equal_nulls(environment, connection, name):
+    """It is taken with INCLUDE columns, too."""
+    if connection.info.server_version < 150000:
+        pytest.skip("NULLS NOT DISTINCT came with PostgreSQL 15")
+    connection.execute(shop.TABLE)
+    include = "INCLUDE (id)" if name == "included" else ""
+    connection.execute(f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug) {include} NULLS NOT DISTINCT")
+    change = replace(PLAIN, before=IndexKey(("slug",), True), after=IndexKey(("slug", "locale"), True))
+    assert psql(environment, migration_script(FIXED, change))[0] == 0
+    assert read_catalog(connection, change).state is IndexState.FIXED
+
+
 @pytest.mark.parametrize("constraint", [False, True])
 def test_the_script_of_names_that_need_quotes(environment, connection, constraint):
     """Names with quotes, braces and percent signs are written as what they are, also inside of texts."""

@@ -59,6 +59,37 @@ EXISTS (
       AND (SELECT relkind FROM pg_class WHERE oid = indexrelid) = 'i' -- not of a partitioned table
       AND pg_get_indexdef(indexrelid) ~ {definition})"""
 
+# How PostgreSQL prints an expression, or a predicate, is not known here: it is asked what it makes of both texts.
+_SAME: LiteralString = """\
+SET default_transaction_read_only = on;
+DO $$
+DECLARE
+  item text;
+  made json;
+  known text[];
+BEGIN
+  FOREACH item IN ARRAY {texts} LOOP
+    EXECUTE format('EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT (%s) FROM ONLY %s', item, {table}) INTO made;
+    known := known || (made -> 0 -> 'Plan' -> 'Output' ->> 0);
+  END LOOP;
+  FOR item IN
+    SELECT pg_get_expr(indpred, indrelid) FROM pg_index WHERE indexrelid = to_regclass({index}) AND indpred IS NOT NULL
+    UNION ALL SELECT pg_get_indexdef(indexrelid, place, false) FROM pg_index, generate_series(1, indnkeyatts) AS place
+    WHERE indexrelid = to_regclass({index}) AND indkey[place - 1] = 0
+  LOOP
+    EXECUTE format('EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT (%s) FROM ONLY %s', item, {table}) INTO made;
+    IF (made -> 0 -> 'Plan' -> 'Output' ->> 0) <> ALL (known) THEN
+      RAISE EXCEPTION '% has another predicate or expression than this change: %', {index}, item;
+    END IF;
+  END LOOP;
+  IF EXISTS (SELECT FROM pg_index, unnest(indcollation::oid[]) AS own JOIN pg_collation c ON c.oid = own
+             WHERE indexrelid = to_regclass({index}) AND {expressions} AND NOT c.collisdeterministic) THEN
+    RAISE EXCEPTION '% has a collation that is not deterministic: use the incident command', {index};
+  END IF;
+  RESET default_transaction_read_only;
+END $$;
+"""
+
 # The files cannot depend on what the catalog holds: the new index is a plain one.
 _LOST: LiteralString = """\
 DO $$ BEGIN
@@ -226,7 +257,8 @@ class _Script:
 
     def _check(self) -> str:
         """Stop where the last unique index that is enforced could be dropped, or what depends on it."""
-        complete = self._only_if_complete(self.change.index, *SIDES) + self._only_if_nulls_are_chosen()
+        complete = self._only_if_complete(self.change.index, *SIDES) + self._only_if_same()
+        complete += self._only_if_nulls_are_chosen()
         if not self.change.constraint:
             return complete
         text = (
@@ -249,6 +281,24 @@ class _Script:
         text = sql.SQL("'% is missing, not complete or not as expected: use the incident command', {}")
         stop = sql.SQL("NOT ") + self._complete(name, *kinds)
         return sql.SQL(_ONLY_IF).format(stop=stop, message=text.format(self._path(name))).as_string()
+
+    def _only_if_same(self) -> str:
+        """Stop where the index has another predicate or expression."""
+        change = self.change
+        expressions = [*dict.fromkeys(change.before.expressions + change.after.expressions)]
+        texts = [*([change.predicate] if change.predicate else []), *expressions]
+        if change.printed_predicate or not texts:
+            return ""
+        return (
+            sql.SQL(_SAME)
+            .format(
+                texts=sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(map(sql.Literal, texts))),
+                expressions=sql.Literal(bool(expressions)),
+                table=sql.Literal(table_sql(change).as_string()),
+                index=self._path(change.index),
+            )
+            .as_string()
+        )
 
     def _only_if_nulls_are_chosen(self) -> str:
         """Stop where rows with NULL would be unique no more, and the file does not say that this is meant."""
@@ -313,16 +363,19 @@ class _Script:
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*[.][a-z_][a-z0-9_]*")
 
 
+_EQUAL_NULLS, _DISTINCT_NULLS = r"( INCLUDE \(.+\))? NULLS NOT DISTINCT.*", "(?!.* NULLS NOT DISTINCT).*"
+
+
 def _definition(change: IndexChange, keys: list[IndexKey]) -> str:
     """A pattern of what PostgreSQL prints of a unique index with one of these keys on the change's rows.
 
-    How it prints an expression, or the predicate of a table that is not the incident's, is not known here.
+    How it prints an expression, or the predicate of a table that is not the incident's, is not known here: see _SAME.
     """
     rows = change.printed_predicate
     if rows is None:
         rows = " WHERE .+$" if change.predicate else "$"
     texts = ["".join([*_printed(change, key)]) for key in keys]
-    nulls = [" NULLS NOT DISTINCT.*" if key.nulls_not_distinct else ".*" for key in keys]
+    nulls = [_EQUAL_NULLS if key.nulls_not_distinct else _DISTINCT_NULLS for key in keys]
     if len(set(nulls)) == 1:
         either = texts[0] if len(texts) == 1 else f"({'|'.join(texts)})"
         return rf"\({either}\){nulls[0]}{rows}"
