@@ -889,6 +889,18 @@ def test_the_rehearsal(environment, connection, form):
 
 
 @pytest.mark.newest
+def test_the_rehearsal_of_values_that_are_equal_and_have_other_texts(environment, connection):
+    """The copy has texts; whether rows share a key is counted at the source, where 1.0 is equal to 1.00."""
+    connection.execute("CREATE TABLE prices (price numeric NOT NULL, tenant_id int NOT NULL)")
+    connection.execute("INSERT INTO prices VALUES (1.0, 1), (1.00, 2)")
+    connection.execute("CREATE UNIQUE INDEX prices_key ON prices (price, tenant_id)")
+    before = IndexKey(("price",))
+    after = IndexKey(("price", "tenant_id"))
+    change = replace(PLAIN, schema="public", table="prices", index="prices_key", before=before, after=after)
+    assert rehearse(environment, change).rollback.possible is False
+
+
+@pytest.mark.newest
 def test_the_rehearsal_of_another_index_of_the_incidents_table(environment):
     """A file may change an index of the table in another way: nothing is known of its rows and clients."""
     added = replace(PURPOSE.after, parts=(*PURPOSE.before.parts, "name"))

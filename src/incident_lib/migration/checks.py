@@ -212,7 +212,7 @@ def _functions(functions: list[str], plan: Plan) -> Check:
 
 def clients(plan: Plan) -> Iterator[Check]:
     """What the database does not show: statements of clients that name the key. Those of the incident are known."""
-    if plan.change.of_incident:
+    if plan.change.of_incident or not plan.steps:
         return
     gone = OTHER_KIND[plan.target]
     yield Check(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from incident_lib.analysis import read_subject
+from incident_lib.analysis import Subject, read_subject
 from incident_lib.database import bounded, read_catalog, read_table, reading
 from incident_lib.experiments.rehearsal.callers import callers_of
 from incident_lib.experiments.rehearsal.copy import copy_threads, fill_indexes
@@ -17,6 +18,7 @@ from incident_lib.experiments.traffic import run_clients
 from incident_lib.migration import Progress, plan_change, run_preflight
 from incident_lib.model import (
     PURPOSE,
+    SIDES,
     ChangeDefinition,
     ClientCounts,
     Failed,
@@ -80,6 +82,7 @@ def rehearse(
             with reading(environment) as connection:
                 asked = found if change == PURPOSE else read_subject(connection, change, environment.name)
                 preflight = run_preflight(connection, environment, asked).checks
+            found = _with_source(found, asked)
             trial = _try(steps, found, environment.name)
             rehearsal_version = steps.server_version()
     works, why, next_step = judge(environment.name, found, trial, preflight)
@@ -134,6 +137,17 @@ def _copy(
             return access, catalog, copy_threads(source, environment.name, steps.copy, catalog, report)
         made = catalog_of_copy(catalog, steps.change)
         return access, made, copy_rows(source, environment.name, steps.copy, change, made, report)
+
+
+def _with_source(found: Found, asked: Found) -> Found:
+    """What was found on the copy, with the shared keys of the source.
+
+    The copy of any table has texts, of which two differ where the values are equal, as those of citext may be.
+    """
+    if not isinstance(found, Subject):
+        return found
+    shared = {kind: max(found.shared_keys[kind] or 0, asked.shared_keys[kind] or 0) for kind in SIDES}
+    return replace(found, shared_keys=shared)
 
 
 def _try(steps: Steps, found: Found, name: str) -> TrialResult:
