@@ -239,6 +239,27 @@ def test_a_replica_identity_is_refused(environment, connection):
     )
 
 
+def test_an_index_that_belongs_to_the_index_of_a_partitioned_table(environment, connection):
+    """PostgreSQL drops no index of a partition alone that is attached: refused, also by the script."""
+    connection.execute("CREATE TABLE whole (slug text, tenant_id int NOT NULL, at int) PARTITION BY RANGE (at)")
+    connection.execute("CREATE TABLE part PARTITION OF whole FOR VALUES FROM (0) TO (9)")
+    connection.execute("CREATE UNIQUE INDEX whole_key ON whole (slug, at)")
+    change = replace(
+        PLAIN,
+        schema="public",
+        table="part",
+        index="part_slug_at_idx",
+        before=IndexKey(("slug", "at")),
+        after=IndexKey(("slug", "at", "tenant_id")),
+    )
+    assert failures(environment, change)["indexes"] == (
+        "part_slug_at_idx cannot be replaced: it is a part of whole_key, the index of the table of which this one is a "
+        "partition; make the change on that table"
+    )
+    assert psql(environment, migration_script(FIXED, change))[0] != 0
+    assert [index.name for index in read_catalog(connection, change).indexes] == ["part_slug_at_idx"]
+
+
 def test_a_constraint_that_the_file_does_not_say(environment, connection):
     """An index that backs a constraint, although the file says that it backs none, is refused."""
     shop.create(connection, shop.CONSTRAINT)

@@ -116,6 +116,8 @@ def _bound(catalog: Catalog, target: IndexKind) -> Refusal | None:
 def _advice(index: UniqueIndex) -> str:
     if any("foreign key" in phrase for phrase in index.bound):
         return "a foreign key needs a unique index of its own columns: keep this one, or change the foreign key first"
+    if any("it is a part of" in phrase for phrase in index.bound):
+        return "make the change on that table"
     if any("names its constraint" in phrase for phrase in index.bound):
         return "change it to ON CONFLICT DO NOTHING without a key first: PostgreSQL drops no constraint that it names"
     return "write a migration of your own for it"

@@ -29,6 +29,9 @@ SELECT i.indrelid IS NOT DISTINCT FROM t.oid AS on_table, c.relname AS name, c.r
            || ARRAY(SELECT DISTINCT format('%%s names its constraint', pg_describe_object(d.classid, d.objid, 0))
                     FROM pg_depend d WHERE d.refclassid = 'pg_constraint'::regclass AND d.refobjid = o.oid
                       AND d.deptype = 'n' AND d.classid <> 'pg_constraint'::regclass ORDER BY 1)
+           || ARRAY(SELECT format('it is a part of %%s, the index of the table of which this one is a partition',
+                                  h.inhparent::regclass)
+                    FROM pg_inherits h WHERE h.inhrelid = c.oid AND i.indrelid = t.oid)
            || CASE WHEN i.indisprimary THEN ARRAY['it is the primary key'] ELSE '{}' END
            || CASE WHEN i.indisreplident THEN ARRAY['it is the replica identity'] ELSE '{}' END
            || CASE WHEN NOT i.indimmediate THEN ARRAY['its constraint is deferrable'] ELSE '{}' END AS bound,
