@@ -577,7 +577,15 @@ def test_a_table_that_is_not_there(environment, connection, change, what):
     assert error.value.what == what
 
 
-@pytest.mark.parametrize("text", ["slug IS", "1); DROP TABLE shop.products; --", "nothing = 1"])
+def test_values_with_line_breaks_are_compared_whole(environment, connection):
+    """Predicates that differ after a line break within a value are different ones."""
+    one, other = "locale = E'a\\nb'", "locale = E'a\\nc'"
+    shop.create(connection, replace(PLAIN, predicate=one))
+    assert failures(environment, replace(PLAIN, predicate=one)) == {}
+    assert "indexes" in failures(environment, replace(PLAIN, predicate=other))
+
+
+@pytest.mark.parametrize("text", ["1", "slug", "slug IS", "1); DROP TABLE shop.products; --", "nothing = 1"])
 def test_sql_that_postgresql_does_not_accept(environment, connection, text):
     """An expression that is none has one message, with exit code 2; no second statement is run."""
     shop.create(connection)

@@ -182,11 +182,11 @@ def _spelling(connection: Connection, change: IndexChange, text: str) -> str:
 
 def planned(connection: Connection, change: IndexChange, expression: str) -> str:
     """What PostgreSQL makes of an expression over the table: two texts of one expression give the same."""
-    question = sql.SQL("EXPLAIN (VERBOSE, COSTS OFF) SELECT ({}) FROM ONLY {}")
+    question = sql.SQL("EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) SELECT ({}) FROM ONLY {}")
     with connection.cursor(binary=True) as cursor:  # a message of that kind holds one statement
-        rows = cursor.execute(question.format(written(expression), table_sql(change))).fetchall()
-    lines = [str(line).strip() for (line,) in rows]
-    return next(line for line in lines if line.startswith("Output: "))
+        row = cursor.execute(question.format(written(expression), table_sql(change))).fetchone()
+    # As text, a line break within a value would end what is compared.
+    return str(row[0][0]["Plan"]["Output"][0]) if row else ""
 
 
 def lock_holders(connection: Connection, change: IndexChange = PURPOSE, *, autovacuum: bool = True) -> set[int]:
@@ -270,11 +270,11 @@ def read_table(connection: Connection, change: IndexChange) -> TableAccess:
 
 def _require_expressions(connection: Connection, change: IndexChange, columns: list[str]) -> None:
     """The predicate and the parts of the keys are such that an index with them would be recognised as the change's."""
-    parts = dict.fromkeys(change.before.parts + change.after.parts)
-    for text in (*([change.predicate] if change.predicate else []), *parts):
+    parts = [(part, True) for part in dict.fromkeys(change.before.parts + change.after.parts)]
+    for text, is_part in [*([(change.predicate, False)] if change.predicate else []), *parts]:
         try:
-            if text not in parts:
-                planned(connection, change, text)
+            if not is_part:
+                planned(connection, change, f"({text}) IS TRUE")
             elif why := _no_key_part(connection, change, text, columns):
                 raise UsageError(
                     f"{change.name} has no expression of {change.path}: {text}", why, f"Correct it in {change.name}."
@@ -299,7 +299,7 @@ def _no_key_part(connection: Connection, change: IndexChange, part: str, columns
         cursor.execute(ordered.format(table_sql(change), key, key))
     if not is_expression(part):
         return None
-    made = planned(connection, change, part).removeprefix("Output: ")
+    made = planned(connection, change, part)
     if made.strip('"').replace('""', '"') in columns:
         return "It is a column: columns stand without parentheses."
     inner = part
