@@ -692,6 +692,7 @@ def test_a_bad_file_has_exit_code_2(incident):
     """A file that describes no change: exit code 2, and one message."""
     code, message = incident("plan", "--env", "staging", text="table = 1")
     assert (code, message.count("does not describe a change of an index")) == (2, 1)
+    assert incident("plan", "--env", "staging", text=f"\ufeff{shop.FILE}")[0] == 0  # as some editors write it
 
 
 @pytest.mark.newest

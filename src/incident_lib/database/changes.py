@@ -17,7 +17,7 @@ def named_change(name: str) -> IndexChange:
     if name in CHANGES:
         return CHANGES[name]
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError):
         raise UsageError(
             f"There is no change {name!r}.",
