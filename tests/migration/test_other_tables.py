@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg import sql
 
-from incident_lib.analysis import read_subject
+from incident_lib.analysis import read_subject, scan
 from incident_lib.cli import cli
 from incident_lib.database import read_catalog, read_table, reading
 from incident_lib.experiments import rehearse
@@ -760,6 +760,29 @@ def test_the_script_asks_whether_the_index_is_the_one_of_the_change(environment,
     code, _ = psql(environment, migration_script(FIXED, change))
     assert (code == 0) is is_taken
     assert (definitions(connection) == kept) is not is_taken
+
+
+def test_a_constraint_without_overlaps(environment, connection):
+    """It rejects more than equal values: neither plan nor script replaces it, and it is in no pair of a scan."""
+    if connection.info.server_version < 180000:
+        pytest.skip("WITHOUT OVERLAPS came with PostgreSQL 18")
+    connection.execute(
+        "CREATE TABLE stays (room int4range, during int4range NOT NULL UNIQUE, tenant_id int NOT NULL,"
+        " CONSTRAINT stays_key UNIQUE (room, during WITHOUT OVERLAPS))"
+    )
+    key = ("room", "during")
+    change = replace(
+        shop.CONSTRAINT,
+        schema="public",
+        table="stays",
+        index="stays_key",
+        before=IndexKey(key),
+        after=IndexKey((*key, "tenant_id")),
+    )
+    assert "stays_key is enforced and is neither the old nor the new index" in failures(environment, change)["indexes"]
+    assert psql(environment, migration_script(FIXED, change))[0] != 0
+    with reading(environment) as snapshot:
+        assert scan(snapshot).redundant == []
 
 
 @pytest.mark.parametrize("name", ["nulls", "included"])

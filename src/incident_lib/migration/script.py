@@ -55,7 +55,7 @@ _COMPLETE: LiteralString = """\
 EXISTS (
     SELECT FROM pg_index
     WHERE indexrelid = to_regclass({index}) AND indrelid = to_regclass({table})
-      AND indisunique AND indisvalid AND indisready AND indislive
+      AND indisunique AND NOT indisexclusion AND indisvalid AND indisready AND indislive
       AND (SELECT relkind FROM pg_class WHERE oid = indexrelid) = 'i' -- not of a partitioned table
       AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid) -- nor a part of the index of one
       AND pg_get_indexdef(indexrelid) ~ {definition})"""

@@ -132,7 +132,8 @@ def _not_examinable(name: str, rules: Sequence[Rule], *, exists: bool, unique: b
     if not exists:
         why = f"Did you mean {close[0]}?" if close else "No index of this database has that name."
         return Refused(f"There is no index {name!r}.", why, "Name it as `\\di` in psql lists it, or as schema.index.")
-    why = "It is not enforced for all rows, or its table belongs to an extension." if unique else "It is not unique."
+    why = "It is not enforced for all rows, is WITHOUT OVERLAPS, or its table belongs to an extension."
+    why = why if unique else "It is not unique."
     return Refused(f"The key of {name!r} is not examined.", why, "Name a unique index.")
 
 

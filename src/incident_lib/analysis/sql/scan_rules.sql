@@ -5,7 +5,8 @@
 --          places in the statement, NULL where there is none; nulls_not_distinct; nullable: whether a column of the key
 --          may be NULL, or an expression is in it; immediate: whether each row is checked at once;
 --          "primary", "constraint"; referenced: whether a foreign key uses it; identity: whether it is the replica
---          identity. Indexes that are not enforced for all rows, tables of extensions and partitions are left out.
+--          identity. Indexes that are not enforced for all rows, constraints WITHOUT OVERLAPS, tables of extensions and
+--          partitions are left out.
 -- Order: by schema, table, name.
 WITH referenced AS MATERIALIZED (SELECT DISTINCT conindid FROM pg_constraint WHERE contype = 'f'),
 owners AS MATERIALIZED (SELECT conindid FROM pg_constraint WHERE contype IN ('p', 'u')),
@@ -34,7 +35,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.number AND u.number > 0
     WHERE u.place <= i.indnkeyatts
 ) AS k
-WHERE i.indisunique AND i.indisvalid AND i.indisready AND i.indislive
+WHERE i.indisunique AND NOT i.indisexclusion AND i.indisvalid AND i.indisready AND i.indislive
   AND t.relkind IN ('r', 'p') AND NOT t.relispartition
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
   AND NOT EXISTS (SELECT FROM extensions WHERE objid = t.oid)
