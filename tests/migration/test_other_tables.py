@@ -762,6 +762,24 @@ def test_the_script_asks_whether_the_index_is_the_one_of_the_change(environment,
     assert (definitions(connection) == kept) is not is_taken
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE shop.products ADD UNIQUE USING INDEX products_slug_key",
+        "CREATE TABLE shop.orders (slug text REFERENCES shop.products (slug))",
+        "ALTER TABLE shop.products REPLICA IDENTITY USING INDEX products_slug_key",
+    ],
+)
+def test_the_script_of_an_index_that_something_needs(environment, connection, statement):
+    """PostgreSQL would not drop it: the script stops before it changes a name."""
+    shop.create(connection, PLAIN)
+    connection.execute(statement)
+    kept = definitions(connection)
+    code, error = psql(environment, migration_script(FIXED, PLAIN))
+    assert (code, "backs a constraint, or a foreign key or the replica identity needs it" in error) == (3, True)
+    assert definitions(connection) == kept
+
+
 def test_a_constraint_without_overlaps(environment, connection):
     """It rejects more than equal values: neither plan nor script replaces it, and it is in no pair of a scan."""
     if connection.info.server_version < 180000:

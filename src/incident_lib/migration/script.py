@@ -141,6 +141,11 @@ EXISTS (
       AND c.contype = 'u' AND NOT c.condeferrable AND c.conislocal AND c.coninhcount = 0 AND NOT i.indisreplident
       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.conindid AND contype = 'f'))"""
 
+# Something needs this index, or it backs a constraint: PostgreSQL would not drop it, after the names have changed.
+_NEEDED: LiteralString = """\
+EXISTS (SELECT FROM pg_constraint WHERE conindid = to_regclass({index}))
+    OR EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({index}) AND indisreplident)"""
+
 # One statement gives the constraint its new index. Reads and writes wait for it, for 200 ms at most: then it lets them
 # go, and tries again. Between two tries no lock is held.
 _RECONSTRAIN: LiteralString = """\
@@ -261,7 +266,7 @@ class _Script:
         complete = self._only_if_complete(self.change.index, *SIDES) + self._only_if_same()
         complete += self._only_if_nulls_are_chosen()
         if not self.change.constraint:
-            return complete
+            return complete + self._only_if_free()
         text = (
             "'% backs no UNIQUE constraint of this table alone that can be replaced: it is deferrable or inherited, a "
             "foreign key or the replica identity needs it, or there is none', {}"
@@ -269,6 +274,14 @@ class _Script:
         message = sql.SQL(text).format(self._path(self.change.index))
         stop = sql.SQL("NOT ") + self._replaceable()
         return complete + sql.SQL(_ONLY_IF).format(stop=stop, message=message).as_string()
+
+    def _only_if_free(self) -> str:
+        """Stop where PostgreSQL would not drop the old index; of a partial one nothing like that can be."""
+        if self.change.predicate:
+            return ""
+        index = self._path(self.change.index)
+        text = sql.SQL("'% backs a constraint, or a foreign key or the replica identity needs it', {}").format(index)
+        return sql.SQL(_ONLY_IF).format(stop=sql.SQL(_NEEDED).format(index=index), message=text).as_string()
 
     def _replaceable(self) -> sql.Composed:
         return sql.SQL(_REPLACEABLE).format(index=self._path(self.change.index), table=self._path(self.change.table))
