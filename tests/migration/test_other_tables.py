@@ -712,6 +712,11 @@ DEPENDS = {
     ),
     "deferrable": (f"{_CONSTRAINED} DEFERRABLE",),
     "no constraint": (f"CREATE UNIQUE INDEX {shop.INDEX} ON shop.products (slug)",),
+    "a function": [
+        f"ALTER TABLE shop.products ADD CONSTRAINT {shop.INDEX} UNIQUE (slug)",
+        "CREATE FUNCTION shop.upsert() RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO shop.products (slug)"
+        f" VALUES ('x') ON CONFLICT ON CONSTRAINT {shop.INDEX} DO NOTHING; END",
+    ],
 }
 
 

@@ -139,7 +139,9 @@ EXISTS (
     SELECT FROM pg_constraint c JOIN pg_index i ON i.indexrelid = c.conindid
     WHERE c.conindid = to_regclass({index}) AND c.conrelid = to_regclass({table})
       AND c.contype = 'u' AND NOT c.condeferrable AND c.conislocal AND c.coninhcount = 0 AND NOT i.indisreplident
-      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.conindid AND contype = 'f'))"""
+      AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.conindid AND contype = 'f')
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE refclassid = 'pg_constraint'::regclass AND refobjid = c.oid
+                        AND deptype = 'n' AND classid <> 'pg_constraint'::regclass))"""
 
 # Something needs this index, or it backs a constraint: PostgreSQL would not drop it, after the names have changed.
 _NEEDED: LiteralString = """\
@@ -269,7 +271,7 @@ class _Script:
             return complete + self._only_if_free()
         text = (
             "'% backs no UNIQUE constraint of this table alone that can be replaced: it is deferrable or inherited, a "
-            "foreign key or the replica identity needs it, or there is none', {}"
+            "foreign key, a function or the replica identity needs it, or there is none', {}"
         )
         message = sql.SQL(text).format(self._path(self.change.index))
         stop = sql.SQL("NOT ") + self._replaceable()
