@@ -127,6 +127,8 @@ DEFINITIONS = [
     (f"({FAMILY} DESC) {ACTIVE}", IndexKind.ORIGINAL),
     ("(openai_conversation_id)", IndexKind.HARMLESS),
     (f"({FAMILY}, external_session_id) {ACTIVE}", IndexKind.HARMLESS),
+    ("(lower(external_session_id))", IndexKind.HARMLESS),
+    ("(lower(external_session_id)) WHERE is_active", IndexKind.UNREADABLE),
     (f"({FAMILY}, provider, purpose) {ACTIVE}", IndexKind.FINER),
     ("(root_prompt_row_id) WHERE is_active", IndexKind.UNREADABLE),
     (f"({FAMILY})", IndexKind.UNREADABLE),

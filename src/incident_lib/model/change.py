@@ -245,10 +245,8 @@ class IndexChange:
         return set(columns) <= self.related | set(self.before.columns) | set(self.after.columns)
 
     def is_apart(self, used: tuple[str, ...]) -> bool:
-        """Whether an index that uses these columns has nothing to do with the key; of the incident none is taken so."""
-        return (
-            bool(used) and not self.related and not self.before.expressions and not set(used) & {*self.before.columns}
-        )
+        """Whether an index that uses these columns, also in expressions, has nothing to do with the key."""
+        return bool(used) and not self.before.expressions and not set(used) & {*self.before.columns, *self.related}
 
 
 def _derived(name: str, suffix: str) -> str:
