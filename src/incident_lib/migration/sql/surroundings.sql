@@ -15,7 +15,8 @@ SELECT pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions,
              LATERAL (SELECT regexp_replace(regexp_replace(
                           CASE WHEN p.prosqlbody IS NULL THEN p.prosrc ELSE pg_get_function_sqlbody(p.oid) END,
                           '/\*.*?\*/', ' ', 'g'), '--[^\n]*', ' ', 'g')) AS b (body)
-             WHERE l.lanname IN ('sql', 'plpgsql') AND lower(b.body) ~ t.named
+             WHERE l.lanname IN ('sql', 'plpgsql') AND (p.prosqlbody IS NOT NULL OR p.prosrc ~* 'conflict')
+               AND lower(b.body) ~ t.named
                AND EXISTS (SELECT FROM regexp_matches(b.body, 'on\s+conflict\s*\(([^()]*)(.)', 'gi') AS k (list)
                            WHERE CASE WHEN NOT %(is_exact)s THEN k.list[2] = '('
                                ELSE ARRAY(SELECT lower(btrim(regexp_replace(part,
