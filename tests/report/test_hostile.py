@@ -179,7 +179,16 @@ def test_shorter_text_is_not_cut(tmp_path: Path, made: Any, length: int) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Glyph")
-@pytest.mark.parametrize("text", ["$\\nosuch{$", "$$", "a$b$c", "\x01\x0b \ufffe a--b-->\na\nb"], ids=ascii)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$\\nosuch{$",
+        pytest.param("$$", marks=pytest.mark.slow),
+        pytest.param("a$b$c", marks=pytest.mark.slow),
+        "\x01\x0b \ufffe a--b-->\na\nb",
+    ],
+    ids=ascii,
+)
 def test_unusual_text_is_drawn(tmp_path: Path, text: str) -> None:
     """With any text a chart is rendered: the text is neither a formula nor the end of an element."""
     pictures = [
