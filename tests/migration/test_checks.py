@@ -544,7 +544,11 @@ def test_each_action_is_said_once():
 def test_nothing_around():
     """Where nothing is around, each check is fine."""
     assert tuple(checks.around(surroundings(), way("build"))) == (
-        Check("ON CONFLICT", Status.PASS, "no SQL or PL/pgSQL function infers the original key"),
+        Check(
+            "ON CONFLICT",
+            Status.PASS,
+            "no SQL or PL/pgSQL function infers the original key; statements that one puts together are not seen",
+        ),
         Check("triggers", Status.PASS, "none on the table"),
         Check("replicas", Status.PASS, "none connected"),
     )

@@ -204,7 +204,7 @@ def _functions(functions: list[str], plan: Plan) -> Check:
             f"these functions need the {gone} key, and would fail without it (42P10): {', '.join(functions)}",
             "Change them to ON CONFLICT DO NOTHING without a key, which works before and after.",
         )
-    good = f"no SQL or PL/pgSQL function infers the {gone} key"
+    good = f"no SQL or PL/pgSQL function infers the {gone} key; statements that one puts together are not seen"
     if functions:
         good = f"functions infer the {gone} key, and the plan does not take it away"
     return Check("ON CONFLICT", Status.PASS, good)

@@ -372,11 +372,11 @@ def settled_sentence(settled: SettledThreads, change: str) -> str:
 def scan_sentence(found: ScanFindings) -> str:
     """What a scan found, in a line for each of its questions."""
     looked = f"{plural(found.unique_indexes, 'unique index', 'unique indexes')} of {plural(found.tables, 'table')}"
-    rules = f"{looked}: each has an effect of its own."
+    rules = f"{looked}: none is needless beside one with fewer columns."
     if pairs := found.open_pairs:
         rules = f"{looked}: in {plural(len(pairs), 'pair')} one has no effect. Which of the two is meant?"
     elif found.redundant:
-        rules = f"{looked}: each has an effect of its own, or is needed all the same, as a person answered."
+        rules = f"{looked}: none is needless beside one with fewer columns, or a person answered that it is needed."
     return "\n".join((rules, *(" ".join(_examined_sentence(index).split()) for index in found.examined)))
 
 
