@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -294,34 +295,23 @@ def test_an_unreachable_environment(tmp_path: Path) -> None:
     assert (record["status"], record["error"]["what"]) == ("failed", "The environment 'staging' cannot be reached.")
 
 
-@pytest.mark.parametrize("victim", ["kernel", "papermill"])
-def test_a_killed_run_is_shown_as_killed(tmp_path: Path, victim: str) -> None:
-    """If the kernel or papermill is killed, the record's status is `killed` after a minute, never `succeeded`."""
+@contextmanager
+def hanging(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """papermill in a notebook whose database never answers; killed at the end if it still runs."""
     with tcp.silent() as port:
         address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
         with subprocess.Popen(
             command("01_investigate", "-p", "environment", "staging"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=tmp_path,
-            env={**os.environ, **variables(tmp_path, address)},
+            cwd=folder,
+            env={**os.environ, **variables(folder, address)},
         ) as process:
-            tcp.wait_for(lambda: noted(tmp_path))
-            kernels = [
-                one
-                for one in psutil.Process(process.pid).children(recursive=True)
-                if "ipykernel_launcher" in one.cmdline()
-            ]
-            for one in kernels if victim == "kernel" else [psutil.Process(process.pid)]:
-                one.send_signal(signal.SIGKILL)
-            process.wait(60)
-            _, alive = psutil.wait_procs(kernels, timeout=10)
-    contents = Ran(tmp_path, 0, "").record("staging")
-    later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
-
-    assert alive == []
-    assert contents["status"] == "running"
-    assert status_of(record_of(contents), at=later) == "killed"
+            try:
+                tcp.wait_for(lambda: noted(folder))
+                yield process
+            finally:
+                process.kill()
 
 
 def noted(folder: Path) -> bool:
@@ -330,20 +320,30 @@ def noted(folder: Path) -> bool:
     return bool(files and json.loads(files[0].read_text("utf-8"))["notebooks"])
 
 
+@pytest.mark.parametrize("victim", ["kernel", "papermill"])
+def test_a_killed_run_is_shown_as_killed(tmp_path: Path, victim: str) -> None:
+    """If the kernel or papermill is killed, the record's status is `killed` after a minute, never `succeeded`."""
+    with hanging(tmp_path) as process:
+        kernels = [
+            one for one in psutil.Process(process.pid).children(recursive=True) if "ipykernel_launcher" in one.cmdline()
+        ]
+        for one in kernels if victim == "kernel" else [psutil.Process(process.pid)]:
+            one.send_signal(signal.SIGKILL)
+        process.wait(60)
+        _, alive = psutil.wait_procs(kernels, timeout=10)
+    contents = Ran(tmp_path, 0, "").record("staging")
+    later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
+
+    assert alive == []
+    assert contents["status"] == "running"
+    assert status_of(record_of(contents), at=later) == "killed"
+
+
 def test_sigterm(tmp_path: Path) -> None:
     """If papermill gets SIGTERM from a scheduler, the record's status is not `succeeded`."""
-    with tcp.silent() as port:
-        address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
-        with subprocess.Popen(
-            command("01_investigate", "-p", "environment", "staging"),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=tmp_path,
-            env={**os.environ, **variables(tmp_path, address)},
-        ) as process:
-            tcp.wait_for(lambda: noted(tmp_path))
-            process.terminate()
-            process.wait(60)
+    with hanging(tmp_path) as process:
+        process.terminate()
+        process.wait(60)
     contents = Ran(tmp_path, 0, "").record("staging")
     later = datetime.fromisoformat(contents["heartbeat_at"]) + timedelta(seconds=61)
 

@@ -135,7 +135,7 @@ def silent() -> Iterator[int]:
         yield int(listening.getsockname()[1])
 
 
-def wait_for(what, seconds: float = 30.0) -> object:
+def wait_for(what, seconds: float = 120.0) -> object:
     """Whatever `what` returns, once that is true; fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
