@@ -297,7 +297,7 @@ def test_an_unreachable_environment(tmp_path: Path) -> None:
 
 @contextmanager
 def hanging(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """papermill in a notebook whose database never answers; killed at the end if it still runs."""
+    """Papermill in a notebook whose database never answers; killed at the end if it still runs."""
     with tcp.silent() as port:
         address = f"postgresql://me@{tcp.HOST}:{port}/db?connect_timeout=600"
         with subprocess.Popen(
