@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from incident_lib.analysis import Standby, read_standby
-from incident_lib.database import Environment, reading
+from incident_lib.database import Environment, reading, side_by_side
 from tests.support import clusters, standby
 from tests.support.command import Ran, message, shell
+from tests.support.threads import enlarged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +55,16 @@ def read(address: str) -> Standby | None:
     """What is read of a server."""
     with reading(Environment("staging", "INCIDENT_STAGING_URL", clusters.at(address, "empty_template"))) as connection:
         return read_standby(connection)
+
+
+def test_two_connections_share_a_snapshot_of_a_standby(pair: standby.Pair) -> None:
+    """Of a large table, two questions are asked at the same time."""
+    both = Barrier(2, timeout=5)
+    enlarged(Environment("staging", "INCIDENT_STAGING_URL", clusters.at(pair.primary, "empty_template")))
+    pair.catch_up()
+    behind = Environment("staging", "INCIDENT_STAGING_URL", clusters.at(pair.standby, "empty_template"))
+    with reading(behind) as connection:
+        assert side_by_side(connection, lambda _: both.wait(), lambda _: both.wait()) in [(0, 1), (1, 0)]
 
 
 def test_the_primary_is_no_standby(pair: standby.Pair) -> None:

@@ -8,17 +8,19 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from incident_lib.analysis.investigate import investigate
-from incident_lib.database import Environment, is_transaction_pooled, reading
+from incident_lib.database import Environment, is_transaction_pooled, reading, side_by_side
 from incident_lib.experiments import rehearse
 from incident_lib.migration.executor import apply
 from incident_lib.migration.plan import plan_change
 from incident_lib.migration.preflight import run_preflight
 from incident_lib.model.checks import Status
 from incident_lib.model.errors import Refused
+from tests.support.threads import enlarged
 
 pytestmark = pytest.mark.skipif(
     shutil.which("pgbouncer") is None, reason="PgBouncer is not installed: no command `pgbouncer`"
@@ -33,6 +35,7 @@ unix_socket_dir = {folder}
 listen_port = 6543
 auth_type = any
 pool_mode = {mode}
+default_pool_size = {size}
 logfile = {folder}/log
 pidfile = {folder}/pid
 ignore_startup_parameters = extra_float_digits
@@ -41,11 +44,12 @@ ignore_startup_parameters = extra_float_digits
 
 @pytest.fixture
 def pooled(incident, request):
-    """The environment of `incident` behind a PgBouncer in the mode that the test asks for."""
+    """The environment of `incident` behind a PgBouncer in the mode, and with so many backends, as the test asks for."""
+    mode, size = request.param if isinstance(request.param, tuple) else (request.param, 20)
     folder = Path(tempfile.mkdtemp(prefix="bouncer-"))
     folder.chmod(0o777)
     socket = re.search(r"host=([^&]+)", incident.address)[1]
-    (folder / "ini").write_text(CONFIGURATION.format(socket=socket, folder=folder, mode=request.param))
+    (folder / "ini").write_text(CONFIGURATION.format(socket=socket, folder=folder, mode=mode, size=size))
     bouncer = subprocess.Popen(["pgbouncer", "-q", "-u", "pgserver", str(folder / "ini")])
     address = re.sub(r"host=[^&]+", f"host={folder}&port=6543", incident.address)
     for _ in range(100):
@@ -78,6 +82,23 @@ def test_an_investigation_works_through_a_transaction_pooler(pooled):
         checks = run_preflight(connection, pooled, found)
     assert found.counts.blocked.chat > 0
     assert [check.name for check in checks.checks if check.status is Status.FAIL] == ["pooler"]
+
+
+@pytest.mark.parametrize("pooled", ["transaction"], indirect=True)
+def test_two_connections_share_a_snapshot_through_a_transaction_pooler(pooled):
+    """Of a large table, two questions are asked at the same time."""
+    both = Barrier(2, timeout=5)
+    with reading(enlarged(pooled)) as connection:
+        assert side_by_side(connection, lambda _: both.wait(), lambda _: both.wait()) in [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("pooled", [("transaction", 1)], indirect=True)
+def test_a_pooler_with_one_backend(pooled):
+    """A second connection gets none while the first one has its transaction: the questions do not wait for it."""
+    began = time.monotonic()
+    with reading(enlarged(pooled)) as connection:
+        assert side_by_side(connection, lambda _: time.sleep(0.5), lambda _: "asked") == (None, "asked")
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("pooled", ["transaction"], indirect=True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from msgspec.structs import asdict
@@ -62,6 +63,13 @@ def threads(providers=(None, "openai", "manus", ""), purposes=("chat", "chat", "
             lambda ids: [Thread(UUID(int=number), *thread) for number, thread in zip(ids, found, strict=True)]
         )
     )
+
+
+def enlarged(environment):
+    """The environment, with statistics that say it has millions of threads."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        connection.execute("UPDATE pg_class SET reltuples = 2e6 WHERE oid = 'public.q_threads'::regclass")
+    return environment
 
 
 def with_indexes(connection, statements):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -13,7 +14,7 @@ from psycopg import ClientCursor, sql
 
 from incident_lib import paths
 from incident_lib.analysis.residual import count_provider_conflicts
-from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog
+from incident_lib.database import fetch_all, fetch_one, query_text, read_access, read_catalog, side_by_side
 from incident_lib.model import (
     PURPOSES,
     BlockedFamily,
@@ -28,7 +29,7 @@ from incident_lib.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from incident_lib.database import Connection, TableAccess
@@ -104,28 +105,33 @@ def investigate(connection: Connection) -> Investigation:
 
 def investigate_as(connection: Connection, access: TableAccess, catalog: Catalog) -> Investigation:
     """Count as if these unique indexes were enforced: a copy of the rows need not have them."""
-    conflicts = count_provider_conflicts(connection, catalog)
-    counts = count_threads(connection, catalog, conflicts)
+    counts, conflicts = _count(connection, catalog)
     (at,) = connection.execute("SELECT clock_timestamp()").fetchone() or (None,)
     return Investigation(at, access, catalog, counts, conflicts)
 
 
-def count_threads(
-    connection: Connection, catalog: Catalog, conflicts: Sequence[ProviderConflicts] | None = None
-) -> Counts:
+def count_threads(connection: Connection, catalog: Catalog) -> Counts:
     """Count families and threads, and what the enforced indexes block. See `sql/counts.sql`.
 
     Args:
         connection: as `database.reading` yields it, so that all is of one snapshot.
         catalog: the unique indexes, of the same snapshot. While an original index is complete, PostgreSQL guarantees
             that a family has one active thread: then a shorter query counts the same (`sql/counts_original.sql`).
-        conflicts: see `count_provider_conflicts`; without them they are counted.
     """
-    unique = any(index.usable for index in catalog.of(IndexKind.ORIGINAL))
-    row = fetch_one(connection, "analysis/counts_original" if unique else "analysis/counts")
-    if conflicts is None:
-        conflicts = count_provider_conflicts(connection, catalog)
+    return _count(connection, catalog)[0]
 
+
+def _count(connection: Connection, catalog: Catalog) -> tuple[Counts, tuple[ProviderConflicts, ...]]:
+    """The counts, and the provider conflicts of which they hold the sum: two passes over a large table at once."""
+    unique = any(index.usable for index in catalog.of(IndexKind.ORIGINAL))
+    query = "analysis/counts_original" if unique else "analysis/counts"
+    row, conflicts = side_by_side(
+        connection, partial(fetch_one, name=query), partial(count_provider_conflicts, catalog=catalog)
+    )
+    return _counts(row, catalog, sum(conflict.active_threads for conflict in conflicts)), conflicts
+
+
+def _counts(row: dict[str, Any], catalog: Catalog, residual_conflicts: int) -> Counts:
     def number(column: str) -> int:
         return int(row[column] or 0)
 
@@ -143,7 +149,7 @@ def count_threads(
         affected_owners=owners,
         blocked_owners=PerPurpose(owners_chat, owners_run),
         coexisting_families=number("coexisting_families"),
-        residual_conflicts=sum(conflict.active_threads for conflict in conflicts),
+        residual_conflicts=residual_conflicts,
         unguarded_threads=number("unguarded_threads"),
         duplicate_keys={
             IndexKind.ORIGINAL: number("coexisting_families"),

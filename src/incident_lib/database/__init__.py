@@ -40,6 +40,7 @@ from incident_lib.database.environments import (
     variable_of,
 )
 from incident_lib.database.introspection import TableAccess, lock_holders, read_access, read_catalog, read_table
+from incident_lib.database.parallel import side_by_side
 from incident_lib.database.queries import fetch_all, fetch_one, query_text
 
 __all__ = [
@@ -85,6 +86,7 @@ __all__ = [
     "send_transaction",
     "sending",
     "set_local",
+    "side_by_side",
     "statement_seconds",
     "table_sql",
     "translate_errors",

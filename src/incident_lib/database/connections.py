@@ -26,6 +26,7 @@ from incident_lib.model import Failed, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from psycopg.abc import PQGen
     from sqlalchemy import Engine
@@ -125,12 +126,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         grace: seconds that the server has to confirm a cancellation before the connection is closed.
         stop: is asked every tenth of a second whether to cancel the running statement before that.
         environment: the name, for messages.
+        again: opens another connection like this one, to a snapshot that this one exported; None: it has no snapshot.
     """
 
     deadline: float = math.inf
     grace: float = GRACE
     stop: Callable[[], bool] | None = None
     environment = ""
+    again: Callable[[str], AbstractContextManager[Connection]] | None = None
 
     def wait(self, gen: PQGen[Any], interval: float = TICK, timeout: float | None = None) -> Any:
         """Wait for an answer; see `psycopg.Connection.wait`.
@@ -175,12 +178,15 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 @contextmanager
-def reading(environment: Environment, *, seconds: float | None = None) -> Iterator[Connection]:
+def reading(
+    environment: Environment, *, seconds: float | None = None, snapshot: str | None = None
+) -> Iterator[Connection]:
     """A connection inside one read-only snapshot, through any pooler; no transaction stays open after it.
 
     Args:
         environment: which database.
         seconds: the statement_timeout (0: no limit); by default that of INCIDENT_TIMEOUT.
+        snapshot: one that an open transaction has exported; by default a new one.
 
     Yields:
         A connection in a REPEATABLE READ, READ ONLY transaction: PostgreSQL itself rejects writes.
@@ -193,7 +199,10 @@ def reading(environment: Environment, *, seconds: float | None = None) -> Iterat
     with _connecting(environment, "investigate") as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
+        connection.again = lambda exported: reading(environment, seconds=limit, snapshot=exported)
         with connection.transaction():
+            if snapshot:
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
             connection.execute(_pins(read_settings(limit), local=True))
             yield connection
 

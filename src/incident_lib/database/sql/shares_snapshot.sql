@@ -1,0 +1,8 @@
+-- Question: is q_threads so large that a second connection pays, and may this role export a snapshot?
+-- Parameters: large (int: threads, by the statistics).
+-- Columns: is_large, may_export.
+-- Order: one row.
+SELECT coalesce(sum(reltuples), 0) >= %(large)s AS is_large,
+       has_function_privilege('pg_export_snapshot()', 'EXECUTE') AS may_export
+FROM pg_class WHERE relkind = 'r' AND (oid = to_regclass('public.q_threads')
+    OR oid IN (SELECT relid FROM pg_partition_tree(to_regclass('public.q_threads'))));
