@@ -58,12 +58,18 @@ for (const name of ["alert", "confirm", "prompt", "open", "fetch"]) window[name]
 document.addEventListener("securitypolicyviolation", event => window.noted.push(event.violatedDirective));
 """
 UNFOLDED = "document.querySelectorAll('details').forEach(each => { each.open = true })"
+# A chart has a picture for each width and each scheme: it is there once it is decoded.
+FROM_THE_TOP = """async unfolded => {
+  document.querySelectorAll('details').forEach(each => { each.open = unfolded })
+  window.scrollTo({top: 0, behavior: 'instant'})
+  await new Promise(requestAnimationFrame)
+  await Promise.all([...document.images].map(each => each.decode()))
+}"""
 # Evaluated in a page with all disclosures open; the page itself has no script.
 ANSWERS = """() => {
   const all = found => [...document.querySelectorAll(found)]
   return {
     noted: window.noted,
-    width: document.documentElement.scrollWidth,
     ids: all('[id]').map(each => each.id),
     anchors: all('a[href^="#"]').map(each => each.hash.slice(1)),
     levels: all('h1, h2, h3, h4, h5, h6').map(each => Number(each.tagName[1])),
@@ -102,12 +108,12 @@ TABLES = r"""() => [...document.querySelectorAll('table')].map(table =>
 
 
 @dataclass(frozen=True)
-class OpenedPage:
-    """An opened page with all disclosures open: its requests, its console output, and the result of `ANSWERS`."""
+class Shown:
+    """A page, and its requests and console output up to now, in both colour schemes."""
 
+    page: Page
     asked: list[str]
     said: list[str]
-    answers: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -172,22 +178,44 @@ def opened(browser: Browser, file: Path, *, width: int = WIDE, scheme: str = "li
 
 
 @pytest.fixture(scope="module")
-def opened_page(browser: Browser, written: Callable[[str], Path]) -> Callable[..., OpenedPage]:
-    """An opened report, by its name; each is opened once."""
+def shown(browser: Browser, written: Callable[[str], Path]) -> Iterator[Callable[[str], Shown]]:
+    """A report's page, by its name, for tests that change nothing in it; each is opened once, as that takes seconds."""
+    contexts = []
 
     @cache
-    def taken(name: str, scheme: str, width: int) -> OpenedPage:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        context.add_init_script(WATCHED)
-        page = context.new_page()
+    def one(name: str) -> Shown:
+        contexts.append(browser.new_context())
+        contexts[-1].add_init_script(WATCHED)
+        page = contexts[-1].new_page()
         asked, said = _listened(page)
         page.goto(written(name).as_uri())
+        page.emulate_media(color_scheme="dark")
         page.evaluate(UNFOLDED)
-        found = OpenedPage(asked, said, page.evaluate(ANSWERS))
-        context.close()
-        return found
+        return Shown(page, asked, said)
 
-    return lambda name, scheme="light", width=WIDE: taken(name, scheme, width)
+    yield one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def look(shown: Callable[[str], Shown]) -> Callable[..., Page]:
+    """A report's page as it is after it was opened with such a screen; by default folded, and in the light scheme."""
+
+    def at(name: str, width: int = WIDE, height: int = 900, *, scheme: str = "light", unfolded: bool = False) -> Page:
+        page = shown(name).page
+        page.emulate_media(media="screen", color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": height})
+        page.evaluate(FROM_THE_TOP, unfolded)
+        return page
+
+    return at
+
+
+@pytest.fixture(scope="module")
+def answers(look: Callable[..., Page]) -> Callable[[str], dict[str, Any]]:
+    """The result of `ANSWERS` for a report, by its name."""
+    return cache(lambda name: look(name, unfolded=True).evaluate(ANSWERS))
 
 
 def _listened(page: Page) -> tuple[list[str], list[str]]:
@@ -199,48 +227,47 @@ def _listened(page: Page) -> tuple[list[str], list[str]]:
     return asked, said
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_makes_no_requests(opened_page, written, name, scheme):
-    """A page requests no address except its own."""
-    assert opened_page(name, scheme).asked == [written(name).as_uri()]
+def test_a_page_makes_no_requests(shown, written, name):
+    """A page requests no address except its own, in neither colour scheme."""
+    assert shown(name).asked == [written(name).as_uri()]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_page_has_no_console_output(opened_page, name, scheme):
-    """The console has no message, and the page violates no rule of its own policy."""
-    assert opened_page(name, scheme).said == []
+def test_a_page_has_no_console_output(shown, name):
+    """The console has no message, and the page violates no rule of its own policy, in neither colour scheme."""
+    assert shown(name).said == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_has_no_effect(opened_page, name):
+def test_hostile_text_has_no_effect(answers, name):
     """A hostile text opens no dialog, runs no script and makes no request."""
-    assert opened_page(name).answers["noted"] == []
+    assert answers(name)["noted"] == []
 
 
 @pytest.mark.parametrize("name", ["hostile", ENDLESS])
-def test_hostile_text_adds_no_active_element(opened_page, name):
+def test_hostile_text_adds_no_active_element(answers, name):
     """A hostile text adds no active element or attribute, and no link that runs a script."""
-    assert opened_page(name).answers["acting"] == []
+    assert answers(name)["acting"] == []
 
 
-def test_direction_marks_do_not_change_other_text(browser, written):
+def test_direction_marks_do_not_change_other_text(look):
     """After a text with right-to-left marks, the words of the report are still left to right."""
-    with opened(browser, written("turned")) as page:
-        assert page.evaluate(TURNED) == []
+    page = look("turned")
+    assert page.evaluate(TURNED) == []
 
 
 @pytest.mark.parametrize("name", [*REPORTS, ENDLESS])
-def test_a_narrow_screen_is_not_scrolled_sideways(opened_page, name):
+def test_a_narrow_screen_is_not_scrolled_sideways(look, name):
     """On a screen of 360 pixels nothing is wider than the screen."""
-    assert opened_page(name, width=NARROW).answers["width"] <= NARROW
+    page = look(name, NARROW, unfolded=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
-def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
+def test_a_chart_can_be_read_on_a_narrow_screen(look):
     """On a screen of 360 pixels a chart is drawn for it, and fits into it: its narrow picture, not the wide one."""
-    with opened(browser, written("demo"), width=NARROW) as page:
-        widths = page.evaluate("[...document.images].map(image => [image.clientWidth, image.naturalWidth])")
+    page = look("demo", NARROW)
+    widths = page.evaluate("[...document.images].map(image => [image.clientWidth, image.naturalWidth])")
 
     assert widths
     assert [pair for pair in widths if pair[0] > NARROW or pair[1] > NARROW] == []
@@ -248,32 +275,31 @@ def test_a_chart_can_be_read_on_a_narrow_screen(browser, written):
 
 @pytest.mark.parametrize("width", [WIDE, 1024, 768, 721, 719, 480, NARROW])
 @pytest.mark.parametrize("name", REPORTS)
-def test_the_text_of_a_chart_is_as_large_as_that_of_the_page(browser, written, name, width):
+def test_the_text_of_a_chart_is_as_large_as_that_of_the_page(look, name, width):
     """On any screen a chart is shown in its full size, in which its text is that of the page, or larger."""
-    with opened(browser, written(name), width=width) as page:
-        page.evaluate(UNFOLDED)
-        shares = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
-        sizes = page.evaluate("[...document.querySelectorAll('p')].map(p => parseFloat(getComputedStyle(p).fontSize))")
+    page = look(name, width, unfolded=True)
+    shares = page.evaluate("[...document.images].map(image => image.clientWidth / image.naturalWidth)")
+    sizes = page.evaluate("[...document.querySelectorAll('p')].map(p => parseFloat(getComputedStyle(p).fontSize))")
 
     assert shares
     assert [share for share in shares if share * TEXT * 96 / 72 < max(sizes)] == []
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_chart_is_drawn_and_described(opened_page, name):
+def test_every_chart_is_drawn_and_described(answers, name):
     """Each picture is rendered and has an alternative text."""
-    pictures = opened_page(name).answers["pictures"]
+    pictures = answers(name)["pictures"]
 
     assert len(pictures) >= 4
     assert [picture for picture in pictures if picture != [True, True]] == []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_chart_has_the_colours_of_its_scheme(browser, written, scheme):
+def test_a_chart_has_the_colours_of_its_scheme(look, scheme):
     """The text, bars and lines of each chart are light on a dark page, and dark on a light page."""
     other = next(each for each in SCHEMES if each != scheme)
-    with opened(browser, written("demo"), scheme=scheme) as page:
-        pictures = [_pixels(image.screenshot()) for image in page.locator("img").all()]
+    page = look("demo", scheme=scheme)
+    pictures = [_pixels(image.screenshot()) for image in page.locator("img").all()]
 
     assert len(pictures) >= 4
     for colours, least in ((INKS, 100), (MARKS, 50)):
@@ -290,35 +316,35 @@ def _count(picture: np.ndarray, colour: str) -> int:
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_anchor_has_a_target(opened_page, name):
+def test_every_anchor_has_a_target(answers, name):
     """Each link within the page has a target on the page."""
-    answers = opened_page(name).answers
+    found = answers(name)
 
-    assert [anchor for anchor in answers["anchors"] if anchor not in answers["ids"]] == []
+    assert [anchor for anchor in found["anchors"] if anchor not in found["ids"]] == []
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_ids_are_unique(opened_page, name):
+def test_ids_are_unique(answers, name):
     """Element ids are unique."""
-    ids = opened_page(name).answers["ids"]
+    ids = answers(name)["ids"]
 
     assert sorted(ids) == sorted(set(ids))
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_no_heading_level_is_skipped(opened_page, name):
+def test_no_heading_level_is_skipped(answers, name):
     """There is one h1, it is the first heading, and no heading level is skipped."""
-    levels = opened_page(name).answers["levels"]
+    levels = answers(name)["levels"]
 
     assert [levels[0], levels.count(1)] == [1, 1]
     assert [(above, level) for above, level in pairwise(levels) if level > above + 1] == []
 
 
-def test_the_contents_name_each_section(browser, written):
+def test_the_contents_name_each_section(look):
     """The table of contents has the heading and address of each section, in order."""
-    with opened(browser, written("demo")) as page:
-        contents = [(link.inner_text(), link.get_attribute("href")) for link in page.locator("nav a").all()]
-        headings = [(each.inner_text(), f"#{each.get_attribute('id')}") for each in page.locator("h2").all()]
+    page = look("demo")
+    contents = [(link.inner_text(), link.get_attribute("href")) for link in page.locator("nav a").all()]
+    headings = [(each.inner_text(), f"#{each.get_attribute('id')}") for each in page.locator("h2").all()]
 
     assert contents == headings
 
@@ -333,14 +359,13 @@ def test_the_contents_scroll_to_a_section(browser, written):
         expect(heading).to_be_in_viewport()
 
 
-def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
+def test_the_first_screen_has_the_numbers_and_the_chart(look):
     """On a screen of 1280 by 800 the title, the four cards, the story, the terms and the chart need no scrolling."""
-    with opened(browser, written("demo")) as page:
-        page.set_viewport_size({"width": WIDE, "height": 800})
-        ends = page.evaluate(
-            "[...document.querySelectorAll('h1, .cards li, header .prose, #summary ~ p, header figure img')]"
-            ".map(each => each.getBoundingClientRect().bottom)"
-        )
+    page = look("demo", height=800)
+    ends = page.evaluate(
+        "[...document.querySelectorAll('h1, .cards li, header .prose, #summary ~ p, header figure img')]"
+        ".map(each => each.getBoundingClientRect().bottom)"
+    )
 
     assert len(ends) == 9
     assert max(ends) < 800
@@ -348,13 +373,11 @@ def test_the_first_screen_has_the_numbers_and_the_chart(browser, written):
 
 @pytest.mark.parametrize(("width", "height"), [(NARROW, 800), (WIDE, 800)])
 @pytest.mark.parametrize("name", ["demo", "refused", "several"])
-def test_the_first_screen_has_the_title_the_cards_and_the_begin_of_the_story(browser, written, name, width, height):
+def test_the_first_screen_has_the_title_the_cards_and_the_begin_of_the_story(look, name, width, height):
     """Also on a phone the title, the four cards and the first sentence of the story need no scrolling."""
-    with opened(browser, written(name), width=width) as page:
-        ends = page.evaluate(
-            "[...document.querySelectorAll('h1, .cards li')].map(e => e.getBoundingClientRect().bottom)"
-        )
-        story = page.evaluate("document.querySelector('#summary ~ *').getBoundingClientRect().top")
+    page = look(name, width)
+    ends = page.evaluate("[...document.querySelectorAll('h1, .cards li')].map(e => e.getBoundingClientRect().bottom)")
+    story = page.evaluate("document.querySelector('#summary ~ *').getBoundingClientRect().top")
 
     assert len(ends) == 5
     assert max(ends) < height
@@ -362,63 +385,62 @@ def test_the_first_screen_has_the_title_the_cards_and_the_begin_of_the_story(bro
 
 
 @pytest.mark.parametrize("name", ["demo", "fleet"])
-def test_on_a_tablet_a_caption_stands_beside_its_chart(browser, written, name):
+def test_on_a_tablet_a_caption_stands_beside_its_chart(look, name):
     """On a screen of 800 pixels a narrow chart has its caption beside it, and nothing is wider than the screen."""
-    with opened(browser, written(name), width=TABLET) as page:
-        sides = page.evaluate(
-            "[...document.querySelectorAll('figure')].map(each => [each.querySelector('img'),"
-            " each.querySelector('figcaption')].map(part => part.getBoundingClientRect()))"
-            ".map(([chart, caption]) => [chart.right, caption.left])"
-        )
-        width = page.evaluate("document.documentElement.scrollWidth")
+    page = look(name, TABLET)
+    sides = page.evaluate(
+        "[...document.querySelectorAll('figure')].map(each => [each.querySelector('img'),"
+        " each.querySelector('figcaption')].map(part => part.getBoundingClientRect()))"
+        ".map(([chart, caption]) => [chart.right, caption.left])"
+    )
+    width = page.evaluate("document.documentElement.scrollWidth")
 
     assert sides
     assert [pair for pair in sides if pair[0] > pair[1]] == []
     assert width <= TABLET
 
 
-def test_a_chart_is_as_wide_as_the_text_on_a_wide_screen(browser, written):
+def test_a_chart_is_as_wide_as_the_text_on_a_wide_screen(look):
     """On a screen of 1280 pixels a chart begins and ends where the text beside it does."""
-    with opened(browser, written("demo")) as page:
-        sides = "e => { const box = e.getBoundingClientRect(); return [box.left, box.right].map(Math.round) }"
-        charts = page.evaluate(f"[...document.querySelectorAll('figure img')].map({sides})")
-        text = page.evaluate(f"({sides})(document.querySelector('main section'))")
+    page = look("demo")
+    sides = "e => { const box = e.getBoundingClientRect(); return [box.left, box.right].map(Math.round) }"
+    charts = page.evaluate(f"[...document.querySelectorAll('figure img')].map({sides})")
+    text = page.evaluate(f"({sides})(document.querySelector('main section'))")
 
     assert charts == [text] * len(charts)
 
 
-def test_no_table_of_the_demo_is_cut_on_a_wide_screen(browser, written):
+def test_no_table_of_the_demo_is_cut_on_a_wide_screen(look):
     """On a screen of 1280 pixels every column of every table is seen, also with all disclosures open."""
-    with opened(browser, written("demo")) as page:
-        page.evaluate(UNFOLDED)
-        cut = page.evaluate(
-            "[...document.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth)"
-            ".map(each => each.getAttribute('aria-label'))"
-        )
+    page = look("demo", unfolded=True)
+    cut = page.evaluate(
+        "[...document.querySelectorAll('.wide')].filter(each => each.scrollWidth > each.clientWidth)"
+        ".map(each => each.getAttribute('aria-label'))"
+    )
 
     assert cut == []
 
 
-def test_the_contents_stay_in_view(browser, written):
+def test_the_contents_stay_in_view(look):
     """On a wide screen the contents are still in view at the end of the page."""
-    with opened(browser, written("demo")) as page:
-        page.evaluate("window.scrollTo(0, document.body.scrollHeight / 2)")
+    page = look("demo")
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight / 2)")
 
-        expect(page.locator("nav")).to_be_in_viewport()
+    expect(page.locator("nav")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize(("name", "most"), [("demo", 17_000), ("several", 17_500), ("fleet", 20_000)])
-def test_a_phone_has_a_short_page(browser, written, name, most):
+def test_a_phone_has_a_short_page(look, name, most):
     """On a phone a page with its details folded is no longer than that of the demo; with fifty environments a bit."""
-    with opened(browser, written(name), width=NARROW) as page:
-        assert page.evaluate("document.documentElement.scrollHeight") < most
+    page = look(name, NARROW)
+    assert page.evaluate("document.documentElement.scrollHeight") < most
 
 
-def test_the_rows_of_a_table_of_texts_are_cards_on_a_phone(browser, written):
+def test_the_rows_of_a_table_of_texts_are_cards_on_a_phone(look):
     """On a phone each row of a table without numbers is a card as wide as the screen, its cells below each other."""
-    with opened(browser, written("fleet"), width=NARROW) as page:
-        rows = page.locator("#timeline ~ div tbody tr").all()
-        cells = [[cell.bounding_box() for cell in row.locator("th, td").all()] for row in rows]
+    page = look("fleet", NARROW)
+    rows = page.locator("#timeline ~ div tbody tr").all()
+    cells = [[cell.bounding_box() for cell in row.locator("th, td").all()] for row in rows]
 
     assert len(cells) > 5
     for boxes in cells:
@@ -559,11 +581,11 @@ def test_the_dark_scheme_is_printed_like_the_light_one(browser, written, tmp_pat
     assert pages[0] == pages[1]
 
 
-def test_a_chart_fits_on_a_printed_page(browser, written):
+def test_a_chart_fits_on_a_printed_page(look):
     """No chart of many environments is taller than a printed page."""
-    with opened(browser, written("fleet"), width=SHEET[0]) as page:
-        page.emulate_media(media="print")
-        heights = page.evaluate("[...document.images].map(image => image.clientHeight)")
+    page = look("fleet", SHEET[0])
+    page.emulate_media(media="print")
+    heights = page.evaluate("[...document.images].map(image => image.clientHeight)")
 
     assert [height for height in heights if height > SHEET[1]] == []
 
