@@ -111,6 +111,24 @@ def test_the_second_connection_writes_nothing(large: Environment) -> None:
     assert (dict(other)["transaction_read_only"], dict(other)["statement_timeout"]) == ("on", "7000")
 
 
+def test_two_processes_are_enough(large: Environment) -> None:
+    """While both questions are asked no other process helps; afterwards PostgreSQL decides, as before."""
+    both = Barrier(2, timeout=MOMENT)
+
+    def workers(connection: Connection) -> str:
+        both.wait()
+        return shown(connection)
+
+    def shown(connection: Connection) -> str:
+        (value,) = connection.execute("SHOW max_parallel_workers_per_gather").fetchone() or ("",)
+        return str(value)
+
+    with reading(large) as connection:
+        before = shown(connection)
+        assert side_by_side(connection, workers, workers) == ("0", "0")
+        assert (shown(connection), before) == (before, "2")
+
+
 def test_a_small_table_is_asked_by_one_connection(incident: Environment) -> None:
     """A second connection would take longer than it saves."""
     assert not asked_by_two(incident)

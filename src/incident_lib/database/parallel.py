@@ -10,7 +10,7 @@ from contextvars import copy_context
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from incident_lib.database.connections import bounded
+from incident_lib.database.connections import bounded, set_local
 from incident_lib.database.queries import fetch_one
 from incident_lib.model import Failed
 
@@ -25,6 +25,7 @@ B = TypeVar("B")
 
 LARGE = 1_000_000  # threads, by the statistics: with fewer, a second connection takes longer than it saves
 OPEN_SECONDS = 2.0  # a pooler may have no second backend
+ALONE = "max_parallel_workers_per_gather", "0"  # two busy processes are enough: workers would double what they take
 ALIVE_SECONDS = 20.0  # the server ends a transaction that is idle for a minute: see `read_settings`
 
 
@@ -38,7 +39,7 @@ def side_by_side(
 
     Args:
         connection: as `reading` yields it.
-        first: is asked by this connection.
+        first: is asked by this connection; while both are asked, PostgreSQL uses no parallel workers.
         second: may be asked by another connection, in another thread; it is cancelled if `first` fails.
 
     Returns:
@@ -52,7 +53,9 @@ def side_by_side(
         return first(connection), second(connection)
     other = _Other(connection, again, second)
     try:
-        answer = first(connection)
+        with connection.transaction(force_rollback=True):  # of the setting
+            set_local(connection, *ALONE)
+            answer = first(connection)
         if other.was_asked():
             return answer, other.answer()
     finally:
@@ -95,6 +98,7 @@ class _Other(Generic[B]):
             with bounded(OPEN_SECONDS):
                 other = opened.enter_context(self._again(exported["snapshot"]))
                 same = fetch_one(other, "database/same_snapshot", exported)["same"]
+                set_local(other, *ALONE)
         except Failed:
             return None
         other.deadline, other.stop = self._first.deadline, self._cancelled.is_set
