@@ -4,7 +4,10 @@ unexport PYTHONDONTWRITEBYTECODE  # with it, each of the tests' processes compil
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python's own pip, if it has one, since making another one for .venv takes as long as uv takes for everything.
+HAS_PIP = $(shell $(PYTHON) -m pip --version 2>/dev/null)
+PIP = $(if $(HAS_PIP),$(PYTHON) -m pip --python $(BIN)/python,$(BIN)/python -m pip) --quiet --disable-pip-version-check
+UV = $(or $(shell command -v uv),$(BIN)/uv)
 ITSELF := --no-deps --no-build-isolation -e .
 # More workers than cores: tests often wait for a server. The files are begun in the order of tests/conftest.py.
 PARALLEL := --dist loadfile --no-loadscope-reorder
@@ -62,17 +65,18 @@ setup: $(STAMP)  ## install everything into .venv
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make: Python 3.11 or newer is required. Name one: make PYTHON=python3.x" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	@$(WITH_UV) || $(PIP) --require-hashes -r requirements.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python $(ITSELF) || $(PIP) $(ITSELF)
+	$(PYTHON) -m venv $(if $(HAS_PIP),--without-pip) $(VENV)
+	@$(WITH_UV) || $(PIP) install --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python $(ITSELF) || $(PIP) install $(ITSELF)
 	@touch $(STAMP)
 
-# uv is installed from the same lock, and installs the rest of it in a tenth of pip's time. uv does not read pip.conf, so
+# uv installs in a tenth of pip's time. Where you have none, pip installs it from the lock. uv does not read pip.conf, so
 # this passes pip's index to it. If uv fails, pip installs everything.
-WITH_UV = sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt && $(PIP) --require-hashes -r $(VENV)/uv.txt && \
-  index=$$($(BIN)/python -m pip config list | sed -n "s/^[^=]*[.]index-url='\(.*\)'$$/\1/p" | tail -n 1) && \
+WITH_UV = { [ "$(UV)" != $(BIN)/uv ] || { sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt && \
+  $(PIP) install --require-hashes -r $(VENV)/uv.txt; }; } && \
+  index=$$($(PIP) config list | sed -n "s/^[^=]*[.]index-url='\(.*\)'$$/\1/p" | tail -n 1) && \
   if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi && \
-  $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+  $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 
 lock: setup  ## update all pinned dependencies, for every Python from 3.11 on
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -55,13 +55,15 @@ def ours(*, dry: bool) -> tuple[float, float]:
 
 
 def uv(*, dry: bool) -> float:
-    """The seconds of a virtual environment and uv's installation."""
+    """The seconds of a virtual environment without pip, as `make` creates one, and uv's installation."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         python = str(root / "venv" / "bin" / "python")
         install = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--python", python, "--require-hashes"]
         words = ["--help"] if dry else ["--quiet", "-r", str(paths.ROOT / "requirements.lock")]
-        return seconds([sys.executable, "-m", "venv", str(root / "venv")], root) + seconds([*install, *words], root)
+        return seconds([sys.executable, "-m", "venv", "--without-pip", str(root / "venv")], root) + seconds(
+            [*install, *words], root
+        )
 
 
 def seconds(command: list[str], root: Path) -> float:
