@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, many = Path(folder) / "one", Path(folder) / "many"
         alone, all_of_them = runs(one, 1), runs(many, options.environments)
-        seconds(alone, one / "postmortem.html", pdf=True)  # imports
+        seconds(alone, one / "postmortem.html")  # imports
         took = harness.medians(
             options.rounds,
             {
