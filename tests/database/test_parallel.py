@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from threading import Barrier
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -208,6 +209,55 @@ def test_who_is_done_before_the_connection_is_open_does_not_wait_for_it(large: E
         assert one == other
         time.sleep(1)
     assert asked == [1]
+
+
+def test_a_session_that_waits_for_the_first_connection_does_not_stop_the_second_question(large: Environment) -> None:
+    """A second connection would wait behind a session that waits for the first one: the first one asks both."""
+    waits = "SELECT FROM pg_locks WHERE NOT granted AND relation = 'public.q_threads'::regclass"
+
+    def lock() -> None:
+        with psycopg.connect(large.address) as other:
+            other.execute("LOCK TABLE public.q_threads IN ACCESS EXCLUSIVE MODE")
+
+    with ThreadPoolExecutor(1) as pool, reading(large) as connection:
+        before = threads(connection)
+        locked = pool.submit(lock)
+        with psycopg.connect(large.address, autocommit=True) as observer:
+            while observer.execute(waits).fetchone() is None:
+                time.sleep(0.02)
+        assert side_by_side(connection, lambda c: (time.sleep(0.5), threads(c))[1], threads) == (before, before)
+    locked.result(timeout=MOMENT)
+
+
+def test_a_partition_elsewhere_is_asked_by_one_connection(environment: Environment) -> None:
+    """Two connections would take two snapshots of another server."""
+    with psycopg.connect(environment.address, autocommit=True) as connection:
+        connection.execute("""
+            DROP TABLE public.q_threads;
+            CREATE TABLE public.q_threads (purpose text, row_id uuid) PARTITION BY LIST (purpose);
+            CREATE TABLE public.runs PARTITION OF public.q_threads FOR VALUES IN ('run');
+            CREATE FOREIGN DATA WRAPPER elsewhere;
+            CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;
+            CREATE FOREIGN TABLE public.chats PARTITION OF public.q_threads FOR VALUES IN ('chat') SERVER elsewhere;
+            UPDATE pg_class SET reltuples = 2e6 WHERE relname = 'runs'""")
+    assert not asked_by_two(environment)
+
+
+def test_an_interrupt_right_after_the_begin_ends_the_second_question(
+    large: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No instant is left in which Ctrl-C leaves the second question running."""
+
+    class Interrupted(Thread):
+        def start(self) -> None:
+            super().start()
+            time.sleep(0.5)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("incident_lib.database.parallel.Thread", Interrupted)
+    with reading(large) as connection, pytest.raises(KeyboardInterrupt):
+        side_by_side(connection, threads, lambda c: c.execute("SELECT pg_sleep(60)"))
+    assert sleeping(large) == []
 
 
 def test_an_interrupted_question_ends_the_other_one(large: Environment) -> None:

@@ -35,10 +35,11 @@ def side_by_side(
     """Ask two questions to one snapshot: at the same time where the table is large, else one after the other.
 
     One after the other, too, where the role may not export a snapshot, and where no second connection is open in time,
-    or it sees another snapshot: a role's connection limit, a pooler with one backend, an address of several servers.
+    or it sees another snapshot: a role's connection limit, a pooler with one backend, an address of several servers. And
+    where another session waits for a lock until the first connection is done: a second one would wait behind it.
 
     Args:
-        connection: as `reading` yields it.
+        connection: as `reading` yields it, outside of any savepoint: PostgreSQL exports no snapshot from there.
         first: is asked by this connection; while both are asked, PostgreSQL uses no parallel workers.
         second: may be asked by another connection, in another thread; it is cancelled if `first` fails.
 
@@ -53,6 +54,7 @@ def side_by_side(
         return first(connection), second(connection)
     other = _Other(connection, again, second)
     try:
+        other.begin()
         with connection.transaction(force_rollback=True):  # of the setting
             set_local(connection, *ALONE)
             answer = first(connection)
@@ -72,7 +74,7 @@ class _Other(Generic[B]):
         again: Callable[[str], AbstractContextManager[Connection]],
         ask: Callable[[Connection], B],
     ) -> None:
-        """Export the snapshot, and begin."""
+        """Export the snapshot."""
         self._first, self._again, self._ask = connection, again, ask
         self._asked = False
         self._lock = Lock()  # of _asked
@@ -82,6 +84,9 @@ class _Other(Generic[B]):
         exported = fetch_one(connection, "database/export_snapshot")
         run = copy_context().run  # with the deadline of `bounded`
         self._thread = Thread(target=run, args=(self._run, exported), daemon=True)
+
+    def begin(self) -> None:
+        """Open the second connection, and ask, without waiting for either."""
         self._thread.start()
 
     def _run(self, exported: dict[str, str]) -> None:
@@ -99,6 +104,7 @@ class _Other(Generic[B]):
                 other = opened.enter_context(self._again(exported["snapshot"]))
                 same = fetch_one(other, "database/same_snapshot", exported)["same"]
                 set_local(other, *ALONE)
+                other.execute("SELECT FROM public.q_threads LIMIT 0")  # locks it, or there is no second connection
         except Failed:
             return None
         other.deadline, other.stop = self._first.deadline, self._cancelled.is_set
