@@ -35,8 +35,8 @@ def side_by_side(
     """Ask two questions to one snapshot: at the same time where the table is large, else one after the other.
 
     One after the other, too, where the role may not export a snapshot, and where no second connection is open in time,
-    or it sees another snapshot: a role's connection limit, a pooler with one backend, an address of several servers. And
-    where another session waits for a lock until the first connection is done: a second one would wait behind it.
+    or it sees another snapshot: a role's connection limit, a pooler with one backend, an address of several servers;
+    or another session waits for a lock until the first connection is done, so that a second one would wait behind it.
 
     Args:
         connection: as `reading` yields it, outside of any savepoint: PostgreSQL exports no snapshot from there.
