@@ -64,7 +64,7 @@ def test_each_query_runs_once(statements: list[str]) -> None:
     """Each query of the snapshot is executed once."""
     questions = Counter(found[1] for text in statements if (found := re.search(r"-- Question: ([^\n]+)", text)))
 
-    assert len(questions) == 16
+    assert len(questions) == 17
     assert {question: count for question, count in questions.items() if count != 1} == {}
 
 
