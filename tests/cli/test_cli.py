@@ -388,7 +388,7 @@ def test_verify_says_no_before(story: dict[str, Ran]) -> None:
     assert story["verify before"].stderr == (
         "incident: The fixed index is not the only one enforced in 'story'.\n"
         "  why:  definition: no index is the fixed index, complete and enforced; "
-        "alone: idx_q_threads_family_unique (original: valid).\n"
+        "other indexes: idx_q_threads_family_unique (original: valid).\n"
         "  next: Run `incident plan --env story`: it shows what is left to do.\n"
     )
 

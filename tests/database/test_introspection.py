@@ -522,7 +522,7 @@ def retyped(connection, **types):
 
 @pytest.mark.parametrize("new", ["purpose_enum", "varchar(20)", "char(4)", "label", "text"])
 def test_purposes_of_other_types(connection, new):
-    """A purpose that is an enum, a varchar, a char or a domain over text is read."""
+    """A purpose that is an enum, a varchar, a char or a domain over text is not refused."""
     connection.execute("CREATE TYPE purpose_enum AS ENUM ('run', 'chat'); CREATE DOMAIN label AS text")
     retyped(connection, purpose=new)
     read_access(connection)

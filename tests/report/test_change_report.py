@@ -170,7 +170,7 @@ def test_a_verification_that_fails_is_no_success() -> None:
     """Where another index is enforced at the end, too, the change is not called applied."""
     applied()
     with recording_change(record(1)) as file:
-        file.set(after=indexes(NEW), verification=[Check("alone", Status.FAIL, "another index is there")])
+        file.set(after=indexes(NEW), verification=[Check("other indexes", Status.FAIL, "another index is there")])
 
     assert read_change_report("shop", shop.CHANGE).status == "not verified"
 

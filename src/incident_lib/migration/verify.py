@@ -36,14 +36,14 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
             plan,
         ),
         _check(
-            "alone",
+            "other indexes",
             not others,
             "no other unique index is there",
             "; ".join(f"{i.name} ({i.label}: {i.flags()})" for i in others),
             plan,
         ),
         _check(
-            "flags",
+            "validity",
             not invalid,
             "valid, ready and live",
             "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
