@@ -20,8 +20,7 @@ help:  ## list the targets
 	  printf '  %-10s %s\n' "$$name" "$$does"; done
 
 run: setup  ## the main job on the demo: three notebooks, then data/runs/postmortem.html
-	$(BIN)/incident claims
-	$(BIN)/incident run --env demo
+	$(BIN)/incident run --env demo --claims
 
 test: setup  ## the quick tests: four to six minutes
 	$(BIN)/pytest -n 3 $(PARALLEL) -m "not slow"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from uuid import uuid4
 import psutil
 import psycopg
 import pytest
+from click.testing import CliRunner
 from msgspec import structs
 from psycopg import sql
 
-from incident_lib import paths
-from incident_lib.model import RunStatus
-from incident_lib.records import RunFolder, error_message, status_of
+from incident_lib import experiments, paths
+from incident_lib.cli import cli
+from incident_lib.model import Failed, RunStatus
+from incident_lib.records import RunFolder, error_message, read_claims, status_of
 from incident_lib.runs.fleet import FleetProgress, LocalProcesses, run_fleet
 from incident_lib.runs.runner import NOTEBOOKS, Job, RunResult, run_environment
 from tests.support import clusters, tcp
@@ -36,7 +39,9 @@ from tests.support.notebooks import AFTER_BEGIN, insert, instead, write_short
 from tests.support.reports import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from incident_lib.model import ClaimsReport
 
 AWAY = "postgresql://me:s3cret@127.0.0.1:1/db"
 HEARING = (
@@ -454,22 +459,67 @@ def test_an_interrupted_run(runs: Path, how: str) -> None:
     assert alive == []
 
 
-def test_an_interrupt_before_a_worker_has_begun(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["listener", "meanwhile"])
+def test_an_interrupt_before_a_worker_has_begun(runs: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """A run that is interrupted before its worker has begun with it is recorded as interrupted."""
 
-    def interrupt(progress: FleetProgress) -> None:
+    def interrupt(*progress: FleetProgress) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setenv("INCIDENT_AWAY_URL", AWAY)
     with LocalProcesses(1) as workers:
         workers.begin(1, partial(time.sleep, 60))
         with pytest.raises(KeyboardInterrupt):
-            run_fleet(["away"], executor=workers, listener=interrupt)
+            run_fleet(["away"], executor=workers, **{where: interrupt})
 
     assert (records(runs)["away"]["status"], records(runs)["away"]["error"]["what"]) == (
         "failed",
         "The run of 'away' was interrupted.",
     )
+
+
+# What runs meanwhile
+
+
+def test_the_report_is_written_after_what_runs_meanwhile(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the notebooks end first, the report waits, and has what was made meanwhile."""
+
+    def meanwhile() -> None:
+        while records(runs)["away"]["status"] == "running":
+            time.sleep(0.05)
+        shutil.copy(paths.EXAMPLE_RUN / "claims.json", runs)
+
+    monkeypatch.setenv("INCIDENT_AWAY_URL", AWAY)
+    run_fleet(["away"], meanwhile=meanwhile)
+
+    assert "3 claims hold" in (runs / "postmortem.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("found", [True, False], ids=["tested", "failed"])
+def test_the_claims_are_tested_meanwhile(
+    server: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, found: bool
+) -> None:
+    """`run --claims` says what the verdicts are; if they cannot be tested, why; the run goes on."""
+    tested = read_claims(paths.EXAMPLE_RUN / "claims.json")
+
+    def run_claims(listener: Callable[[str, float], None]) -> ClaimsReport:
+        listener("without load", 0.0)
+        if found:
+            return tested
+        raise Failed("What happened.", "Why.", "What to do.")
+
+    monkeypatch.setattr(experiments, "run_claims", run_claims)
+    for name, value in instead(tmp_path, write_short(tmp_path / "notebooks")).items():
+        monkeypatch.setenv(name, value)
+    with copies(server, "staging") as addresses:
+        monkeypatch.setenv("INCIDENT_STAGING_URL", addresses["staging"])
+        ran = CliRunner().invoke(cli, ["run", "--env", "staging", "--claims"], standalone_mode=False)
+
+    assert records(runs)["staging"]["status"] == "dry-run"
+    assert (ran.return_value, (runs / "claims.json").exists()) == ((0, True) if found else (3, False))
+    assert ("3 claims hold, 3 hold only with this project's method, 2 do not hold." in ran.stdout) is found
+    assert ("incident: What happened." in ran.stderr) is not found
 
 
 @pytest.mark.slow

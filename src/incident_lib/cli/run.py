@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from incident_lib.cli.answer import Answer, print_error
+from incident_lib.cli.claims import summarize, test_claims
 from incident_lib.cli.command import AnsweringCommand
 from incident_lib.cli.options import NAME, SINCE, TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
+    from incident_lib.model import IncidentError
     from incident_lib.runs import RunResult
 
 
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which change of the index: the fix, or the one after it.",
 )
+@click.option("--claims", "with_claims", is_flag=True, help="Test the fix plan's claims meanwhile: incident claims.")
 @SINCE
 @TIMEOUT
 def run(
@@ -73,6 +77,7 @@ def run(
     dask: str | None,
     log: str,
     change: str,
+    with_claims: bool,
     purpose_since: str,
     timeout: float,
 ) -> Answer:
@@ -87,7 +92,7 @@ def run(
         from incident_lib.progress import bars
         from incident_lib.runs import run_fleet
 
-        was_running = demo.is_running()
+        was_running, tested = demo.is_running(), _Claims()
         with bars() as show:
             results = run_fleet(
                 chosen,
@@ -99,13 +104,31 @@ def run(
                 timeout=env_timeout,
                 executor=executor,
                 listener=lambda progress: show(progress.environment, progress.share, progress.notebook),
+                meanwhile=(lambda: tested.test(show)) if with_claims else None,
             )
     if not was_running:
         demo.stop()
-    for result in results:
-        if result.error:
-            print_error(result.error)
-    return _answer(results, change)
+    errors = [error for error in (*(result.error for result in results), tested.error) if error]
+    for error in errors:
+        print_error(error)
+    return _answer(results, change, tested)
+
+
+class _Claims:
+    """The fix plan's claims, tested while the notebooks run: the verdicts in a sentence, or the error."""
+
+    def __init__(self) -> None:
+        self.sentence = ""
+        self.error: IncidentError | None = None
+
+    def test(self, show: Callable[[str, float | None, str], None]) -> None:
+        from incident_lib.model import IncidentError
+        from incident_lib.records import claims_file
+
+        try:
+            self.sentence = summarize(test_claims(claims_file(), show))
+        except IncidentError as error:
+            self.error = error
 
 
 def _workers(jobs: int, environments: int) -> Executor:
@@ -133,7 +156,7 @@ def _cluster(address: str) -> Executor:
         raise Failed("The cluster cannot be reached.", f"No scheduler answers at {address}.", "Is it up?") from None
 
 
-def _answer(results: list[RunResult], change: str) -> Answer:
+def _answer(results: list[RunResult], change: str, tested: _Claims) -> Answer:
     """How the run of each environment ended, its verdict, and the report over all of them."""
     from incident_lib import paths
     from incident_lib.model import Column, EndedRun, ErrorMessage, RunResults, make_table
@@ -177,8 +200,10 @@ def _answer(results: list[RunResult], change: str) -> Answer:
             report=report,
         ),
         next="incident open",
-        body=(make_table(columns, rows), f"Report: {report}"),
-        exit_code=max(_CODES.get(result.status, 0) for result in results),
+        body=(make_table(columns, rows), *([tested.sentence] if tested.sentence else []), f"Report: {report}"),
+        exit_code=max(
+            *(_CODES.get(result.status, 0) for result in results), tested.error.exit_code if tested.error else 0
+        ),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from concurrent.futures import BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,7 @@ def run_fleet(
     timeout: float = ENV_TIMEOUT,
     executor: Executor | None = None,
     listener: Callable[[FleetProgress], None] = lambda _: None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> list[RunResult]:
     """Run the notebooks over each environment, and write the postmortem over all.
 
@@ -63,6 +64,7 @@ def run_fleet(
         executor: anything with the interface of `concurrent.futures.Executor`; one local process at a time
             where none is given. Its workers need the package, and the variables of their environments.
         listener: is called with the progress of each environment, several times a second.
+        meanwhile: is called here while the notebooks run; the report is written after it, too.
 
     Returns:
         How each ended, in the order of the names. One that failed, hung or was killed does not affect the others.
@@ -75,7 +77,8 @@ def run_fleet(
     _check_log(names, log)
     done = {name: _done_before(name, name in confirm, change) for name in names} if resume else {}
     jobs = [_job(name, name in confirm, purpose_since, timeout, log, change) for name in names if not done.get(name)]
-    with executor or LocalProcesses(1) as workers:
+    ended = threading.Event()
+    with executor or LocalProcesses(1) as workers, ThreadPoolExecutor(1) as pool:
         if isinstance(workers, LocalProcesses):
             workers.begin(len(jobs), prepare_worker)
         futures = {workers.submit(run_environment, job): job for job in jobs}
@@ -83,13 +86,17 @@ def run_fleet(
         preparation = threading.Timer(PREPARE_AFTER, prepare_report)
         preparation.start()
         try:
-            _show_progress(futures, listener)
+            shown = pool.submit(_show_progress, futures, listener, ended)
+            if meanwhile:
+                meanwhile()
+            shown.result()
         except KeyboardInterrupt:
             workers.shutdown(wait=False, cancel_futures=True)
             if isinstance(workers, LocalProcesses):  # others may go on elsewhere
                 _note_interrupted(jobs)
             raise
         finally:
+            ended.set()
             preparation.cancel()
     results = {job.environment: _result(future, job) for future, job in futures.items()}
     write_postmortem(names)
@@ -151,10 +158,12 @@ def _done_before(name: str, confirmed: bool, change: str) -> RunResult | None:
     return None
 
 
-def _show_progress(futures: dict[Future[RunResult], Job], listener: Callable[[FleetProgress], None]) -> None:
-    """Pass on every run's progress until the last one has ended."""
+def _show_progress(
+    futures: dict[Future[RunResult], Job], listener: Callable[[FleetProgress], None], ended: threading.Event
+) -> None:
+    """Pass on every run's progress until the last one has ended, or nobody waits for them."""
     left = set(futures)
-    while left:
+    while left and not ended.is_set():
         left = wait(left, timeout=PROGRESS_SECONDS).not_done
         for future, job in futures.items():
             with suppress(IncidentError):  # a folder that was removed is an error at the end of its run
