@@ -161,7 +161,7 @@ def _done_before(name: str, confirmed: bool, change: str) -> RunResult | None:
 def _show_progress(
     futures: dict[Future[RunResult], Job], listener: Callable[[FleetProgress], None], ended: threading.Event
 ) -> None:
-    """Pass on every run's progress until the last one has ended, or nobody waits for them."""
+    """Pass on every run's progress until the last one has ended, or the event is set."""
     left = set(futures)
     while left and not ended.is_set():
         left = wait(left, timeout=PROGRESS_SECONDS).not_done
