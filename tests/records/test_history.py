@@ -161,9 +161,21 @@ class Expected(NamedTuple):
 
 
 def oracle(specs: list[Spec]) -> Expected:
-    """What a report must tell of the incident; a run of `provider` tells of it only where it found the fix gone."""
+    """What a report must tell of the incident; a run of `provider` tells of it only where it found the fix gone.
+
+    Where no run applied the fix that the last one found, its snapshot is the one after the fix, and the one before it
+    is the latest without the fix.
+    """
     own = [spec for spec in specs if spec.is_of_purpose or (spec.before is not None and not spec.fixed)]
-    return tell([spec._replace(fixes=spec.fixes and spec.is_of_purpose) for spec in own or specs])
+    own = [spec._replace(fixes=spec.fixes and spec.is_of_purpose) for spec in own or specs]
+    found = tell(own)
+    (told,) = [spec for spec in own if spec.number == found.told]
+    if found.fix or not told.fixed:
+        return found
+    earlier = [spec for spec in own if spec.number < told.number and spec.status != "killed" and not spec.fixed]
+    was = [spec.before for spec in earlier if spec.before is not None]
+    now = told.before if told.after is None else told.after
+    return found._replace(before=was[-1] if was else None, after=now)
 
 
 def tell(specs: list[Spec]) -> Expected:

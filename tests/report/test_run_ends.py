@@ -250,6 +250,37 @@ def test_an_unknown_count_is_never_0(tmp_path: Path, made: Any, moment: str) -> 
     assert dict(read(folder).facts)["Status"].startswith("not fixed") == (moment == "after")
 
 
+# A run that found the fix, and did not apply it.
+FOUND_FIXED: Contents = {
+    **{name: {"before": EXAMPLE[name]["after"], "after": None} for name in ("counts", "indexes", "snapshot_at")},
+    "incident_ended_at": None,
+    "steps": [],
+    "blocked_by": [],
+    "blocked_since": {"chat": [], "run": []},
+}
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_fix_from_before_the_first_snapshot(tmp_path: Path, made: Any) -> None:
+    """Where the fix was there before any run, what was before it is unknown, and never what the first run saw."""
+    found = made(run_folder(tmp_path, FOUND_FIXED))
+
+    assert "Families blocked for chat: unknown before, 0 after." in str(found.of("img")[0]["alt"])
+    assert "No family is blocked for chat now; no snapshot is from before the fix" in found.text
+    assert "ended before the first snapshot" in found.text
+    assert {row[1] for row in found.sections["Summary"].tables[0][1:]} == {"unknown"}
+
+
+@pytest.mark.parametrize("made", FORMS)
+def test_a_fix_between_two_runs(tmp_path: Path, made: Any) -> None:
+    """Where the fix was made between two runs, each side is from its run; when it was made is unknown."""
+    earlier = {"started_at": "2025-01-01T00:00:00Z", "incident_ended_at": None, "steps": []}
+    found = made(run_folder(tmp_path, NO_AFTER | earlier, "1"), run_folder(tmp_path, FOUND_FIXED, "2"))
+
+    assert "Families blocked for chat: 1,088 before, 0 after." in str(found.of("img")[0]["alt"])
+    assert "ended between two snapshots" in found.text
+
+
 def test_unknown_counts_are_not_summed(tmp_path: Path) -> None:
     """The sum over environments has only those with known counts, and says how many they are."""
     unread = EXAMPLE["counts"]["before"] | {"blocked": {"chat": None, "run": None}, "blocked_families": None}

@@ -111,8 +111,15 @@ def blocked_sentence(counts: Counts) -> str:
     return f"{families:,} of {counts.families:,} families ({plural(owners or 0, 'user')}) cannot start a chat."
 
 
-def before_and_after(before: Counts, after: Counts | None) -> str:
-    """How many families were blocked for chat, and how many are now; an unknown count is not claimed."""
+def before_and_after(before: Counts | None, after: Counts | None) -> str:
+    """How many families were blocked for chat, and how many are now; an unknown count is not claimed.
+
+    Args:
+        before: the counts before the fix; None: no snapshot is from before it.
+        after: the counts after it; None: it was not applied.
+    """
+    if before is None:
+        return f"{blocked_sentence(after) if after else ''} No snapshot is from before the fix.".lstrip()
     if after is None or before.blocked.chat is None:
         return blocked_sentence(before)
     was = f"{before.blocked.chat:,} of {before.families:,} families ({plural(before.blocked_owners.chat or 0, 'user')})"

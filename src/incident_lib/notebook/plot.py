@@ -26,15 +26,18 @@ def before_after(before: Snapshot, after: Snapshot | None = None, *, ax: Axes | 
     """How many families were blocked for each purpose, and how many are; of `provider` how many threads conflicted.
 
     Args:
-        before: the snapshot before the fix, or the only one.
+        before: the snapshot before the fix, or the only one; where it shows the fix already, and there is another one,
+            nothing is known of the time before.
         after: the snapshot after it; None: none was taken, or nothing was applied.
         ax: the Axes to draw on; None: new ones.
 
     Returns:
         The Axes.
     """
-    draw = charts.before_after if before.change == PURPOSE.name else charts.provider_conflicts
-    return _drawn(draw(before.totals, after.totals if after else None), ax)
+    now = after.totals if after else None
+    if before.change != PURPOSE.name:
+        return _drawn(charts.provider_conflicts(before.totals, now), ax)
+    return _drawn(charts.before_after(None if after and before.is_fixed else before.totals, now), ax)
 
 
 def blockers(snapshot: Snapshot, *, ax: Axes | None = None) -> Axes:

@@ -7,6 +7,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
 from incident_lib.model import (
+    IndexState,
     blocked_table,
     blockers_table,
     checks_table,
@@ -60,6 +61,11 @@ class Snapshot(Revocable):
     def change(self) -> str:
         """The change that the preflight and the plan are about: `purpose` or `provider`."""
         return self._data.change.name
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the fixed index, or a finer one, is the only unique index that is enforced."""
+        return self._data.investigation.catalog.state is IndexState.FIXED
 
     @property
     def has_provider(self) -> bool:

@@ -74,7 +74,7 @@ def make_history(runs: Sequence[Run]) -> History:
     own = [run for run, is_own in zip(runs, of_purpose, strict=True) if is_own]
     own += [look for look, is_own in zip(looks, of_purpose, strict=True) if not is_own and _has_lost_the_fix(look)]
     following = [run for run, is_own in zip(runs, of_purpose, strict=True) if not is_own]
-    incident = _history(own or looks)
+    incident = _as_fixed_elsewhere(_history(own or looks))
     if not following:
         return incident
     others = [look for look, is_own in zip(looks, of_purpose, strict=True) if is_own]
@@ -89,7 +89,7 @@ def _as_look(run: Run) -> Run:
 
 def _has_lost_the_fix(look: Run) -> bool:
     """Whether its latest snapshot shows another state than the fixed index, or a finer one, alone."""
-    indexes = look.record.indexes.after or look.record.indexes.before
+    indexes = _latest(look.record.indexes)
     return indexes is not None and indexes.state is not IndexState.FIXED
 
 
@@ -119,6 +119,40 @@ def _history(runs: Sequence[Run], others: Sequence[Run] = ()) -> History:
         )
     own = fix if fix.record.counts.after else None
     return History(Run(fix.folder, shown), earlier, later, is_fixed=True, latest=own)
+
+
+def _as_fixed_elsewhere(incident: History) -> History:
+    """The history where no run applied the fix, and the latest snapshot shows it all the same.
+
+    That snapshot is the one after the fix. The one before it is the latest that shows another state; without one,
+    nothing is known of the time before.
+    """
+    record = incident.run.record
+    if incident.is_fixed or not _shows_the_fix(record):
+        return incident
+    before = next((run.record for run in reversed(incident.earlier) if _shows_the_incident(run.record)), None)
+    halves: dict[str, Any] = {}
+    for name in ("counts", "indexes", "snapshot_at", "example_threads"):
+        was = getattr(before, name) if before else BeforeAfter()
+        halves[name] = _with_after(BeforeAfter(before=_latest(was)), getattr(record, name))
+    if before and before.example != record.example:
+        halves["example_threads"] = record.example_threads
+    since = {name: getattr(before, name) if before else None for name in ("blocked_by", "blocked_since")}
+    return replace(incident, run=Run(incident.run.folder, msgspec.structs.replace(record, **halves, **since)))
+
+
+def _latest(halves: BeforeAfter[Any]) -> Any:
+    return halves.before if halves.after is None else halves.after
+
+
+def _shows_the_fix(record: RunRecord) -> bool:
+    indexes = record.indexes.before
+    return indexes is not None and indexes.state is IndexState.FIXED
+
+
+def _shows_the_incident(record: RunRecord) -> bool:
+    indexes = _latest(record.indexes)
+    return indexes is not None and indexes.state is not IndexState.FIXED and record.counts.before is not None
 
 
 def _began(run: Run) -> tuple[datetime, str]:
@@ -159,4 +193,4 @@ def _with_latest(fix: RunRecord, latest: RunRecord) -> RunRecord:
 
 
 def _with_after(fix: BeforeAfter[Any], latest: BeforeAfter[Any]) -> BeforeAfter[Any]:
-    return fix.merge(BeforeAfter(after=latest.before if latest.after is None else latest.after))
+    return fix.merge(BeforeAfter(after=_latest(latest)))

@@ -202,9 +202,12 @@ class Chapter(Recorded):
         return f"{meaning}. {why}" if why else meaning
 
     def _cell(self, number: int | None, counts: Counts | None) -> int | str | None:
-        """A number of a snapshot; how the run ended where there was none. Where rows are hidden, a 0 is unknown."""
+        """A number of a snapshot; where there was none, unknown before, and how the run ended after.
+
+        Where rows are hidden, a 0 is unknown.
+        """
         if not counts:
-            return self.ended or "–"
+            return "unknown" if self.after else self.ended or "–"
         return number or None if self.hides_rows and not self.is_fixed else number
 
     def number(self, snapshot: str, purpose: str) -> int | str | None:
@@ -215,7 +218,8 @@ class Chapter(Recorded):
     def state(self, snapshot: str) -> str:
         """The state of the unique indexes before or after; how the run ended where they were not read."""
         indexes = getattr(self.record.indexes, snapshot)
-        return str(indexes.state) if indexes else self.ended or "not read"
+        unseen = "unknown" if self.after else self.ended or "not read"
+        return str(indexes.state) if indexes else unseen
 
     @property
     def example(self) -> Table | None:
@@ -224,7 +228,11 @@ class Chapter(Recorded):
         before, after = ({thread.thread: thread for thread in found or []} for found in (threads.before, threads.after))
         unseen = self.ended or "not read"
         rows = [
-            (*_thread(thread), _blocks(before.get(name)), _blocks(after.get(name)) if after else unseen)
+            (
+                *_thread(thread),
+                _blocks(before.get(name)) if before else "unknown",
+                _blocks(after.get(name)) if after else unseen,
+            )
             for name, thread in (before | after).items()
         ]
         return make_table(EXAMPLE, rows) if rows else None

@@ -63,7 +63,7 @@ class Compared:
     def summary(self, purpose: str) -> str:
         """How many were blocked and are, in a few words; never an after that was not counted."""
         was, now = _of(self.before, purpose), _of(self.after, purpose)
-        if self.before is None:
+        if self.before is None and self.after is None:
             return f"{purpose}: unknown; {self.ended or 'no snapshot'}"
         return f"{purpose} {format_count(was)} → {format_count(now) if self.after else 'no after'}" + (
             f" ({self.ended})" if self.ended else ""

@@ -35,9 +35,9 @@ def number(name: str) -> Column:
 
 def headline(chapters: tuple[Chapter, ...]) -> str:
     """The finding over all environments, as a title."""
-    if len(chapters) == 1 and chapters[0].before and chapters[0].has_provider and chapters[0].is_fixed:
+    if len(chapters) == 1 and chapters[0].has_provider and chapters[0].is_fixed:
         return _both_changes(chapters[0])
-    if len(chapters) == 1 and chapters[0].before:
+    if len(chapters) == 1 and chapters[0].latest:
         if told := _exception(chapters[0]):
             return told
         title = charts.before_after(chapters[0].before, chapters[0].after, chapters[0].ended).title
@@ -54,7 +54,10 @@ def headline(chapters: tuple[Chapter, ...]) -> str:
 
 
 def _exception(chapter: Chapter) -> str:
-    """The finding where rows are hidden, or where the fix is gone again; empty elsewhere."""
+    """The finding where no snapshot is from before the fix, where it is gone, or rows are hidden; empty elsewhere."""
+    if chapter.is_fixed and chapter.before is None:
+        seen = "No family is blocked for chat now; no snapshot is from before the fix"
+        return f"{seen}{_still_conflicting((chapter,))}"
     now = chapter.latest.blocked.chat if chapter.latest else None
     if chapter.is_undone and now is not None:
         return f"{format_blocked(now, ('is', 'are'))} again: the fix is not in place any more"

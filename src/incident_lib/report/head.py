@@ -109,7 +109,7 @@ class Head:
         first = format_minute(self.began_at) if self.began_at else UNKNOWN
         if self._fixed < len(self.chapters) or not self.chapters:
             return f"since {first}; not ended as of the latest snapshot"
-        return f"{first} to {format_minute(self.ended_at)}" if self.ended_at else "ended before the first snapshot"
+        return f"{first} to {format_minute(self.ended_at)}" if self.ended_at else self._ended_unseen
 
     @property
     def began_at(self) -> datetime | None:
@@ -127,6 +127,11 @@ class Head:
     @property
     def _fixed(self) -> int:
         return sum(chapter.is_fixed for chapter in self.chapters)
+
+    @property
+    def _ended_unseen(self) -> str:
+        """Between which snapshots the incident ended, where no run ended it."""
+        return "ended between two snapshots" if self._hit() is not None else "ended before the first snapshot"
 
     def _cannot_tell(self) -> bool:
         """Whether no blocked family was seen, and rows are hidden somewhere: there may be an incident or none."""
@@ -165,7 +170,8 @@ class Head:
         hit, label = self._hit(), "Families blocked for chat"
         hidden = any(chapter.hides_rows for chapter in self.chapters)
         if hit is None:
-            return Card(label, UNKNOWN, _HIDES_ROWS if hidden else "none was counted")
+            fixed = "no snapshot is from before the fix" if self._fixed else "none was counted"
+            return Card(label, UNKNOWN, _HIDES_ROWS if hidden else fixed)
         if hidden:
             return Card(label, f"{hit:,} or more", _HIDES_ROWS)
         users = [chapter.before.blocked_owners.chat for chapter in self.chapters if chapter.before]
@@ -201,7 +207,7 @@ class Head:
         if self._cannot_tell():
             return Card(label, UNKNOWN, _HIDES_ROWS)
         if ended is None and self.chapters and self._fixed == len(self.chapters):
-            return Card(label, UNKNOWN, "it ended before the first snapshot")
+            return Card(label, UNKNOWN, f"it {self._ended_unseen}")
         if ended is None:
             return Card(label, "not over", f"{since}, as of the latest snapshot")
         if began is None:

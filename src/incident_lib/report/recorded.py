@@ -64,7 +64,7 @@ class Recorded:
     def status(self) -> str:
         """How the run ended, in a sentence; with the error that stopped it, if there was one."""
         error, status = self.record.error, status_of(self.record)
-        how = _STATUS[status] if self.before else _NO_SNAPSHOT.get(status, _STATUS[status])
+        how = _STATUS[status] if self.latest else _NO_SNAPSHOT.get(status, _STATUS[status])
         return " ".join([how, *([error.what, error.why, error.next] if error else [])])
 
     @property

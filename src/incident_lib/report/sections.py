@@ -397,7 +397,7 @@ def _anchor(title: str) -> str:
 
 def _verdict(chapter: Chapter, prefix: str) -> Block:
     """The result of one environment's run and how the run ended, in a paragraph."""
-    result = before_and_after(chapter.before, chapter.after) if chapter.before else NOTHING_SEEN
+    result = before_and_after(chapter.before, chapter.after) if chapter.latest else NOTHING_SEEN
     if chapter.hides_rows and chapter.before and not chapter.before.blocked.chat:
         result = CANNOT_TELL
     return Paragraph(f"{prefix}{result} {chapter.status}", "failed" if chapter.failed else "plain")
