@@ -341,7 +341,8 @@ def test_apply_takes_the_environments_name(named: Environment, words: list[str],
         "",
         message(
             "Nothing was changed in 'staging'.",
-            f"Changing an environment needs its name as confirmation, and confirm is {confirm!r}.",
+            f"Changing an environment needs its name as confirmation, "
+            f"and {repr(confirm) if confirm else 'none'} was given.",
             "Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
         ),
     )
@@ -384,9 +385,9 @@ def test_the_story_is_told_by_exit_codes(story: dict[str, Ran], ran: str, code: 
 
 
 def test_verify_says_no_before(story: dict[str, Ran]) -> None:
-    """Before the fix verify says that the fixed index is not the only one enforced."""
+    """Before the fix verify says that the fixed index is not enforced, and which one is."""
     assert story["verify before"].stderr == (
-        "incident: The fixed index is not the only one enforced in 'story'.\n"
+        "incident: The fixed index is not enforced in 'story'.\n"
         "  why:  definition: no index is the fixed index, complete and enforced; "
         "other indexes: idx_q_threads_family_unique (original: valid).\n"
         "  next: Run `incident plan --env story`: it shows what is left to do.\n"

@@ -37,7 +37,7 @@ def test_a_log_says_which_key_is_examined(tmp_path: Path) -> None:
     ran = shell("scan", "-e", "staging", "--log", LOG, "--answers", str(tmp_path / "scan.toml"))
 
     assert ran.stdout.splitlines()[:2] == [
-        "3 unique indexes of 2 tables: none is needless beside one with fewer columns.",
+        "3 unique indexes of 2 tables: none is made redundant by one with fewer columns.",
         f"{INDEX_NAME} rejected 1,340 rows in the logs. Does one of the columns purpose, provider belong in its key?",
     ]
     assert (ran.stderr, ran.returncode) == ("", 0)
@@ -186,7 +186,7 @@ def test_that_both_are_needed_is_stored_and_shown(tmp_path: Path) -> None:
     assert read_answers(file).both == {PAIR: today}
     assert [each["answered_both"] for each in found["result"]["redundant"]] == [str(today)]
     assert found["answer"].endswith(
-        "none is needless beside one with fewer columns, or a person answered that it is needed."
+        "none is made redundant by one with fewer columns, or a person answered that it is needed."
     )
     assert f"both are needed, on {today}" in " ".join(shown.split())
     assert "--both" not in shown

@@ -663,9 +663,9 @@ def test_the_table_compared_with_the_threads(incident: Environment, monkeypatch:
     _, out, _ = ran(str(LOG), "--env", "staging")
 
     assert lines(out)[-10:-3] == [
-        "hit and blocked 277 families with rejected inserts that were blocked for chat when the logs were read",
-        "hit not blocked 142 families with rejected inserts that were not blocked for chat then",
-        "blocked never hit 811 families that were blocked for chat then, without a rejected insert",
+        "rejected and blocked 277 families with rejected inserts that were blocked for chat when the logs were read",
+        "rejected, not blocked 142 families with rejected inserts that were not blocked for chat then",
+        "blocked, never rejected 811 families that were blocked for chat then, without a rejected insert",
         "got a chat 148 families with rejected inserts that got a chat later",
         "without a chat 271 families with rejected inserts that have not got a chat since",
         "without their chat 32 families with rejected inserts whose chats have all been ended",

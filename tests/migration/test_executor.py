@@ -367,7 +367,8 @@ def test_wrong_confirm(incident, confirm):
         apply(incident, confirm=confirm)
     assert str(error.value) == (
         "Nothing was changed in 'staging'.\n"
-        f"  why:  Changing an environment needs its name as confirmation, and confirm is {confirm!r}.\n"
+        f"  why:  Changing an environment needs its name as confirmation, "
+        f"and {repr(confirm) if confirm else 'none'} was given.\n"
         "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes."
     )
 

@@ -314,7 +314,8 @@ def test_without_confirm(fixed, confirm):
         1,
         "",
         "Nothing was changed in 'staging'.\n"
-        f"  why:  A probe writes, and needs its name as confirmation, and confirm is {(*confirm, '', '')[1]!r}.\n"
+        f"  why:  A probe writes, and needs its name as confirmation, "
+        f"and {repr(confirm[1]) if confirm[1:] and confirm[1] else 'none'} was given.\n"
         "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
     )
 

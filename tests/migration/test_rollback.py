@@ -107,7 +107,8 @@ def test_without_confirm(fixed, confirm):
         "",
         "",
         "Nothing was changed in 'staging'.\n"
-        f"  why:  Changing an environment needs its name as confirmation, and confirm is {(*confirm, '', '')[1]!r}.\n"
+        f"  why:  Changing an environment needs its name as confirmation, "
+        f"and {repr(confirm[1]) if confirm[1:] and confirm[1] else 'none'} was given.\n"
         "  next: Read `incident plan --env staging`, then add `--confirm staging` to allow changes.",
     )
 

@@ -164,8 +164,8 @@ def test_counts_by_name_are_in_the_order_of_their_meanings() -> None:
 
 TRIED = "Rejected inserts: the table does not show which users tried to start a chat; only the server log does."
 ALWAYS_UNKNOWN = [
-    "Active threads without an owner (1,159) are in no unique index: none of them blocks a new thread, and "
-    "duplicates are possible.",
+    "Active threads without an owner (1,159): in a unique index NULL equals no other NULL, so none of them blocks a "
+    "new thread, and duplicates are possible.",
     "Provider conflicts (1): the clients look threads up by provider, and no unique index has the provider in its key.",
 ]
 

@@ -118,7 +118,7 @@ tried = incident.attempts([str(paths.DEMO_DATA / "server.log")])
 both = incident.families(blocked_for="chat").merge(tried, on=["root", "owner"], how="left")
 sums = incident.rejected_inserts.set_index("count")["number"]
 hit = int(both["attempts"].notna().sum())
-hit, len(both) - hit, int(sums["hit and blocked"]), int(sums["blocked never hit"])"""
+hit, len(both) - hit, int(sums["rejected and blocked"]), int(sums["blocked, never rejected"])"""
 
     assert value(cells, code) == "(274, 814, 274, 814)"
 

@@ -42,7 +42,13 @@ if TYPE_CHECKING:
     from incident_lib.report.chart import Chart
     from incident_lib.report.document import Block
 
-NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
+NAMES = {
+    "failed_attempts": "rejected inserts",
+    "owners": "users",
+    "hit_and_blocked": "rejected and blocked",
+    "hit_not_blocked": "rejected, not blocked",
+    "blocked_never_hit": "blocked, never rejected",
+}
 SINCE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 EVERY = (*FORMS, *MARKDOWN[1:])
 RESOLUTION, CLAIMS, LEFT = "Resolution and verification", "Claims of the fix plan, tested", "What remains"
@@ -207,7 +213,7 @@ def test_unknown_counts_of_rejected_inserts(tmp_path: Path, made: Any) -> None:
         row[:2] for row in table(made(run(tmp_path, rejected_inserts=FAILURES | unknown)), "Impact", "count", "number")
     )
 
-    assert {found[word.replace("_", " ")] for word in unknown} == {"unknown"}
+    assert {found[NAMES[word]] for word in unknown} == {"unknown"}
 
 
 @pytest.mark.parametrize("made", FORMS)

@@ -24,6 +24,9 @@ from tests.support.reports import EXAMPLE, Contents, Page, in_words, record_of, 
 WORDS = ("families", "active_threads", "blocked_families", "blocked for chat", "blocked for run", "affected_owners")
 NAMES = {
     "failed_attempts": "rejected inserts",
+    "hit_and_blocked": "rejected and blocked",
+    "hit_not_blocked": "rejected, not blocked",
+    "blocked_never_hit": "blocked, never rejected",
     "owners": "users",
     "coexisting_families": "families with several active threads",
     "residual_conflicts": "provider conflicts",

@@ -249,8 +249,9 @@ def test_the_latest_run_that_ended_the_incident(runs: Path) -> None:
 
 NO_RUN = (
     "No run has applied the fix to 'staging'.\n"
-    "  why:  The recovery is that of the families that a run found blocked before it applied the fix.\n"
-    "  next: Begin one: incident run --env staging --confirm staging"
+    "  why:  The recovery is that of the families that a run found blocked before it applied the fix. After "
+    "`incident apply`, or a change by other tools, they are not known.\n"
+    "  next: Where the fix is not applied yet: incident run --env staging --confirm staging"
 )
 
 

@@ -158,12 +158,11 @@ def _figures(folder: Path) -> Iterator[Figure]:
 def test_each_verdict_is_printed(ran: Ran) -> None:
     """Standard output has the verdict of each environment."""
     assert (
-        "demo: No family is blocked for chat. The fix has been applied. Nothing is left to apply. "
-        "Next: incident verify --env demo The run succeeded.\n"
+        "demo: No family is blocked for chat. The fix has been applied. Nothing is left to apply. The run succeeded.\n"
     ) in ran.stdout
     assert (
         "staging: 1,088 of 1,257 families (237 users) cannot start a chat. The fix has not been applied. "
-        "It is safe to apply it now. Next: incident apply --env staging --confirm staging "
+        "It is safe to apply it now. "
         "This was a dry run: it changed nothing.\n"
     ) in ran.stdout
 

@@ -89,7 +89,7 @@ def test_what_the_command_answers(both: Both) -> None:
     assert [ran[key] for key in ("change", "conflicts_before", "conflicts_after")] == ["provider", before, 0]
     assert both.answer["answer"] == (
         "demo: No thread blocks another provider. The change provider has been applied. Nothing is left to apply. "
-        "Next: incident verify --env demo --change provider The run succeeded."
+        "The run succeeded."
     )
 
 

@@ -125,13 +125,15 @@ def _in_the_way(connection: Connection, change: IndexChange, shared: int | None,
         for row in list_shared_keys(connection, change, IndexKind.FIXED, MOST_NAMED)
     ]
     more = f"; and {shared - len(found)} more" if shared > len(found) else ""
-    on_demo = "; `incident demo settle` runs it on the demo" if environment == DEMO else ""
+    settle = "read the statement that the plan prints, change it, and run it yourself"
+    if environment == DEMO:
+        settle = "incident demo settle"
     yield Check(
         "rows in the way",
         Status.WARN,
         f"{plural(numbers['too_many'], change.wording.row)} too many under {plural(shared, 'key')}, "
         f"{numbers['null_keys']:,} of them with NULL in it: {'; '.join(found)}{more}",
-        f"The plan prints the statement that would settle them: read it, change it, and run it yourself{on_demo}.",
+        f"Once the fix is applied, settle them: {settle}.",
     )
 
 

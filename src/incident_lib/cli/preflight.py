@@ -85,8 +85,10 @@ def not_enforced(name: str, checks: tuple[Check, ...], change: IndexChange, targ
 
     if holds(checks):
         return None
+    is_there = next(check for check in checks if check.name == "definition").status is Status.PASS
+    what = "not the only one enforced" if is_there else "not enforced"
     return Refused(
-        f"The {change.label(target)} index is not the only one enforced in {name!r}.",
+        f"The {change.label(target)} index is {what} in {name!r}.",
         "; ".join(f"{check.name}: {check.finding}" for check in checks if check.status is Status.FAIL) + ".",
         f"Run `{plan_command(target, name, change.name)}`: it shows what is left to do.",
     )

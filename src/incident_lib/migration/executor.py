@@ -84,7 +84,7 @@ def require_confirm(
     if confirm != environment:
         raise Refused(
             f"Nothing was changed in {environment!r}.",
-            f"{act} needs its name as confirmation, and confirm is {confirm!r}.",
+            f"{act} needs its name as confirmation, and {repr(confirm) if confirm else 'none'} was given.",
             f"Read `{change_command('plan', environment, change)}`, then add `--confirm {environment}` "
             "to allow changes.",
         )

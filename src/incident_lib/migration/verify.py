@@ -10,7 +10,7 @@ from incident_lib.model import Catalog, Check, IndexKind, Status, change_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from incident_lib.model import StepResult
+    from incident_lib.model import StepResult, UniqueIndex
 
 
 def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tuple[Check, ...]:
@@ -42,14 +42,13 @@ def verify_catalog(catalog: Catalog, target: IndexKind = IndexKind.FIXED) -> tup
             "; ".join(f"{i.name} ({i.label}: {i.flags()})" for i in others),
             plan,
         ),
-        _check(
-            "validity",
-            not invalid,
-            "valid, ready and live",
-            "; ".join(f"{index.name} is {index.flags()}" for index in invalid),
-            plan,
-        ),
+        *([_validity(invalid, plan)] if there else []),
     )
+
+
+def _validity(invalid: Sequence[UniqueIndex], plan: str) -> Check:
+    found = "; ".join(f"{index.name} is {index.flags()}" for index in invalid)
+    return _check("validity", not invalid, "valid, ready and live", found, plan)
 
 
 def verify_commits(steps: Sequence[StepResult]) -> tuple[Check, ...]:

@@ -15,7 +15,7 @@ COUNT_MEANINGS = {
     "affected_owners": "users with a blocked family",
     "coexisting_families": "they prevent a rollback",
     "residual_conflicts": "block another provider's thread, also after the fix: the same error",
-    "unguarded_threads": "the original and the fixed index ignore them",
+    "unguarded_threads": "NULL equals no other NULL: the unique index rejects none of them",
 }
 # The names of counts in texts, where they are not those of the record's keys.
 _NAMES = {

@@ -294,7 +294,13 @@ REJECTED_INSERT_MEANINGS = {
     "before_purpose": "rejected inserts before the column purpose was added: not the incident's, in no other count",
     "by_provider": "rejected because of a thread of the same purpose, of another provider; in no other count",
 }
-_REJECTED_NAMES = {"failed_attempts": "rejected inserts", "owners": "users"}
+_REJECTED_NAMES = {
+    "failed_attempts": "rejected inserts",
+    "owners": "users",
+    "hit_and_blocked": "rejected and blocked",
+    "hit_not_blocked": "rejected, not blocked",
+    "blocked_never_hit": "blocked, never rejected",
+}
 
 
 def rejected_inserts_table(found: Mapping[str, RejectedInserts]) -> Table:

@@ -273,8 +273,8 @@ def list_unknowns(
     lines = [tried]
     if not has_provider:
         lines += [
-            f"Active threads without an owner ({counts.unguarded_threads:,}) are in no unique index: none of them "
-            "blocks a new thread, and duplicates are possible.",
+            f"Active threads without an owner ({counts.unguarded_threads:,}): in a unique index NULL equals no other "
+            "NULL, so none of them blocks a new thread, and duplicates are possible.",
             f"Provider conflicts ({counts.residual_conflicts:,}): the clients look threads up by provider, and no "
             "unique index has the provider in its key.",
         ]
@@ -379,11 +379,11 @@ def settled_sentence(settled: SettledThreads, change: str) -> str:
 def scan_sentence(found: ScanFindings) -> str:
     """What a scan found, in a line for each of its questions."""
     looked = f"{plural(found.unique_indexes, 'unique index', 'unique indexes')} of {plural(found.tables, 'table')}"
-    rules = f"{looked}: none is needless beside one with fewer columns."
+    rules = f"{looked}: none is made redundant by one with fewer columns."
     if pairs := found.open_pairs:
         rules = f"{looked}: in {plural(len(pairs), 'pair')} one has no effect. Which of the two is meant?"
     elif found.redundant:
-        rules = f"{looked}: none is needless beside one with fewer columns, or a person answered that it is needed."
+        rules = f"{looked}: none is made redundant by one with fewer columns, or a person answered that it is needed."
     return "\n".join((rules, *(" ".join(_examined_sentence(index).split()) for index in found.examined)))
 
 

@@ -40,8 +40,9 @@ class Shown:
 
 
 def headline(line: str) -> None:
-    """Display one line, the one to read first."""
-    _markdown(f"**{line}**")
+    """Display one line, the one to read first; the command that follows it (`Next: …`) is a line of its own."""
+    sentence, _, command = line.partition(" Next: ")
+    _markdown(f"**{sentence}**" + (f"\n\nNext: `{command}`" if command else ""))
 
 
 def bullets(lines: list[str]) -> None:

@@ -40,8 +40,8 @@ EXAMPLE = (
     Column("purpose"),
     Column("provider", missing="none"),
     Column("active"),
-    Column("blocks_before", "blocks before"),
-    Column("blocks_after", "blocks after"),
+    Column("blocks_before", "rejects before"),
+    Column("blocks_after", "rejects after"),
 )
 
 

@@ -64,8 +64,8 @@ class Postmortem:
 
     @property
     def verdicts(self) -> list[str]:
-        """For each environment: its name, its verdict line, and how its run ended."""
-        return [f"{chapter.environment}: {chapter.verdict} {chapter.status}" for chapter in self.chapters]
+        """For each environment: its name, its verdict without the next command, and how its run ended."""
+        return [f"{c.environment}: {c.verdict.partition(' Next: ')[0]} {c.status}" for c in self.chapters]
 
     @cached_property
     def head(self) -> Head:

@@ -63,6 +63,9 @@ _TERMS = (
     "because of an active thread of another purpose."
 )
 _HIDDEN = "Pseudonyms replace the ids of threads, users and prompts. Thread names, which users wrote, are left out."
+_REJECTS = (
+    "Rejects: new threads that PostgreSQL rejects because of this one. One of its own purpose it rejects by design."
+)
 _PUBLISHED = "The ids of this incident's own family are an exception: the fix plan has published them."
 _PROVIDERS = (
     "Clients look up their thread by provider, too, and no unique index has the provider in its key. Two providers in "
@@ -258,7 +261,7 @@ class Sections:
         for chapter in self.chapters:
             family = chapter.record.example
             if family and (threads := chapter.example):
-                who = Paragraph(f"Root {family.root}, user {family.owner}.", "note")
+                who = Paragraph(f"Root {family.root}, user {family.owner}. {_REJECTS}", "note")
                 if self._published() is chapter:
                     who = Paragraph(f"{who.text} {_PUBLISHED}", "note")
                 where = f": {chapter.environment}" if len(self.chapters) > 1 else ""

@@ -87,8 +87,9 @@ def run_that_fixed(environment: str) -> tuple[Path, datetime]:
             return folder, record.incident_ended_at
     raise UsageError(
         f"No run has applied the fix to {environment!r}.",
-        "The recovery is that of the families that a run found blocked before it applied the fix.",
-        f"Begin one: incident run --env {environment} --confirm {environment}",
+        "The recovery is that of the families that a run found blocked before it applied the fix. After "
+        "`incident apply`, or a change by other tools, they are not known.",
+        f"Where the fix is not applied yet: incident run --env {environment} --confirm {environment}",
     )
 
 
