@@ -15,7 +15,7 @@ from incident_lib.model.catalog import IndexState
 from incident_lib.model.change import INDEX_NAME
 from incident_lib.model.counts import PerPurpose
 from incident_lib.model.threads import BlockedFamily
-from tests.support.examples import examples
+from tests.support.examples import few_examples
 
 ROOTS = [UUID(int=number) for number in (1, 2, 2**127)]
 OWNERS = [UUID(int=number) for number in (7, 8, 2**127 + 7)]
@@ -212,4 +212,4 @@ def demo_threads():
         ]
 
 
-any_example = settings(max_examples=examples(150), suppress_health_check=[HealthCheck.function_scoped_fixture])
+any_example = settings(max_examples=few_examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
