@@ -141,8 +141,9 @@ def _families(families: Sequence[BlockedFamily], found: Investigation, *, wide: 
         for row in listed.rows
     ]
     columns = [replace(column, title=title) for column, title in zip(listed.columns, titles, strict=True)]
-    total = found.counts.blocked_families
-    shown = f"{len(families):,} of {total:,}" if total else f"{len(families):,}"
+    blocked = found.counts.blocked
+    total = blocked.chat + blocked.run if blocked.chat is not None and blocked.run is not None else None
+    shown = f"{len(families):,} of {total:,} rows" if total else f"{len(families):,}"
     notes = []
     if not whole:
         notes.append("Ids are shortened; `explain` takes them so. Whole ids: --wide.")

@@ -75,7 +75,9 @@ def sentence(found: Rejections) -> str:
     """How many inserts were rejected, of how many families, and when, in one line."""
     rest = " ".join(filter(None, (describe_reading(found.as_record()), unread_sentence(found.unread))))
     if not found.failed_attempts:
-        return f"No rejected insert is in these logs. {rest}".rstrip()
+        others = (found.before_purpose or 0) + (found.by_provider or 0)
+        none = f"None of the {plural(others, 'rejected insert')} in these logs is this incident's."
+        return f"{none if others else 'No rejected insert is in these logs.'} {rest}".rstrip()
     families = "by unknown families"
     if found.families:
         families = f"by {format_families(found.families)} ({plural(found.owners, 'user')})"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--out",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="The HTML file; Markdown and its charts go beside it.  [default: postmortem.html, or change.html]",
+    help="The HTML file; Markdown and its charts go beside it.  [default: that of the runs, or change.html]",
 )
 @click.option(
     "--notes",
@@ -68,6 +68,7 @@ def report(
     import os
     from pathlib import Path
 
+    from incident_lib import paths
     from incident_lib.model import join_names
     from incident_lib.progress import waiting
     from incident_lib.report import choose_runs, read_change_report, read_runs, write_report
@@ -78,7 +79,7 @@ def report(
         _require_one(change, runs, names, everything=everything)
         made, out = read_change_report(names[0], change), out or "change.html"
         return _answer(f"{made.title}.", write_report(made, Path(out), pdf=pdf, appendix=appendix), out)
-    out = out or "postmortem.html"
+    out = out or os.path.relpath(paths.runs() / "postmortem.html")
     with waiting("writing the report …"):
         chosen = choose_runs([Path(folder) for folder in runs], names, everything=everything)
         post = read_runs(chosen, Path(notes) if notes else None)

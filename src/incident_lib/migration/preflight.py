@@ -126,6 +126,9 @@ class Preflight:
     def sentence(self) -> str:
         """The preflight in a sentence or two: safe now or not, how long it takes, what it would wait for."""
         act = "roll back" if self.plan.target is IndexKind.ORIGINAL else "apply"
+        if self.plan.first:
+            done = "rolled back" if self.plan.first[0] == "rollback" else "applied"
+            return f"It is not safe to {act} now: the change {self.plan.first[1]} is {done} first."
         if self.failures:
             return f"It is not safe to {act} now: {', '.join(check.name for check in self.failures)}."
         if not self.plan.steps:
