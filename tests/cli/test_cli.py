@@ -159,7 +159,7 @@ def test_the_table_counts_all_purposes(shapes: dict[str, Ran]) -> None:
 
 def test_the_table_lists_as_many_as_asked(shapes: dict[str, Ran]) -> None:
     """`--limit` says how many families are listed."""
-    assert "Blocked families, 3 of 1,249: raw ids, do not share\n" in shapes["table"].stdout
+    assert "Blocked families, 3 of 1,256 rows: raw ids, do not share\n" in shapes["table"].stdout
 
 
 def test_the_table_holds_whole_ids(shapes: dict[str, Ran]) -> None:
