@@ -28,7 +28,7 @@ from incident_lib.logs.entry import (
     Damaged,
     Entry,
 )
-from incident_lib.logs.messages import LANGUAGES
+from incident_lib.logs.messages import DETAILS, LANGUAGES
 from incident_lib.logs.prefix import USUAL
 from incident_lib.logs.source import Log, open_log, total_size
 from incident_lib.logs.times import check_zone, parse_log_time
@@ -360,6 +360,7 @@ def test_words_equal_postgresqls_message_catalogs(catalog: Path) -> None:
 
     assert (words.error, words.log) == (said("ERROR"), said("LOG"))
     assert words.statement == said("STATEMENT:  ").rstrip(": ")
+    assert said("DETAIL:  ").rstrip(": ") in DETAILS
     assert words.duplicate == said('duplicate key value violates unique constraint "%s"')
     assert words.build == said('could not create unique index "%s"')
 

@@ -417,6 +417,20 @@ def azure_whole(entry: dict[str, str]) -> dict[str, Any]:
     return {"time": entry["time"], "properties": had | {"detail": entry.get("detail", "")}, "LogicalServerName": "pg-8"}
 
 
+def translated(parts: Lines) -> Lines:
+    """The labels and messages in French, of which a DETAIL has another label than in English."""
+    labels = {"ERROR": "ERREUR", "DETAIL": "DÉTAIL", "STATEMENT": "INSTRUCTION"}
+    english = 'duplicate key value violates unique constraint "'
+    french = "la valeur d'une clé dupliquée rompt la contrainte unique « "
+    return [
+        part._replace(
+            label=labels.get(part.label, part.label),
+            text=part.text.replace(english, french).replace('"', " »") if english in part.text else part.text,
+        )
+        for part in parts
+    ]
+
+
 KINDS: dict[str, Callable[[Lines], bytes]] = {
     "plain": lambda parts: text(parts).encode(),
     "RDS": lambda parts: text(parts, RDS).encode(),
@@ -663,6 +677,26 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
             ]
         }
     ).encode(),
+    "in French, with syslog": lambda parts: syslog(lambda part: f"{stamp(part)} db-8 postgres[{part.pid}]: ")(
+        translated(parts)
+    ),
+    "something behind the key": lambda parts: "".join(f"Body: Str({part.line()})\n" for part in parts).encode(),
+    "a session's start after the time": lambda parts: text(
+        parts, "%m:%r:%u@%d:[%p]:%l:%e:2025-10-02 07:00:00 UTC:5/42:0:%c::api:"
+    ).encode(),
+    "a time of a session, and a query's id": lambda parts: text(
+        parts, "%m [%p] since 2025-10-02 07:00:00 UTC, query 4429391828 "
+    ).encode(),
+    "a tab after each label": lambda parts: text(parts, gap="\t").encode(),
+    "the date of syslog with a year": led(
+        lambda part, n: f"{part.at:%b} {part.at.day:2} {part.at:%Y %H:%M:%S} db-8 postgres[{part.pid}]: ", ""
+    ),
+    "slashes in the date": led(lambda part, n: f"err {part.at:%Y/%m/%d %H:%M:%S} postgres[{part.pid}]: ", ""),
+    "Kibana, CSV": rows(
+        "@timestamp,message", lambda p: (f"{p.at:%b} {p.at.day}, {p.at:%Y @ %H:%M:%S}.120", p.line("[%p] "))
+    ),
+    "saved by Excel": rows("log_time,message", lambda p: (f"{p.at:%d.%m.%Y %H:%M:%S}", p.line("[%p] ")), sign=";"),
+    "a level after the time": led(lambda part, n: f"{part.iso(3, '')} INFO postgres ", "[%p] "),
     "a banner of kubectl": lambda parts: (
         b'Defaulted container "postgres" out of: postgres, init (init)\n' + led(lambda p, n: f"{p.iso(9)} ")(parts)
     ),

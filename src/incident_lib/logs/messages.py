@@ -103,8 +103,13 @@ LANGUAGES = {
 }
 ERRORS = frozenset(words.error for words in LANGUAGES.values())
 FIRST = ERRORS | {words.log for words in LANGUAGES.values()} | {"WARNING", "NOTICE", "INFO", "FATAL", "PANIC"}
+# The label of a DETAIL, from the same catalogs; three of languages whose newer catalogs are not known to this project.
+DETAILS = frozenset(
+    {"DETAIL", "DETALLE", "DÉTAIL", "DETTAGLI", "詳細", "დეტალები", "상세정보", "ПОДРОБНОСТИ", "DETALJ", "ВІДОМОСТІ"}
+    | {"详情", "详细信息", "詳情", "SZCZEGÓŁY", "DETALHE", "DETAY"}
+)
 STATEMENTS = frozenset(words.statement for words in LANGUAGES.values() if words.statement)
-LATER = STATEMENTS | {"DETAIL", "HINT", "QUERY", "CONTEXT", "LOCATION", "BACKTRACE"}
+LATER = STATEMENTS | DETAILS | {"HINT", "QUERY", "CONTEXT", "LOCATION", "BACKTRACE"}
 
 
 def duplicate_patterns(name: str) -> re.Pattern[str]:
@@ -123,5 +128,11 @@ def build_patterns(name: str) -> re.Pattern[str]:
 
 def _any_of(messages: list[str], name: str) -> re.Pattern[str]:
     """The messages with any name in place of %s; a space may be one that does not break (U+00A0, U+202F)."""
-    escaped = (re.escape(message).replace(re.escape(" "), r"\s+").replace("%s", f"(?:{name})") for message in messages)
+    escaped = (
+        re.escape(message)
+        .replace(re.escape(' "'), r'\s*"')
+        .replace(re.escape(" "), r"\s+")
+        .replace("%s", f"(?:{name})")
+        for message in messages
+    )
     return re.compile("|".join(escaped))

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import NamedTuple
 
-from incident_lib.logs.messages import FIRST, LANGUAGES, LATER, STATEMENTS
+from incident_lib.logs.messages import DETAILS, FIRST, LANGUAGES, LATER, STATEMENTS
 from incident_lib.logs.prefix import OWN_TIME, USUAL, Prefix, split_message, usual_prefix
 
 TABS = (b"\t", b"#011")  # how a line begins that continues one of stderr; syslog writes it in octal
@@ -27,14 +27,14 @@ _SERVERS = STATEMENTS | {words.log for words in LANGUAGES.values()}  # what only
 _DEBUG = frozenset(f"DEBUG{level}" for level in ("", 1, 2, 3, 4, 5))
 SEVERITIES = FIRST | _DEBUG
 _WORDS = b"|".join(re.escape(word.encode()) for word in sorted(SEVERITIES | LATER, key=len, reverse=True))
-_OWN_TIME = re.compile(OWN_TIME.decode())
-_LABEL = re.compile(rb"(?<![A-Za-z0-9_])(?P<label>%b)(?:\xc2\xa0|\xe2\x80\xaf| )?:(?P<gap>  ?|\Z)" % _WORDS)
+_OWN_TIME = re.compile(OWN_TIME)
+_LABEL = re.compile(rb"(?<![A-Za-z0-9_])(?P<label>%b)(?:\xc2\xa0|\xe2\x80\xaf| )?:(?P<gap>  ?|\t|\Z)" % _WORDS)
 
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 TIMES = re.compile(
-    rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
-    rb"(?: ?(?:Z|[+-]\d\d:?\d\d|[+-]\d\d(?!\d)|[A-Z]{2,5})(?![A-Za-z]))?"
-    rb"|(?:[A-Z][a-z]{2} )?%b [ \d]\d \d\d:\d\d:\d\d(?:\.\d{1,6})?"
+    rb"\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+    rb"(?: ?(?:Z|[+-]\d\d:?\d\d|[+-]\d\d(?!\d)|(?!LOG|INFO|WARN|ERROR|DEBUG|FATAL|TRACE)[A-Z]{2,5})(?![A-Za-z]))?"
+    rb"|(?:[A-Z][a-z]{2} )?%b [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d{1,6})?"
     rb"|(?<!\d)\d{10}(?:\.\d{1,6}|\d{3}|\d{6}|\d{9})?(?!\d)" % _MONTH
 )
 _COUNTER = re.compile(rb"\[\d+-\d+\]|(?:(?:^|[:-])\d+)+[:-](?=T?\Z)")  # PostgreSQL's in syslog; grep's line numbers
@@ -139,7 +139,9 @@ class Pieces:
         timed = times or carrier.time
         if (not timed and len(label["gap"]) == 1) or len(head) > LONG // 2:
             return None
-        had = usual.groupdict() if usual else {"time": times[-1]} if times else {}
+        had: dict[str, bytes | None] = {"time": _own_time(times)} if times else {}
+        if usual:
+            had = usual.groupdict()
         piece = self._piece(head, had, label, carrier, unusual=True)
         if piece.shape is not None:
             self.labels.setdefault(piece.shape, set()).add(piece.label)
@@ -172,7 +174,7 @@ class Pieces:
             command=_text(had.get("tag")),
             shape=shape if unusual else None,
             lead=lead,
-            carried=own is None or (unusual and not _OWN_TIME.fullmatch(own)),
+            carried=own is None or (unusual and not _OWN_TIME.fullmatch(had["time"] or b"")),
         )
 
     def _forget(self) -> None:
@@ -188,7 +190,7 @@ class Pieces:
             own = self.labels.get(piece.shape, set()) & _OWN
             if not (piece.time and piece.process):  # psql may print the rest, and kubectl a time before it
                 return not own.isdisjoint(_SERVERS)
-            return bool(own if piece.shape else own - {"DETAIL"})
+            return bool(own if piece.shape else own - DETAILS)
         shape = mask(piece.lead)
         if not shape:
             return True
@@ -217,6 +219,11 @@ def _label(line: bytes) -> re.Match[bytes] | None:
             return None if others else label
         one_blank = one_blank or label
     return one_blank
+
+
+def _own_time(times: list[bytes]) -> bytes:
+    """PostgreSQL's among the times before a label: the latest in its own form; a session began before its entry."""
+    return max((time for time in times if _OWN_TIME.fullmatch(time)), default=times[-1])
 
 
 def _process(lead: bytes) -> str | None:

@@ -7,14 +7,15 @@ from functools import cache, cached_property
 
 from incident_lib.logs.messages import ERRORS
 
-# Where each is from: the demo; Debian; PostgreSQL's default; Supabase; RDS and Aurora; Cloud SQL; pgBadger's advice,
-# in four lengths; Azure; Crunchy Data; Heroku; older Debian; Red Hat's. `%t` and `%m` stand for each other.
+# Where each is from: the demo; Debian; PostgreSQL's default; Supabase; RDS and Aurora, two; Cloud SQL; pgBadger's
+# advice, in four lengths; Azure; Crunchy Data; Heroku; older Debian; Red Hat's. `%t` and `%m` stand for each other.
 USUAL = (
     "%m [%p] %e %q%u@%d ",
     "%m [%p] %q%u@%d ",
     "%m [%p] ",
     "%h %m [%p] %q%u@%d ",
     "%t:%r:%u@%d:[%p]:",
+    "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a:",
     "%m [%p]: [%l-1] db=%d,user=%u ",
     "%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ",
     "%t [%p]: user=%u,db=%d,app=%a,client=%h ",

@@ -36,7 +36,7 @@ _OF_PARTITION = rf"\w+{PARTITIONS}(?:_purpose)?_(?:idx|key)\d*"
 _NAMES = rf"(?<!\w)(?:{'|'.join(map(re.escape, PURPOSE.names))}|{_OF_PARTITION})(?:_cc(?:new|old)\d*)?(?!\w)"
 _OWN = re.compile(rf"(?<!\w)(?:q_threads|{'|'.join(map(re.escape, PURPOSE.names))})")
 _NAME, _DUPLICATE, _BUILD = re.compile(_NAMES), duplicate_patterns(_NAMES), build_patterns(_NAMES)
-_KEY = re.compile(r"\((?P<columns>[^=]*)\)=\((?P<values>.*)\)", re.DOTALL)
+_KEY = re.compile(r"\((?P<columns>[^=]*)\)=\(")
 
 
 class Rejection(NamedTuple):
@@ -117,7 +117,7 @@ def _key(detail: str) -> _Key | None:
     if found is None:
         return None
     columns = tuple(name.strip('" ') for name in found["columns"].split(","))
-    values = _values(columns, found["values"])
+    values = _values(columns, detail[found.end() :])
     root, owner = (values.get(column) for column in PURPOSE.before.parts)
     return _Key(
         Family(UUID(root), UUID(owner) if owner else None) if root and "owner_id" in values else None,
@@ -127,12 +127,16 @@ def _key(detail: str) -> _Key | None:
 
 
 def _values(columns: tuple[str, ...], written: str) -> dict[str, str | None]:
-    """The values of a key by column, as PostgreSQL writes them: bare, with a comma between, `null` for NULL."""
-    found = _row(columns).fullmatch(written) if len(columns) <= MOST_COLUMNS else None
+    """The values of a key by column, as PostgreSQL writes them: bare, with a comma between, `null` for NULL.
+
+    What carries the line may have more behind the key, brackets as well.
+    """
+    found = _row(columns).match(written) if len(columns) <= MOST_COLUMNS else None
     return dict(zip(columns, (None if v == "null" else v for v in found.groups()), strict=True)) if found else {}
 
 
 @lru_cache(maxsize=64)
 def _row(columns: tuple[str, ...]) -> re.Pattern[str]:
     uuid = r"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|null)"
-    return re.compile(", ".join(uuid if name in PURPOSE.before.parts else "(.*)" for name in columns), re.DOTALL)
+    values = ", ".join(uuid if name in PURPOSE.before.parts else "(.*)" for name in columns)
+    return re.compile(rf"{values}\)", re.DOTALL)

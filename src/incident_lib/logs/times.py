@@ -16,6 +16,12 @@ _WRITTEN = re.compile(
 )
 _EPOCH = re.compile(r"\d{10}(?:\.\d{1,6})?|\d{13}|\d{16}|\d{19}", re.ASCII)
 _SYSLOG = re.compile(r"(?:[A-Z][a-z]{2} )?(?P<day>[A-Z][a-z]{2} [ \d]\d) (?P<time>\d\d:\d\d:\d\d)(?:\.\d+)?", re.ASCII)
+_NAMED = re.compile(
+    r"(?P<month>[A-Z][a-z]{2}) +(?P<day>\d{1,2}),? (?P<year>\d{4}),?(?: @)? "
+    r"(?P<time>\d\d:\d\d:\d\d)(?:[.,](?P<rest>\d{1,6}))?",
+    re.ASCII,
+)
+_DOTTED = re.compile(r"(\d\d)\.(\d\d)\.(\d{4}) (\d\d:\d\d(?::\d\d)?)", re.ASCII)  # as Excel writes it in Europe
 _ZERO = frozenset({"", "UTC", "GMT", "UCT", "Z"})
 
 
@@ -48,7 +54,13 @@ def parse_log_time(text: str, zone: str | None = None) -> datetime | None:
             return _from_epoch(text)
         if without_year := _SYSLOG.fullmatch(text):
             return _from_syslog(without_year, zone)
-        found = _WRITTEN.fullmatch(text)
+        if named := _NAMED.fullmatch(text):
+            whole = datetime.strptime(" ".join(named.group("month", "day", "year", "time")), "%b %d %Y %H:%M:%S")
+            text = f"{whole:%Y-%m-%d %H:%M:%S}.{named['rest'] or 0}"
+        elif dotted := _DOTTED.fullmatch(text):
+            text = f"{dotted[3]}-{dotted[2]}-{dotted[1]} {dotted[4]:0<5}"
+            text += ":00" if text.count(":") == 1 else ""
+        found = _WRITTEN.fullmatch(text.replace("/", "-"))
         if found is None:
             return None
         local = datetime.fromisoformat(found["local"])
