@@ -13,6 +13,8 @@ import sys
 import tarfile
 import zipfile
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -687,6 +689,18 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     "a time of a session, and a query's id": lambda parts: text(
         parts, "%m [%p] since 2025-10-02 07:00:00 UTC, query 4429391828 "
     ).encode(),
+    "docker json-file, in parts, with blanks": lambda parts: (
+        docker_parts(parts).replace(b'","stream":"', b'", "stream": "').replace(b'{"log":"', b'{"log": "')
+    ),
+    "blanks that do not break": lambda parts: text(parts).replace(" ", "\N{NO-BREAK SPACE}").encode(),
+    "GELF": each(
+        lambda p: {"short_message": p.line()[:90], "full_message": p.line(), "timestamp": p.at.timestamp()},
+        lambda events: "".join(json.dumps(event) + "\0" for event in events),
+    ),
+    "gcloud --format=text": lambda parts: "".join(
+        f"---\nseverity:     ERROR\ntextPayload:  {p.line(SQL)}\ntimestamp:    {p.iso(6)}\n" for p in parts
+    ).encode(),
+    "a file's name, as ripgrep has it": led(lambda part, n: f"{n}:", first="postgresql.log\n"),
     "a tab after each label": lambda parts: text(parts, gap="\t").encode(),
     "the date of syslog with a year": led(
         lambda part, n: f"{part.at:%b} {part.at.day:2} {part.at:%Y %H:%M:%S} db-8 postgres[{part.pid}]: ", ""
@@ -697,6 +711,17 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     ),
     "saved by Excel": rows("log_time,message", lambda p: (f"{p.at:%d.%m.%Y %H:%M:%S}", p.line("[%p] ")), sign=";"),
     "a level after the time": led(lambda part, n: f"{part.iso(3, '')} INFO postgres ", "[%p] "),
+    "syslog without line breaks": lambda parts: "".join(
+        f"{stamp(entry[0])} db-8 postgres[{entry[0].pid}]: "
+        + "#012".join(part.line().replace("\n", "#012").replace("\t", "#011") for part in entry)
+        + "\n"
+        for _, entry in ((number, [*each]) for number, each in groupby(parts, key=attrgetter("entry")))
+    ).encode(),
+    "aws logs --query 'events[].message' --output text": lambda parts: "\t".join(p.line(RDS) for p in parts).encode(),
+    "Splunk, CSV, a row for each entry": lambda parts: table(
+        "_raw,host",
+        [("\n".join(p.line() for p in entry), "db-8") for _, entry in groupby(parts, key=attrgetter("entry"))],
+    ).encode(),
     "a banner of kubectl": lambda parts: (
         b'Defaulted container "postgres" out of: postgres, init (init)\n' + led(lambda p, n: f"{p.iso(9)} ")(parts)
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.pieces import SEVERITIES, TABS, TIMES, Carrier, Piece, Pieces, Rest, mask
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from incident_lib.logs.record import Record
 
 
+SEVERAL = re.compile(rb"#012(?!#011)|\t(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")  # between lines: syslog, aws --output text
+_NO_BREAK = "\N{NO-BREAK SPACE}".encode()  # what a browser or a chat makes of a blank
+
+
 class Decoder:
     """Reads the records of one log; knows what usually stands before its lines."""
 
@@ -26,15 +31,31 @@ class Decoder:
     def decode(self, record: Record) -> list[Piece | Rest]:
         """The pieces that a record carries, in its order; none if it is of no server's log, or damaged."""
         if isinstance(record, bytes):
-            return [*self._line(record.strip(b"\0\r\n"))]
+            line = record.strip(b"\0\r\n").replace(_NO_BREAK, b" ")
+            return [*self._several(line)] if SEVERAL.search(line) else [*self._line(line)]
         kind, value = _value(record)
-        return self._unwrapped(value, Carrier(), kind)
+        found = self._unwrapped(value, Carrier(), kind)
+        if found or not isinstance(record, Block):
+            return found
+        return [piece for line in record.raw.split(b"\n") for piece in self.decode(line)]  # as YAML only at first sight
 
     def _unwrapped(self, value: object, carrier: Carrier, kind: str) -> list[Piece | Rest]:
         found: list[Piece | Rest] = [*unwrap(value, self.pieces, carrier)]
         if found:
             self.carriers[kind] = self.carriers.get(kind, 0) + 1
         return found
+
+    def _several(self, line: bytes) -> Iterator[Piece | Rest]:
+        """The pieces of a line that has several of the server's, with what stands before the first."""
+        lines = SEVERAL.split(line)
+        first = self.pieces.read(lines[0])
+        if first is None and not line.startswith(b"\t"):
+            yield from self._line(line)
+            return
+        yield from [first] if first else self._line(lines[0])
+        for piece in filter(None, map(self.pieces.read, lines[1:])):
+            had = first or piece
+            yield piece._replace(source=had.source, process=piece.process or had.process, lead=had.lead)
 
     def _line(self, line: bytes) -> Iterator[Piece | Rest]:
         if (

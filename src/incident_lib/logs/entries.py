@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from incident_lib.logs.coverage import Coverage
+from incident_lib.logs.decoding import SEVERAL
 from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, Unknown, line_end
 from incident_lib.logs.native import NATIVE, Native, native_format
 from incident_lib.logs.pieces import Pieces
+from incident_lib.logs.records import is_header
 from incident_lib.logs.sampling import Sampler
 from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, Left, scan
 from incident_lib.logs.stderr import Stderr
@@ -111,9 +113,9 @@ def recognise_format(head: bytes, prefix: str | None = None) -> str | None:
         if Jsonlog.line.match(bare):
             return "jsonlog"
         if not bare.startswith(b"\t") and stderr.is_own(bare[:5000]):
-            return "stderr"
-        if bare[:1] in {b"{", b"["}:
-            return None
+            return None if SEVERAL.search(bare) else "stderr"
+        if bare[:1] in {b"{", b"["} or is_header(bare[:5000]):
+            return None  # a cell may have several lines
     return None
 
 

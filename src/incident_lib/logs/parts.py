@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 _CRI = re.compile(rb"(?P<lead>\S+ (?P<stream>stdout|stderr) )(?P<tag>[PF]) (?P<text>.*)", re.DOTALL)
-_DOCKER = re.compile(rb"(?P<lead>\{\"log\":\")(?P<text>(?:[^\"\\]|\\.)*)(?P<rest>\",\"stream\":\"(?P<stream>\w+)\".*)")
-_MARK, _WHOLE = b'","stream":"std', rb'\n","stream":"std'
+_DOCKER = re.compile(
+    rb"(?P<lead>\{\"log\": ?\")(?P<text>(?:[^\"\\]|\\.)*)(?P<rest>\", ?\"stream\": ?\"(?P<stream>\w+)\".*)"
+)
+_MARKS = ((b'","stream":"std', rb'\n","stream":"std'), (b'", "stream": "std', rb'\n", "stream": "std'))
 
 
 def has_parts(block: bytes, lines: list[bytes]) -> bool:
@@ -14,7 +16,8 @@ def has_parts(block: bytes, lines: list[bytes]) -> bool:
     samples = (lines[0], lines[len(lines) // 2], lines[-1]) if lines else ()
     if not any(_CRI.match(line) or _DOCKER.match(line) for line in samples):
         return False
-    return b" stderr P " in block or b" stdout P " in block or block.count(_MARK) != block.count(_WHOLE)
+    mark, whole = _MARKS[any(b'", "stream": "' in line for line in samples)]  # some programs put blanks between
+    return b" stderr P " in block or b" stdout P " in block or block.count(mark) != block.count(whole)
 
 
 def join_parts(lines: list[bytes]) -> tuple[list[bytes], list[bytes]]:

@@ -28,12 +28,12 @@ _SPECIAL = _OPENERS | {b"-"}
 _BEGINNINGS = frozenset({b"[{", b"[[", b'["', b"[", b"[\r", b"[ ", b"{", b"{\r", b"--"})  # of what is no line by itself
 _JSON = re.compile(rb"\s*(?:\[\s*(?:[\[{\"]|\Z)|\{\s*(?:\"|\Z))")
 _MESSAGES = (
-    rb"event_message|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
+    rb"event_message|_raw|sql_state_code|@?message|textPayload|jsonPayload|log|line|Line|msg|body|Message|properties\w*"
 )
 _CELL = rb"\"?[\w@. ()\[\]']*"
 _HEADERS = {
     sign.decode(): re.compile(
-        rb"(?:%(cell)b\"?%(sign)b)*%(cell)b\b(?:%(names)b)\b[\w'\])]*\"?(?:%(sign)b%(cell)b\"?)*\r?\Z"
+        rb"(?![\w./-]+\.log\Z)(?:%(cell)b\"?%(sign)b)*%(cell)b\b(?:%(names)b)\b[\w'\])]*\"?(?:%(sign)b%(cell)b\"?)*\r?\Z"
         % {b"cell": _CELL, b"sign": sign, b"names": _MESSAGES}
     )
     for sign in (b",", b";", b"\t")
@@ -43,6 +43,11 @@ _YAML_LIST = re.compile(rb"[\w@.-]+:\s*\Z")
 _ANSI = re.compile(rb"\x1b\[[0-9;]*[A-Za-z]")  # a colour
 _CUT_ANSI = re.compile(rb"\x1b(?:\[[0-9;]*)?\Z")
 _FIRST_TWO = itemgetter(slice(2))
+
+
+def is_header(line: bytes) -> bool:
+    """Whether a line may be the header of CSV that has a server's messages."""
+    return any(header.match(line) for header in _HEADERS.values())
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:

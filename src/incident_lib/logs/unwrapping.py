@@ -44,12 +44,12 @@ _TIME = (
     *("realtimetimestamp", "sourcerealtimetimestamp", "syslogtimestamp", "observedtimeunixnano", "tsns"),
     *("receivetimestamp", "ingestiontime"),
 )
-_MESSAGE = ("eventmessage", "message", "msg", "textpayload", "log", "line", "body", "logmessage")
+_MESSAGE = ("fullmessage", "eventmessage", "message", "msg", "textpayload", "log", "line", "body", "logmessage")
 _PLACE = re.compile(r"pod|container|host|instance|logstream|logname|node|database ?id|filename|stack|service|machine")
 _ZONES = frozenset({"UTC", "Local"})  # `TimeGenerated [UTC]`
 _PAIRS = (("field", "value"), ("key", "value"), ("name", "value"))
 _TYPED = frozenset({"stringValue", "intValue", "boolValue", "doubleValue", "kvlistValue", "arrayValue", "values"})
-_DECODER, _SPACE = json.JSONDecoder(strict=False), re.compile(r"\s*")
+_DECODER, _SPACE = json.JSONDecoder(strict=False), re.compile(r"[\s\0\x1e]*")  # GELF ends with a NUL
 _NOTHING = frozenset({"", "null", "NULL"})
 
 
@@ -168,16 +168,16 @@ def _list_items(thing: list[Any]) -> Iterator[Any]:
 
 def _object_events(thing: dict[str, Any], around: dict[str, str], depth: int) -> Iterator[_Event]:
     own: dict[str, str] = {}
-    texts: list[tuple[bool, str]] = []
+    texts: list[tuple[int, str]] = []
     lists = _collect(thing, own, texts)
     values = {**around, **own}
     inner = [each for nested in lists for each in _events(nested, values, depth + 1)]
     if texts:
-        yield _Event(values, tuple(text for _, text in sorted(texts, key=lambda each: not each[0])))
+        yield _Event(values, tuple(text for _, text in sorted(texts, key=lambda each: each[0])))
     yield from inner
 
 
-def _collect(thing: Any, own: dict[str, str], texts: list[tuple[bool, str]]) -> list[list[Any]]:
+def _collect(thing: Any, own: dict[str, str], texts: list[tuple[int, str]]) -> list[list[Any]]:
     """Gather the values of an object by name, the outermost first; lists of several events are returned."""
     lists, nested = [], []
     if many := _values_alike(thing):
@@ -195,7 +195,7 @@ def _collect(thing: Any, own: dict[str, str], texts: list[tuple[bool, str]]) -> 
             name = _name(key)
             own.setdefault(name, text)
             if isinstance(value, str):
-                texts.append((name in _MESSAGE, text))
+                texts.append((0 if name == _MESSAGE[0] else 1 if name in _MESSAGE else 2, text))
     for each in nested:
         lists += _collect(each, own, texts)
     return lists
