@@ -91,6 +91,13 @@ def test_an_error_within_something_else(tmp_path: Path) -> None:
     assert (found.failed_attempts, found.not_understood) == (0, {DAMAGED: 1})
 
 
+def test_a_name_alone_on_its_line(tmp_path: Path) -> None:
+    """If a log is broken in an unknown way, a line that ends with the index's name may be a rejected insert."""
+    found = read(tmp_path, text(truth()).replace("unique constraint", "unique\n    constraint").encode())
+
+    assert (found.failed_attempts, found.not_understood) == (0, {DAMAGED: 6})
+
+
 @pytest.mark.parametrize("kinds", [("plain", "docker json-file"), ("docker json-file", "plain"), ("compose", "CRI")])
 def test_several_kinds_in_one_file(kinds: tuple[str, str], tmp_path: Path) -> None:
     """One file may have a log of one kind after that of another."""

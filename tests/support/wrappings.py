@@ -433,6 +433,19 @@ def translated(parts: Lines) -> Lines:
     ]
 
 
+def rewrapped(parts: Lines, columns: int, *, within_words: bool, quote: str = "") -> bytes:
+    """A log whose lines a terminal or a mail program has wrapped."""
+    out = []
+    for line in text(parts).expandtabs().splitlines():
+        left = line
+        while len(left) > columns:
+            end = columns if within_words else left.rfind(" ", 0, columns + 1) + 1 or columns
+            out.append(left[:end].rstrip(" " if not within_words else ""))
+            left = left[end:]
+        out.append(left)
+    return "".join(f"{quote}{line}\n" for line in out).encode()
+
+
 KINDS: dict[str, Callable[[Lines], bytes]] = {
     "plain": lambda parts: text(parts).encode(),
     "RDS": lambda parts: text(parts, RDS).encode(),
@@ -702,6 +715,9 @@ KINDS: dict[str, Callable[[Lines], bytes]] = {
     ).encode(),
     "a file's name, as ripgrep has it": led(lambda part, n: f"{n}:", first="postgresql.log\n"),
     "a tab after each label": lambda parts: text(parts, gap="\t").encode(),
+    "wrapped at blanks": lambda parts: rewrapped(parts, 80, within_words=False),
+    "wrapped by a terminal": lambda parts: rewrapped(parts, 80, within_words=True),
+    "wrapped and quoted": lambda parts: rewrapped(parts, 76, within_words=False, quote="> "),
     "the date of syslog with a year": led(
         lambda part, n: f"{part.at:%b} {part.at.day:2} {part.at:%Y %H:%M:%S} db-8 postgres[{part.pid}]: ", ""
     ),

@@ -10,6 +10,7 @@ from incident_lib.logs.entry import BEGINS_WITHIN, UNREADABLE, Damaged, Entry, U
 from incident_lib.logs.native import NATIVE, Native, native_format
 from incident_lib.logs.pieces import Pieces
 from incident_lib.logs.records import is_header
+from incident_lib.logs.rewrapping import Rewrapped, width_of
 from incident_lib.logs.sampling import Sampler
 from incident_lib.logs.scan import AFTER, BEFORE, CHUNK, Left, scan
 from incident_lib.logs.stderr import Stderr
@@ -58,7 +59,11 @@ def entries(
         return
     head = log.peek(HEAD)
     native = form if form in NATIVE else None if form else recognise_format(head, prefix)
-    if native:
+    width = None if form else width_of(head)
+    if width:
+        read = Rewrapped(log.read, width).read
+        yield from Wrapped(needles, coverage, prefix, zone, also=also).entries(read, chunk, form)
+    elif native:
         yield from _native(log, (needles, also), native, coverage, (prefix, form, zone), (chunk, after))
     else:
         yield from Wrapped(needles, coverage, prefix, zone, also=also).entries(log.read, chunk, form)

@@ -30,6 +30,9 @@ SAMPLE = 400  # at the beginning, by which the order and what stands before the 
 EVERY = 400  # of a large log one of so many records is looked at
 
 
+_NAME_AT_END = re.compile(r"[\"«»“”„]\s?\w+\\?[\"«»“”](?:\s*\Z|\",)")  # of a line, or of a text within JSON
+
+
 class Wrapped:
     """The entries of one log about some needles."""
 
@@ -115,7 +118,7 @@ class Wrapped:
                 )
                 found = True
                 yield join(piece, *((before, after) if self._descending else (after, before)))
-        if not found and (self._has_error(held[at]) or (not understood and _may_be_entry(held[at]))):
+        if not found and (self._has_error(held[at]) or (not understood and _may_be_entry(held[at], own))):
             yield Damaged(DAMAGED)
 
     def _has_error(self, record: Record) -> bool:
@@ -141,12 +144,14 @@ def _words(needles: Sequence[str]) -> list[str]:
     return sorted({max(needle.split(), key=len) for needle in needles})
 
 
-def _may_be_entry(record: Record) -> bool:
-    """Whether a record that is not understood is damaged, or reads like a rejection."""
+def _may_be_entry(record: Record, pieces: list[Piece | Rest]) -> bool:
+    """Whether a record that is not understood is damaged, reads like a rejection, or ends with a name in quotes."""
     if isinstance(record, Element | Row):
         return record.value is None
     text = raw_text(record)
-    return not text.startswith("\t") and REJECTION.search(text[:5000]) is not None
+    return not text.startswith("\t") and (
+        REJECTION.search(text[:5000]) is not None or (not pieces and _NAME_AT_END.search(text) is not None)
+    )
 
 
 def is_descending(sample: list[Piece], zone: str | None = None) -> bool:
