@@ -61,8 +61,8 @@ def test_tab_offers_the_public_names(cells: Kernel) -> None:
         ),
         (
             "before.",
-            "at blocked blocker_counts blockers change counts environment example has_provider indexes plan preflight "
-            "purposes residual summary totals verdict",
+            "at blocked blocker_counts blockers change counts environment example has_provider indexes is_fixed plan "
+            "preflight purposes residual summary totals verdict",
         ),
     ],
 )
