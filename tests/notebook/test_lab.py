@@ -59,7 +59,11 @@ def lab(tmp_path_factory):
             time.sleep(0.2)
     yield address
     server.terminate()
-    server.wait()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:  # seen once: it stood still and did not react to SIGTERM
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture(scope="module")
